@@ -1,0 +1,117 @@
+"""A hard limit on money: nothing is sent unless the most it can cost still fits.
+
+Every attempt reserves its largest possible cost before it leaves and gives back what it did not use. What an
+attempt cost that brought no usage is not known, so its reservation stays taken: "unconfirmed". Before anything is
+sent under it, a ceiling is on disk, so that after a crash whatever was open under it counts as unconfirmed, too.
+Knows amounts in USD; what a request may cost is the caller's affair.
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.errors import RunFault
+from batchroute.parts import sync_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+STEP = Decimal(
+    "0.002"
+)  # of the limit: how far the ceiling is raised at a time, so at most so much a crash may cost
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What stands on disk: USD known to be unconfirmed, and the ceiling while a run is at work."""
+
+    unconfirmed: Decimal = Decimal(0)
+    ceiling: Decimal | None = None
+
+
+class Budget:
+    """Money of one run directory, over all its runs.
+
+    Invariant, while no provider bills more than was reserved: spent + unconfirmed + reserved <= ceiling <= limit.
+    """
+
+    def __init__(self, limit: Decimal, spent: Decimal, ledger: Ledger, save: Callable[[Ledger], None]) -> None:
+        """`spent` is what all results cost; `save` puts a ledger on disk before it returns."""
+        self.limit = limit
+        self.spent = spent
+        self.unconfirmed = ledger.unconfirmed
+        if ledger.ceiling is not None:  # the last run did not close it: anything under its ceiling may be spent
+            self.unconfirmed = max(self.unconfirmed, ledger.ceiling - spent)
+        self.reserved = Decimal(0)
+        self._save = save
+        self._ceiling = self.taken
+        self._save(Ledger(self.unconfirmed, self._ceiling))
+
+    @property
+    def taken(self) -> Decimal:
+        return self.spent + self.unconfirmed + self.reserved
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is out whose bill may leave room for something else."""
+        return self.reserved == 0
+
+    def fits(self, amount: Decimal) -> bool:
+        return self.taken + amount <= self.limit
+
+    @property
+    def overshot(self) -> bool:
+        """Whether a provider billed more than it was allowed to."""
+        return self.taken > self.limit
+
+    def reserve(self, amount: Decimal) -> bool:
+        """Takes `amount`, or nothing where it does not fit."""
+        if not self.fits(amount):
+            return False
+        wanted = self.taken + amount
+        if wanted > self._ceiling:
+            self._ceiling = min(self.limit, wanted + STEP * self.limit)
+            self._save(Ledger(self.unconfirmed, self._ceiling))
+        self.reserved += amount
+        return True
+
+    def spend(self, amount: Decimal, cost: Decimal) -> None:
+        """A reservation of `amount` turned out to cost `cost`."""
+        self.reserved -= amount
+        self.spent += cost
+
+    def lose(self, amount: Decimal) -> None:
+        """Nobody can say what became of a reservation."""
+        self.reserved -= amount
+        self.unconfirmed += amount
+
+    def close(self) -> None:
+        """Records what is open as unconfirmed, and that the run ended in order."""
+        self.unconfirmed += self.reserved
+        self.reserved = Decimal(0)
+        self._save(Ledger(self.unconfirmed, None))
+
+
+def read_ledger(path: Path) -> Ledger:
+    """What `write_ledger` wrote; an empty one where there is none."""
+    if not path.exists():
+        return Ledger()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+    except msgspec.DecodeError as error:
+        raise RunFault(f"{path}: not as a run wrote it ({error}); without it the budget cannot be kept") from error
+
+
+def write_ledger(path: Path, ledger: Ledger) -> None:
+    """Whole and durable, or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(ledger))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+    sync_file(path.parent)

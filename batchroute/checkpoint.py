@@ -1,0 +1,245 @@
+"""Model files: RouteLLM's matrix-factorisation checkpoints read, ours read and written.
+
+Knows the shapes, the keys and the names of a model's table; nothing of prompts, devices or scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from batchroute.errors import ModelFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+FORMAT = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "batchroute.json"
+PICKLED_WEIGHTS = "pytorch_model.bin"
+
+# RouteLLM's published keys, then those of its training script.
+KEYS = {
+    "models": ("P.weight",),
+    "projection": ("text_proj.0.weight", "text_proj.weight"),
+    "classifier": ("classifier.0.weight", "classifier.weight"),
+}
+
+# Row i of a 64-row table without names of its own belongs to the i-th of these (RouteLLM's MODEL_IDS).
+ROUTELLM_MODELS = tuple(  # one string: 64 quoted names would be a screen of quotes
+    """RWKV-4-Raven-14B alpaca-13b chatglm-6b chatglm2-6b chatglm3-6b claude-1 claude-2.0 claude-2.1
+    claude-instant-1 codellama-34b-instruct deepseek-llm-67b-chat dolly-v2-12b dolphin-2.2.1-mistral-7b
+    falcon-180b-chat fastchat-t5-3b gemini-pro gemini-pro-dev-api gpt-3.5-turbo-0125 gpt-3.5-turbo-0314
+    gpt-3.5-turbo-0613 gpt-3.5-turbo-1106 gpt-4-0125-preview gpt-4-0314 gpt-4-0613 gpt-4-1106-preview
+    gpt4all-13b-snoozy guanaco-33b koala-13b llama-13b llama-2-13b-chat llama-2-70b-chat llama-2-7b-chat
+    llama2-70b-steerlm-chat mistral-7b-instruct mistral-7b-instruct-v0.2 mistral-medium
+    mixtral-8x7b-instruct-v0.1 mpt-30b-chat mpt-7b-chat nous-hermes-2-mixtral-8x7b-dpo oasst-pythia-12b
+    openchat-3.5 openchat-3.5-0106 openhermes-2.5-mistral-7b palm-2 pplx-70b-online pplx-7b-online qwen-14b-chat
+    qwen1.5-4b-chat qwen1.5-72b-chat qwen1.5-7b-chat solar-10.7b-instruct-v1.0 stablelm-tuned-alpha-7b
+    starling-lm-7b-alpha stripedhyena-nous-7b tulu-2-dpo-70b vicuna-13b vicuna-33b vicuna-7b wizardlm-13b
+    wizardlm-70b yi-34b-chat zephyr-7b-alpha zephyr-7b-beta""".split()  # noqa: SIM905  (see above)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What stands in batchroute.json: whose rows the table has, what it reads, where it comes from.
+
+    `evaluation` holds the figures its trainer measured; they are for people and for `evaluate`, not for scoring.
+    """
+
+    models: tuple[str, ...]
+    embedder: str
+    dimension: int
+    data: str
+    licence: str
+    seed: int
+    evaluation: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A matrix-factorisation model: P [models, dim], W [dim, text_dim], w [dim], all float64 on the CPU.
+
+    `embedder` is the identity of the embedder it was trained on, None where the file does not say; `digest`
+    names the weights wherever they lie.
+    """
+
+    names: tuple[str, ...]
+    models: Tensor
+    projection: Tensor
+    classifier: Tensor
+    embedder: str | None
+    digest: str
+    path: Path
+
+    def folded(self, strong: str, weak: str) -> Tensor:
+        """[text_dim] float64: the one vector v with score = sigmoid(e . v) for this pair of models.
+
+        w . ((P_strong - P_weak) * (W e)) = (W^T ((P_strong - P_weak) * w)) . e, rows of P normalised.
+        """
+        rows = torch.nn.functional.normalize(self.models, dim=1)
+        difference = rows[self._row(strong)] - rows[self._row(weak)]
+        return self.projection.T @ (difference * self.classifier)
+
+    def _row(self, name: str) -> int:
+        if name not in self.names:
+            known = ", ".join(self.names[:8]) + (", ..." if len(self.names) > 8 else "")
+            raise ModelFault(f"{self.path}: no model named {name!r} in its table; it has {known}")
+        return self.names.index(name)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A directory or a single file in any form of RouteLLM's, or one of ours; ModelFault says what is wrong."""
+    tensors = _read_tensors(_weights_file(path))
+    found = {part: _find(path, tensors, keys) for part, keys in KEYS.items()}
+    models, projection = found["models"], found["projection"]
+    classifier = found["classifier"]
+    _check_shapes(path, models, projection, classifier)
+    _check_config(path, models, projection)
+    card = _read_json(path / CARD) if path.is_dir() else {}
+    return Checkpoint(
+        names=_names(path, card, len(models)),
+        models=models,
+        projection=projection,
+        classifier=classifier[0],
+        embedder=_embedder(path, card, projection.shape[1]),
+        digest=_digest(models, projection, classifier),
+        path=path,
+    )
+
+
+def write_checkpoint(directory: Path, weights: Mapping[str, Tensor], card: Card) -> None:
+    """The two files RouteLLM reads and batchroute.json; `weights` by RouteLLM's keys, in the type to be stored."""
+    directory.mkdir(parents=True, exist_ok=True)
+    dim, text_dim = weights["text_proj.0.weight"].shape
+    config = {
+        "dim": dim,
+        "num_models": len(card.models),
+        "text_dim": text_dim,
+        "num_classes": 1,
+        "use_proj": True,
+    }
+    about = {
+        "format": FORMAT,
+        "models": list(card.models),
+        "embedder": {"identity": card.embedder, "dimension": card.dimension},
+        "data": card.data,
+        "licence": card.licence,
+        "seed": card.seed,
+        "evaluation": card.evaluation,
+    }
+    (directory / WEIGHTS).write_bytes(save(dict(weights)))
+    (directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (directory / CARD).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ModelFault(f"{path}: there is no such model directory or file")
+    for name in (WEIGHTS, PICKLED_WEIGHTS):
+        if (path / name).is_file():
+            return path / name
+    raise ModelFault(f"{path}: the model directory has neither {WEIGHTS} nor {PICKLED_WEIGHTS}")
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+    ) as fault:
+        raise ModelFault(f"{file}: the weights cannot be read: {str(fault).splitlines()[0]}") from fault
+    if not isinstance(loaded, dict):
+        raise ModelFault(f"{file}: holds a {type(loaded).__name__} where a table of weights was expected")
+    return loaded
+
+
+def _find(path: Path, tensors: Mapping[str, Tensor], keys: tuple[str, ...]) -> Tensor:
+    for key in keys:
+        if key in tensors:
+            tensor = torch.as_tensor(tensors[key]).to(torch.float64)
+            if not torch.isfinite(tensor).all():
+                raise ModelFault(f"{path}: {key} holds NaN or infinite weights")
+            return tensor
+    raise ModelFault(f"{path}: the weights lack {' (or '.join(keys) + ')' * (len(keys) - 1)}")
+
+
+def _check_shapes(path: Path, models: Tensor, projection: Tensor, classifier: Tensor) -> None:
+    if models.ndim != 2 or projection.ndim != 2:
+        raise ModelFault(f"{path}: P.weight and text_proj must be matrices")
+    dim = models.shape[1]
+    if projection.shape[0] != dim:
+        shape = list(projection.shape)
+        raise ModelFault(f"{path}: text_proj has shape {shape}, but P.weight asks for [{dim}, text_dim]")
+    if list(classifier.shape) != [1, dim]:
+        raise ModelFault(
+            f"{path}: classifier has shape {list(classifier.shape)}, but P.weight asks for [1, {dim}]"
+        )
+
+
+def _check_config(path: Path, models: Tensor, projection: Tensor) -> None:
+    config = _read_json(path / CONFIG) if path.is_dir() else {}
+    actual = {"num_models": models.shape[0], "dim": models.shape[1], "text_dim": projection.shape[1]}
+    for key, value in actual.items():
+        if config.get(key, value) != value:
+            raise ModelFault(f"{path}: {CONFIG} says {key} = {config[key]}, but the weights have {value}")
+
+
+def _names(path: Path, card: Mapping[str, Any], count: int) -> tuple[str, ...]:
+    names = card.get("models", ROUTELLM_MODELS if count == len(ROUTELLM_MODELS) else None)
+    if names is None:
+        raise ModelFault(f"{path}: a table of {count} models needs their names: `models` in {CARD}")
+    if not isinstance(names, (list, tuple)) or len(names) != count:
+        raise ModelFault(f"{path}: {CARD} must name {count} models, one for each row of P.weight")
+    return tuple(map(str, names))
+
+
+def _embedder(path: Path, card: Mapping[str, Any], text_dim: int) -> str | None:
+    if card.get("format", FORMAT) != FORMAT:
+        raise ModelFault(f"{path}: {CARD} has format {card['format']}; this version reads format {FORMAT}")
+    about = card.get("embedder")
+    if about is None:
+        return None
+    if not isinstance(about, dict) or about.get("dimension") != text_dim:
+        raise ModelFault(f"{path}: {CARD} names another embedder dimension than the {text_dim} of the weights")
+    return str(about.get("identity"))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_bytes())
+    except ValueError as fault:
+        raise ModelFault(f"{file}: not JSON: {fault}") from fault
+    if not isinstance(value, dict):
+        raise ModelFault(f"{file}: must hold a JSON object")
+    return value
+
+
+def _digest(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(repr(tuple(tensor.shape)).encode())
+        digest.update(tensor.contiguous().numpy().astype("<f8").tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,297 @@
+"""What an HTTP answer means for the row, the lane and the retry: SPEC's table, as plain functions.
+
+Decides once, into an `Answer`; nothing above looks at a status or an error code again. Knows no network
+and no policy: how often and when to retry is the lane's affair.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from batchroute.types import Completion, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Verdict = Literal[
+    "ok",
+    "rate_limited",  # slow down, then again
+    "transient",  # again
+    "malformed",  # again, but once only
+    "refused",  # never for this row
+    "fatal",  # never for this lane
+]
+
+MESSAGE_CHARS = 1000  # of a provider's error text are kept
+
+_QUOTA = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_error",
+        "quota_exceeded",
+        "insufficient_balance",
+        "insufficient_credits",
+    }
+)
+_CONTENT = frozenset({"content_filter", "content_policy_violation"})
+_PERMISSION = frozenset({"permission_denied", "permission_error", "access_denied", "account_deactivated"})
+
+# The status an error code in words stands for: it counts where the code comes inside a 200.
+_STATUS_OF_CODE = {
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "slow_down": 429,
+    "overloaded_error": 529,
+    "context_length_exceeded": 400,
+    **dict.fromkeys(_QUOTA, 429),
+    **dict.fromkeys(_CONTENT, 400),
+    **dict.fromkeys(_PERMISSION, 403),
+}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt, classified.
+
+    `body` is the whole JSON text of an ok answer, where it is wanted. `turned_away`: the server said no before it
+    did any work (a 4xx), so nothing can be billed for it.
+    """
+
+    verdict: Verdict
+    completion: Completion | None = None
+    body: str | None = None
+    error_type: str | None = None
+    error: str | None = None
+    retry_after_s: float | None = None
+    latency_s: float = 0.0
+    turned_away: bool = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self.completion.usage if self.completion else None
+
+
+class _Fault(msgspec.Struct, frozen=True):
+    """An error as providers send it, in whatever shape: all its codes, and what it says."""
+
+    codes: frozenset[str]
+    message: str
+
+
+def classify(status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool) -> Answer:
+    """The meaning of one complete HTTP answer; `had_success`: the lane has had an ok answer before.
+
+    `headers` are looked up by lower-case name (aiohttp's mapping ignores case).
+    """
+    if status == 200:
+        return _classify_200(headers, body, had_success=had_success)
+    if status < 400:
+        target = headers.get("location", "nowhere")
+        message = (
+            f"HTTP {status} redirects to {target}; redirects are not followed: set base_url to where it leads"
+        )
+        return Answer(verdict="fatal", error_type="redirect", error=message)
+    answer = _classify_fault(status, headers, _fault(_json(body), body), had_success=had_success)
+    return msgspec.structs.replace(answer, turned_away=status < 500)
+
+
+def _classify_200(headers: Mapping[str, str], body: bytes, *, had_success: bool) -> Answer:
+    parsed = _json(body)
+    if not isinstance(parsed, dict):
+        return Answer(
+            verdict="malformed", error_type="malformed", error="HTTP 200, but the body is not a JSON object"
+        )
+    if parsed.get("error"):
+        fault = _fault(parsed, body)
+        return _classify_fault(_status_in_200(fault), headers, fault, had_success=had_success)
+    completion = _completion(parsed)
+    if completion is not None:
+        return Answer(verdict="ok", completion=completion)
+    usage = _usage(parsed.get("usage"))
+    return Answer(
+        verdict="malformed",
+        error_type="malformed",
+        error="HTTP 200, but the body has no choices",
+        completion=Completion(usage=usage) if usage else None,
+    )
+
+
+def _status_in_200(fault: _Fault) -> int:
+    numbers = (int(code) for code in fault.codes if code.isdigit() and 400 <= int(code) < 600)
+    words = (_STATUS_OF_CODE[code] for code in fault.codes if code in _STATUS_OF_CODE)
+    return next(words, None) or next(numbers, 500)
+
+
+def _classify_fault(status: int, headers: Mapping[str, str], fault: _Fault, *, had_success: bool) -> Answer:
+    verdict, error_type = _verdict(status, fault.codes, had_success=had_success)
+    again = verdict in {"rate_limited", "transient"}
+    return Answer(
+        verdict=verdict,
+        error_type=error_type,
+        error=f"HTTP {status}: {fault.message}",
+        retry_after_s=retry_after_s(headers, datetime.now(UTC)) if again else None,
+    )
+
+
+def _verdict(status: int, codes: frozenset[str], *, had_success: bool) -> tuple[Verdict, str]:
+    """Codes that are more precise than any status come first: quota on a 429, a filter on a 403."""
+    if codes & _QUOTA or status == 402:
+        return "fatal", "quota"
+    if "context_length_exceeded" in codes:
+        return "refused", "context_length"
+    if codes & _CONTENT:
+        return "refused", "content_filter"
+    if status == 429 or "slow_down" in codes:
+        return "rate_limited", "rate_limit"
+    if status in {408, 409, 425} or status >= 500:
+        return "transient", f"http_{status}"
+    if status in {401, 404}:
+        return "fatal", {401: "invalid_key", 404: "not_found"}[status]
+    if status == 403 and (not had_success or codes & _PERMISSION):
+        return "fatal", "permission"
+    return "refused", f"http_{status}"
+
+
+def _json(body: bytes) -> Any:
+    """The parsed body, None where it is not JSON; Python's own parser takes what the fast one refuses."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return _without_lone_surrogates(json.loads(body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _without_lone_surrogates(parsed: Any) -> Any:
+    text = json.dumps(parsed, ensure_ascii=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _fault(parsed: Any, body: bytes) -> _Fault:
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else None
+    if isinstance(error, dict):
+        codes = frozenset(str(error[key]) for key in ("code", "type") if error.get(key) is not None)
+        message = next((error[key] for key in ("message", "detail", "msg") if error.get(key)), error)
+    else:
+        codes, message = frozenset(), error or body[: 4 * MESSAGE_CHARS].decode("utf-8", "replace").strip()
+    text = message if isinstance(message, str) else json.dumps(message)
+    return _Fault(codes, text[:MESSAGE_CHARS] or "no message")
+
+
+def _completion(parsed: dict[str, Any]) -> Completion | None:
+    """The first choice of a chat completion, None where there is none."""
+    choices = parsed.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict) or not isinstance(message := choice.get("message"), dict):
+        return None
+    calls = message.get("tool_calls")
+    return Completion(
+        served_model=_text(parsed.get("model")),
+        response=_text(message.get("content")),
+        reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
+        tool_calls=msgspec.json.encode(calls).decode() if calls else None,
+        finish_reason=_text(choice.get("finish_reason")),
+        usage=_usage(parsed.get("usage")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    """Content is text, or a list of parts of which the text ones count."""
+    if isinstance(value, list):
+        value = "".join(
+            part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    return value if isinstance(value, str) else None
+
+
+def _usage(usage: Any) -> Usage | None:
+    if not isinstance(usage, dict):
+        return None
+    counted = Usage(
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+    return None if counted == Usage() else counted
+
+
+def _count(usage: Any, key: str) -> int | None:
+    """A token count; what is no whole number, or its decimal digits, is unknown."""
+    value = usage.get(key) if isinstance(usage, dict) else None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_UNITS_S = (3600.0, 60.0, 1.0, 0.001)
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """How long the server asks to wait, in seconds from `now`; None where it does not say.
+
+    Retry-after-ms and Retry-After (seconds or an HTTP date) speak of this request; the reset of a rate limit
+    counts where nothing of that limit remains (OpenAI: durations like 6m0s; Anthropic: RFC 3339 times).
+    """
+    direct = _milliseconds(headers.get("retry-after-ms"))
+    if direct is None:
+        direct = _wait_s(headers.get("retry-after"), now)
+    if direct is not None:
+        return direct
+    resets = [
+        wait
+        for remaining, reset in _RESETS
+        if headers.get(remaining) == "0" and (wait := _wait_s(headers.get(reset), now)) is not None
+    ]
+    return max(resets, default=None)
+
+
+_RESETS = tuple(
+    (style.format("remaining"), style.format("reset"))
+    for kind in ("requests", "tokens")
+    for style in (f"x-ratelimit-{{}}-{kind}", f"anthropic-ratelimit-{kind}-{{}}")
+)
+
+
+def _milliseconds(text: str | None) -> float | None:
+    seconds = _seconds(text)
+    return None if seconds is None else seconds / 1000
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+def _wait_s(text: str | None, now: datetime) -> float | None:
+    """Seconds, a duration like 1m30s, an HTTP date or an RFC 3339 time; None for anything else."""
+    if not text:
+        return None
+    if (plain := _seconds(text)) is not None:
+        return plain
+    if (match := _DURATION.fullmatch(text)) and match.group():
+        return sum(float(part) * unit for part, unit in zip(match.groups(), _UNITS_S, strict=True) if part)
+    when = _moment(text)
+    return None if when is None else max(0.0, (when - now).total_seconds())
+
+
+def _moment(text: str) -> datetime | None:
+    for parse in (datetime.fromisoformat, email.utils.parsedate_to_datetime):
+        try:
+            when = parse(text)
+        except ValueError:
+            continue
+        return when if when.tzinfo else when.replace(tzinfo=UTC)
+    return None

@@ -1,0 +1,55 @@
+"""Words in, exit code out: the commands, their flags, and what they print.
+
+    words   what is said, and where         flags   the flags that commands share
+    work    run, check, plan                rate    score, calibrate
+    look    report, whatif, export          tools   train, simulate
+
+Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
+`--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from batchroute import __version__
+from batchroute.cli.look import export, report, whatif
+from batchroute.cli.rate import calibrate, score
+from batchroute.cli.tools import simulate, train
+from batchroute.cli.words import log, setup_logging
+from batchroute.cli.work import check, plan, run
+from batchroute.errors import BatchrouteError, UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line. Errors the user can act on are one message and an exit code, all others a traceback."""
+    try:
+        sys.exit(cli.main(arguments, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(UsageFault.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except BatchrouteError as error:
+        log.error(str(error))
+        sys.exit(error.exit_code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="batchroute")
+def cli() -> None:
+    """Send every prompt of a big file to the right model at the lowest cost.
+
+    A job file says where the prompts are, which two endpoints answer them, and what share goes to the strong one.
+    """
+    setup_logging("text", quiet=False)
+
+
+for command in (run, check, plan, score, calibrate, report, whatif, export, train, simulate):
+    cli.add_command(command)

@@ -1,0 +1,84 @@
+"""The flags that commands share, as one value."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchroute.cli.words import setup_logging
+from batchroute.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batchroute.job import Job
+
+FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What changes a job from outside its file, and how much is said."""
+
+    sets: Sequence[str]
+    variables: Mapping[str, str]
+    output: Path | None
+    limit: int | None
+    quiet: bool
+    log_format: str
+
+    def load(self, path: Path, *, require_keys: bool) -> Job:
+        """The job in `path` with these flags over it."""
+        from batchroute.jobfile import load_job
+
+        return load_job(
+            path,
+            environ=os.environ,
+            sets=self.sets,
+            variables=self.variables,
+            output=self.output,
+            require_keys=require_keys,
+        )
+
+
+_OPTIONS = (
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set section.key to a TOML value."),
+    click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Fill ${NAME} in paths."),
+    click.option("--output", type=FILE, metavar="DIR", help="Use this run directory."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."),
+    click.option("--quiet", is_flag=True, help="Say only what went wrong."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How to say it."),
+)
+
+
+def job_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """Gives a command the shared flags, as its argument `flags`; what it logs goes as they say."""
+
+    @functools.wraps(command)
+    def with_flags(
+        *,
+        sets: Sequence[str],
+        variables: Sequence[str],
+        output: Path | None,
+        limit: int | None,
+        quiet: bool,
+        log_format: str,
+        **own: Any,
+    ) -> int:
+        setup_logging(log_format, quiet=quiet)
+        return command(flags=Flags(sets, pairs("--var", variables), output, limit, quiet, log_format), **own)
+
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), with_flags)
+
+
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    wrong = next((name for name, equals, _ in pairs if not equals or not name), None)
+    if wrong is not None:
+        raise UsageFault(f"{flag} {wrong}: must be NAME=VALUE")
+    return {name: value for name, _, value in pairs}

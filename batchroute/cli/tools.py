@@ -1,0 +1,63 @@
+"""The commands beside jobs and runs: train, simulate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchroute.cli.flags import FILE, pairs
+from batchroute.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@click.command()
+@click.argument("labels", metavar="LABELS...", type=FILE, nargs=-1, required=True)
+@click.option("-o", "out", type=FILE, required=True, metavar="MODEL", help="The model's directory.")
+@click.option("--strong", metavar="NAME", help="The model in the labels that stands for the strong side.")
+@click.option("--weak", metavar="NAME", help="The one for the weak side.")
+@click.option("--data", type=FILE, metavar="DIR", help="Where a recipe's label files lie.")
+@click.option("--seed", type=int, default=0, help="Of the split into folds.")
+def train(
+    labels: Sequence[Path], out: Path, strong: str | None, weak: str | None, data: Path | None, seed: int
+) -> int:
+    """Train a router from labelled outcomes, battles or pairs, or by a recipe (.toml, with --data)."""
+    from batchroute.train import read_recipe, train_model, train_recipe
+
+    if labels[0].suffix == ".toml":
+        if len(labels) > 1 or data is None:
+            raise UsageFault("a recipe stands alone and wants --data DIR, the folder of its label files")
+        done = train_recipe(read_recipe(labels[0]), data, out, seed=seed, hold_out=True)
+    else:
+        if strong is None or weak is None:
+            raise UsageFault("name the two models: --strong NAME --weak NAME, as they stand in the labels")
+        done = train_model(labels, out, strong=strong, weak=weak, seed=seed)
+    click.echo(f"{out}: trained on {done.prompts:,} prompts")
+    return 0
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
+@click.option("--latency-s", type=float, default=0.0, help="How long an answer takes.")
+@click.option("--jitter-s", type=float, default=0.0, help="Up to so much longer, at random.")
+@click.option("--response-tokens", type=int, default=150, help="The usual length of an answer.")
+@click.option("--requests-per-minute", type=float, help="Answer 429 above it.")
+@click.option("--tokens-per-minute", type=float, help="Answer 429 above it.")
+@click.option("--max-concurrency", type=int, help="Answer 429 above so many requests at a time.")
+@click.option("--retry-after-s", type=float, help="What a 429 asks to wait.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of requests that go wrong so.")
+@click.option("--seed", type=int, default=0, help="Of the faults.")
+def simulate(port: int, faults: Sequence[str], **knobs: Any) -> int:
+    """Run a fake OpenAI-compatible provider on loopback, with latency, limits and faults at will.
+
+    The first line on stdout is {"port": N}. Faults are statuses (429, 500, ...) and names: reset, cut, slow, hang,
+    truncated, empty, html, no_choices, null_content, no_usage, oversize, gzip_bomb, insufficient_quota, ...
+    """
+    from batchroute.simulate import Behaviour, serve
+
+    rates = {name: float(rate) for name, rate in pairs("--fault", faults).items()}
+    serve(Behaviour(faults=rates, **knobs), port)
+    return 0

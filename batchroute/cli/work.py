@@ -1,0 +1,146 @@
+"""The commands that work on a job: run, check, plan."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.words import console, harmless, log, row_logger, show
+from batchroute.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchroute.engine import RunEnd
+    from batchroute.job import Job
+    from batchroute.report import Report
+    from batchroute.report.figures import State
+
+
+@click.command()
+@click.argument("job_file", metavar="JOB", type=FILE)
+@job_flags
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@click.option("--retry", type=click.Choice(["refused"]), help="Ask refused rows again too.")
+def run(
+    job_file: Path,
+    flags: Flags,
+    as_json: bool,
+    retry: str | None,
+) -> int:
+    """Score, route and answer every row of a job; run it again and it goes on where it stopped."""
+    from batchroute.display import watcher
+    from batchroute.engine import RunOptions, run_job
+    from batchroute.report import render_report, report_json
+
+    job = flags.load(job_file, require_keys=True)
+    log.info(f"input {', '.join(job.input.path)}")
+    log.info(f"output {job.output.path}")
+    reports: list[Report] = []
+    options = RunOptions(
+        environ=os.environ,
+        begin=lambda: _say_running(Path(job.output.path)),
+        conclude=lambda end: reports.append(_write_report(job, end)),
+        limit=flags.limit,
+        retry_refused=retry == "refused",
+        watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
+        say=log.warning,
+    )
+    end = run_job(job, options)
+    report = reports[0]
+    if as_json:
+        click.echo(report_json(report).decode(), nl=False)
+    elif not flags.quiet:
+        show(render_report(report))
+    _say_goodbye(job, end)
+    return end.exit_code(job.limits.ok_if_refused)
+
+
+def _say_running(directory: Path) -> None:
+    """report.json tells a scheduler's sensor that figures are on their way; those in it are from before."""
+    from msgspec.structs import replace
+
+    from batchroute.report import build_report, read_report, write_report
+
+    before = read_report(directory)
+    write_report(directory, replace(before or build_report(directory), state="running"))
+
+
+def _write_report(job: Job, end: RunEnd) -> Report:
+    from batchroute.report import build_report, write_report
+
+    directory = Path(job.output.path)
+    state: State = "complete" if end.complete else "incomplete"
+    report = build_report(directory, wall_s=end.wall_s, state=state, unconfirmed_usd=end.unconfirmed_usd)
+    write_report(directory, report)
+    return report
+
+
+def _say_goodbye(job: Job, end: RunEnd) -> None:
+    where = Path(job.output.path)
+    if not end.asked:
+        log.info(f"the job was complete already, nothing was sent; results are in {where / 'results'}")
+    elif end.complete:
+        log.info(f"complete; results are in {where / 'results'}")
+    else:
+        log.warning(f"not complete; run the same command again to go on. What is answered is in {where}")
+    if end.failed:
+        log.warning(
+            f"{end.failed:,} rows failed, listed in {where / 'failed.jsonl'}; the next run asks them again"
+        )
+    if end.refused:
+        log.warning(f"{end.refused:,} rows were refused; their `error` column says why")
+
+
+@click.command()
+@click.argument("job_files", metavar="JOB...", type=FILE, nargs=-1, required=True)
+@job_flags
+def check(
+    job_files: Sequence[Path],
+    flags: Flags,
+) -> int:
+    """Look at everything a run needs - job, input, keys, model, prices - and send nothing."""
+    from batchroute.check import check_job
+
+    code = 0
+    for path in job_files:
+        found = check_job(partial(flags.load, path, require_keys=True), flags.limit)
+        for note in () if flags.quiet else found.notes:
+            click.echo(harmless(note))
+        for fault in found.faults:
+            log.error(fault)
+        code = UsageFault.exit_code if found.faults else code
+        if not found.faults and not flags.quiet:
+            click.echo(f"{path}: fit to run")
+    return code
+
+
+@click.command()
+@click.argument("job_file", metavar="JOB", type=FILE)
+@job_flags
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(
+    job_file: Path,
+    flags: Flags,
+    as_json: bool,
+) -> int:
+    """Score a job's input and say what the job will cost and take; sends nothing, and `run` goes on from there."""
+    from batchroute.planning import plan_job, plan_json, render_plan, unpriced_words
+
+    job = flags.load(job_file, require_keys=False)
+    log.info(f"input {', '.join(job.input.path)}")
+    log.info(f"output {job.output.path}")
+    planned = plan_job(job, flags.limit, row_logger("scored"))
+    if as_json:
+        for words in unpriced_words(planned):
+            log.warning(words)
+        click.echo(plan_json(planned).decode(), nl=False)
+    else:
+        show(render_plan(planned))
+    log.info(f"the scores are kept in {Path(job.output.path) / 'scores'}; run the job to go on from there")
+    return 0

@@ -1,0 +1,398 @@
+"""One lane: the requests of one side, sent as fast as its endpoint allows, each to its end.
+
+Rows stand in one queue in front of the endpoint: whoever is first waits for the breaker, the pause a 429 asked
+for, the token window and the throttle, takes a slot and sends. A row that failed waits outside (tenacity decides
+how long) and queues again; while it sleeps it holds no slot. What an answer means was decided in `classify`, how
+fast the lane may go in `limits`; prices, files and routing are not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+from asyncio_throttle.throttler import Throttler
+from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_result, wait_random_exponential
+
+from batchroute.limits import Breaker, Pace, SameRefusal, TokenWindow, cadence
+from batchroute.types import Prompt, RouteReason, Status, Usage  # noqa: TC001 - msgspec reads them
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from batchroute.budget import Budget
+    from batchroute.classify import Answer
+    from batchroute.limits import TokenEntry
+
+LOOK_AGAIN_S = 0.25  # how long a state change may go unnoticed by the row at the head of the queue
+MALFORMED_ATTEMPTS = 2
+_AGAIN = frozenset({"rate_limited", "transient", "malformed"})
+
+ADVICE = {
+    "invalid_key": "set api_key_env, or check the key it names",
+    "permission": "check what the key may use, and the region",
+    "quota": "top up the account or raise its quota",
+    "not_found": "check base_url and model",
+    "redirect": "set base_url to the address it leads to",
+    "certificate": "check base_url and the certificates of this machine",
+}
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A row on its way to one side; `tokens` estimates its input plus its longest answer.
+
+    `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
+    has to hold it back.
+    """
+
+    prompt: Prompt
+    body: bytes
+    tokens: int
+    score: float | None
+    reason: RouteReason
+    attempts: int = 0
+    most_usd: Decimal = Decimal(0)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a row ended: its last answer, and what all its attempts of this run were billed."""
+
+    status: Status
+    answer: Answer
+    attempts: int
+    usages: tuple[Usage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """What one lane may do; units as in the job file."""
+
+    max_concurrency: int
+    max_attempts: int
+    outage_s: float
+    requests_per_minute: float | None = None
+    tokens_per_minute: int | None = None
+    stop_after_same_refusal: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """The budget both lanes share, and this lane's price."""
+
+    budget: Budget
+    cost: Callable[[Usage], Decimal | None]
+
+
+@dataclass(slots=True, eq=False)
+class OpenRow:
+    """A row that is neither settled nor left yet."""
+
+    request: Request
+    attempts: int
+    failures: int = 0  # those that count against max_attempts, less what an outage explains
+    malformed: int = 0  # complete answers that are none; they count, too
+    limited_since: float | None = None
+    usages: list[Usage] = field(default_factory=list)
+    in_flight: bool = False
+
+
+class Lane:
+    """Runs the requests of one side until they end, or the lane has to stop.
+
+    `send` makes one attempt; `settle` is called once for every row that came to an end, before the row gives its
+    slot back; `leave` for every row that was begun but stays undone because the lane stopped; `say` once, with the
+    reason, when the lane stops of its own accord.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[bytes], Awaitable[Answer]],
+        limits: LaneLimits,
+        settle: Callable[[Request, Outcome], None],
+        leave: Callable[[OpenRow], None],
+        say: Callable[[str], None],
+        purse: Purse | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.in_flight = 0
+        self.stopped: str | None = None
+        self._send = send
+        self._limits = limits
+        self._settle = settle
+        self._leave = leave
+        self._say = say
+        self._purse = purse
+        self._clock = clock
+        self._stopping = False
+        self._feeding: asyncio.Task[None] | None = None
+        self._open: dict[asyncio.Task[None], OpenRow] = {}
+        self._suspects: list[tuple[OpenRow, Answer]] = []
+        self._head_of_queue = asyncio.Lock()
+        self._slots = asyncio.Semaphore(limits.max_concurrency)
+        # Rows that wait outside hold no slot, but memory: as many again as there are slots may.
+        self._room = asyncio.Semaphore(2 * limits.max_concurrency + 64)
+        self._pace = Pace()
+        self._throttler: Throttler | None = None
+        self._speed: float | None = None
+        self._set_speed()
+        self._tokens = TokenWindow(limits.tokens_per_minute) if limits.tokens_per_minute else None
+        self._breaker: Breaker[OpenRow] = Breaker(limits.outage_s)
+        # The last time the endpoint said anything but 429; at first, when it was first asked.
+        self._limited_since = math.inf
+        self._same_refusal = SameRefusal(limits.stop_after_same_refusal)
+        self._retrying = AsyncRetrying(
+            retry=retry_if_result(lambda answer: answer.verdict in _AGAIN),
+            stop=self._exhausted,
+            wait=self._wait_before_retry,
+            sleep=asyncio.sleep,
+            retry_error_callback=_last_answer,
+        )
+        self._backoff = wait_random_exponential(multiplier=0.5, max=30)
+
+    async def run(self, requests: AsyncIterator[Request]) -> None:
+        """Until every request is settled, or the lane stopped and what was in flight is back."""
+        async with asyncio.TaskGroup() as group:
+            self._feeding = group.create_task(self._feed(requests, group))
+            if self._stopping:
+                self._feeding.cancel()
+        self._clear_suspects()
+
+    async def _feed(self, requests: AsyncIterator[Request], group: asyncio.TaskGroup) -> None:
+        async for request in requests:
+            await self._room.acquire()
+            row = OpenRow(request, request.attempts)
+            task = group.create_task(self._answer(row))
+            self._open[task] = row
+            task.add_done_callback(self._close)
+
+    def stop(self, reason: str | None = None) -> None:
+        """Sends nothing more; rows in flight are still awaited, all others are left undone."""
+        self._stopping = True
+        if reason is not None and self.stopped is None:
+            self.stopped = reason
+            self._say(reason)
+        if self._feeding:
+            self._feeding.cancel()
+        for task, row in self._open.items():
+            if not row.in_flight:
+                task.cancel()
+
+    def abandon(self) -> None:
+        """Leaves the rows in flight undone, too."""
+        self.stop()
+        for task in self._open:
+            task.cancel()
+
+    def _close(self, task: asyncio.Task[None]) -> None:
+        del self._open[task]
+        self._room.release()
+
+    async def _answer(self, row: OpenRow) -> None:
+        """One row to its end. Only a row whose first try failed enters tenacity: it costs more than the rest."""
+        try:
+            answer = await self._attempt(row)
+            if answer.verdict in _AGAIN:
+                answer = await self._retry(row, answer)
+        except asyncio.CancelledError:
+            self._leave(row)
+            raise
+        self._end(row, answer)
+
+    async def _retry(self, row: OpenRow, failed: Answer) -> Answer:
+        tries = iter([failed])
+
+        async def attempt(row: OpenRow) -> Answer:
+            # tenacity's own first attempt is the one that has already been made
+            return next(tries, None) or await self._attempt(row)
+
+        answer: Answer = await self._retrying(attempt, row)
+        return answer
+
+    async def _attempt(self, row: OpenRow) -> Answer:
+        async with self._head_of_queue:
+            entry = await self._admit(row.request)
+            probe = self._breaker.open
+            if probe:
+                self._breaker.probing()
+        row.in_flight = True
+        row.attempts += 1
+        self.in_flight += 1
+        sent_at = self._clock()
+        if self._limited_since == math.inf:
+            self._limited_since = sent_at
+        self._pace.sent(sent_at)
+        answer: Answer | None = None
+        try:
+            answer = await self._send(row.request.body)
+        finally:
+            row.in_flight = False
+            self.in_flight -= 1
+            self._slots.release()
+            self._pay(row.request, answer)
+        self._learn(row, answer, sent_at, entry, probe=probe)
+        return answer
+
+    async def _admit(self, request: Request) -> TokenEntry | None:
+        """Takes a slot and the money, and waits for the moment to send; only the head of the queue stands here."""
+        await self._slots.acquire()
+        reserved = False
+        try:
+            # Most of these waits are for a point in time, which no event would tell.
+            while (wait_s := self._wait_s(request.tokens)) > 0 or not self._reserve(request):  # noqa: ASYNC110
+                await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) if wait_s > 0 else LOOK_AGAIN_S)
+            reserved = True
+            if self._throttler:
+                await self._throttler.acquire()  # type: ignore[no-untyped-call]  # it has no types
+        except asyncio.CancelledError:
+            self._slots.release()
+            if reserved and self._purse:
+                self._purse.budget.spend(request.most_usd, Decimal(0))
+            raise
+        return self._tokens.take(request.tokens, self._clock()) if self._tokens else None
+
+    def _reserve(self, request: Request) -> bool:
+        """At the limit, answers in flight may still leave room; without any, the lane is at its end."""
+        if self._purse is None or self._purse.budget.reserve(request.most_usd):
+            return True
+        if self._purse.budget.idle:
+            left = self._purse.budget.limit - self._purse.budget.taken
+            self.stop(f"limits.max_cost_usd: the next row may cost ${request.most_usd:.4f}, ${left:.4f} are left")
+        return False
+
+    def _pay(self, request: Request, answer: Answer | None) -> None:
+        """Settles the reservation with what the attempt cost; what nobody can tell stays taken."""
+        if self._purse is None:
+            return
+        cost = self._purse.cost(answer.usage) if answer and answer.usage else None
+        if cost is None and answer is not None and answer.turned_away:
+            cost = Decimal(0)
+        if cost is None:
+            self._purse.budget.lose(request.most_usd)
+            return
+        self._purse.budget.spend(request.most_usd, cost)
+        if self._purse.budget.overshot:
+            self.stop("limits.max_cost_usd is passed: an answer was billed more than its request allowed")
+
+    def _wait_s(self, tokens: int) -> float:
+        now = self._clock()
+        window_s = self._tokens.wait_s(tokens, now) if self._tokens else 0.0
+        return max(self._pace.resume_at - now, self._breaker.wait_s(now), window_s)
+
+    def _learn(
+        self, row: OpenRow, answer: Answer, sent_at: float, entry: TokenEntry | None, *, probe: bool
+    ) -> None:
+        """What one answer says about the lane: its speed, whether the endpoint is there, the row's own count."""
+        now = self._clock()
+        if answer.verdict != "rate_limited":
+            self._limited_since = now
+        if answer.usage is not None:
+            row.usages.append(answer.usage)
+            if entry and self._tokens and answer.usage.prompt_tokens is not None:
+                used = answer.usage.prompt_tokens + (answer.usage.completion_tokens or 0)
+                self._tokens.correct(entry, used, now)
+        if answer.retry_after_s is not None and answer.retry_after_s > self._limits.outage_s:
+            self.stop(f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s; run again later")
+        if answer.verdict == "rate_limited":
+            self._pace.rate_limited(sent_at, now, answer.retry_after_s)
+            self._set_speed()
+            self._breaker.answered()
+            row.limited_since = sent_at if row.limited_since is None else row.limited_since
+            if now - self._limited_since > self._limits.outage_s:
+                self.stop("answers nothing but 429 for longer than limits.outage_s; run again later")
+        elif answer.verdict == "transient" and not answer.turned_away:
+            self._count_failure(row, answer, now, probe=probe)
+        else:
+            row.failures += answer.verdict == "transient"  # a 408, 409 or 425: the row's trouble, no outage
+            row.malformed += answer.verdict == "malformed"
+            self._breaker.answered()
+            self._pace.accepted(sent_at, now)
+            self._set_speed()
+
+    def _count_failure(self, row: OpenRow, answer: Answer, now: float, *, probe: bool) -> None:
+        row.failures += 1
+        row.limited_since = None  # it no longer gets nothing but 429
+        for forgiven, failures in self._breaker.failed(row, now, probe=probe).items():
+            forgiven.failures -= failures
+        if self._breaker.gave_up(now):
+            self.stop(f"does not answer ({answer.error}); run again when it is back, or check base_url")
+
+    def _set_speed(self) -> None:
+        limits = (self._limits.requests_per_minute, self._pace.requests_per_minute)
+        speed = min((limit for limit in limits if limit is not None), default=None)
+        if speed == self._speed:
+            return
+        self._speed = speed
+        if speed is None:
+            self._throttler = None
+            return
+        pattern = cadence(speed)
+        self._throttler = self._throttler or Throttler(pattern.count, pattern.period_s, pattern.poll_s)
+        self._throttler.rate_limit = pattern.count
+        self._throttler.period = pattern.period_s
+        self._throttler.retry_interval = pattern.poll_s
+
+    def _exhausted(self, state: RetryCallState) -> bool:
+        """Whether the row has had its chances; a lane that stops settles no row this way."""
+        row, answer = _row_and_answer(state)
+        if self._stopping:
+            raise asyncio.CancelledError
+        if answer.verdict == "rate_limited":  # others are accepted meanwhile, or the lane would have stopped
+            since = self._clock() if row.limited_since is None else row.limited_since
+            return self._clock() - since > self._limits.outage_s
+        used_up = row.failures + row.malformed >= self._limits.max_attempts
+        return used_up or (answer.verdict == "malformed" and row.malformed >= MALFORMED_ATTEMPTS)
+
+    def _wait_before_retry(self, state: RetryCallState) -> float:
+        """The server's word where it gives one. After a 429 the whole lane pauses, so the row need not."""
+        _, answer = _row_and_answer(state)
+        if answer.verdict == "rate_limited":
+            return 0.0
+        return answer.retry_after_s if answer.retry_after_s is not None else self._backoff(state)
+
+    def _end(self, row: OpenRow, answer: Answer) -> None:
+        if answer.verdict == "ok":
+            self._same_refusal.ok()
+            self._clear_suspects()
+            self._finish(row, answer, "ok")
+        elif answer.verdict == "refused":
+            self._refuse(row, answer)
+        elif answer.verdict == "fatal":
+            self._leave(row)
+            self.stop(f"{answer.error}; {ADVICE.get(answer.error_type or '', 'mend it')}, then run again")
+        else:
+            self._finish(row, answer, "failed")
+
+    def _refuse(self, row: OpenRow, answer: Answer) -> None:
+        """Holds the first refusals back until it is known whether the rows or the lane are to blame."""
+        if not self._same_refusal.watching():
+            self._finish(row, answer, "refused")
+            return
+        self._suspects.append((row, answer))
+        if self._same_refusal.refused(f"{answer.error_type} {answer.error}"):
+            suspects, self._suspects = self._suspects, []
+            for suspect, refusal in suspects:
+                self._finish(suspect, refusal, "failed")
+            self.stop(f"the first {len(suspects)} answers are the same refusal ({answer.error}); mend the job")
+        elif not self._same_refusal.watching():
+            self._clear_suspects()
+
+    def _clear_suspects(self) -> None:
+        suspects, self._suspects = self._suspects, []
+        for row, answer in suspects:
+            self._finish(row, answer, "refused")
+
+    def _finish(self, row: OpenRow, answer: Answer, status: Status) -> None:
+        self._settle(row.request, Outcome(status, answer, row.attempts, tuple(row.usages)))
+
+
+def _row_and_answer(state: RetryCallState) -> tuple[OpenRow, Answer]:
+    return cast("OpenRow", state.args[0]), cast("Future", state.outcome).result()
+
+
+def _last_answer(state: RetryCallState) -> Answer:
+    return _row_and_answer(state)[1]

@@ -1,0 +1,186 @@
+"""One request over HTTP: bytes in, a classified `Answer` out.
+
+The only module that knows aiohttp's client. Every exception of it is translated here, by a table; an error of
+our own (no file handles left, a bug) is no answer and passes through.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import ssl
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from batchroute.classify import Answer, Verdict, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchroute.scrub import Scrubber
+    from batchroute.types import Completion
+
+CONNECT_TIMEOUT_S = 30.0
+_CHUNK_BYTES = 1 << 16
+_AT_ONCE_BYTES = 1 << 20  # aiohttp sends a larger body in pieces only from a file object
+_TEXTS = ("response", "reasoning", "tool_calls", "served_model", "finish_reason")  # of a completion
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a lane sends its requests, and as whom; the headers hold keys and stay out of the repr.
+
+    `proxy` comes from the usual variables, read explicitly: aiohttp's own reading would send `.netrc` along.
+    """
+
+    url: URL
+    headers: Mapping[str, str] = field(repr=False)
+    timeout_s: float
+    max_response_bytes: int
+    proxy: str | None = field(default=None, repr=False)
+
+
+def completions_url(base_url: str) -> URL:
+    """`base_url` with the path of chat completions; a query stays."""
+    base = URL(base_url)
+    return base.with_path(base.raw_path.rstrip("/") + "/chat/completions", encoded=True, keep_query=True)
+
+
+def proxy_for(url: URL) -> str | None:
+    """The proxy that http_proxy, https_proxy and no_proxy name for this address."""
+    if urllib.request.proxy_bypass(url.host or ""):
+        return None
+    return urllib.request.getproxies_environment().get(url.scheme)
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session without limits, cookies or a look at the environment: all that is the lane's to decide."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("Accept", "User-Agent", "Content-Type"),
+        trust_env=False,
+    )
+
+
+class Endpoint:
+    """Sends request bodies to one address."""
+
+    def __init__(
+        self, address: Address, session: aiohttp.ClientSession, scrub: Scrubber, *, keep_bodies: bool = False
+    ) -> None:
+        self._address = address
+        self._session = session
+        self._scrub = scrub
+        self._keep_bodies = keep_bodies
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "batchroute",
+            **address.headers,
+        }
+        self._timeout = aiohttp.ClientTimeout(
+            total=address.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s)
+        )
+        self._had_success = False
+
+    async def send(self, body: bytes) -> Answer:
+        """One attempt. Raises only errors of our own; what the provider says is free of known keys."""
+        started = time.perf_counter()
+        try:
+            answer = await self._exchange(body)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            answer = translate(error)
+        self._had_success = self._had_success or answer.verdict == "ok"
+        return msgspec.structs.replace(self._clean(answer), latency_s=time.perf_counter() - started)
+
+    async def _exchange(self, body: bytes) -> Answer:
+        address = self._address
+        async with self._session.post(
+            address.url,
+            data=body if len(body) <= _AT_ONCE_BYTES else io.BytesIO(body),
+            headers=self._headers,
+            timeout=self._timeout,
+            allow_redirects=False,
+            proxy=address.proxy,
+        ) as response:
+            text = await _read(response, address.max_response_bytes)
+            if text is None:
+                message = f"larger than limits.max_response_mb ({address.max_response_bytes >> 20} MiB)"
+                return Answer(verdict="refused", error_type="answer_too_large", error=message)
+            answer = classify(response.status, response.headers, text, had_success=self._had_success)
+            if self._keep_bodies and answer.verdict == "ok":
+                return msgspec.structs.replace(answer, body=text.decode("utf-8", "replace"))
+            return answer
+
+    def _clean(self, answer: Answer) -> Answer:
+        """What a provider wrote, without our keys."""
+        completion, scrub = answer.completion, self._scrub
+        return msgspec.structs.replace(
+            answer,
+            error=answer.error and scrub(answer.error),
+            body=answer.body and scrub(answer.body),
+            completion=completion and _scrubbed(completion, scrub),
+        )
+
+
+def _scrubbed(completion: Completion, scrub: Scrubber) -> Completion:
+    """The same object where there is nothing to take out, as nearly always."""
+    texts = {name: text for name in _TEXTS if (text := getattr(completion, name))}
+    clean = {name: scrub(text) for name, text in texts.items()}
+    return completion if clean == texts else msgspec.structs.replace(completion, **clean)
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
+    """The whole body, None as soon as it is larger than `max_bytes` (decompressed)."""
+    length = response.content_length
+    if length is not None and length <= max_bytes and "Content-Encoding" not in response.headers:
+        return await response.read()
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_chunked(_CHUNK_BYTES):
+        size += len(piece)
+        if size > max_bytes:
+            response.close()
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+# First match wins, so subclasses stand before their parents.
+_TRANSLATIONS: tuple[tuple[type[BaseException], Verdict, str, str], ...] = (
+    (TimeoutError, "transient", "timeout", "no complete answer within timeout_s"),
+    (ssl.SSLCertVerificationError, "fatal", "certificate", "the server's certificate cannot be verified"),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        "fatal",
+        "certificate",
+        "the server's certificate cannot be verified",
+    ),
+    (aiohttp.InvalidURL, "fatal", "address", "the address is not one"),
+    (aiohttp.ClientConnectorDNSError, "transient", "connect", "the host's name cannot be resolved"),
+    (aiohttp.ClientConnectorError, "transient", "connect", "no connection"),
+    (aiohttp.ClientPayloadError, "transient", "cut", "the answer ended early"),
+    (aiohttp.ServerDisconnectedError, "transient", "reset", "the server hung up without an answer"),
+    (aiohttp.ClientResponseError, "transient", "protocol", "the answer is not HTTP"),
+    (aiohttp.ClientError, "transient", "connection", "the connection broke"),
+    (OSError, "transient", "connection", "the connection broke"),
+)
+
+
+def translate(error: BaseException) -> Answer:
+    """The answer that a failed exchange amounts to; raises the error again where it is one of our own."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno in _OURS:
+        raise error
+    verdict, kind, words = next(row[1:] for row in _TRANSLATIONS if isinstance(error, row[0]))
+    detail = str(error)
+    return Answer(verdict=verdict, error_type=kind, error=f"{words}: {detail}" if detail else words)

@@ -1,0 +1,58 @@
+"""What can go wrong, and whose affair it is.
+
+    BatchrouteError
+    ├── UsageFault        the user's: exit 2, one message, nothing was sent
+    │   ├── JobFault          the job file: every fault at once
+    │   ├── InputFault        the input files
+    │   ├── ModelFault        a router, an embedder or a model file
+    │   └── RunFault          a run directory of another job, or one of a newer format
+    └── Stopped           the world's: exit 4, run again to go on
+
+Anything else that is raised is a bug of ours: a traceback and exit 1. What goes wrong with a single row is no
+exception but a value recorded on the row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class BatchrouteError(Exception):
+    """Something the user can act on; its text is the whole message."""
+
+    exit_code = 1
+
+
+class UsageFault(BatchrouteError):
+    """Bad usage, job file, input or model: mend what the message names, then run again."""
+
+    exit_code = 2
+
+
+class JobFault(UsageFault):
+    """The job file cannot be used; `faults` are lines of the form `file:line: key: what, and what to do`."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
+
+
+class InputFault(UsageFault):
+    """The input files cannot be read as the job says."""
+
+
+class ModelFault(UsageFault):
+    """A router, an embedder or a model file cannot be used."""
+
+
+class RunFault(UsageFault):
+    """The output directory belongs to another job, or to a newer batchroute."""
+
+
+class Stopped(BatchrouteError):
+    """Something outside ended the run early; what was answered is kept, run again to go on."""
+
+    exit_code = 4

@@ -1,0 +1,96 @@
+"""Answers not sealed yet: an append-only file of whole records.
+
+A record is its length and CRC-32 (two little-endian u32) and a msgpack-encoded `Result`. It counts if and only if
+it is whole; what follows the last whole record is the torn end of a crash. Knows nothing of Parquet.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.types import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_HEAD = struct.Struct("<II")
+_READ_BYTES = 1 << 20
+
+
+class Journal:
+    """Appends records to one file; each is handed to the kernel before `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file, cutting off a torn end."""
+        self.path = path
+        self.records, self.bytes = _measure(path)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._fd, self.bytes)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._unsynced = True
+        self._handle = threading.Lock()  # one thread syncs every so often, another closes when it seals
+
+    def append(self, result: Result) -> None:
+        """Raises OSError when the record is not on file as a whole; the row then is not done."""
+        payload = self._encode(result)
+        record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+        try:
+            written = os.write(self._fd, record)
+            while written < len(record):  # a full disk takes part of a record first and then raises
+                written += os.write(self._fd, record[written:])
+        except OSError:
+            os.ftruncate(self._fd, self.bytes)  # behind a torn record none would be found
+            raise
+        self.records += 1
+        self.bytes += len(record)
+        self._unsynced = True
+
+    def sync(self) -> None:
+        """Forces what was appended onto the disk."""
+        with self._handle:
+            if self._unsynced and self._fd >= 0:
+                self._unsynced = False
+                os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Idempotent, without a last sync."""
+        with self._handle:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+
+def read_journal(path: Path) -> Iterator[Result]:
+    """The results on whole records, in the order of their writing."""
+    decode = msgspec.msgpack.Decoder(Result).decode
+    for payload in _payloads(path):
+        yield decode(payload)
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """How many whole records there are, and how many bytes they take."""
+    sizes = [_HEAD.size + len(payload) for payload in _payloads(path)]
+    return len(sizes), sum(sizes)
+
+
+def _payloads(path: Path) -> Iterator[bytes]:
+    if not path.exists():
+        return
+    with path.open("rb", buffering=_READ_BYTES) as file:
+        size = os.fstat(file.fileno()).st_size
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            length, checksum = _HEAD.unpack(head)
+            # A crash of the machine may leave zeros, which would pass for an empty record, or any length.
+            if not 0 < length <= size - file.tell():
+                return
+            payload = file.read(length)
+            if zlib.crc32(payload) != checksum:
+                return
+            yield payload

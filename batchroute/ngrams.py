@@ -1,0 +1,146 @@
+"""Texts -> bags of hashed n-grams: characters (3 and 4 bytes) and words (1 and 2), over a whole batch at once.
+
+About fifteen array passes over the bytes of all texts, never a step per n-gram; the result for a text depends on
+its bytes alone. Bucket numbers are part of the built-in embedder's format. Knows nothing of weights or labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Bytes: TypeAlias = NDArray[np.uint8]
+    Ids: TypeAlias = NDArray[np.int64]
+    Hashes: TypeAlias = NDArray[np.uint64]
+
+BUCKET_BITS = 16
+BUCKETS = 1 << BUCKET_BITS
+
+# Odd multipliers (the golden ratio, primes of xxHash) of multiply-and-shift hashing.
+CHAR3_MULTIPLIER = np.uint32(0x9E3779B1)
+CHAR4_MULTIPLIER = np.uint32(0x85EBCA77)
+WORD_MULTIPLIER = np.uint64(0xC2B2AE3D27D4EB4F)
+BIGRAM_MULTIPLIER = np.uint64(0x165667B19E3779F9)
+# Polynomial hashes are taken modulo 2^64, where an odd base has an inverse.
+POLYNOMIAL_BASE = 0x9E3779B97F4A7C15
+POLYNOMIAL_INVERSE = pow(POLYNOMIAL_BASE, -1, 1 << 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The UTF-8 bytes of n texts, each between two spaces: text i is data[starts[i]:ends[i]]."""
+
+    data: Bytes
+    starts: Ids
+    ends: Ids
+
+    @property
+    def size(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a layout, word j at data[starts[j]:ends[j]]; text i has those from first[i] to first[i + 1]."""
+
+    starts: Ids
+    ends: Ids
+    first: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """Bucket numbers of n texts, one after another: text i has ids[offsets[i]:offsets[i + 1]].
+
+    The number `BUCKETS` stands for "no n-gram".
+    """
+
+    ids: Ids
+    offsets: Ids
+
+
+def lay_out(texts: Sequence[str]) -> Layout:
+    """Lone surrogates are kept as the three bytes they would have."""
+    parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+    ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)) + 2)
+    starts = np.concatenate((np.zeros(1, np.int64), ends))[:-1]
+    blob = b" " + b"  ".join(parts) + b"    "  # the last windows may look beyond the last text
+    return Layout(np.frombuffer(blob, np.uint8), starts, ends)
+
+
+def fold_case(layout: Layout) -> Bytes:
+    """ASCII letters in lower case, every digit as 0, white space and control characters as a space."""
+    return _fold_table()[layout.data]
+
+
+def find_words(folded: Bytes, layout: Layout) -> Words:
+    """Runs of letters, digits and bytes beyond ASCII; the spaces between texts keep them apart."""
+    inside = _word_table()[folded]
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    starts, ends = edges[::2], edges[1::2]
+    return Words(starts, ends, np.searchsorted(starts, np.append(layout.starts, layout.size)))
+
+
+def char_bags(folded: Bytes, layout: Layout) -> Bags:
+    """Every window of three and of four bytes inside a text and its two spaces."""
+    windows = np.ndarray((layout.size,), np.dtype("<u4"), buffer=folded, strides=(1,))
+    shift = np.uint32(32 - BUCKET_BITS)
+    ids = np.empty((layout.size, 2), np.int64)
+    ids[:, 0] = ((windows << np.uint32(8)) * CHAR3_MULTIPLIER) >> shift
+    ids[:, 1] = (windows * CHAR4_MULTIPLIER) >> shift
+    ids[layout.ends - 1] = BUCKETS  # windows that would reach into the next text
+    ids[layout.ends - 2] = BUCKETS
+    ids[np.maximum(layout.ends - 3, layout.starts), 1] = BUCKETS
+    return Bags(ids.ravel(), 2 * np.append(layout.starts, layout.size))
+
+
+def word_bags(folded: Bytes, words: Words) -> Bags:
+    """Every word, and every word with the one after it."""
+    hashes = _span_hashes(folded, words.starts, words.ends)
+    shift = np.uint64(64 - BUCKET_BITS)
+    ids = np.full((len(hashes), 2), BUCKETS, np.int64)
+    ids[:, 0] = (hashes * WORD_MULTIPLIER) >> shift
+    ids[:-1, 1] = ((hashes[:-1] * BIGRAM_MULTIPLIER + hashes[1:]) * WORD_MULTIPLIER) >> shift
+    last = words.first[1:] - 1
+    ids[last[last >= words.first[:-1]], 1] = BUCKETS
+    return Bags(ids.ravel(), 2 * words.first)
+
+
+def _span_hashes(data: Bytes, starts: Ids, ends: Ids) -> Hashes:
+    """Polynomial hashes of data[starts[j]:ends[j]] from prefix sums, mixed so that their high bits are good."""
+    prefix = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum(data * _powers(POLYNOMIAL_BASE, len(data)), out=prefix[1:])
+    hashes = (prefix[ends] - prefix[starts]) * _powers(POLYNOMIAL_INVERSE, len(data))[starts]
+    hashes = (hashes ^ (hashes >> np.uint64(29))) * WORD_MULTIPLIER
+    return hashes ^ (hashes >> np.uint64(32))
+
+
+def _powers(base: int, count: int) -> Hashes:
+    powers = np.full(count, base, np.uint64)
+    powers[0] = 1
+    return np.multiply.accumulate(powers)
+
+
+@cache
+def _fold_table() -> Bytes:
+    table = np.arange(256, dtype=np.uint8)
+    table[:33] = table[127] = ord(" ")
+    table[ord("A") : ord("Z") + 1] += ord("a") - ord("A")
+    table[ord("0") : ord("9") + 1] = ord("0")
+    return table
+
+
+@cache
+def _word_table() -> NDArray[np.bool_]:
+    table = np.arange(256) >= 128
+    table[ord("0")] = True
+    table[ord("a") : ord("z") + 1] = True
+    return table

@@ -1,0 +1,79 @@
+"""What a run has done so far, as counters that a display reads. Draws nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batchroute.types import SIDES, Result, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(slots=True)
+class LaneProgress:
+    """One lane's rows of this run, and what is known of their bill."""
+
+    ok: int = 0
+    refused: int = 0
+    failed: int = 0
+    cost_usd: float = 0.0
+    in_flight: Callable[[], int] = int
+
+    @property
+    def settled(self) -> int:
+        return self.ok + self.refused + self.failed
+
+
+@dataclass(slots=True)
+class Progress:
+    """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs.
+
+    `simulated`: no money is really spent on one side at least.
+    """
+
+    rows: int | None = None
+    scored: Callable[[], int] = int
+    done_before: int = 0
+    simulated: bool = False
+    started_s: float = field(default_factory=time.monotonic)
+    lanes: Mapping[Side, LaneProgress] = field(default_factory=lambda: {side: LaneProgress() for side in SIDES})
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def settled(self) -> int:
+        return sum(lane.settled for lane in self.lanes.values())
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(lane.cost_usd for lane in self.lanes.values())
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started_s
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.settled / max(self.elapsed_s, 1e-3)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Time left at the speed so far; None while nothing is known to go by."""
+        if self.rows is None or self.settled == 0:
+            return None
+        return max(0, self.rows - self.done_before - self.settled) / self.rows_per_s
+
+    def add(self, side: Side, result: Result) -> None:
+        lane = self.lanes[side]
+        lane.cost_usd += result.cost_usd or 0.0
+        if result.status == "ok":
+            lane.ok += 1
+        elif result.status == "refused":
+            lane.refused += 1
+        elif result.status == "failed":
+            lane.failed += 1
+        if result.error_type is not None and result.status != "open":
+            self.errors[result.error_type] += 1

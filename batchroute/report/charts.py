@@ -1,0 +1,161 @@
+"""Charts of a report as SVG text, to stand inside a page.
+
+Drawn by matplotlib in colours that stand for the page's own: the style sheet gives each its value, light or dark.
+Only figures and words of ours come in here, never text of rows or providers.
+"""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from batchroute.types import SIDES, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from batchroute.report.details import Course
+    from batchroute.report.figures import Report
+
+# A colour that matplotlib writes, and the variable of the style sheet that it becomes.
+_INK, _FAINT = "#010101", "#020202"
+_COLOURS = {"strong": "#030303", "weak": "#040404"}
+_VARIABLES = {_INK: "--ink", _FAINT: "--faint", **{colour: f"--{side}" for side, colour in _COLOURS.items()}}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: it takes the page's font and can be searched
+    "svg.hashsalt": "batchroute",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.4,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+}
+# Narrow enough to be read on a phone without zooming.
+_INCHES = (5.0, 2.9)
+_HOUR_S, _MINUTE_S = 3600.0, 60.0
+
+
+def score_chart(report: Report) -> str:
+    """Rows per score, each side in its colour, the threshold as a line."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes("score", "rows")
+        threshold = report.threshold
+        for side, lefts, widths, heights in _bars(report.score_histogram, 1.0 if threshold is None else threshold):
+            axes.bar(lefts, heights, widths, align="edge", color=_COLOURS[side])
+        if threshold is not None:
+            axes.axvline(min(threshold, 1.0), color=_INK, linewidth=1.2)
+            axes.set_title(f"threshold {threshold:.5f}", fontsize=9, loc="right" if threshold > 0.5 else "left")
+        axes.set_xlim(0, 1)
+        return _svg(figure)
+
+
+def _bars(bins: Sequence[int], threshold: float) -> list[tuple[Side, list[float], list[float], Sequence[int]]]:
+    """Left edges, widths and heights per side; the bar that the threshold falls into is cut there."""
+    width = 1 / len(bins)
+    gap = 0.05 * width
+    spans = [(number * width + gap, (number + 1) * width - gap) for number in range(len(bins))]
+    cuts = [min(max(threshold, left), right) for left, right in spans]
+    weak = [cut - left for (left, _), cut in zip(spans, cuts, strict=True)]
+    strong = [right - cut for (_, right), cut in zip(spans, cuts, strict=True)]
+    return [("weak", [left for left, _ in spans], weak, bins), ("strong", cuts, strong, bins)]
+
+
+def cost_chart(course: Course) -> str:
+    """Dollars spent so far over time, the sides stacked."""
+    with mpl.rc_context(_STYLE):
+        times, unit = _times(course)
+        figure, axes = _axes(f"time since the first answer, {unit}", "USD so far")
+        sums = [[0.0, *accumulate(course.cost_usd[side])] for side in reversed(SIDES)]
+        colours = [_COLOURS[side] for side in reversed(SIDES)]
+        axes.stackplot(times, *sums, labels=list(reversed(SIDES)), colors=colours, linewidth=0)
+        return _finished(figure, axes, times)
+
+
+def speed_chart(course: Course) -> str:
+    """Rows a second over time, a line per side."""
+    with mpl.rc_context(_STYLE):
+        times, unit = _times(course)
+        figure, axes = _axes(f"time since the first answer, {unit}", "rows per second")
+        for side in SIDES:
+            speeds = [rows / course.slice_s for rows in course.rows[side]]
+            axes.stairs(speeds, times, label=side, color=_COLOURS[side], linewidth=1.5, baseline=None)
+        return _finished(figure, axes, times)
+
+
+def latency_chart(report: Report) -> str:
+    """Median and tail of each side's latency."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes("", "seconds")
+        names = ("p50", "p95", "p99")
+        for place, side in enumerate(SIDES):
+            if latency := report.latency_s.get(side):
+                heights = [getattr(latency, name) for name in names]
+                bars = axes.bar(
+                    [x + 0.4 * place for x in range(3)], heights, 0.38, color=_COLOURS[side], label=side
+                )
+                axes.bar_label(bars, fmt="%.2f", fontsize=8)
+        axes.set_xticks([0.2, 1.2, 2.2], names)
+        axes.margins(y=0.15)
+        _add_legend(axes)
+        return _svg(figure)
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_INCHES, layout="constrained")
+    axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+    axes.tick_params(length=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return figure, axes
+
+
+def _times(course: Course) -> tuple[Sequence[float], str]:
+    """The edges of the slices in a unit that suits their span."""
+    slices = len(course.rows["strong"])
+    span_s = slices * course.slice_s
+    unit_s, unit = next(
+        ((s, name) for s, name in ((_HOUR_S, "hours"), (_MINUTE_S, "minutes")) if span_s >= 2 * s),
+        (1.0, "seconds"),
+    )
+    return [number * course.slice_s / unit_s for number in range(slices + 1)], unit
+
+
+def _finished(figure: Figure, axes: Axes, times: Sequence[float]) -> str:
+    axes.set_xlim(0, times[-1])
+    axes.set_ylim(bottom=0)
+    _add_legend(axes)
+    return _svg(figure)
+
+
+def _add_legend(axes: Axes) -> None:
+    """Above the drawing, where no line can run through it."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(SIDES), borderpad=0)
+
+
+def _svg(figure: Figure) -> str:
+    """The <svg> element alone, its colours the page's, without the names that would occur twice on a page."""
+    stream = StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    drawing = stream.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", drawing)
+    for colour, variable in _VARIABLES.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    return drawing

@@ -1,0 +1,118 @@
+"""What a page shows beyond the figures: the run's course in time, its dearest rows, rows near the threshold.
+
+Rows stay rows here, but never many: at most SLICES points of time, DEAREST rows and as many samples as asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from batchroute.parts import RESULT_NAMES
+from batchroute.report.rundir import read_job, result_parts, scan_settled
+from batchroute.types import SIDES, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+SLICES = 60
+DEAREST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Rows and dollars per slice of time and side; slice i begins i · `slice_s` after `began`."""
+
+    began: datetime
+    slice_s: float
+    rows: Mapping[Side, Sequence[int]]
+    cost_usd: Mapping[Side, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class DearRow:
+    file: str
+    row: int
+    id: str | None
+    model: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answered row; `kept` are its kept columns as text."""
+
+    file: str
+    row: int
+    id: str | None
+    score: float
+    route: str
+    response: str | None
+    kept: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    course: Course | None
+    dearest: Sequence[DearRow]
+    samples: Sequence[Sample]
+
+
+def read_details(run: Path, *, samples: int = 0) -> Details:
+    """The details of the run in the directory `run`; text of rows only where `samples` asks for it."""
+    settled = scan_settled(run)
+    threshold = read_job(run).threshold
+    near = _samples(result_parts(run), threshold, samples) if samples and threshold is not None else []
+    return Details(_course(settled), _dearest(settled), near)
+
+
+def _course(settled: pl.LazyFrame) -> Course | None:
+    at = pl.col("finished_at")
+    # A failure that does not say when counts from the epoch.
+    routed = settled.filter(pl.col("route").is_not_null() & (at.dt.epoch("us") > 0))
+    began, ended = routed.select(at.min().alias("began"), at.max().alias("ended")).collect().row(0)
+    if began is None:
+        return None
+    slice_us = max(1, -(-int((ended - began).total_seconds() * 1e6 + 1) // SLICES))
+    number = ((at - began).dt.total_microseconds() // slice_us).alias("slice")
+    sums = routed.group_by("route", number).agg(pl.len().alias("rows"), pl.col("cost_usd").sum()).collect()
+    found = {(side, number): (rows, usd) for side, number, rows, usd in sums.iter_rows()}
+    by_side = {side: [found.get((side, number), (0, 0.0)) for number in range(SLICES)] for side in SIDES}
+    return Course(
+        began,
+        slice_us / 1e6,
+        {side: [rows for rows, _ in slices] for side, slices in by_side.items()},
+        {side: [usd for _, usd in slices] for side, slices in by_side.items()},
+    )
+
+
+def _dearest(settled: pl.LazyFrame) -> list[DearRow]:
+    priced = settled.filter(pl.col("cost_usd") > 0).select(*DearRow.__slots__)
+    rows = priced.sort("cost_usd", "file", "row", descending=[True, False, False]).head(DEAREST).collect()
+    return [DearRow(**row) for row in rows.iter_rows(named=True)]
+
+
+def _samples(parts: Sequence[Path], threshold: float, count: int) -> list[Sample]:
+    """The answered rows whose scores are nearest to the threshold, in the order of their scores."""
+    answered = pl.scan_parquet(list(parts), include_file_paths="part").filter(
+        (pl.col("status") == "ok") & pl.col("score").is_not_null()
+    )
+    distance = (pl.col("score") - threshold).abs()
+    places = answered.select("file", "row", "part", distance.alias("distance"))
+    nearest = places.sort("distance", "file", "row").head(count).drop("distance").collect()
+    # Only the parts they lie in are read for their text.
+    holding = pl.scan_parquet(nearest["part"].unique().to_list()) if len(nearest) else answered
+    rows = holding.join(nearest.lazy(), on=["file", "row"], how="semi").sort("score", "file", "row").collect()
+    return [_sample(row) for row in rows.iter_rows(named=True)]
+
+
+def _sample(row: Mapping[str, object]) -> Sample:
+    own = {name: row[name] for name in ("file", "row", "id", "score", "route", "response")}
+    kept = {name: str(value) for name, value in row.items() if name not in RESULT_NAMES and value is not None}
+    return Sample(**own, kept=kept)  # type: ignore[arg-type]  # the columns' types are the part's schema

@@ -1,0 +1,57 @@
+"""Whether two runs had the same kind of prompts, judged by their score histograms.
+
+The measure is the population stability index: the sum over bins of (a - b) · ln(a / b) for the shares a and b of
+the rows. By custom less than 0.1 is no change and more than 0.25 a clear one; but between two samples of one
+population it is (bins - 1) · (1/n + 1/m) on average (B. Yurdakul, 2018), so small runs need a wider berth.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STABLE_BELOW = 0.10
+SHIFTED_ABOVE = 0.25
+# Chance alone exceeds three times its average about never.
+_CHANCE = 3.0
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """The stability index against the run compared with, and what it means."""
+
+    psi: float
+    verdict: str
+
+
+def drift(before: Sequence[int], after: Sequence[int]) -> Drift | None:
+    """Compares the rows per bin of two histograms; None where one of them is empty."""
+    if not sum(before) or not sum(after):
+        return None
+    psi = _stability_index(before, after)
+    chance = _CHANCE * (len(before) - 1) * (1 / sum(before) + 1 / sum(after))
+    return Drift(psi, _verdict(psi, chance))
+
+
+def _stability_index(before: Sequence[int], after: Sequence[int]) -> float:
+    return sum((a - b) * log(a / b) for b, a in zip(_shares(before), _shares(after), strict=True))
+
+
+def _shares(bins: Sequence[int]) -> list[float]:
+    # Half a row more in every bin: an empty one has no logarithm.
+    total = sum(bins) + len(bins) / 2
+    return [(rows + 0.5) / total for rows in bins]
+
+
+def _verdict(psi: float, chance: float) -> str:
+    if psi < STABLE_BELOW:
+        return "the same kind of prompts"
+    if psi < chance:
+        return "too few rows to tell a change from chance"
+    if psi <= SHIFTED_ABOVE:
+        return "the prompts have shifted somewhat"
+    return "other prompts than before: choose the threshold anew"

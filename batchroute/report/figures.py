@@ -1,0 +1,131 @@
+"""What a run did and cost, as one value: every figure of report.json, and the file itself.
+
+Knows names, units and how the file is written; how the figures come about is build.py's affair. None stands for
+unknown, never 0.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from batchroute.errors import RunFault
+from batchroute.parts import sync_file
+from batchroute.types import Side  # noqa: TC001  # msgspec reads the annotations
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+State: TypeAlias = Literal["running", "complete", "incomplete"]
+
+REPORT_NAME = "report.json"
+SUCCESS_NAME = "_SUCCESS"
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Seconds from send to last byte of the final attempt, over the ok rows of a lane."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class ModelBill(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows that one model was asked for on one side; rows refused before routing stand in none."""
+
+    route: Side
+    model: str | None
+    ok: int
+    refused: int
+    failed: int
+    attempts: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """SPEC's report.json, key by key; money in USD, times in seconds.
+
+    `name` is the job's, `run` the directory's. `rows` and `remaining` are None until the whole input is known.
+    `score_histogram` counts rows in 20 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
+    "p10" ... "p100" to scores. `simulated` names the sides whose answers, and so whose money, are make-believe.
+    """
+
+    name: str
+    run: str
+    state: State
+    simulated: list[Side] = []
+    rows: int | None
+    ok: int
+    refused: int
+    failed: int
+    remaining: int | None
+    strong_rows: int
+    weak_rows: int
+    strong_fraction: float | None
+    threshold: float | None
+    cost_usd: float | None
+    strong_cost_usd: float | None
+    weak_cost_usd: float | None
+    failed_cost_usd: float | None
+    router_cost_usd: float | None
+    total_usd: float | None
+    unconfirmed_usd: float | None
+    cost_unknown_rows: int
+    all_strong_usd: float | None
+    all_weak_usd: float | None
+    savings_usd: float | None
+    savings_fraction: float | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    reasoning_tokens: int | None
+    attempts: int
+    retries: int
+    errors: dict[str, int]
+    latency_s: dict[Side, Latency | None]
+    wall_s: float | None
+    rows_per_s: float | None
+    score_histogram: list[int]
+    score_quantiles: dict[str, float]
+    win_mass_kept: float | None
+    models: list[ModelBill]
+
+
+def report_json(report: Report) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def read_report(run: Path) -> Report | None:
+    """The report that stands in the directory `run`, None where there is none yet."""
+    path = run / REPORT_NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as broken:
+        raise RunFault(f"{path}: not a report of this version of batchroute ({broken}); move it away") from broken
+
+
+def write_report(run: Path, report: Report) -> None:
+    """Puts report.json in place whole or not at all; `_SUCCESS` never stands beside an unfinished one."""
+    success = run / SUCCESS_NAME
+    if report.state != "complete":
+        success.unlink(missing_ok=True)
+    _replace(run / REPORT_NAME, report_json(report))
+    if report.state == "complete":
+        _replace(success, b"")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    sync_file(path.parent)

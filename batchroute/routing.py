@@ -1,0 +1,66 @@
+"""Scores -> sides, a part of rows at a time. Plain numpy on columns; knows no files and sends nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from batchroute.job import Endpoints, EndpointSpec
+    from batchroute.scores import ScoredRows
+    from batchroute.types import RouteReason, Side
+
+CHARS_PER_TOKEN = 4  # of English text; an estimate wherever no provider has counted yet
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """[n] each: the side a row goes to, whether it demanded that, was sent there as too long, or fits nowhere.
+
+    A row that the input already refuses has no side of its own and stands on the weak one, to be recorded there.
+    """
+
+    strong: NDArray[np.bool_]
+    forced: NDArray[np.bool_]
+    moved: NDArray[np.bool_]
+    too_long: NDArray[np.bool_]
+
+    def on(self, side: Side) -> NDArray[np.bool_]:
+        return self.strong if side == "strong" else ~self.strong
+
+    def reason(self, row: int) -> RouteReason:
+        if self.moved[row]:
+            return "too_long"
+        return "override" if self.forced[row] else "score"
+
+
+def route(rows: ScoredRows, threshold: float, endpoints: Endpoints) -> Routes:
+    """Strong if and only if score >= threshold, unless the row demands a side or is too long for its own."""
+    forced = rows.forced != None  # noqa: E711 - element by element
+    # NaN >= threshold is False: a refused row stands on the weak side.
+    strong = np.where(forced, rows.forced == "strong", rows.score >= threshold).astype(np.bool_)
+    tokens = estimate_tokens(rows.chars)
+    too_long_strong = tokens > _longest(endpoints.strong)
+    too_long_weak = tokens > _longest(endpoints.weak)
+    too_long = np.where(strong, too_long_strong, too_long_weak)
+    elsewhere = np.where(strong, ~too_long_weak, ~too_long_strong)
+    may_move = np.where(strong, _moves(endpoints.strong), _moves(endpoints.weak))
+    moved = too_long & may_move & elsewhere
+    return Routes(strong ^ moved, forced, moved, too_long & ~moved)
+
+
+def estimate_tokens(chars: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Input tokens of requests of so many characters."""
+    return -(-chars // CHARS_PER_TOKEN)
+
+
+def _longest(endpoint: EndpointSpec) -> int:
+    return endpoint.max_input_tokens if endpoint.max_input_tokens is not None else np.iinfo(np.int64).max
+
+
+def _moves(endpoint: EndpointSpec) -> bool:
+    return endpoint.on_too_long == "other"

@@ -1,0 +1,176 @@
+"""Requests as a provider validates them, and the flawless answers to them. Knows no limits and no faults."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from batchroute.simulate.reply import Reply, json_reply
+from batchroute.types import Usage
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from batchroute.simulate.behaviour import Behaviour
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+TOKENS_PER_TEXT = 8191  # of text-embedding-3-small; a longer text is refused
+FILL = "The words from here on are padding that brings the text to the length its usage claims. "
+
+
+class Part(msgspec.Struct):
+    type: str
+    text: str = ""
+
+
+class Message(msgspec.Struct):
+    role: Role
+    content: str | list[Part] | None = None
+
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class Chat(msgspec.Struct):
+    """The fields of a chat completion request that change the answer."""
+
+    model: Name
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    stream: bool | None = None
+
+    def texts(self) -> list[str]:
+        return [self.messages[-1].text()]
+
+    def characters(self) -> int:
+        return sum(len(message.text()) for message in self.messages)
+
+
+class Embed(msgspec.Struct):
+    """The fields of an embeddings request."""
+
+    model: Name
+    input: Text | Annotated[list[Text], msgspec.Meta(min_length=1, max_length=2048)]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, msgspec.Meta(ge=1, le=1536)] | None = None
+
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
+_CHAT = msgspec.json.Decoder(Chat)
+_EMBED = msgspec.json.Decoder(Embed)
+
+
+def read_chat(body: bytes) -> Chat:
+    """ValueError says what a provider would not accept."""
+    asked = _CHAT.decode(body)
+    if asked.stream:
+        raise ValueError("the simulated provider does not stream: leave out `stream`")
+    return asked
+
+
+def read_embed(body: bytes, characters_per_token: float) -> Embed:
+    """ValueError says what a provider would not accept."""
+    asked = _EMBED.decode(body)
+    if any(len(text) > TOKENS_PER_TEXT * characters_per_token for text in asked.texts()):
+        raise ValueError(f"this model takes at most {TOKENS_PER_TEXT} tokens a text: shorten the input")
+    return asked
+
+
+def complete(asked: Chat, draw: float, number: int, behaviour: Behaviour) -> Reply:
+    """A completion of the request; `draw` in [0, 1) sets its length, `number` its id."""
+    usage, finish_reason = _usage(asked, draw, behaviour)
+    choice = {"logprobs": None, "finish_reason": finish_reason}
+    text = _text(asked.model, usage)
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": text, "refusal": None}, **choice}
+        for i in range(asked.n or 1)
+    ]
+    answer = {
+        "id": f"chatcmpl-simulated-{number:012x}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": asked.model,
+        "choices": choices,
+        "usage": _spelt(usage),
+        "system_fingerprint": "fp_simulated",
+    }
+    return Reply(200, msgspec.json.encode(answer), usage=usage)
+
+
+def _usage(asked: Chat, draw: float, behaviour: Behaviour) -> tuple[Usage, str]:
+    """The whole request's usage, and how every one of its choices ends."""
+    cap = (asked.max_completion_tokens or asked.max_tokens) if behaviour.honour_max_tokens else None
+    wanted = max(1, int(behaviour.response_tokens * (0.5 + draw))) + behaviour.reasoning_tokens
+    tokens = wanted if cap is None else min(cap, wanted)
+    usage = Usage(
+        prompt_tokens=max(1, int(asked.characters() / behaviour.characters_per_token)),
+        cached_tokens=0,
+        completion_tokens=tokens * (asked.n or 1),
+        reasoning_tokens=min(behaviour.reasoning_tokens, tokens) * (asked.n or 1),
+    )
+    return usage, "length" if tokens < wanted else "stop"
+
+
+def _text(model: str, usage: Usage) -> str:
+    """About four characters a visible token; what marks it as simulated is never cut off."""
+    notice = f"[simulated] No model was asked; this stands in for an answer of {model}. "
+    missing = 4 * ((usage.completion_tokens or 0) - (usage.reasoning_tokens or 0)) - len(notice)
+    return notice + (FILL * (missing // len(FILL) + 1))[:missing] if missing > 0 else notice
+
+
+def _spelt(usage: Usage) -> dict[str, Any]:
+    prompt_tokens, completion_tokens = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens, "audio_tokens": 0},
+    }
+
+
+def embed(asked: Embed, behaviour: Behaviour) -> Reply:
+    """One unit vector per text, a function of the text alone."""
+    texts = asked.texts()
+    vectors = [unit_vector(text, asked.dimensions or 1536) for text in texts]
+    as_base64 = asked.encoding_format == "base64"
+    spelt = [_base64(vector) if as_base64 else vector.tolist() for vector in vectors]
+    data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(spelt)]
+    tokens = sum(max(1, int(len(text) / behaviour.characters_per_token)) for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    body = {"object": "list", "data": data, "model": asked.model, "usage": usage}
+    return Reply(200, msgspec.json.encode(body), usage=Usage(prompt_tokens=tokens))
+
+
+def unit_vector(text: str, dimensions: int) -> NDArray[np.float32]:
+    """[dimensions] float32 of length 1."""
+    seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    vector = np.random.default_rng(seed).standard_normal(dimensions)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _base64(vector: NDArray[np.float32]) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def models() -> Reply:
+    """The list of models; the provider answers in the name of any other one too."""
+    listed = [{"id": "simulated", "object": "model", "created": 0, "owned_by": "batchroute"}]
+    return json_reply({"object": "list", "data": listed})

@@ -1,0 +1,73 @@
+"""The knobs of a simulated provider, as one value. Knows nothing of how they are acted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  msgspec reads the field types when a knob is turned
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.errors import UsageFault
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How the provider behaves; the default is an instant, flawless one without limits.
+
+    Rates are probabilities per request, drawn from (`seed`, prompt, how often that prompt was failed before),
+    so that a run is repeatable whatever the order of arrival. Limits count admitted requests over a sliding
+    minute. `retry_after_s` is what every 429 asks for; None: the true wait where a limit was hit, else none.
+    """
+
+    latency_s: float = 0.0
+    jitter_s: float = 0.0  # uniform, on top of latency_s
+    error_rate: float = 0.0  # status 500
+    rate_limit_rate: float = 0.0  # status 429 out of the blue
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None  # prompt and completion tokens, as they will be billed
+    seed: int = 0
+    response_tokens: int = 150  # the middle of a spread of half to one and a half
+    retry_after_s: float | None = None
+    max_concurrency: int | None = None  # above it: 429
+    api_key: str | None = field(default=None, repr=False)  # any other bearer token or api-key header: 401
+    reasoning_tokens: int = 0  # on top of the visible ones, inside completion_tokens as OpenAI counts
+    characters_per_token: float = 4.0  # of the prompt
+    honour_max_tokens: bool = True
+    down: bool = False  # connections are accepted, requests reset
+    faults: Mapping[str, float] = field(default_factory=dict)  # name of a fault (faults.py) -> rate
+    slow_s: float = 2.0  # how long the fault `slow` takes over a body
+    oversize_mb: float = 40.0  # the content of the faults `oversize` and `gzip_bomb`
+    count_prompts: bool = False  # Stats.asked and Stats.billed: memory per distinct prompt
+    keep_arrivals: int = 10_000  # Stats.arrivals_s
+    keep_requests: int = 0  # Stats.recorded
+
+    def __post_init__(self) -> None:
+        rates = [rate for _, rate in self.rates()]
+        if any(not 0 <= rate <= 1 for rate in rates) or sum(rates) > 1 + 1e-9:
+            raise UsageFault("the rates of a simulated provider lie in [0, 1] and add up to at most 1")
+        seconds = (self.latency_s, self.jitter_s, self.slow_s, self.retry_after_s or 0.0)
+        sizes = (self.response_tokens, self.reasoning_tokens, self.keep_arrivals, self.keep_requests)
+        if min(*seconds, *sizes, self.oversize_mb) < 0:
+            raise UsageFault("seconds and sizes of a simulated provider must not be negative")
+        limits = (self.requests_per_minute, self.tokens_per_minute, self.max_concurrency)
+        if any(limit is not None and limit <= 0 for limit in limits) or self.characters_per_token <= 0:
+            raise UsageFault("limits and characters_per_token of a simulated provider must be positive")
+
+    def rates(self) -> tuple[tuple[str, float], ...]:
+        """Every fault that is drawn at random, in the order of the draw."""
+        return (("500", self.error_rate), ("429", self.rate_limit_rate), *self.faults.items())
+
+    def turned(self, changes: Mapping[str, Any]) -> Behaviour:
+        """This behaviour with some knobs changed; UsageFault where a name or a value is none of ours."""
+        known = [knob.name for knob in fields(self)]
+        unknown = sorted(set(changes) - set(known))
+        if unknown:
+            raise UsageFault(f"no such knob: {', '.join(unknown)}; there are {', '.join(known)}")
+        try:
+            return msgspec.convert({**asdict(self), **changes}, Behaviour)
+        except msgspec.ValidationError as fault:
+            raise UsageFault(f"knobs of the simulated provider: {fault}") from fault

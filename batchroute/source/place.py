@@ -1,0 +1,268 @@
+"""Which files an input names, in which order and under which names, and how their bytes are reached.
+
+Local paths and URIs go the same way, through pyarrow's file systems. Knows nothing of rows.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import pyarrow as pa
+from pyarrow import fs
+
+from batchroute.errors import InputFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Format = Literal["parquet", "jsonl"]
+
+_FORMATS: dict[str, Format] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_ASKED: dict[str, Format] = {"parquet": "parquet", "jsonl": "jsonl", "openai-batch": "jsonl"}
+_CODECS = {".gz": "gzip", ".zst": "zstd"}
+_MAGIC = re.compile(r"[*?\[]")
+_URI = re.compile(r"([a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One input file: where it is, what it is called in the results (relative, `/`-separated), its bytes."""
+
+    path: str
+    name: str
+    size: int
+
+
+class Fingerprint(msgspec.Struct, frozen=True):
+    """What tells a file from another or a changed one; `head` and `tail` are SHA-256 of its first and last MiB."""
+
+    name: str
+    size: int
+    head: str
+    tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file as its file system knows it."""
+
+    system: fs.FileSystem
+    inner: str
+    file: InputFile
+    format: Format
+    codec: str | None
+
+    def open(self) -> pa.NativeFile:
+        """The raw bytes, seekable; InputFault where they cannot be reached."""
+        try:
+            return self.system.open_input_file(self.inner)
+        except OSError as error:
+            raise InputFault(f"{self.file.path}: cannot be read: {error}") from error
+
+    def fingerprint(self) -> Fingerprint:
+        """Reads at most two MiB."""
+        with self.open() as stream:
+            head = stream.read(_MIB)
+            stream.seek(max(self.file.size - _MIB, 0))
+            tail = stream.read(_MIB)
+        digests = (hashlib.sha256(part).hexdigest() for part in (head, tail))
+        return Fingerprint(self.file.name, self.file.size, *digests)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file that an entry of the input matched; `base` is the entry's fixed part."""
+
+    system: fs.FileSystem
+    prefix: str
+    base: str
+    inner: str
+    size: int
+
+    @property
+    def path(self) -> str:
+        return self.prefix + self.inner
+
+    @property
+    def identity(self) -> str:
+        """The same for two names of one file."""
+        return self.path if self.prefix else os.path.realpath(self.inner)
+
+
+def find_files(entries: Sequence[str], input_format: str, output: str | None) -> list[Place]:
+    """The files that paths, globs, directories and URIs name: in list order, then bytewise by path, each once.
+
+    InputFault for an entry without a match, a file whose format is unknown, and an `output` among the input.
+    """
+    wanted = _ASKED.get(input_format)
+    once: dict[str, _Found] = {}
+    for entry in entries:
+        for found in _matches(entry, wanted, output):
+            once.setdefault(found.identity, found)
+    names = _names(list(once.values()))
+    return [_place(found, name, wanted) for found, name in zip(once.values(), names, strict=True)]
+
+
+def _matches(entry: str, wanted: Format | None, output: str | None) -> list[_Found]:
+    system, prefix, inner = _locate(entry)
+    search = _Search(system, prefix, wanted, output)
+    try:
+        found = list(search.expand(inner))
+    except OSError as error:
+        raise InputFault(f"{entry}: cannot be read: {error}") from error
+    if not found:
+        raise InputFault(f"{entry}: no input file matches; check input.path")
+    return sorted(found, key=lambda file: os.fsencode(file.inner))
+
+
+def _locate(entry: str) -> tuple[fs.FileSystem, str, str]:
+    """A path's file system, what its inner paths lack to be whole, and its inner path."""
+    uri = _URI.match(entry)
+    if uri is None:
+        return fs.LocalFileSystem(), "", os.path.abspath(entry)  # noqa: PTH100 - globs are no paths yet
+    magic = _MAGIC.search(entry)
+    fixed = len(entry) if magic is None else entry.rindex("/", 0, magic.start())
+    try:
+        system, inner = _system_of(entry[:fixed])
+    except (OSError, ValueError, ImportError) as error:
+        raise InputFault(f"{entry}: cannot be reached: {error}") from error
+    return system, "" if isinstance(system, fs.LocalFileSystem) else uri[1], inner + entry[fixed:]
+
+
+def _system_of(uri: str) -> tuple[fs.FileSystem, str]:
+    try:
+        system, inner = fs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid:
+        # Not required: only for what pyarrow itself does not reach.
+        import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        system, inner = fsspec.core.url_to_fs(uri)
+        system = fs.PyFileSystem(fs.FSSpecHandler(system))
+    return system, inner
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Where one entry looks, and for what: in directories only for files whose ending tells their format."""
+
+    system: fs.FileSystem
+    prefix: str
+    wanted: Format | None
+    output: str | None
+
+    def expand(self, inner: str) -> Iterator[_Found]:
+        """The files that a path or glob names; a literal name goes before a glob."""
+        literal = self.system.get_file_info(inner)
+        if literal.type == fs.FileType.File:
+            yield _Found(self.system, self.prefix, posixpath.dirname(inner), inner, literal.size)
+            return
+        fixed, pattern = _split_pattern(inner) if literal.type == fs.FileType.NotFound else (inner, [])
+        for info in self._glob(self.system.get_file_info(fixed), pattern):
+            for file in self._files(info):
+                yield _Found(self.system, self.prefix, fixed, file.path, file.size)
+
+    def _glob(self, at: fs.FileInfo, pattern: list[str]) -> Iterator[fs.FileInfo]:
+        if not pattern:
+            yield at
+            return
+        if at.type != fs.FileType.Directory:
+            return
+        first, rest = pattern[0], pattern[1:]
+        if first == "**":
+            yield from self._glob(at, rest)
+        for info in self._listing(at.path):
+            if info.base_name.startswith(".") and not first.startswith("."):
+                continue
+            if first == "**":
+                yield from self._glob(info, pattern if info.type == fs.FileType.Directory else rest)
+            elif fnmatch.fnmatchcase(info.base_name, first):
+                yield from self._glob(info, rest)
+
+    def _files(self, info: fs.FileInfo) -> Iterator[fs.FileInfo]:
+        if info.type == fs.FileType.Directory:
+            if self.output is not None and _lies_in(self.output, info.path):
+                raise InputFault(
+                    f"{self.output}: the output lies inside the input directory {info.path}; move one of them"
+                )
+            yield from self._walk(info, frozenset())
+        elif info.type == fs.FileType.File:
+            if self.output is not None and _lies_in(info.path, self.output):
+                raise InputFault(f"{info.path}: lies inside the output directory; narrow input.path")
+            yield info
+
+    def _walk(self, at: fs.FileInfo, above: frozenset[str]) -> Iterator[fs.FileInfo]:
+        """The data files below a directory; a link back to a directory above ends there."""
+        real = os.path.realpath(at.path) if isinstance(self.system, fs.LocalFileSystem) else at.path
+        if real in above:
+            return
+        for info in self._listing(at.path):
+            if info.base_name.startswith((".", "_")):
+                continue
+            if info.type == fs.FileType.Directory:
+                yield from self._walk(info, above | {real})
+            elif info.type == fs.FileType.File and self._is_data(info.path):
+                yield info
+
+    def _is_data(self, path: str) -> bool:
+        by_ending, _ = _kind(path)
+        return by_ending is not None and by_ending == (self.wanted or by_ending)
+
+    def _listing(self, directory: str) -> list[fs.FileInfo]:
+        infos: list[fs.FileInfo] = self.system.get_file_info(fs.FileSelector(directory))
+        return infos
+
+
+def _split_pattern(inner: str) -> tuple[str, list[str]]:
+    """A glob's fixed directory and the components behind it."""
+    parts = inner.split("/")
+    magic = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    return "/".join(parts[:magic]) or "/", parts[magic:]
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    inside, around = os.path.realpath(path), os.path.realpath(directory)
+    return os.path.commonpath([inside, around]) == around
+
+
+def _names(files: list[_Found]) -> list[str]:
+    """Paths relative to the fixed part of the whole input; whole paths where it has none."""
+    if len({(file.prefix, file.base.startswith("/")) for file in files}) > 1:
+        return [_utf8(file.path) for file in files]
+    base = posixpath.commonpath([file.base for file in files]) if files else ""
+    return [_utf8(posixpath.relpath(file.inner, base or ".")) for file in files]
+
+
+def _utf8(path: str) -> str:
+    """File names need not be UTF-8, the results' strings do."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _kind(path: str) -> tuple[Format | None, str | None]:
+    """What a file's ending says of its format and compression."""
+    stem, ending = posixpath.splitext(path)
+    codec = _CODECS.get(ending.lower())
+    if codec is not None:
+        ending = posixpath.splitext(stem)[1]
+    found = _FORMATS.get(ending.lower())
+    return (None, codec) if found == "parquet" and codec is not None else (found, codec)
+
+
+def _place(found: _Found, name: str, wanted: Format | None) -> Place:
+    by_ending, codec = _kind(found.path)
+    file_format = wanted or by_ending
+    if file_format is None:
+        raise InputFault(
+            f"{found.path}: the ending does not tell the format (.parquet, .jsonl, .ndjson, .gz and .zst behind "
+            "the last two); set input.format"
+        )
+    if file_format == "parquet" and found.size == 0:
+        raise InputFault(f"{found.path}: a Parquet file of zero bytes; its writer did not finish, write it again")
+    return Place(found.system, found.inner, InputFile(found.path, name, found.size), file_format, codec)

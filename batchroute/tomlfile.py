@@ -1,0 +1,237 @@
+"""TOML with places: the line of the file, or the flag, that every setting came from.
+
+Knows TOML and nothing of jobs. The standard parser gives values without places; the scanner here gives places
+without values, and may presuppose a document that the parser has accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from batchroute.errors import JobFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Loc: TypeAlias = tuple[str | int, ...]
+
+FROM_FLAG = 0  # in place of a line
+
+_TOKEN = re.compile(
+    r"""(?P<skip>[ \t\r]+|\#[^\n]*)
+    | (?P<newline>\n)
+    | (?P<string>\"{3}(?:[^\\]|\\.)*?\"{3,5} | '{3}.*?'{3,5} | "(?:[^"\\]|\\.)*" | '[^']*')
+    | (?P<mark>[][{},.=])
+    | (?P<bare>[^][{},.=\s\#"']+)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed TOML file, with what flags have changed in it."""
+
+    name: str
+    values: dict[str, Any]
+    lines: dict[Loc, int]
+
+    def line(self, loc: Loc) -> int:
+        """Where `loc` was written, 0 for a flag; a key that is missing stands where its table does."""
+        known = (self.lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in self.lines)
+        return next(known, 1)
+
+    def fault(self, loc: Loc, what: str) -> str:
+        """One line of a JobFault."""
+        line = self.line(loc)
+        place = "--set" if line == FROM_FLAG else f"{self.name}:{line}:"
+        return f"{place} {dotted(loc)}: {what}"
+
+    def override(self, loc: Loc, value: Any) -> None:
+        """Put `value` at `loc`, as a flag does. Raises TypeError where something on the way is no table."""
+        table = self.values
+        for key in loc[:-1]:
+            table = table.setdefault(str(key), {})
+            if not isinstance(table, dict):
+                raise TypeError(f"{dotted(loc)}: {key} is no table; set {key} itself")
+        table[str(loc[-1])] = value
+        for known in [known for known in self.lines if known[: len(loc)] == loc]:
+            del self.lines[known]
+        self.lines[loc] = FROM_FLAG
+
+    def remove(self, loc: Loc) -> None:
+        """Forget the setting at `loc`, if it is there."""
+        table: Any = self.values
+        for key in loc[:-1]:
+            table = table.get(key) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table.pop(loc[-1], None)
+
+
+def dotted(loc: Loc) -> str:
+    """A place as one would write it: `endpoints.strong.params`, `input.path[1]`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in loc)
+    return "".join(parts).removeprefix(".")
+
+
+def _key(part: str) -> str:
+    return part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part)
+
+
+def read_toml(path: Path) -> Document:
+    """The file's values and their lines. Raises JobFault when it cannot be read or is no TOML."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise JobFault([_syntax_fault(path, str(error))]) from None
+    except UnicodeDecodeError:
+        raise JobFault([f"{path}:1: is not UTF-8 text; save it as UTF-8"]) from None
+    except OSError as error:
+        raise JobFault([f"{path}: cannot be read ({error.strerror}); name a job file"]) from None
+    return Document(str(path), values, _Scanner(_tokens(text)).document())
+
+
+def _syntax_fault(path: Path, message: str) -> str:
+    what, _, place = message.partition(" (at ")
+    found = re.search(r"line (\d+), column (\d+)", place)
+    if found is None:
+        lines = len(path.read_text(encoding="utf-8-sig").splitlines())
+        return f"{path}:{max(lines, 1)}: not valid TOML: {what} at the end of the file; complete it"
+    return f"{path}:{found[1]}: not valid TOML: {what} at column {found[2]}; mend this line"
+
+
+def parse_set(text: str) -> tuple[Loc, Any]:
+    """`section.key=value` as place and value; a bare word is a string.
+
+    Raises ValueError, its text `key: what, and what to do`; the value is never in it.
+    """
+    key, equals, value = text.partition("=")
+    shown = ".".join(_key(part) for part in key.strip().split("."))
+    if not equals:
+        raise ValueError(f"{shown}: has no value; write --set section.key=value")
+    try:
+        loc, _ = _only_leaf(tomllib.loads(f"{key} = 0"))
+    except (tomllib.TOMLDecodeError, ValueError):
+        raise ValueError(f"{shown}: is no key; write --set section.key=value") from None
+    try:
+        return loc, _toml_value(value.strip())
+    except tomllib.TOMLDecodeError:
+        raise ValueError(f"{dotted(loc)}: has no valid TOML value; check its quotes, also the shell's") from None
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        values = tomllib.loads(f"v = {text}")
+    except tomllib.TOMLDecodeError:
+        if text.startswith(("[", "{", '"', "'")):
+            raise
+        return text
+    return values["v"] if values.keys() == {"v"} else text
+
+
+def _only_leaf(tree: Any) -> tuple[Loc, Any]:
+    """Raises ValueError where the tree holds more than one value."""
+    loc: list[str] = []
+    while isinstance(tree, dict):
+        [(key, tree)] = tree.items()
+        loc.append(key)
+    return tuple(loc), tree
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    """(kind, text, line) of everything but blanks and comments."""
+    line = 1
+    for found in _TOKEN.finditer(text):
+        kind = found.lastgroup or ""
+        if kind != "skip":
+            yield kind, found[0], line
+        line += found[0].count("\n")
+
+
+@dataclass(slots=True)
+class _Scanner:
+    """One pass over the tokens of a valid document; `lines` grows as keys go by."""
+
+    source: Iterator[tuple[str, str, int]]
+    lines: dict[Loc, int] = field(default_factory=dict)
+    arrays: dict[Loc, int] = field(default_factory=dict)
+    tokens: deque[tuple[str, str, int]] = field(default_factory=deque)
+
+    def document(self) -> dict[Loc, int]:
+        self.tokens.extend(self.source)
+        table: Loc = ()
+        while self._skip_newlines():
+            if self.tokens[0][1] == "[":
+                table = self._header()
+            else:
+                self._pair(table)
+        return self.lines
+
+    def _skip_newlines(self) -> bool:
+        while self.tokens and self.tokens[0][0] == "newline":
+            self.tokens.popleft()
+        return bool(self.tokens)
+
+    def _take(self, *marks: str) -> bool:
+        if self.tokens and self.tokens[0][0] == "mark" and self.tokens[0][1] in marks:
+            self.tokens.popleft()
+            return True
+        return False
+
+    def _header(self) -> Loc:
+        line = self.tokens.popleft()[2]
+        is_array = self._take("[")
+        loc = self._key((), line, is_array=is_array)
+        while self._take("]"):
+            pass
+        return loc
+
+    def _key(self, table: Loc, line: int, *, is_array: bool = False) -> Loc:
+        """The place named by a dotted key in `table`; [[arrays]] of tables mean their last entry."""
+        loc = table
+        while True:
+            kind, text, _ = self.tokens.popleft()
+            loc = (*loc, tomllib.loads(f"k = {text}")["k"] if kind == "string" else text)
+            self.lines.setdefault(loc, line)
+            more = self._take(".")
+            if is_array and not more:
+                self.arrays[loc] = self.arrays.get(loc, -1) + 1
+            if loc in self.arrays:
+                loc = (*loc, self.arrays[loc])
+                self.lines.setdefault(loc, line)
+            if not more:
+                return loc
+
+    def _pair(self, table: Loc) -> None:
+        loc = self._key(table, self.tokens[0][2])
+        self._take("=")
+        self._value(loc)
+
+    def _value(self, loc: Loc) -> None:
+        if self._take("["):
+            self._array(loc)
+        elif self._take("{"):
+            self._inline_table(loc)
+        else:
+            while self.tokens and self.tokens[0][0] != "newline" and self.tokens[0][1] not in {",", "]", "}"}:
+                self.tokens.popleft()
+
+    def _array(self, loc: Loc) -> None:
+        index = 0
+        while self._skip_newlines() and not self._take("]"):
+            if self._take(","):
+                continue
+            self.lines[*loc, index] = self.tokens[0][2]
+            self._value((*loc, index))
+            index += 1
+
+    def _inline_table(self, loc: Loc) -> None:
+        while self._skip_newlines() and not self._take("}"):
+            if not self._take(","):
+                self._pair(loc)

@@ -1,0 +1,148 @@
+"""The vocabulary: what a row is on its way from the input to the results.
+
+Knows nothing of files, networks or models; everything imports it and it imports none of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+    Vectors: TypeAlias = NDArray[np.float32]
+
+Side = Literal["strong", "weak"]
+RouteReason = Literal["score", "budget", "override", "too_long"]
+# Done are the first two; failed rows are asked again by the next run, open ones were begun and left undone.
+Status = Literal["ok", "refused", "failed", "open"]
+
+SIDES: tuple[Side, Side] = ("strong", "weak")
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """One input row, ready to be sent, or refused before that.
+
+    `messages` is the JSON array of chat messages, `params` the row's own fields of the request body,
+    `keep` its kept columns as one Arrow IPC record batch message (empty when no column is kept).
+    `refusal` says why the row can never be asked; the other fields are then best effort.
+    """
+
+    file: str
+    row: int
+    id: str | None
+    messages: bytes
+    params: dict[str, Any] | None = None
+    keep: bytes = b""
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The columns that scoring needs of n consecutive input rows; entry i of each belongs to row i.
+
+    `texts` is what the router reads ("" where refused), `forced` the side a row demands for itself,
+    `chars` the characters of the whole request (for token estimates), `vectors` [n, dim] float32 where
+    the input brings its own embeddings.
+    """
+
+    texts: list[str]
+    ids: list[str | None]
+    forced: list[Side | None]
+    refused: NDArray[np.bool_]
+    chars: NDArray[np.int64]
+    vectors: Vectors | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens one or several attempts were billed for; None where the provider did not say.
+
+    As OpenAI counts: cached tokens are inside `prompt_tokens`, reasoning tokens inside `completion_tokens`.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            _plus(self.prompt_tokens, other.prompt_tokens),
+            _plus(self.cached_tokens, other.cached_tokens),
+            _plus(self.completion_tokens, other.completion_tokens),
+            _plus(self.reasoning_tokens, other.reasoning_tokens),
+        )
+
+
+def _plus(a: int | None, b: int | None) -> int | None:
+    """What is known of a sum: an attempt without usage adds nothing that could be counted."""
+    if a is None:
+        return b
+    return a if b is None else a + b
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """The first choice of an answer, and what it was billed."""
+
+    served_model: str | None = None
+    response: str | None = None
+    reasoning: str | None = None
+    tool_calls: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One settled row: the result columns in their order on disk, `keep` still as in `Prompt`.
+
+    `cost_usd` None means that price or usage is unknown; `finished_at` is microseconds since the epoch, UTC.
+    """
+
+    file: str
+    row: int
+    id: str | None
+    score: float | None
+    route: Side | None
+    route_reason: RouteReason | None
+    model: str | None
+    served_model: str | None = None
+    status: Status
+    response: str | None = None
+    reasoning: str | None = None
+    tool_calls: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    attempts: int
+    latency_s: float | None = None
+    error_type: str | None = None
+    error: str | None = None
+    finished_at: int
+    raw: str | None = None
+    keep: bytes = b""
+
+
+class Router(Protocol):
+    """Scores prompts: the probability that the strong model's answer beats the weak one's."""
+
+    def score(self, prompts: Sequence[str]) -> Floats:
+        """[n] scores in [0, 1] for n prompts, each independent of its neighbours in the batch."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """[n, dim] float32 for n texts, each independent of its neighbours in the batch."""
+        ...

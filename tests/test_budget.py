@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchroute.budget import Budget, Ledger, read_ledger, write_ledger
+from batchroute.errors import RunFault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+cents = st.integers(0, 500).map(lambda n: Decimal(n) / 100)
+
+
+def fresh(limit: str, spent: str = "0", ledger: Ledger | None = None) -> tuple[Budget, list[Ledger]]:
+    saved: list[Ledger] = []
+    return Budget(Decimal(limit), Decimal(spent), ledger or Ledger(), saved.append), saved
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["reserve", "spend", "lose", "crash", "close"]), cents, st.floats(0, 1))),
+    st.integers(1, 2000).map(lambda n: Decimal(n) / 100),
+)
+def test_no_schedule_spends_more_than_the_limit(steps: list[tuple[str, Decimal, float]], limit: Decimal) -> None:
+    """Whatever is sent costs at most its reservation; a crash forgets all but the results and the ledger."""
+    saved: list[Ledger] = []
+    budget = Budget(limit, Decimal(0), Ledger(), saved.append)
+    in_flight: list[Decimal] = []
+    billed = recorded = Decimal(0)
+    for step, amount, share in steps:
+        if step == "reserve" and budget.reserve(amount):
+            assert saved[-1].ceiling is not None
+            assert recorded + sum(in_flight) + amount <= saved[-1].ceiling
+            in_flight.append(amount)
+        elif step == "spend" and in_flight:
+            taken = in_flight.pop()
+            cost = taken * Decimal(share)
+            billed, recorded = billed + cost, recorded + cost
+            budget.spend(taken, cost)
+        elif step == "lose" and in_flight:
+            taken = in_flight.pop()
+            billed += taken
+            budget.lose(taken)
+        elif step in {"crash", "close"}:
+            if step == "close":
+                budget.close()
+            billed += sum(in_flight)
+            in_flight = []
+            budget = Budget(limit, recorded, saved[-1], saved.append)
+        assert billed + sum(in_flight) <= budget.taken + Decimal("1e-20")
+        assert budget.taken <= limit
+        assert not budget.overshot
+
+
+def test_the_ceiling_is_on_disk_before_anything_is_sent_under_it() -> None:
+    budget, saved = fresh("10")
+    assert saved == [Ledger(Decimal(0), Decimal(0))]
+    assert budget.reserve(Decimal(1))
+    assert saved[-1].ceiling == Decimal("1.02")
+    assert budget.reserve(Decimal("0.01"))
+    assert len(saved) == 2, "still under the ceiling: nothing to write"
+
+
+def test_what_does_not_fit_takes_nothing() -> None:
+    budget, _ = fresh("1", spent="0.5")
+    assert not budget.reserve(Decimal("0.51"))
+    assert budget.reserve(Decimal("0.5"))
+
+
+def test_a_clean_end_leaves_only_the_unconfirmed() -> None:
+    budget, saved = fresh("10")
+    budget.reserve(Decimal(1))
+    budget.reserve(Decimal(2))
+    budget.lose(Decimal(1))
+    budget.spend(Decimal(2), Decimal("0.5"))
+    budget.close()
+    assert saved[-1] == Ledger(Decimal(1), None)
+
+
+def test_after_a_crash_the_open_part_of_the_ceiling_is_unconfirmed() -> None:
+    again, _ = fresh("10", spent="3", ledger=Ledger(Decimal("0.5"), Decimal(5)))
+    assert again.unconfirmed == Decimal(2)
+
+
+def test_a_provider_that_bills_more_than_reserved_is_found_out() -> None:
+    budget, _ = fresh("1")
+    budget.reserve(Decimal(1))
+    budget.spend(Decimal(1), Decimal("1.1"))
+    assert budget.overshot
+
+
+def test_the_ledger_survives_on_disk(tmp_path: Path) -> None:
+    ledger = Ledger(Decimal("0.123456789"), Decimal(7))
+    write_ledger(tmp_path / "ledger.json", ledger)
+    assert read_ledger(tmp_path / "ledger.json") == ledger
+    assert read_ledger(tmp_path / "none.json") == Ledger()
+
+
+def test_a_spoilt_ledger_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.json").write_text("{")
+    with pytest.raises(RunFault, match="budget"):
+        read_ledger(tmp_path / "ledger.json")

@@ -1,0 +1,19 @@
+"""The package's public face."""
+
+from __future__ import annotations
+
+import batchroute
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(batchroute, name) is not None for name in batchroute.__all__)
+
+
+def test_a_name_that_is_none_is_no_attribute() -> None:
+    assert not hasattr(batchroute, "no_such_name")
+
+
+def test_what_a_plan_is_called_is_a_function() -> None:
+    import batchroute.planning  # noqa: PLC0415 - the module must not hide the function
+
+    assert callable(batchroute.plan)

@@ -1,0 +1,157 @@
+"""Which files an input names, in which order and under which names, and what is wrong with them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from inputs import lines, parquet, prompts, source, user_texts
+
+from batchroute.errors import InputFault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tree(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines(path, {"prompt": name})
+
+
+def names(*paths: Path, **settings: Any) -> list[str]:
+    return [file.name for file in source(*paths, **settings).files]
+
+
+def test_a_single_file_goes_by_its_name(tmp_path: Path) -> None:
+    tree(tmp_path, "deep/a.jsonl")
+    of = source(tmp_path / "deep/a.jsonl")
+    assert [(file.name, file.path, file.size) for file in of.files] == [
+        ("a.jsonl", str(tmp_path / "deep/a.jsonl"), (tmp_path / "deep/a.jsonl").stat().st_size)
+    ]
+    assert [prompt.file for prompt in prompts(of)] == ["a.jsonl"]
+
+
+def test_directories_are_read_recursively_and_bytewise(tmp_path: Path) -> None:
+    tree(tmp_path, "b.jsonl", "a/z.ndjson", "a.jsonl", "B.jsonl", "é.jsonl", "_x/a.jsonl", ".h.jsonl", "_a.jsonl")
+    (tmp_path / "README.md").write_text("no data")
+    assert names(tmp_path) == ["B.jsonl", "a.jsonl", "a/z.ndjson", "b.jsonl", "é.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jsonl", ["a.jsonl", "b.jsonl"]),
+        ("*/*.jsonl", ["d/a.jsonl", "e/a.jsonl"]),
+        ("**/a.jsonl", ["a.jsonl", "d/a.jsonl", "d/f/a.jsonl", "e/a.jsonl"]),
+        ("d/**/*.jsonl", ["a.jsonl", "f/a.jsonl"]),
+        ("[de]/a.jsonl", ["d/a.jsonl", "e/a.jsonl"]),
+        ("d*", ["d/a.jsonl", "d/f/a.jsonl"]),
+        ("?.jsonl", ["a.jsonl", "b.jsonl"]),
+    ],
+)
+def test_globs_name_files_relative_to_their_fixed_part(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    tree(tmp_path, "a.jsonl", "b.jsonl", "d/a.jsonl", "d/f/a.jsonl", "e/a.jsonl", ".h/a.jsonl")
+    assert names(tmp_path / pattern) == expected
+
+
+def test_a_name_with_glob_characters_can_be_a_file(tmp_path: Path) -> None:
+    tree(tmp_path, "a[1].jsonl", "a1.jsonl")
+    assert names(tmp_path / "a[1].jsonl") == ["a[1].jsonl"]
+
+
+def test_lists_keep_their_order_and_count_a_file_once(tmp_path: Path) -> None:
+    tree(tmp_path, "x/a.jsonl", "x/b.jsonl", "y/a.jsonl")
+    (tmp_path / "y/link.jsonl").symlink_to(tmp_path / "x/a.jsonl")
+    found = source(tmp_path / "y/a.jsonl", tmp_path / "x", tmp_path / "y", tmp_path / "x" / ".." / "x" / "b.jsonl")
+    assert [file.name for file in found.files] == ["y/a.jsonl", "x/a.jsonl", "x/b.jsonl"]
+    assert user_texts(found) == ["y/a.jsonl", "x/a.jsonl", "x/b.jsonl"]
+
+
+def test_a_link_back_up_does_not_go_round_for_ever(tmp_path: Path) -> None:
+    tree(tmp_path, "a/a.jsonl")
+    (tmp_path / "a/again").symlink_to(tmp_path)
+    assert names(tmp_path) == ["a/a.jsonl"]
+
+
+def test_a_uri_is_reached_as_a_path_is(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jsonl", "b.jsonl")
+    found = source(f"file://{tmp_path}/*.jsonl", tmp_path / "a.jsonl")  # type: ignore[arg-type]
+    assert [file.name for file in found.files] == ["a.jsonl", "b.jsonl"]
+    assert user_texts(found) == ["a.jsonl", "b.jsonl"]
+
+
+def test_what_pyarrow_does_not_reach_fsspec_may() -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    with memory.open("/batchroute/d/a.jsonl", "wb") as file:
+        file.write(b'{"prompt": "a"}\n')
+    found = source("memory://batchroute/d")  # type: ignore[arg-type]
+    assert [(file.name, file.path) for file in found.files] == [("a.jsonl", "memory:///batchroute/d/a.jsonl")]
+    assert user_texts(found) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("gone.jsonl", "gone.jsonl: no input file matches"),
+        ("*.nothing", "no input file matches"),
+        ("empty", "no input file matches"),
+        ("a.csv", "the ending does not tell the format"),
+        ("zero.parquet", "a Parquet file of zero bytes"),
+        ("text.parquet", "not a readable Parquet file"),
+        ("nowhere://x/y", "cannot be reached"),
+    ],
+)
+def test_files_that_cannot_be_input_are_faults(tmp_path: Path, path: str, why: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "zero.parquet").touch()
+    for name in ("a.csv", "text.parquet"):
+        (tmp_path / name).write_text("no data")
+    with pytest.raises(InputFault, match=why):
+        source(path if "://" in path else tmp_path / path)  # type: ignore[arg-type]
+
+
+def test_a_named_format_reads_any_ending(tmp_path: Path) -> None:
+    path = lines(tmp_path / "data.txt", {"prompt": "a"})
+    assert user_texts(source(path, format="jsonl")) == ["a"]
+
+
+def test_a_named_format_passes_over_other_files_in_directories(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jsonl.d/b.jsonl")
+    parquet(tmp_path / "c.parquet", {"prompt": ["c"]})
+    assert names(tmp_path, format="jsonl") == ["a.jsonl.d/b.jsonl"]
+    assert names(tmp_path, format="parquet") == ["c.parquet"]
+
+
+def test_output_inside_an_input_directory_is_a_fault(tmp_path: Path) -> None:
+    tree(tmp_path, "data/a.jsonl")
+    with pytest.raises(InputFault, match="inside the input directory"):
+        source(tmp_path / "data", output=tmp_path / "data/runs/1")
+    with pytest.raises(InputFault, match="inside the input directory"):
+        source(tmp_path / "d*", output=tmp_path / "data")
+    assert names(tmp_path / "data", output=tmp_path / "data-runs") == ["a.jsonl"]
+    assert names(tmp_path / "data/a.jsonl", output=tmp_path / "data/run") == ["a.jsonl"]
+
+
+def test_results_of_the_run_itself_are_no_input(tmp_path: Path) -> None:
+    tree(tmp_path, "runs/1/results/a.jsonl", "runs/2/results/a.jsonl")
+    with pytest.raises(InputFault, match="inside the output"):
+        source(tmp_path / "runs/*/results/*.jsonl", output=tmp_path / "runs/1")
+
+
+def test_a_missing_or_unfit_column_is_a_fault_that_names_those_there_are(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", {"text": ["a"], "n": [1]})
+    with pytest.raises(InputFault, match=r"a\.parquet: no column 'prompt'; it has text, n"):
+        source(path)
+    with pytest.raises(InputFault, match="column 'n' is int64, but text is wanted"):
+        source(path, prompt="n")
+    with pytest.raises(InputFault, match="column 'n' is int64, but a list of numbers is wanted"):
+        source(path, prompt="text", vector_column="n")
+
+
+def test_batch_lines_and_parquet_do_not_mix(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", {"prompt": ["a"]})
+    with pytest.raises(InputFault, match="openai-batch input is JSON lines only"):
+        source(path, lines(tmp_path / "b.jsonl", {"custom_id": "c", "url": "u", "body": {}}))
