@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from batchroute.store import saving
 from batchroute.threshold import threshold_for_share
 
 if TYPE_CHECKING:

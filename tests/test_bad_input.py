@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+
 from command import Said, assert_one_message, batchroute
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command import assert_one_message, batchroute
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.calibrate import calibrate_scores, calibrated
+from command import assert_one_message, batchroute
 
 if TYPE_CHECKING:
     from collections.abc import Callable

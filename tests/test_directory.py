@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from answers import result
-from inputs import lines
-from steps import hit_at_every_step
 
+from answers import result
 from batchroute.directory import RunDirectory, open_run_directory
 from batchroute.engine import open_input
 from batchroute.errors import RunFault
 from batchroute.store import locked
+from inputs import lines
 from jobs import job_of
+from steps import hit_at_every_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

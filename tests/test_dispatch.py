@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_time import run_virtually
 
 from batchroute.classify import Answer
 from batchroute.dispatch import Lane, LaneLimits, OpenRow, Outcome, Request
 from batchroute.types import Completion, Prompt, Usage
+from virtual_time import run_virtually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable

@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 import pytest
 import tomli_w
-from inputs import lines
-from servers import threaded_simulator
-from steps import hit_at_every_step
 
 from batchroute.engine import RunEnd, RunOptions, request_headers, run_job, seconds_until
 from batchroute.errors import JobFault, RunFault, Stopped, UsageFault
@@ -26,16 +23,18 @@ from batchroute.job import EndpointSpec
 from batchroute.keys import endpoint_secrets
 from batchroute.report import build_report
 from batchroute.simulate import Behaviour, prompt_digest
+from inputs import lines
 from jobs import job_of
+from servers import threaded_simulator
+from steps import hit_at_every_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from servers import ThreadedSimulator
-
     from batchroute.job import Job
     from batchroute.progress import Progress
+    from servers import ThreadedSimulator
 
 OPTIONS = RunOptions(environ={})
 KILL_ROWS = 5000

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import FINISHED_AT, ok, refused, write_run
 
 from batchroute.errors import RunFault, Stopped, UsageFault
 from batchroute.export import export_run
 from batchroute.export.formats import write_csv, write_jsonl
 from batchroute.export.order import tables_in_order
+from runs import FINISHED_AT, ok, refused, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from answers import result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inputs import lines, parquet, source
 
+from answers import result
 from batchroute.errors import InputFault
 from batchroute.feed import Body, Feed, longest_output
 from batchroute.job import Endpoints, Price, RouterSpec
@@ -22,6 +21,7 @@ from batchroute.scoring import Scoring
 from batchroute.source.lines import Extent
 from batchroute.store import RunStore
 from batchroute.types import SIDES, Prompt
+from inputs import lines, parquet, source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

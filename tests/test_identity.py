@@ -6,7 +6,6 @@ import tomllib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from inputs import lines
 
 from batchroute.engine import open_input
 from batchroute.errors import RunFault
@@ -14,6 +13,7 @@ from batchroute.identity import Identity, identity_of, merge, read_identity, wri
 from batchroute.job import frozen_settings, settings
 from batchroute.source import Fingerprint
 from batchroute.store import Tally
+from inputs import lines
 from jobs import job_of
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from answers import files_of_at_most, result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from answers import files_of_at_most, result
 from batchroute.journal import Journal, read_journal
 
 if TYPE_CHECKING:

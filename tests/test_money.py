@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from command import Said, batchroute
-from servers import threaded_simulator
 
 from batchroute.simulate import Behaviour
+from command import Said, batchroute
+from servers import threaded_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

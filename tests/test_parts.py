@@ -10,13 +10,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from answers import FINISHED_AT_US, NO_COLUMNS, files_of_at_most, kept_row, result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steps import hit_at_every_step
 
+from answers import FINISHED_AT_US, NO_COLUMNS, files_of_at_most, kept_row, result
 from batchroute.journal import Journal, read_journal
 from batchroute.parts import RESULT_NAMES, result_schema, seal, table_of, write_part
+from steps import hit_at_every_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

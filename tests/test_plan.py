@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from batchroute.planning import plan_job
-from command import assert_one_message, batchroute
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,19 +22,20 @@ from batchroute.estimate.tokens import SAMPLE_ROWS, UNMEASURED, TokenRatio, meas
 from batchroute.estimate.totals import choices, totals_at
 from batchroute.job import Endpoints, EndpointSpec, InputSpec, RouterSpec
 from batchroute.jobfile import load_job
+from batchroute.planning import plan_job
 from batchroute.prices import find_pricing
 from batchroute.scored import score_into
 from batchroute.scores import ScoredRows
 from batchroute.store import locked
 from batchroute.types import Usage
+from command import assert_one_message, batchroute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from command import Said
-
     from batchroute.estimate.lane import Lane
+    from command import Said
 
     Command = Callable[..., Said]
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
+
 from runs import FINISHED_AT, WEAK_SIMULATED, failed, ok, refused, write_run
 
 pytest.importorskip("matplotlib", reason="the page's charts are an extra")

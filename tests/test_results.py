@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from answers import result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from answers import result
 from batchroute.classify import Answer
 from batchroute.dispatch import OpenRow, Outcome, Request
 from batchroute.job import Price

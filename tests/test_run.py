@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 import pytest
+
 from command import Said, batchroute
 
 if TYPE_CHECKING:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from inputs import lines, source
-from steps import hit_at_every_step
 
 from batchroute.errors import RunFault
 from batchroute.job import RouterSpec
@@ -17,6 +15,8 @@ from batchroute.router import load_scorer
 from batchroute.scores import FIRST_PART_ROWS, Scores, read_scores
 from batchroute.scoring import Scoring, share_threshold
 from batchroute.source.lines import Extent
+from inputs import lines, source
+from steps import hit_at_every_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

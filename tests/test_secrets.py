@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
-from command import Said, batchroute
-from servers import threaded_simulator
 
 from batchroute.simulate import Behaviour
+from command import Said, batchroute
+from servers import threaded_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

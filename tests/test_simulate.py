@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import uvloop
-from servers import simulator_process, threaded_simulator
 
 from batchroute.errors import UsageFault
 from batchroute.simulate import Behaviour, start
+from servers import simulator_process, threaded_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inputs import keys, line_of, lines, parquet, prompts, source, unpacked, user_texts
 
 from batchroute.errors import InputFault
 from batchroute.source.lines import Extent, LineSplitter
+from inputs import keys, line_of, lines, parquet, prompts, source, unpacked, user_texts
 
 if TYPE_CHECKING:
     from pathlib import Path

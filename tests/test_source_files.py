@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from inputs import lines, parquet, prompts, source, user_texts
 
 from batchroute.errors import InputFault
+from inputs import lines, parquet, prompts, source, user_texts
 
 if TYPE_CHECKING:
     from pathlib import Path

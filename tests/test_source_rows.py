@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inputs import kept, lines, parquet, prompts, source
 
 from batchroute.errors import InputFault
 from batchroute.source.asking import Unreadable
 from batchroute.source.jsonl import line_fields
 from batchroute.source.keep import Keep
 from batchroute.source.text import Replaced
+from inputs import kept, lines, parquet, prompts, source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,11 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from answers import NO_COLUMNS, files_of_at_most, kept_row, result, unprivileged
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steps import hit_at_every_step
 
+from answers import NO_COLUMNS, files_of_at_most, kept_row, result, unprivileged
 from batchroute.errors import RunFault, Stopped
 from batchroute.journal import Journal, read_journal
 from batchroute.parts import result_schema
@@ -35,6 +34,7 @@ from batchroute.store import (
     saving,
     write_failed,
 )
+from steps import hit_at_every_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import assert_one_message, batchroute
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.report import build_report
 from batchroute.whatif import what_if
+from command import assert_one_message, batchroute
 from runs import failed, ok, refused, write_run
 
 if TYPE_CHECKING:
