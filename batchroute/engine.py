@@ -26,7 +26,7 @@ from batchroute.dispatch import Lane, LaneLimits, Purse
 from batchroute.endpoint import Address, Endpoint, completions_url, open_session, proxy_for
 from batchroute.errors import BatchrouteError, RunFault, Stopped, UsageFault
 from batchroute.estimate.estimator import budget_threshold
-from batchroute.feed import Feed
+from batchroute.feed import Feed, rows_to_ask
 from batchroute.keys import endpoint_secrets
 from batchroute.parts import RESULT_NAMES
 from batchroute.prices import find_pricing
@@ -337,6 +337,12 @@ class _Run:
         if not self._threshold.done():
             self._threshold.set_result(await asyncio.to_thread(self._threshold_of_scores))
         self._directory.identify(threshold=self._threshold.result(), rows=self._scores.rows)
+        for side, rows in (await asyncio.to_thread(self._rows_to_ask)).items():
+            self._progress.lanes[side].rows = rows
+
+    def _rows_to_ask(self) -> dict[Side, int]:
+        threshold, limit = self._threshold.result(), self._options.limit
+        return rows_to_ask(self._scores.parts, threshold, self._job.endpoints, self.store.done, limit)
 
     def _threshold_of_scores(self) -> float:
         routing = self._job.routing

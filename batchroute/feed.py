@@ -17,10 +17,10 @@ from batchroute.dispatch import Request
 from batchroute.errors import InputFault
 from batchroute.routing import estimate_tokens, route
 from batchroute.scores import read_scores
-from batchroute.types import Usage
+from batchroute.types import SIDES, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -58,6 +58,23 @@ def longest_output(params: Mapping[str, Any]) -> int:
     bounds = [params[name] for name in OUTPUT_BOUNDS if isinstance(params.get(name), int)]
     choices = params.get("n")
     return max(bounds, default=0) * (choices if isinstance(choices, int) else 1)
+
+
+def rows_to_ask(
+    parts: Iterable[ScorePart], threshold: float, endpoints: Endpoints, done: DoneRows, limit: int | None
+) -> dict[Side, int]:
+    """How many rows each lane has left to settle, of the first `limit` of the input."""
+    left = sys.maxsize if limit is None else limit
+    counts: dict[Side, int] = dict.fromkeys(SIDES, 0)
+    for part in parts:
+        rows = read_scores(part)
+        routes = route(rows, threshold, endpoints)
+        undone = ~_done(rows, done)
+        undone[left:] = False
+        left = max(0, left - part.rows)
+        for side in SIDES:
+            counts[side] += int(np.count_nonzero(routes.on(side) & undone))
+    return counts
 
 
 class Feed:

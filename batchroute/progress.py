@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class LaneProgress:
-    """One lane's rows of this run, and what is known of their bill."""
+    """One lane's rows of this run, and what is known of their bill.
 
+    `rows` is how many it has to settle; None until all scores are known.
+    """
+
+    rows: int | None = None
     ok: int = 0
     refused: int = 0
     failed: int = 0
@@ -61,10 +65,14 @@ class Progress:
 
     @property
     def eta_s(self) -> float | None:
-        """Time left at the speed so far; None while nothing is known to go by."""
-        if self.rows is None or self.settled == 0:
-            return None
-        return max(0, self.rows - self.done_before - self.settled) / self.rows_per_s
+        """Time left at each lane's speed so far, the slower lane's; None while nothing is known to go by."""
+        left_s = [0.0]
+        for lane in self.lanes.values():
+            if lane.rows is None or (lane.settled == 0 < lane.rows):
+                return None
+            if lane.rows > lane.settled:
+                left_s.append((lane.rows - lane.settled) * self.elapsed_s / lane.settled)
+        return max(left_s)
 
     def add(self, side: Side, result: Result) -> None:
         lane = self.lanes[side]
