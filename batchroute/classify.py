@@ -65,7 +65,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, classified.
 
     `body` is the whole JSON text of an ok answer, where it is wanted. `turned_away`: the server said no before it
-    did any work (a 4xx), so nothing can be billed for it.
+    did any work (a 4xx), so nothing can be billed for it. `unsent`: there was no connection to send it over.
     """
 
     verdict: Verdict
@@ -76,6 +76,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
     latency_s: float = 0.0
     turned_away: bool = False
+    unsent: bool = False
 
     @property
     def usage(self) -> Usage | None:

@@ -269,7 +269,7 @@ class Lane:
         if self._purse is None:
             return
         cost = self._purse.cost(answer.usage) if answer and answer.usage else None
-        if cost is None and answer is not None and answer.turned_away:
+        if cost is None and answer is not None and (answer.turned_away or answer.unsent):
             cost = Decimal(0)
         if cost is None:
             self._purse.budget.lose(request.most_usd)
