@@ -75,8 +75,15 @@ class Endpoint:
     """Sends request bodies to one address."""
 
     def __init__(
-        self, address: Address, session: aiohttp.ClientSession, scrub: Scrubber, *, keep_bodies: bool = False
+        self,
+        address: Address,
+        session: aiohttp.ClientSession,
+        scrub: Scrubber,
+        *,
+        keep_bodies: bool = False,
+        had_success: bool = False,
     ) -> None:
+        """`had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key."""
         self._address = address
         self._session = session
         self._scrub = scrub
@@ -91,7 +98,7 @@ class Endpoint:
         self._timeout = aiohttp.ClientTimeout(
             total=address.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s)
         )
-        self._had_success = False
+        self._had_success = had_success
 
     async def send(self, body: bytes) -> Answer:
         """One attempt. Raises only errors of our own; what the provider says is free of known keys."""
