@@ -29,6 +29,7 @@ Verdict = Literal[
 ]
 
 MESSAGE_CHARS = 1000  # of a provider's error text are kept
+MOST_TOKENS = 10**12  # a larger count is none: whoever sends it would spoil every sum it goes into
 
 _QUOTA = frozenset(
     {
@@ -64,7 +65,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, classified.
 
     `body` is the whole JSON text of an ok answer, where it is wanted. `turned_away`: the server said no before it
-    did any work (a 4xx), so nothing can be billed for it.
+    did any work (a 4xx), so nothing can be billed for it. `unsent`: there was no connection to send it over.
     """
 
     verdict: Verdict
@@ -75,6 +76,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
     latency_s: float = 0.0
     turned_away: bool = False
+    unsent: bool = False
 
     @property
     def usage(self) -> Usage | None:
@@ -93,8 +95,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, had_succes
 
     `headers` are looked up by lower-case name (aiohttp's mapping ignores case).
     """
-    if status == 200:
-        return _classify_200(headers, body, had_success=had_success)
+    if 200 <= status < 300:
+        return _classify_success(status, headers, body, had_success=had_success)
     if status < 400:
         target = headers.get("location", "nowhere")
         message = (
@@ -105,11 +107,11 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, had_succes
     return msgspec.structs.replace(answer, turned_away=status < 500)
 
 
-def _classify_200(headers: Mapping[str, str], body: bytes, *, had_success: bool) -> Answer:
+def _classify_success(status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool) -> Answer:
     parsed = _json(body)
     if not isinstance(parsed, dict):
         return Answer(
-            verdict="malformed", error_type="malformed", error="HTTP 200, but the body is not a JSON object"
+            verdict="malformed", error_type="malformed", error=f"HTTP {status}, but the body is not a JSON object"
         )
     if parsed.get("error"):
         fault = _fault(parsed, body)
@@ -121,13 +123,13 @@ def _classify_200(headers: Mapping[str, str], body: bytes, *, had_success: bool)
     return Answer(
         verdict="malformed",
         error_type="malformed",
-        error="HTTP 200, but the body has no choices",
+        error=f"HTTP {status}, but the body has no choices",
         completion=Completion(usage=usage) if usage else None,
     )
 
 
 def _status_in_200(fault: _Fault) -> int:
-    numbers = (int(code) for code in fault.codes if code.isdigit() and 400 <= int(code) < 600)
+    numbers = (int(code) for code in fault.codes if re.fullmatch("[45][0-9][0-9]", code))
     words = (_STATUS_OF_CODE[code] for code in fault.codes if code in _STATUS_OF_CODE)
     return next(words, None) or next(numbers, 500)
 
@@ -166,7 +168,7 @@ def _json(body: bytes) -> Any:
     """The parsed body, None where it is not JSON; Python's own parser takes what the fast one refuses."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         return _without_lone_surrogates(json.loads(body))
@@ -182,7 +184,7 @@ def _without_lone_surrogates(parsed: Any) -> Any:
 def _fault(parsed: Any, body: bytes) -> _Fault:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else None
     if isinstance(error, dict):
-        codes = frozenset(str(error[key]) for key in ("code", "type") if error.get(key) is not None)
+        codes = frozenset(str(error[key]) for key in ("code", "type") if isinstance(error.get(key), str | int))
         message = next((error[key] for key in ("message", "detail", "msg") if error.get(key)), error)
     else:
         codes, message = frozenset(), error or body[: 4 * MESSAGE_CHARS].decode("utf-8", "replace").strip()
@@ -231,9 +233,9 @@ def _usage(usage: Any) -> Usage | None:
 def _count(usage: Any, key: str) -> int | None:
     """A token count; what is no whole number, or its decimal digits, is unknown."""
     value = usage.get(key) if isinstance(usage, dict) else None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
 
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")

@@ -142,8 +142,8 @@ class Lane:
         self._set_speed()
         self._tokens = TokenWindow(limits.tokens_per_minute) if limits.tokens_per_minute else None
         self._breaker: Breaker[OpenRow] = Breaker(limits.outage_s)
-        # The last time the endpoint said anything but 429; at first, when it was first asked.
-        self._limited_since = math.inf
+        self._limited_since = math.inf  # since when the endpoint takes nothing, but says 429
+        self._held_back = 0  # rows at the end of their attempts that an outage may still excuse
         self._same_refusal = SameRefusal(limits.stop_after_same_refusal)
         self._retrying = AsyncRetrying(
             retry=retry_if_result(lambda answer: answer.verdict in _AGAIN),
@@ -196,7 +196,7 @@ class Lane:
         """One row to its end. Only a row whose first try failed enters tenacity: it costs more than the rest."""
         try:
             answer = await self._attempt(row)
-            if answer.verdict in _AGAIN:
+            while answer.verdict in _AGAIN and not await self._given_up(row, answer):
                 answer = await self._retry(row, answer)
         except asyncio.CancelledError:
             self._leave(row)
@@ -213,6 +213,22 @@ class Lane:
         answer: Answer = await self._retrying(attempt, row)
         return answer
 
+    async def _given_up(self, row: OpenRow, answer: Answer) -> bool:
+        """Whether the row has had its chances; a failure waits for what other rows say, as long as any may.
+
+        If they fail, too, it was the beginning of an outage, which uses up no attempts.
+        """
+        self._held_back += 1
+        try:
+            while self._used_up(row, answer) and self._breaker.suspects(row) and self._others_may_tell():  # noqa: ASYNC110 - as below
+                await asyncio.sleep(LOOK_AGAIN_S)
+        finally:
+            self._held_back -= 1
+        return self._used_up(row, answer)
+
+    def _others_may_tell(self) -> bool:
+        return len(self._open) > self._held_back or not (self._feeding and self._feeding.done())
+
     async def _attempt(self, row: OpenRow) -> Answer:
         async with self._head_of_queue:
             entry = await self._admit(row.request)
@@ -223,8 +239,6 @@ class Lane:
         row.attempts += 1
         self.in_flight += 1
         sent_at = self._clock()
-        if self._limited_since == math.inf:
-            self._limited_since = sent_at
         self._pace.sent(sent_at)
         answer: Answer | None = None
         try:
@@ -242,12 +256,15 @@ class Lane:
         await self._slots.acquire()
         reserved = False
         try:
-            # Most of these waits are for a point in time, which no event would tell.
-            while (wait_s := self._wait_s(request.tokens)) > 0 or not self._reserve(request):  # noqa: ASYNC110
-                await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) if wait_s > 0 else LOOK_AGAIN_S)
-            reserved = True
-            if self._throttler:
-                await self._throttler.acquire()  # type: ignore[no-untyped-call]  # it has no types
+            while True:
+                # Most of these waits are for a point in time, which no event would tell.
+                while (wait_s := self._wait_s(request.tokens)) > 0 or not (reserved or self._reserve(request)):  # noqa: ASYNC110 - see above
+                    await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) if wait_s > 0 else LOOK_AGAIN_S)
+                reserved = True
+                if self._throttler:
+                    await self._throttler.acquire()  # type: ignore[no-untyped-call]  # it has no types
+                if self._wait_s(request.tokens) <= 0:  # else a pause began while the throttle held it up
+                    break
         except asyncio.CancelledError:
             self._slots.release()
             if reserved and self._purse:
@@ -269,7 +286,7 @@ class Lane:
         if self._purse is None:
             return
         cost = self._purse.cost(answer.usage) if answer and answer.usage else None
-        if cost is None and answer is not None and answer.turned_away:
+        if cost is None and answer is not None and (answer.turned_away or answer.unsent):
             cost = Decimal(0)
         if cost is None:
             self._purse.budget.lose(request.most_usd)
@@ -288,8 +305,6 @@ class Lane:
     ) -> None:
         """What one answer says about the lane: its speed, whether the endpoint is there, the row's own count."""
         now = self._clock()
-        if answer.verdict != "rate_limited":
-            self._limited_since = now
         if answer.usage is not None:
             row.usages.append(answer.usage)
             if entry and self._tokens and answer.usage.prompt_tokens is not None:
@@ -298,24 +313,30 @@ class Lane:
         if answer.retry_after_s is not None and answer.retry_after_s > self._limits.outage_s:
             self.stop(f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s; run again later")
         if answer.verdict == "rate_limited":
-            self._pace.rate_limited(sent_at, now, answer.retry_after_s)
-            self._set_speed()
-            self._breaker.answered()
-            row.limited_since = sent_at if row.limited_since is None else row.limited_since
-            if now - self._limited_since > self._limits.outage_s:
-                self.stop("answers nothing but 429 for longer than limits.outage_s; run again later")
-        elif answer.verdict == "transient" and not answer.turned_away:
+            self._count_429(row, answer, sent_at, now)
+            return
+        row.limited_since = None  # it no longer gets nothing but 429
+        if answer.verdict == "transient" and not answer.turned_away:
             self._count_failure(row, answer, now, probe=probe)
-        else:
-            row.failures += answer.verdict == "transient"  # a 408, 409 or 425: the row's trouble, no outage
-            row.malformed += answer.verdict == "malformed"
-            self._breaker.answered()
-            self._pace.accepted(sent_at, now)
-            self._set_speed()
+            return
+        row.failures += answer.verdict == "transient"  # a 408, 409 or 425: the row's trouble, no outage
+        row.malformed += answer.verdict == "malformed"
+        self._limited_since = math.inf
+        self._breaker.answered(well=answer.verdict == "ok")
+        self._pace.accepted(sent_at, now)
+        self._set_speed()
+
+    def _count_429(self, row: OpenRow, answer: Answer, sent_at: float, now: float) -> None:
+        self._pace.rate_limited(sent_at, now, answer.retry_after_s)
+        self._set_speed()
+        self._breaker.answered(well=False)
+        row.limited_since = sent_at if row.limited_since is None else row.limited_since
+        self._limited_since = min(self._limited_since, sent_at)
+        if now - self._limited_since > self._limits.outage_s:
+            self.stop("answers nothing but 429 for longer than limits.outage_s; run again later")
 
     def _count_failure(self, row: OpenRow, answer: Answer, now: float, *, probe: bool) -> None:
         row.failures += 1
-        row.limited_since = None  # it no longer gets nothing but 429
         for forgiven, failures in self._breaker.failed(row, now, probe=probe).items():
             forgiven.failures -= failures
         if self._breaker.gave_up(now):
@@ -341,6 +362,9 @@ class Lane:
         row, answer = _row_and_answer(state)
         if self._stopping:
             raise asyncio.CancelledError
+        return self._used_up(row, answer)
+
+    def _used_up(self, row: OpenRow, answer: Answer) -> bool:
         if answer.verdict == "rate_limited":  # others are accepted meanwhile, or the lane would have stopped
             since = self._clock() if row.limited_since is None else row.limited_since
             return self._clock() - since > self._limits.outage_s

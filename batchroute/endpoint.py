@@ -30,6 +30,7 @@ CONNECT_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 16
 _AT_ONCE_BYTES = 1 << 20  # aiohttp sends a larger body in pieces only from a file object
 _TEXTS = ("response", "reasoning", "tool_calls", "served_model", "finish_reason")  # of a completion
+_UNSENT = frozenset({"address", "certificate", "connect"})
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
@@ -74,8 +75,15 @@ class Endpoint:
     """Sends request bodies to one address."""
 
     def __init__(
-        self, address: Address, session: aiohttp.ClientSession, scrub: Scrubber, *, keep_bodies: bool = False
+        self,
+        address: Address,
+        session: aiohttp.ClientSession,
+        scrub: Scrubber,
+        *,
+        keep_bodies: bool = False,
+        had_success: bool = False,
     ) -> None:
+        """`had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key."""
         self._address = address
         self._session = session
         self._scrub = scrub
@@ -90,7 +98,7 @@ class Endpoint:
         self._timeout = aiohttp.ClientTimeout(
             total=address.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s)
         )
-        self._had_success = False
+        self._had_success = had_success
 
     async def send(self, body: bytes) -> Answer:
         """One attempt. Raises only errors of our own; what the provider says is free of known keys."""
@@ -157,6 +165,7 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
 
 # First match wins, so subclasses stand before their parents.
 _TRANSLATIONS: tuple[tuple[type[BaseException], Verdict, str, str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "transient", "connect", "no connection in time"),
     (TimeoutError, "transient", "timeout", "no complete answer within timeout_s"),
     (ssl.SSLCertVerificationError, "fatal", "certificate", "the server's certificate cannot be verified"),
     (
@@ -182,5 +191,7 @@ def translate(error: BaseException) -> Answer:
     if isinstance(cause, OSError) and cause.errno in _OURS:
         raise error
     verdict, kind, words = next(row[1:] for row in _TRANSLATIONS if isinstance(error, row[0]))
-    detail = str(error)
-    return Answer(verdict=verdict, error_type=kind, error=f"{words}: {detail}" if detail else words)
+    # As text, an error about a response shows its address: a query, or a proxy's password, may be secret.
+    detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    message = f"{words}: {detail}" if detail else words
+    return Answer(verdict=verdict, error_type=kind, error=message, unsent=kind in _UNSENT)

@@ -278,8 +278,16 @@ class _Run:
             session = await stack.enter_async_context(open_session())
             for side in SIDES:
                 address = await self._address(side, stack)
-                endpoint = Endpoint(address, session, self._scrubber(), keep_bodies=self._directory.raw)
+                endpoint = Endpoint(
+                    address,
+                    session,
+                    self._scrubber(),
+                    keep_bodies=self._directory.raw,
+                    had_success=self.store.tally.ok[side] > 0,
+                )
                 self._lanes[side] = self._lane(side, endpoint)
+            if self._signal is not None:  # it came before there were lanes to stop
+                self._drain()
             await self._work()
 
     def _conclude(self, *, asked: bool) -> RunEnd:

@@ -149,8 +149,11 @@ class Pace:
         self._fall()
 
     def _begin_episode(self, now: float, retry_after_s: float | None) -> None:
+        rest_s = min(self.LONGEST_REST_S, self.REST_S * 2**self._rests)
         if retry_after_s is None:
-            self.resume_at = max(self.resume_at, now + min(self.LONGEST_REST_S, self.REST_S * 2**self._rests))
+            self.resume_at = max(self.resume_at, now + rest_s)
+        elif self._rests:  # the wait it asked for was no use: one that asks for 0 s would be asked without end
+            self.resume_at = max(self.resume_at, now + rest_s / 2)
         self._rests += 1
         self._episode_until = self.resume_at
         self._before = math.inf if self.requests_per_minute is None else self.requests_per_minute
@@ -178,7 +181,7 @@ class Pace:
 class Breaker(Generic[Row]):
     """Tells an endpoint that is away from a row that is bad.
 
-    Opens when `ROWS_TO_OPEN` different rows in a row failed for passing reasons with no answer between. While
+    Opens when `ROWS_TO_OPEN` different rows in a row failed for passing reasons with no success between. While
     open one probe at a time is sent, at growing intervals; any answer closes it.
     """
 
@@ -206,11 +209,16 @@ class Breaker(Generic[Row]):
         """The request that leaves now is the probe; no other may until it is back."""
         self._probe_at = math.inf
 
-    def answered(self) -> None:
-        """The endpoint is there: it answered, whatever it said."""
+    def answered(self, *, well: bool) -> None:
+        """The endpoint is there: it answered, whatever it said; `well` where that was a success."""
         self._ever_answered = True
-        self._streak.clear()
         self.opened_at = None
+        if well:
+            self._streak.clear()
+
+    def suspects(self, row: Row) -> bool:
+        """Whether the row's last failures may yet turn out to be the first ones of an outage."""
+        return row in self._streak
 
     def failed(self, row: Row, now: float, *, probe: bool) -> dict[Row, int]:
         """A row's attempt failed; returns the failures that an outage now explains, so that no row pays."""
@@ -234,7 +242,7 @@ class Breaker(Generic[Row]):
         return self.opened_at is not None and now - self.opened_at >= longest_s
 
 
-_NUMBERS = re.compile(r"\d+")
+_NUMBERS = re.compile(r"[\w-]*\d[\w-]*")
 
 
 @dataclass(slots=True)
@@ -254,7 +262,7 @@ class SameRefusal:
         self._over = True
 
     def refused(self, refusal: str) -> bool:
-        """Whether this refusal is one too many; numbers in it (lengths, request ids) make no difference."""
+        """Whether this refusal is one too many; numbers and ids in it (lengths, requests) make no difference."""
         if not self.watching():
             return False
         kind = _NUMBERS.sub("#", refusal)

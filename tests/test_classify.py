@@ -4,7 +4,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batchroute.classify import Answer, classify, retry_after_s
 from batchroute.types import Usage
@@ -70,8 +73,13 @@ def error(code: str | int | None = None, kind: str | None = None) -> dict[str, A
         (200, {"choices": []}, True, "malformed", "malformed"),
         (200, {"choices": None}, True, "malformed", "malformed"),
         (200, [1], True, "malformed", "malformed"),
+        (200, error("\u00b2\u00b2\u00b2"), True, "transient", "http_500"),
+        (200, error("9" * 5000), True, "transient", "http_500"),
+        (200, b"[" * 100_000, True, "malformed", "malformed"),
         (200, GOOD, False, "ok", None),
         (200, {**GOOD, "error": None}, False, "ok", None),
+        (201, GOOD, False, "ok", None),
+        (204, b"", True, "malformed", "malformed"),
     ],
 )
 def test_the_table(status: int, body: Any, had_success: bool, verdict: str, error_type: str | None) -> None:
@@ -138,6 +146,9 @@ def test_a_completion_is_read_whole() -> None:
         ({"prompt_tokens": "many", "completion_tokens": 3}, Usage(None, None, 3, None)),
         ({"prompt_tokens": -1, "completion_tokens": True}, None),
         ({"prompt_tokens": 1, "prompt_tokens_details": None}, Usage(1, None, None, None)),
+        ({"prompt_tokens": 10**30, "completion_tokens": 3}, Usage(None, None, 3, None)),
+        ({"prompt_tokens": "9" * 5000, "completion_tokens": 3}, Usage(None, None, 3, None)),
+        ({"prompt_tokens": 1.0, "completion_tokens": 3}, Usage(None, None, 3, None)),
     ],
 )
 def test_unknown_usage_is_never_zero(usage: Any, expected: Usage | None) -> None:
@@ -163,6 +174,29 @@ def test_content_that_fast_parsers_refuse_is_not_lost(content: bytes, expected: 
     assert got.verdict == "ok"
     assert got.completion is not None
     assert got.completion.response == expected
+
+
+KEYS = ["error", "code", "type", "message", "choices", "content", "tool_calls", "usage", "prompt_tokens", "model"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(10**18, 10**40) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    status=st.sampled_from([200, 202, 400, 403, 429, 500]),
+    body=VALUES.map(lambda value: json.dumps(value).encode())
+    | st.binary(max_size=20)
+    | st.builds(lambda key, depth: b'{"%b":' % key.encode() * depth, st.sampled_from(KEYS), st.integers(0, 2000)),
+)
+def test_no_body_is_an_error_of_ours(status: int, body: bytes) -> None:
+    """Whatever a provider sends is an answer, and one that a journal and a part can hold."""
+    got = classify(status, {}, body, had_success=True)
+    msgspec.msgpack.encode(got)
+    usage = got.usage or Usage()
+    assert all(0 <= count <= 10**12 for count in msgspec.structs.astuple(usage) if count is not None)
 
 
 @pytest.mark.parametrize(

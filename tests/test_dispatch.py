@@ -210,6 +210,19 @@ def test_a_429_holds_up_the_whole_lane() -> None:
     assert second - first == pytest.approx(1.0 + 2.0, abs=0.01)
 
 
+def test_a_pause_holds_up_the_row_that_the_throttle_holds_up_too() -> None:
+    pause = replace_answer(LIMITED, retry_after_s=50.0)
+    bench = Bench(script(pause), replace(LIMITS, requests_per_minute=3)).run(2)
+    assert [at for at, _ in bench.asked][1] >= 51.0
+
+
+def test_a_server_that_asks_for_no_wait_and_takes_nothing_is_not_stormed() -> None:
+    none = replace_answer(LIMITED, retry_after_s=0.0)
+    bench = Bench(lambda row, attempt: none).run(20)
+    assert len(bench.asked) <= 40 * LIMITS.max_concurrency
+    assert "nothing but 429" in bench.said[0]
+
+
 def test_a_server_error_does_not_slow_the_lane() -> None:
     bench = Bench(script(TRANSIENT, TRANSIENT), replace(LIMITS, max_concurrency=1)).run(20)
     ordinary = [at for at, row in bench.asked if row != 0][:10]
@@ -355,6 +368,42 @@ def test_an_outage_costs_no_row_its_attempts() -> None:
     assert bench.most_in_flight == LIMITS.max_concurrency
 
 
+@pytest.mark.parametrize("max_attempts", [1, 2])
+@pytest.mark.parametrize("concurrency", [1, 3, 8])
+@pytest.mark.parametrize("requests_per_minute", [None, 30.0])
+def test_not_even_the_first_failures_of_an_outage_count(
+    max_attempts: int, concurrency: int, requests_per_minute: float | None
+) -> None:
+    limits = replace(LIMITS, max_attempts=max_attempts, max_concurrency=concurrency)
+    bench = Bench(away(10.0, 310.0), replace(limits, requests_per_minute=requests_per_minute)).run(200)
+    assert list(bench.statuses().values()) == ["ok"] * 200
+
+
+def test_an_outage_is_one_though_a_gateway_says_429_and_400_in_between() -> None:
+    def say(row: int, attempt: int) -> Answer:
+        now = asyncio.get_running_loop().time()
+        if not 10.0 <= now < 130.0 or (row % 7 == 3 and attempt == 1):
+            return OK if not 10.0 <= now < 130.0 else REFUSED
+        return LIMITED if len(bench.asked) % 3 == 0 else TRANSIENT
+
+    bench = Bench(say)
+    bench.run(400)
+    assert set(bench.statuses().values()) <= {"ok", "refused"}
+    assert len(bench.settled) == 400
+
+
+def test_a_row_that_fails_while_others_succeed_is_failed_though_it_has_one_attempt() -> None:
+    bench = Bench(lambda row, attempt: TRANSIENT if row == 7 else OK, replace(LIMITS, max_attempts=1)).run(50)
+    assert bench.statuses() == {**dict.fromkeys(range(50), "ok"), 7: "failed"}
+    assert bench.attempts_of(7) == 1
+
+
+def test_four_rows_that_fail_to_the_end_are_failed_and_do_not_wait_for_each_other() -> None:
+    bench = Bench(lambda row, attempt: TRANSIENT if row < 4 else OK).run(30)
+    assert {row for row, status in bench.statuses().items() if status == "failed"} == {0, 1, 2, 3}
+    assert bench.took_s < 120
+
+
 @pytest.mark.parametrize(("from_s", "gives_up_after_s"), [(0.0, 60.0), (10.0, 600.0)])
 def test_an_endpoint_that_stays_away_stops_the_lane(from_s: float, gives_up_after_s: float) -> None:
     """Sooner where it never answered: then its address may be wrong."""
@@ -388,6 +437,22 @@ def test_nothing_but_429_stops_the_lane() -> None:
     assert bench.took_s > LIMITS.outage_s
     assert len(bench.said) == 1
     assert "nothing but 429" in bench.said[0]
+
+
+def test_a_first_429_after_a_long_idle_time_stops_nothing() -> None:
+    async def feed() -> AsyncIterator[Request]:
+        yield request(1)
+        await asyncio.sleep(2 * LIMITS.outage_s)  # the input is slow
+        yield request(0)
+
+    async def work() -> None:
+        clock = asyncio.get_running_loop().time
+        bench.lane = Lane(bench._send, LIMITS, bench._settle, bench._leave, bench.said.append, clock=clock)
+        await bench.lane.run(feed())
+
+    bench = Bench(script(LIMITED))
+    run_virtually(work())
+    assert (bench.statuses(), bench.said) == ({0: "ok", 1: "ok"}, [])
 
 
 def test_an_outage_between_429s_starts_their_time_again() -> None:

@@ -194,14 +194,68 @@ def test_connection_refused() -> None:
             return await ask(simulator.url)
 
     answer = asyncio.run(work())
-    assert (answer.verdict, answer.error_type) == ("transient", "connect")
+    assert (answer.verdict, answer.error_type, answer.unsent) == ("transient", "connect", True)
     assert "no connection: " in (answer.error or "")
 
 
 def test_unknown_host() -> None:
     answer = asyncio.run(ask("http://no-such-host.invalid/v1"))
-    assert (answer.verdict, answer.error_type) == ("transient", "connect")
+    assert (answer.verdict, answer.error_type, answer.unsent) == ("transient", "connect", True)
     assert "no-such-host.invalid" in (answer.error or "")
+
+
+@pytest.mark.parametrize("fault", ["reset", "cut", "500", "422"])
+def test_what_reached_the_provider_may_be_billed(fault: str) -> None:
+    answer, _ = asked_of_simulator(f"[[fault:{fault}]]")
+    assert not answer.unsent
+    assert answer.turned_away == (fault == "422")
+
+
+@asynccontextmanager
+async def babbler(said: bytes) -> AsyncIterator[str]:
+    """A server that says the same bytes to whoever comes, then hangs up; its host and port."""
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 \xff\xfe OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_tried_again_and_shows_no_query(said: bytes) -> None:
+    async def work() -> Answer:
+        async with babbler(said) as place:
+            return await ask(f"http://{place}/v1?token=query-canary")
+
+    answer = asyncio.run(work())
+    assert answer.verdict == "transient"
+    assert answer.error
+    assert "query-canary" not in answer.error
+
+
+def test_a_proxy_that_turns_us_away_does_not_get_its_password_written_down() -> None:
+    async def work() -> Answer:
+        async with babbler(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n") as place:
+            return await ask("https://provider.example/v1", proxy=f"http://me:proxy-canary@{place}")
+
+    answer = asyncio.run(work())
+    assert answer.verdict == "transient"
+    assert "Who are you" in (answer.error or "")
+    assert "canary" not in (answer.error or "")
 
 
 GOOD = {"choices": [{"message": {"content": "Hello"}}]}

@@ -212,6 +212,38 @@ def test_a_signal_drains_and_the_next_run_pays_for_nothing_twice(
     assert asked(*servers) == Counter(prompt_digest(prompt(row)) for row in range(rows))
 
 
+def test_a_signal_before_anything_is_sent_stops_the_run(
+    tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator]
+) -> None:
+    """The scores of all rows are there already, so nothing else would hold the lanes back."""
+    write_input(tmp_path, 40)
+    job = job_for(tmp_path, *servers)
+    servers[1].control({"api_key": "another"})
+    assert run_job(job, OPTIONS).exit_code(0.0) == 4
+    servers[1].control({"api_key": None})
+    before = asked(*servers)
+    end = run_job(job, RunOptions(environ={}, begin=lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert (end.exit_code(0.0), asked(*servers)) == (143, before)
+    assert run_job(job, OPTIONS).complete
+
+
+@pytest.mark.parametrize(("first", "ok", "refused", "code"), [("[[fault:403]]", 0, 0, 4), ("hello", 2, 1, 3)])
+def test_a_row_that_is_forbidden_stops_no_lane_that_had_a_success_in_an_earlier_run(
+    tmp_path: Path,
+    servers: tuple[ThreadedSimulator, ThreadedSimulator],
+    first: str,
+    ok: int,
+    refused: int,
+    code: int,
+) -> None:
+    """Else every run would end at that row."""
+    lines(tmp_path / "prompts.jsonl", *({"prompt": text} for text in (first, "[[fault:403]] again", "goodbye")))
+    job = job_for(tmp_path, *servers, {"endpoints.weak.max_concurrency": 1})
+    run_job(job, RunOptions(environ={}, limit=1))
+    end = run_job(job, OPTIONS)
+    assert (end.ok, end.refused, end.exit_code(0.0)) == (ok, refused, code)
+
+
 def test_a_second_signal_leaves_what_is_in_flight(
     tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator]
 ) -> None:

@@ -247,6 +247,15 @@ def test_messages_go_out_byte_for_byte() -> None:
         ({"max_tokens": "4"}, 0),
         ({"max_tokens": None, "n": 2}, 0),
         ({"max_tokens": 4, "n": None}, 4),
+        ({"max_tokens": 4.0, "n": 3.0}, 12),
+        ({"max_tokens": -1}, 0),
+        ({"max_tokens": -1, "max_completion_tokens": 6}, 0),
+        ({"max_tokens": 0}, 0),
+        ({"max_tokens": True}, 0),
+        ({"max_tokens": 4.5}, 0),
+        ({"max_tokens": float("inf")}, 0),
+        ({"max_tokens": 4, "n": -2}, 0),
+        ({"max_tokens": 4, "n": "3"}, 0),
     ],
 )
 def test_output_is_bounded_by_whichever_name_bounds_it(params: dict[str, Any], longest: int) -> None:

@@ -303,6 +303,17 @@ def test_rests_grow_while_the_server_takes_nothing() -> None:
     assert pace.resume_at - now == 1
 
 
+def test_a_wait_of_no_time_that_proves_too_short_grows() -> None:
+    pace, rests = paced(600, over_s=60.0), []
+    now = 60.0
+    for _ in range(9):
+        pace.sent(now)
+        pace.rate_limited(now, now, 0.0)
+        rests.append(pace.resume_at - now)
+        now = pace.resume_at
+    assert rests == [0, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
 def test_a_server_that_never_took_anything_slows_a_lane_to_one_a_second() -> None:
     pace = Pace()
     for _ in range(64):
@@ -351,7 +362,7 @@ def broken(outage_s: float = 3600.0, *, ever_answered: bool = True) -> Breaker[s
     """A breaker that five rows opened at 0 s."""
     breaker: Breaker[str] = Breaker(outage_s)
     if ever_answered:
-        breaker.answered()
+        breaker.answered(well=True)
     for row in "abcde":
         breaker.failed(row, 0.0, probe=False)
     assert breaker.open
@@ -376,8 +387,21 @@ def test_an_answer_in_between_starts_the_count_again() -> None:
     breaker: Breaker[str] = Breaker(3600.0)
     for row in "abcd":
         breaker.failed(row, 0.0, probe=False)
-    breaker.answered()
+    breaker.answered(well=True)
     assert breaker.failed("e", 0.0, probe=False) == {}
+    assert not breaker.open
+
+
+def test_an_answer_that_is_no_success_keeps_the_count_and_closes_it() -> None:
+    breaker: Breaker[str] = Breaker(3600.0)
+    for row in "abcd":
+        breaker.failed(row, 0.0, probe=False)
+        breaker.answered(well=False)
+    assert breaker.suspects("a")
+    assert breaker.failed("e", 1.0, probe=False) == dict.fromkeys("abcde", 1)
+    assert breaker.open
+    assert not breaker.suspects("a")
+    breaker.answered(well=False)
     assert not breaker.open
 
 
@@ -400,7 +424,7 @@ def test_probes_leave_one_at_a_time_and_at_growing_intervals() -> None:
         assert breaker.wait_s(now + 1000) == math.inf
         breaker.failed("a", now, probe=True)
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
-    breaker.answered()
+    breaker.answered(well=True)
     assert breaker.wait_s(now) == 0
 
 
@@ -418,7 +442,7 @@ def test_it_gives_up(outage_s: float, ever_answered: bool, gives_up_after_s: flo
     breaker = broken(outage_s, ever_answered=ever_answered)
     assert not breaker.gave_up(gives_up_after_s - 1)
     assert breaker.gave_up(gives_up_after_s)
-    breaker.answered()
+    breaker.answered(well=True)
     assert not breaker.gave_up(gives_up_after_s + 1)
 
 
@@ -429,7 +453,7 @@ def test_a_row_never_gets_more_forgiven_than_it_failed(events: list[str]) -> Non
     counted = dict.fromkeys("abcdefg", 0)
     for now, event in enumerate(events):
         if event == "*":
-            breaker.answered()
+            breaker.answered(well=True)
             assert not breaker.open
             continue
         counted[event] += 1
@@ -445,7 +469,8 @@ def test_a_row_never_gets_more_forgiven_than_it_failed(events: list[str]) -> Non
 
 def test_the_same_refusal_stops_a_lane_at_its_twentieth() -> None:
     watch = SameRefusal(20)
-    said = [watch.refused(f"HTTP 400: max_tokens of request {number} is too large") for number in range(20)]
+    ids = [f"req_{number * 7919:x}f-a{number}" for number in range(20)]
+    said = [watch.refused(f"HTTP 400: max_tokens of {each} is too large") for each in ids]
     assert said == [False] * 19 + [True]
 
 

@@ -93,3 +93,17 @@ def test_a_row_that_nothing_bounds_is_refused_under_a_budget(tmp_path: Path, bat
         assert provider.stats().requests == 1
     report = json.loads(said.out)
     assert (said.code, report["ok"], report["refused"]) == (3, 1, 1)
+
+
+def test_an_endpoint_that_nobody_reaches_takes_none_of_the_money(tmp_path: Path, batchroute: Command) -> None:
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"{n}"}) + "\n" for n in range(50)))
+    with threaded_simulator() as provider:
+        provider.refuse()
+        (tmp_path / "job.toml").write_text(JOB.replace("URL", provider.url) + "outage_s = 1\n")
+        said = batchroute("run", tmp_path / "job.toml", "--json")
+        report = json.loads(said.out)
+        assert (said.code, report["unconfirmed_usd"], report["cost_usd"]) == (4, 0, 0)
+        assert "does not answer" in said.err
+        provider.listen()
+        said = batchroute("run", tmp_path / "job.toml", "--json", "--set", "limits.max_cost_usd=10")
+        assert (said.code, json.loads(said.out)["ok"]) == (0, 50)
