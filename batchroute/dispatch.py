@@ -13,7 +13,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 from asyncio_throttle.throttler import Throttler
@@ -41,6 +41,26 @@ ADVICE = {
     "redirect": "set base_url to the address it leads to",
     "certificate": "check base_url and the certificates of this machine",
 }
+
+
+class Sendable(Protocol):
+    """What a lane has to know of a request, whatever it asks for.
+
+    `tokens` is what it may take of the limit, `attempts` how often it was made in earlier runs, `most_usd` what
+    one attempt can cost at most.
+    """
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def most_usd(self) -> Decimal: ...
+
+
+Asking = TypeVar("Asking", bound=Sendable)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -89,10 +109,10 @@ class Purse:
 
 
 @dataclass(slots=True, eq=False)
-class OpenRow:
+class OpenRow(Generic[Asking]):
     """A row that is neither settled nor left yet."""
 
-    request: Request
+    request: Asking
     attempts: int
     failures: int = 0  # those that count against max_attempts, less what an outage explains
     malformed: int = 0  # complete answers that are none; they count, too
@@ -101,7 +121,7 @@ class OpenRow:
     in_flight: bool = False
 
 
-class Lane:
+class Lane(Generic[Asking]):
     """Runs the requests of one side until they end, or the lane has to stop.
 
     `send` makes one attempt; `settle` is called once for every row that came to an end, before the row gives its
@@ -113,8 +133,8 @@ class Lane:
         self,
         send: Callable[[bytes], Awaitable[Answer]],
         limits: LaneLimits,
-        settle: Callable[[Request, Outcome], None],
-        leave: Callable[[OpenRow], None],
+        settle: Callable[[Asking, Outcome], None],
+        leave: Callable[[OpenRow[Asking]], None],
         say: Callable[[str], None],
         purse: Purse | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -130,8 +150,8 @@ class Lane:
         self._clock = clock
         self._stopping = False
         self._feeding: asyncio.Task[None] | None = None
-        self._open: dict[asyncio.Task[None], OpenRow] = {}
-        self._suspects: list[tuple[OpenRow, Answer]] = []
+        self._open: dict[asyncio.Task[None], OpenRow[Asking]] = {}
+        self._suspects: list[tuple[OpenRow[Asking], Answer]] = []
         self._head_of_queue = asyncio.Lock()
         self._slots = asyncio.Semaphore(limits.max_concurrency)
         # Rows that wait outside hold no slot, but memory: as many again as there are slots may.
@@ -141,7 +161,7 @@ class Lane:
         self._speed: float | None = None
         self._set_speed()
         self._tokens = TokenWindow(limits.tokens_per_minute) if limits.tokens_per_minute else None
-        self._breaker: Breaker[OpenRow] = Breaker(limits.outage_s)
+        self._breaker: Breaker[OpenRow[Asking]] = Breaker(limits.outage_s)
         # The last time the endpoint said anything but 429; at first, when it was first asked.
         self._limited_since = math.inf
         self._same_refusal = SameRefusal(limits.stop_after_same_refusal)
@@ -154,7 +174,7 @@ class Lane:
         )
         self._backoff = wait_random_exponential(multiplier=0.5, max=30)
 
-    async def run(self, requests: AsyncIterator[Request]) -> None:
+    async def run(self, requests: AsyncIterator[Asking]) -> None:
         """Until every request is settled, or the lane stopped and what was in flight is back."""
         async with asyncio.TaskGroup() as group:
             self._feeding = group.create_task(self._feed(requests, group))
@@ -162,7 +182,7 @@ class Lane:
                 self._feeding.cancel()
         self._clear_suspects()
 
-    async def _feed(self, requests: AsyncIterator[Request], group: asyncio.TaskGroup) -> None:
+    async def _feed(self, requests: AsyncIterator[Asking], group: asyncio.TaskGroup) -> None:
         async for request in requests:
             await self._room.acquire()
             row = OpenRow(request, request.attempts)
@@ -192,7 +212,7 @@ class Lane:
         del self._open[task]
         self._room.release()
 
-    async def _answer(self, row: OpenRow) -> None:
+    async def _answer(self, row: OpenRow[Asking]) -> None:
         """One row to its end. Only a row whose first try failed enters tenacity: it costs more than the rest."""
         try:
             answer = await self._attempt(row)
@@ -203,17 +223,17 @@ class Lane:
             raise
         self._end(row, answer)
 
-    async def _retry(self, row: OpenRow, failed: Answer) -> Answer:
+    async def _retry(self, row: OpenRow[Asking], failed: Answer) -> Answer:
         tries = iter([failed])
 
-        async def attempt(row: OpenRow) -> Answer:
+        async def attempt(row: OpenRow[Asking]) -> Answer:
             # tenacity's own first attempt is the one that has already been made
             return next(tries, None) or await self._attempt(row)
 
         answer: Answer = await self._retrying(attempt, row)
         return answer
 
-    async def _attempt(self, row: OpenRow) -> Answer:
+    async def _attempt(self, row: OpenRow[Asking]) -> Answer:
         async with self._head_of_queue:
             entry = await self._admit(row.request)
             probe = self._breaker.open
@@ -237,7 +257,7 @@ class Lane:
         self._learn(row, answer, sent_at, entry, probe=probe)
         return answer
 
-    async def _admit(self, request: Request) -> TokenEntry | None:
+    async def _admit(self, request: Asking) -> TokenEntry | None:
         """Takes a slot and the money, and waits for the moment to send; only the head of the queue stands here."""
         await self._slots.acquire()
         reserved = False
@@ -255,7 +275,7 @@ class Lane:
             raise
         return self._tokens.take(request.tokens, self._clock()) if self._tokens else None
 
-    def _reserve(self, request: Request) -> bool:
+    def _reserve(self, request: Asking) -> bool:
         """At the limit, answers in flight may still leave room; without any, the lane is at its end."""
         if self._purse is None or self._purse.budget.reserve(request.most_usd):
             return True
@@ -264,7 +284,7 @@ class Lane:
             self.stop(f"limits.max_cost_usd: the next row may cost ${request.most_usd:.4f}, ${left:.4f} are left")
         return False
 
-    def _pay(self, request: Request, answer: Answer | None) -> None:
+    def _pay(self, request: Asking, answer: Answer | None) -> None:
         """Settles the reservation with what the attempt cost; what nobody can tell stays taken."""
         if self._purse is None:
             return
@@ -284,7 +304,7 @@ class Lane:
         return max(self._pace.resume_at - now, self._breaker.wait_s(now), window_s)
 
     def _learn(
-        self, row: OpenRow, answer: Answer, sent_at: float, entry: TokenEntry | None, *, probe: bool
+        self, row: OpenRow[Asking], answer: Answer, sent_at: float, entry: TokenEntry | None, *, probe: bool
     ) -> None:
         """What one answer says about the lane: its speed, whether the endpoint is there, the row's own count."""
         now = self._clock()
@@ -313,7 +333,7 @@ class Lane:
             self._pace.accepted(sent_at, now)
             self._set_speed()
 
-    def _count_failure(self, row: OpenRow, answer: Answer, now: float, *, probe: bool) -> None:
+    def _count_failure(self, row: OpenRow[Asking], answer: Answer, now: float, *, probe: bool) -> None:
         row.failures += 1
         row.limited_since = None  # it no longer gets nothing but 429
         for forgiven, failures in self._breaker.failed(row, now, probe=probe).items():
@@ -354,7 +374,7 @@ class Lane:
             return 0.0
         return answer.retry_after_s if answer.retry_after_s is not None else self._backoff(state)
 
-    def _end(self, row: OpenRow, answer: Answer) -> None:
+    def _end(self, row: OpenRow[Asking], answer: Answer) -> None:
         if answer.verdict == "ok":
             self._same_refusal.ok()
             self._clear_suspects()
@@ -367,7 +387,7 @@ class Lane:
         else:
             self._finish(row, answer, "failed")
 
-    def _refuse(self, row: OpenRow, answer: Answer) -> None:
+    def _refuse(self, row: OpenRow[Asking], answer: Answer) -> None:
         """Holds the first refusals back until it is known whether the rows or the lane are to blame."""
         if not self._same_refusal.watching():
             self._finish(row, answer, "refused")
@@ -386,12 +406,12 @@ class Lane:
         for row, answer in suspects:
             self._finish(row, answer, "refused")
 
-    def _finish(self, row: OpenRow, answer: Answer, status: Status) -> None:
+    def _finish(self, row: OpenRow[Asking], answer: Answer, status: Status) -> None:
         self._settle(row.request, Outcome(status, answer, row.attempts, tuple(row.usages)))
 
 
-def _row_and_answer(state: RetryCallState) -> tuple[OpenRow, Answer]:
-    return cast("OpenRow", state.args[0]), cast("Future", state.outcome).result()
+def _row_and_answer(state: RetryCallState) -> tuple[OpenRow[Any], Answer]:
+    return cast("OpenRow[Any]", state.args[0]), cast("Future", state.outcome).result()
 
 
 def _last_answer(state: RetryCallState) -> Answer:

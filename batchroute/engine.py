@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from batchroute.budget import Budget, read_ledger, write_ledger
 from batchroute.directory import open_run_directory
 from batchroute.dispatch import Lane, LaneLimits, Purse
-from batchroute.endpoint import Address, Endpoint, completions_url, open_session, proxy_for
+from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for, request_headers
 from batchroute.errors import BatchrouteError, RunFault, Stopped, UsageFault
 from batchroute.estimate.estimator import budget_threshold
 from batchroute.feed import Feed
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from batchroute.directory import RunDirectory
     from batchroute.dispatch import OpenRow, Outcome, Request
     from batchroute.job import EndpointSpec, InputSpec, Job, RouterSpec
-    from batchroute.keys import EndpointSecrets
     from batchroute.router import Scorer
     from batchroute.source import Source
     from batchroute.types import Result
@@ -259,7 +258,7 @@ class _Run:
             simulated=any(job_endpoint(job, side).simulate for side in SIDES),
         )
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._lanes: dict[Side, Lane] = {}
+        self._lanes: dict[Side, Lane[Request]] = {}
         self._stopped: list[str] = []
         self._budget = self._open_budget()
         self._signal: int | None = None
@@ -372,7 +371,7 @@ class _Run:
                         self._keep(side, never_sent(request, self._asked[side], _now_us()))
             number += 1
 
-    def _lane(self, side: Side, endpoint: Endpoint) -> Lane:
+    def _lane(self, side: Side, endpoint: Endpoint) -> Lane[Request]:
         spec, limits = job_endpoint(self._job, side), self._job.limits
         asked, unsettled = self._asked[side], self.store.unsettled
 
@@ -380,7 +379,7 @@ class _Run:
             earlier = unsettled.get((request.prompt.file, request.prompt.row))
             self._keep(side, settled(request, outcome, asked, earlier, _now_us(), raw=self._directory.raw))
 
-        def leave(row: OpenRow) -> None:
+        def leave(row: OpenRow[Request]) -> None:
             if row.attempts > row.request.attempts:
                 earlier = unsettled.get((row.request.prompt.file, row.request.prompt.row))
                 self._keep(side, left_open(row, asked, earlier, _now_us()))
@@ -413,11 +412,11 @@ class _Run:
         if spec.simulate is not None:
             behaviour = Behaviour(**spec.simulate.model_dump())
             base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
-        url = completions_url(base_url or "")
+        url = api_url(base_url or "", "chat/completions")
         secrets = endpoint_secrets(spec, self._options.environ)
         return Address(
             url=url,
-            headers=request_headers(spec, secrets),
+            headers=request_headers(secrets, spec.api_key_header, spec.headers),
             timeout_s=spec.timeout_s,
             max_response_bytes=int(self._job.limits.max_response_mb * (1 << 20)),
             proxy=None if spec.simulate else proxy_for(url),
@@ -498,16 +497,6 @@ class _Run:
             stopped=tuple(self._stopped),
             signal=self._signal,
         )
-
-
-def request_headers(spec: EndpointSpec, secrets: EndpointSecrets) -> dict[str, str]:
-    """The job's headers, and the key as a bearer token or in the header the job names."""
-    headers = {name: value for name, value in spec.headers.items() if isinstance(value, str)}
-    headers |= {name: secret.reveal() for name, secret in secrets.headers.items()}
-    if secrets.api_key is not None:
-        key = secrets.api_key.reveal()
-        headers |= {spec.api_key_header: key} if spec.api_key_header else {"Authorization": f"Bearer {key}"}
-    return headers
 
 
 def seconds_until(clock: str, now: datetime) -> float:
