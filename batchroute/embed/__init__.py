@@ -3,6 +3,7 @@
     product   what that is, and vectors that are multiplied as they come
     builtin   hashed n-grams, whose vectors are never made
     given     vectors of a column, or of a user's class
+    sentences vectors of a sentence-transformers model
     choose    [router.embedder] -> its product
 
 Knows nothing of the models behind the vector.
@@ -21,7 +22,7 @@ from batchroute.embed.builtin import (
     HashedNgrams,
     load_builtin,
 )
-from batchroute.embed.choose import fold, identity
+from batchroute.embed.choose import fold, identity, load_dense
 from batchroute.embed.given import import_class
 from batchroute.embed.product import DenseProduct, Product
 
@@ -40,4 +41,5 @@ __all__ = [
     "identity",
     "import_class",
     "load_builtin",
+    "load_dense",
 ]

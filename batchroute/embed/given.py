@@ -28,7 +28,9 @@ def import_class(use: str, method: str) -> Any:
 
 def given_vectors(questions: Questions) -> Vectors:
     if questions.vectors is None:
-        raise ModelFault("the embedder `column` needs [router.embedder] column: the input brought no vectors")
+        raise ModelFault(
+            "the embedder reads vectors, but the questions brought none; name them in [router.embedder] column"
+        )
     return questions.vectors
 
 

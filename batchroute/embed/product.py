@@ -36,14 +36,15 @@ class DenseProduct:
     In single precision: scores hold to 1e-6 while logits are about 1, as they are for embeddings of length 1.
     """
 
-    vectors: Callable[[Questions], Vectors]
+    vectors: Callable[[Questions], Vectors | Tensor]
     vector: Tensor
 
     def __call__(self, questions: Questions) -> Tensor:
         matrix = self.vectors(questions)
         if matrix.ndim != 2 or matrix.shape[1] != len(self.vector):
             raise ModelFault(
-                f"the model was trained on vectors of {len(self.vector)} numbers, not {matrix.shape[1:]}"
+                f"the model was trained on vectors of {len(self.vector)} numbers, the embedder gave "
+                f"{list(matrix.shape[1:])}; set [router.embedder] to the embedder the model was trained on"
             )
         # through dlpack, because a column's vectors lie in read-only Arrow memory
         return torch.mv(from_dlpack(matrix).to(self.vector.device), self.vector).double()
