@@ -360,7 +360,11 @@ class _Run:
     def _rating(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits = self._options, self._job.limits
         secrets = tuple(self._secrets())
-        means = Means(options.environ, limits, options.say, self._budget, self.store.path, secrets)
+
+        def stopped(reason: str) -> None:
+            options.say(f"the embedder stopped: {reason}")
+
+        means = Means(options.environ, limits, options.say, self._budget, self.store.path, secrets, stopped)
         return rating(self._job.router, means)(scorer)
 
     async def _run_lane(self, side: Side) -> None:

@@ -107,4 +107,4 @@ async def _score(scoring: Scoring, on_rows: Callable[[int], None]) -> None:
     finally:
         telling.cancel()
     if scoring.stopped is not None:
-        raise Stopped(f"not all rows could be scored: {scoring.stopped}")
+        raise Stopped(f"the embedder stopped: {scoring.stopped}")

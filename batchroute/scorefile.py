@@ -57,7 +57,7 @@ async def score_file(
                     refused += table["score"].null_count
                     on_rows(rows)
             if rater.stopped is not None:
-                raise Stopped(f"not all rows could be scored: {rater.stopped}")
+                raise Stopped(f"the embedder stopped: {rater.stopped}")
         sync_file(unfinished)
         unfinished.replace(out)
     return rows, refused
@@ -117,6 +117,6 @@ async def score_lines(
             texts = [line.rstrip("\n") for line in batch]
             rated = await rater.rate(bare_questions(texts))
             if rated is None:
-                raise Stopped(f"not all lines could be scored: {rater.stopped}")
+                raise Stopped(f"the embedder stopped: {rater.stopped}")
             for score, text in zip(rated.scores.tolist(), texts, strict=True):
                 say(f"{score:.6f}\t{text}")

@@ -62,7 +62,8 @@ def _decoded(embeddings: Sequence[Any]) -> Vectors:
 
 def _numbers(embeddings: Sequence[Any]) -> Vectors:
     try:
-        vectors: Vectors = np.array(embeddings, np.float32)
+        with np.errstate(over="ignore"):  # it becomes infinite, which is refused
+            vectors: Vectors = np.array(embeddings, np.float32)
     except (TypeError, ValueError) as fault:
         raise ValueError("has vectors of different lengths, or that are no numbers") from fault
     return vectors

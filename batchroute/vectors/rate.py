@@ -50,8 +50,8 @@ LOOKED_UP_AT_ONCE = 1024  # cached vectors are scored so many at a time
 class Means:
     """What an embedder behind an API needs beside its settings.
 
-    `folder` is the run directory that keeps what was paid for; `secrets` are other keys that its server must not
-    get written anywhere.
+    `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `folder` is the run
+    directory that keeps what was paid for; `secrets` are other keys that its server must not get written anywhere.
     """
 
     environ: Mapping[str, str] = field(repr=False)
@@ -60,6 +60,7 @@ class Means:
     budget: Budget | None = None
     folder: Path | None = None
     secrets: Sequence[Secret] = ()
+    stopped: Callable[[str], None] = lambda reason: None
 
 
 def asks_for_vectors(router: RouterSpec) -> bool:
@@ -106,7 +107,7 @@ async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIte
                     _lane_limits(spec, means.limits),
                     Speller(spec, pricing),
                     known.take,
-                    lambda reason: means.say(f"the embedder stopped: {reason}"),
+                    means.stopped,
                     stop_after_same_refusal=means.limits.stop_after_same_refusal,
                     purse=Purse(means.budget, pricing.cost) if means.budget and pricing else None,
                 )
