@@ -16,6 +16,7 @@ import msgspec
 
 from batchroute.errors import RunFault
 from batchroute.parts import sync_file
+from batchroute.store import saving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,16 @@ class Budget:
         self.unconfirmed += self.reserved
         self.reserved = Decimal(0)
         self._save(Ledger(self.unconfirmed, None))
+
+
+def open_budget(path: Path, limit: Decimal, spent: Decimal) -> Budget:
+    """The budget whose ledger is the file `path`; `spent` is what is known of the directory's bill."""
+
+    def save(ledger: Ledger) -> None:
+        with saving(path):
+            write_ledger(path, ledger)
+
+    return Budget(limit, spent, read_ledger(path), save)
 
 
 def read_ledger(path: Path) -> Ledger:

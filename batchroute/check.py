@@ -12,6 +12,7 @@ import numpy as np
 
 from batchroute.engine import (
     asked_of,
+    connections,
     job_endpoint,
     load_scorer,
     open_input,
@@ -21,11 +22,12 @@ from batchroute.engine import (
 )
 from batchroute.errors import BatchrouteError
 from batchroute.types import SIDES
+from batchroute.vectors.rate import asks_for_vectors, embedder_pricing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchroute.job import Job
+    from batchroute.job import EmbedderSpec, Job
     from batchroute.prices import Pricing
     from batchroute.source import Chunk, Source
     from batchroute.types import Side
@@ -64,9 +66,11 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     if source is not None:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
     found.attempt(lambda: load_scorer(job.router))
-    found.attempt(lambda: raise_file_limit(sum(job_endpoint(job, side).max_concurrency for side in SIDES)))
+    found.attempt(lambda: raise_file_limit(connections(job)))
     for side in SIDES:
         found.notes += _endpoint_notes(job, side)
+    if asks_for_vectors(job.router):
+        found.notes += _embedder_notes(job.router.embedder)
     return found
 
 
@@ -99,6 +103,12 @@ def _endpoint_notes(job: Job, side: Side) -> Iterator[str]:
     yield f"{side}: {spec.model}, {where}; {_price_words(asked_of(job, side).pricing)}"
     if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
         yield f"{side}: the key goes to another host over plain http; use https"
+
+
+def _embedder_notes(spec: EmbedderSpec) -> Iterator[str]:
+    yield f"embedder: {spec.model}, {spec.base_url}; {_price_words(embedder_pricing(spec))}"
+    if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
+        yield "embedder: the key goes to another host over plain http; use https"
 
 
 def _price_words(pricing: Pricing | None) -> str:

@@ -17,7 +17,10 @@ import msgspec
 from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import TypeAlias
+
+    Read: TypeAlias = "Callable[[dict[str, Any]], Answer]"
 
 Verdict = Literal[
     "ok",
@@ -64,12 +67,14 @@ _STATUS_OF_CODE = {
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, classified.
 
-    `body` is the whole JSON text of an ok answer, where it is wanted. `turned_away`: the server said no before it
-    did any work (a 4xx), so nothing can be billed for it. `unsent`: there was no connection to send it over.
+    `vectors` answer an embeddings request, whose `completion` holds no more than the bill. `body` is the whole
+    JSON text of an ok answer, where it is wanted. `turned_away`: the server said no before it did any work (a
+    4xx), so nothing can be billed for it. `unsent`: there was no connection to send it over.
     """
 
     verdict: Verdict
     completion: Completion | None = None
+    vectors: Any = None  # [n, dim] float32: msgspec cannot be told
     body: str | None = None
     error_type: str | None = None
     error: str | None = None
@@ -90,13 +95,35 @@ class _Fault(msgspec.Struct, frozen=True):
     message: str
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool) -> Answer:
+def read_completion(parsed: dict[str, Any]) -> Answer:
+    """What the object in a 200 means to whoever asked for a chat completion."""
+    completion = _completion(parsed)
+    if completion is None:
+        return malformed("has no choices", parsed)
+    return Answer(verdict="ok", completion=completion)
+
+
+def malformed(what: str, parsed: dict[str, Any]) -> Answer:
+    """A complete answer that is not what was asked for; it may have been billed."""
+    usage = read_usage(parsed.get("usage"))
+    return Answer(
+        verdict="malformed",
+        error_type="malformed",
+        error=f"the body {what}",
+        completion=Completion(usage=usage) if usage else None,
+    )
+
+
+def classify(
+    status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool, read: Read = read_completion
+) -> Answer:
     """The meaning of one complete HTTP answer; `had_success`: the lane has had an ok answer before.
 
-    `headers` are looked up by lower-case name (aiohttp's mapping ignores case).
+    `headers` are looked up by lower-case name (aiohttp's mapping ignores case); `read` takes the object of a 200
+    that is no error.
     """
     if 200 <= status < 300:
-        return _classify_success(status, headers, body, had_success=had_success)
+        return _classify_success(status, headers, body, read, had_success=had_success)
     if status < 400:
         target = headers.get("location", "nowhere")
         message = (
@@ -107,7 +134,9 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, had_succes
     return msgspec.structs.replace(answer, turned_away=status < 500)
 
 
-def _classify_success(status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool) -> Answer:
+def _classify_success(
+    status: int, headers: Mapping[str, str], body: bytes, read: Read, *, had_success: bool
+) -> Answer:
     parsed = _json(body)
     if not isinstance(parsed, dict):
         return Answer(
@@ -116,16 +145,10 @@ def _classify_success(status: int, headers: Mapping[str, str], body: bytes, *, h
     if parsed.get("error"):
         fault = _fault(parsed, body)
         return _classify_fault(_status_in_200(fault), headers, fault, had_success=had_success)
-    completion = _completion(parsed)
-    if completion is not None:
-        return Answer(verdict="ok", completion=completion)
-    usage = _usage(parsed.get("usage"))
-    return Answer(
-        verdict="malformed",
-        error_type="malformed",
-        error=f"HTTP {status}, but the body has no choices",
-        completion=Completion(usage=usage) if usage else None,
-    )
+    answer = read(parsed)
+    if answer.verdict == "malformed":
+        return msgspec.structs.replace(answer, error=f"HTTP {status}, but {answer.error}")
+    return answer
 
 
 def _status_in_200(fault: _Fault) -> int:
@@ -205,7 +228,7 @@ def _completion(parsed: dict[str, Any]) -> Completion | None:
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
         tool_calls=msgspec.json.encode(calls).decode() if calls else None,
         finish_reason=_text(choice.get("finish_reason")),
-        usage=_usage(parsed.get("usage")),
+        usage=read_usage(parsed.get("usage")),
     )
 
 
@@ -218,7 +241,8 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _usage(usage: Any) -> Usage | None:
+def read_usage(usage: Any) -> Usage | None:
+    """What an answer says it was billed; None where that is nothing."""
     if not isinstance(usage, dict):
         return None
     counted = Usage(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchroute.source import Source
 
 JOB_FILE = "job.toml"
+PAID_FILE = "embeddings.journal"  # what embeddings cost stays spent, whatever becomes of their scores
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
     identity, void = merge(old, new, store.tally)
     if void or retry_refused:
         store.finish()
-        clear(path, JOB_FILE) if void else reopen_refused(path)
+        clear(path, {JOB_FILE, PAID_FILE}) if void else reopen_refused(path)
         store = RunStore(path, source.keep_schema, raw=raw, mode=mode)
     with saving(path):
         write_identity(path / JOB_FILE, identity)

@@ -13,7 +13,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 from asyncio_throttle.throttler import Throttler
@@ -41,6 +41,26 @@ ADVICE = {
     "redirect": "set base_url to the address it leads to",
     "certificate": "check base_url and the certificates of this machine",
 }
+
+
+class Sendable(Protocol):
+    """What a lane has to know of a request, whatever it asks for.
+
+    `tokens` is what it may take of the limit, `attempts` how often it was made in earlier runs, `most_usd` what
+    one attempt can cost at most.
+    """
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def most_usd(self) -> Decimal: ...
+
+
+Asking = TypeVar("Asking", bound=Sendable)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -89,10 +109,10 @@ class Purse:
 
 
 @dataclass(slots=True, eq=False)
-class OpenRow:
+class OpenRow(Generic[Asking]):
     """A row that is neither settled nor left yet."""
 
-    request: Request
+    request: Asking
     attempts: int
     failures: int = 0  # those that count against max_attempts, less what an outage explains
     malformed: int = 0  # complete answers that are none; they count, too
@@ -101,7 +121,7 @@ class OpenRow:
     in_flight: bool = False
 
 
-class Lane:
+class Lane(Generic[Asking]):
     """Runs the requests of one side until they end, or the lane has to stop.
 
     `send` makes one attempt; `settle` is called once for every row that came to an end, before the row gives its
@@ -113,8 +133,8 @@ class Lane:
         self,
         send: Callable[[bytes], Awaitable[Answer]],
         limits: LaneLimits,
-        settle: Callable[[Request, Outcome], None],
-        leave: Callable[[OpenRow], None],
+        settle: Callable[[Asking, Outcome], None],
+        leave: Callable[[OpenRow[Asking]], None],
         say: Callable[[str], None],
         purse: Purse | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -130,8 +150,8 @@ class Lane:
         self._clock = clock
         self._stopping = False
         self._feeding: asyncio.Task[None] | None = None
-        self._open: dict[asyncio.Task[None], OpenRow] = {}
-        self._suspects: list[tuple[OpenRow, Answer]] = []
+        self._open: dict[asyncio.Task[None], OpenRow[Asking]] = {}
+        self._suspects: list[tuple[OpenRow[Asking], Answer]] = []
         self._head_of_queue = asyncio.Lock()
         self._slots = asyncio.Semaphore(limits.max_concurrency)
         # Rows that wait outside hold no slot, but memory: as many again as there are slots may.
@@ -141,7 +161,7 @@ class Lane:
         self._speed: float | None = None
         self._set_speed()
         self._tokens = TokenWindow(limits.tokens_per_minute) if limits.tokens_per_minute else None
-        self._breaker: Breaker[OpenRow] = Breaker(limits.outage_s)
+        self._breaker: Breaker[OpenRow[Asking]] = Breaker(limits.outage_s)
         self._limited_since = math.inf  # since when the endpoint takes nothing, but says 429
         self._held_back = 0  # rows at the end of their attempts that an outage may still excuse
         self._same_refusal = SameRefusal(limits.stop_after_same_refusal)
@@ -154,7 +174,7 @@ class Lane:
         )
         self._backoff = wait_random_exponential(multiplier=0.5, max=30)
 
-    async def run(self, requests: AsyncIterator[Request]) -> None:
+    async def run(self, requests: AsyncIterator[Asking]) -> None:
         """Until every request is settled, or the lane stopped and what was in flight is back."""
         async with asyncio.TaskGroup() as group:
             self._feeding = group.create_task(self._feed(requests, group))
@@ -162,7 +182,7 @@ class Lane:
                 self._feeding.cancel()
         self._clear_suspects()
 
-    async def _feed(self, requests: AsyncIterator[Request], group: asyncio.TaskGroup) -> None:
+    async def _feed(self, requests: AsyncIterator[Asking], group: asyncio.TaskGroup) -> None:
         async for request in requests:
             await self._room.acquire()
             row = OpenRow(request, request.attempts)
@@ -192,7 +212,7 @@ class Lane:
         del self._open[task]
         self._room.release()
 
-    async def _answer(self, row: OpenRow) -> None:
+    async def _answer(self, row: OpenRow[Asking]) -> None:
         """One row to its end. Only a row whose first try failed enters tenacity: it costs more than the rest."""
         try:
             answer = await self._attempt(row)
@@ -203,17 +223,17 @@ class Lane:
             raise
         self._end(row, answer)
 
-    async def _retry(self, row: OpenRow, failed: Answer) -> Answer:
+    async def _retry(self, row: OpenRow[Asking], failed: Answer) -> Answer:
         tries = iter([failed])
 
-        async def attempt(row: OpenRow) -> Answer:
+        async def attempt(row: OpenRow[Asking]) -> Answer:
             # tenacity's own first attempt is the one that has already been made
             return next(tries, None) or await self._attempt(row)
 
         answer: Answer = await self._retrying(attempt, row)
         return answer
 
-    async def _given_up(self, row: OpenRow, answer: Answer) -> bool:
+    async def _given_up(self, row: OpenRow[Asking], answer: Answer) -> bool:
         """Whether the row has had its chances; a failure waits for what other rows say, as long as any may.
 
         If they fail, too, it was the beginning of an outage, which uses up no attempts.
@@ -229,7 +249,7 @@ class Lane:
     def _others_may_tell(self) -> bool:
         return len(self._open) > self._held_back or not (self._feeding and self._feeding.done())
 
-    async def _attempt(self, row: OpenRow) -> Answer:
+    async def _attempt(self, row: OpenRow[Asking]) -> Answer:
         async with self._head_of_queue:
             entry = await self._admit(row.request)
             probe = self._breaker.open
@@ -251,7 +271,7 @@ class Lane:
         self._learn(row, answer, sent_at, entry, probe=probe)
         return answer
 
-    async def _admit(self, request: Request) -> TokenEntry | None:
+    async def _admit(self, request: Asking) -> TokenEntry | None:
         """Takes a slot and the money, and waits for the moment to send; only the head of the queue stands here."""
         await self._slots.acquire()
         reserved = False
@@ -272,7 +292,7 @@ class Lane:
             raise
         return self._tokens.take(request.tokens, self._clock()) if self._tokens else None
 
-    def _reserve(self, request: Request) -> bool:
+    def _reserve(self, request: Asking) -> bool:
         """At the limit, answers in flight may still leave room; without any, the lane is at its end."""
         if self._purse is None or self._purse.budget.reserve(request.most_usd):
             return True
@@ -281,7 +301,7 @@ class Lane:
             self.stop(f"limits.max_cost_usd: the next row may cost ${request.most_usd:.4f}, ${left:.4f} are left")
         return False
 
-    def _pay(self, request: Request, answer: Answer | None) -> None:
+    def _pay(self, request: Asking, answer: Answer | None) -> None:
         """Settles the reservation with what the attempt cost; what nobody can tell stays taken."""
         if self._purse is None:
             return
@@ -301,7 +321,7 @@ class Lane:
         return max(self._pace.resume_at - now, self._breaker.wait_s(now), window_s)
 
     def _learn(
-        self, row: OpenRow, answer: Answer, sent_at: float, entry: TokenEntry | None, *, probe: bool
+        self, row: OpenRow[Asking], answer: Answer, sent_at: float, entry: TokenEntry | None, *, probe: bool
     ) -> None:
         """What one answer says about the lane: its speed, whether the endpoint is there, the row's own count."""
         now = self._clock()
@@ -326,7 +346,7 @@ class Lane:
         self._pace.accepted(sent_at, now)
         self._set_speed()
 
-    def _count_429(self, row: OpenRow, answer: Answer, sent_at: float, now: float) -> None:
+    def _count_429(self, row: OpenRow[Asking], answer: Answer, sent_at: float, now: float) -> None:
         self._pace.rate_limited(sent_at, now, answer.retry_after_s)
         self._set_speed()
         self._breaker.answered(well=False)
@@ -335,7 +355,7 @@ class Lane:
         if now - self._limited_since > self._limits.outage_s:
             self.stop("answers nothing but 429 for longer than limits.outage_s; run again later")
 
-    def _count_failure(self, row: OpenRow, answer: Answer, now: float, *, probe: bool) -> None:
+    def _count_failure(self, row: OpenRow[Asking], answer: Answer, now: float, *, probe: bool) -> None:
         row.failures += 1
         for forgiven, failures in self._breaker.failed(row, now, probe=probe).items():
             forgiven.failures -= failures
@@ -364,7 +384,7 @@ class Lane:
             raise asyncio.CancelledError
         return self._used_up(row, answer)
 
-    def _used_up(self, row: OpenRow, answer: Answer) -> bool:
+    def _used_up(self, row: OpenRow[Asking], answer: Answer) -> bool:
         if answer.verdict == "rate_limited":  # others are accepted meanwhile, or the lane would have stopped
             since = self._clock() if row.limited_since is None else row.limited_since
             return self._clock() - since > self._limits.outage_s
@@ -378,7 +398,7 @@ class Lane:
             return 0.0
         return answer.retry_after_s if answer.retry_after_s is not None else self._backoff(state)
 
-    def _end(self, row: OpenRow, answer: Answer) -> None:
+    def _end(self, row: OpenRow[Asking], answer: Answer) -> None:
         if answer.verdict == "ok":
             self._same_refusal.ok()
             self._clear_suspects()
@@ -391,7 +411,7 @@ class Lane:
         else:
             self._finish(row, answer, "failed")
 
-    def _refuse(self, row: OpenRow, answer: Answer) -> None:
+    def _refuse(self, row: OpenRow[Asking], answer: Answer) -> None:
         """Holds the first refusals back until it is known whether the rows or the lane are to blame."""
         if not self._same_refusal.watching():
             self._finish(row, answer, "refused")
@@ -410,12 +430,12 @@ class Lane:
         for row, answer in suspects:
             self._finish(row, answer, "refused")
 
-    def _finish(self, row: OpenRow, answer: Answer, status: Status) -> None:
+    def _finish(self, row: OpenRow[Asking], answer: Answer, status: Status) -> None:
         self._settle(row.request, Outcome(status, answer, row.attempts, tuple(row.usages)))
 
 
-def _row_and_answer(state: RetryCallState) -> tuple[OpenRow, Answer]:
-    return cast("OpenRow", state.args[0]), cast("Future", state.outcome).result()
+def _row_and_answer(state: RetryCallState) -> tuple[OpenRow[Any], Answer]:
+    return cast("OpenRow[Any]", state.args[0]), cast("Future", state.outcome).result()
 
 
 def _last_answer(state: RetryCallState) -> Answer:

@@ -18,11 +18,14 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from batchroute.classify import Answer, Verdict, classify
+from batchroute.classify import Answer, Verdict, classify, read_completion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchroute.classify import Read
+    from batchroute.job import EnvRef
+    from batchroute.keys import EndpointSecrets
     from batchroute.scrub import Scrubber
     from batchroute.types import Completion
 
@@ -48,10 +51,22 @@ class Address:
     proxy: str | None = field(default=None, repr=False)
 
 
-def completions_url(base_url: str) -> URL:
-    """`base_url` with the path of chat completions; a query stays."""
+def api_url(base_url: str, path: str) -> URL:
+    """`base_url` with `path` ("chat/completions") behind its own; a query stays."""
     base = URL(base_url)
-    return base.with_path(base.raw_path.rstrip("/") + "/chat/completions", encoded=True, keep_query=True)
+    return base.with_path(f"{base.raw_path.rstrip('/')}/{path}", encoded=True, keep_query=True)
+
+
+def request_headers(
+    secrets: EndpointSecrets, key_header: str | None, plain: Mapping[str, str | EnvRef] | None = None
+) -> dict[str, str]:
+    """The job's headers, and the key as a bearer token or in the header the job names."""
+    headers = {name: value for name, value in (plain or {}).items() if isinstance(value, str)}
+    headers |= {name: secret.reveal() for name, secret in secrets.headers.items()}
+    if secrets.api_key is not None:
+        key = secrets.api_key.reveal()
+        headers |= {key_header: key} if key_header else {"Authorization": f"Bearer {key}"}
+    return headers
 
 
 def proxy_for(url: URL) -> str | None:
@@ -82,12 +97,17 @@ class Endpoint:
         *,
         keep_bodies: bool = False,
         had_success: bool = False,
+        read: Read = read_completion,
     ) -> None:
-        """`had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key."""
+        """`read` takes the object of a 200; `keep_bodies`: the whole text of an ok answer goes with it.
+
+        `had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key.
+        """
         self._address = address
         self._session = session
         self._scrub = scrub
         self._keep_bodies = keep_bodies
+        self._read = read
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -124,7 +144,9 @@ class Endpoint:
             if text is None:
                 message = f"larger than limits.max_response_mb ({address.max_response_bytes >> 20} MiB)"
                 return Answer(verdict="refused", error_type="answer_too_large", error=message)
-            answer = classify(response.status, response.headers, text, had_success=self._had_success)
+            answer = classify(
+                response.status, response.headers, text, had_success=self._had_success, read=self._read
+            )
             if self._keep_bodies and answer.verdict == "ok":
                 return msgspec.structs.replace(answer, body=text.decode("utf-8", "replace"))
             return answer

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from batchroute.budget import Budget, read_ledger, write_ledger
+from batchroute.budget import open_budget
 from batchroute.directory import open_run_directory
 from batchroute.dispatch import Lane, LaneLimits, Purse
-from batchroute.endpoint import Address, Endpoint, completions_url, open_session, proxy_for
-from batchroute.errors import BatchrouteError, RunFault, Stopped, UsageFault
+from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for, request_headers
+from batchroute.errors import RunFault, Stopped, UsageFault, cause_of
 from batchroute.estimate.estimator import budget_threshold
 from batchroute.feed import Feed, rows_to_ask
 from batchroute.keys import endpoint_secrets
@@ -39,15 +39,19 @@ from batchroute.simulate import start as start_simulator
 from batchroute.source import open_source
 from batchroute.store import locked, saving
 from batchroute.types import SIDES, Side
+from batchroute.vectors.paid import read_bill
+from batchroute.vectors.rate import Means, asks_for_vectors, embedder_pricing, embedder_secrets, rating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
-    from batchroute.budget import Ledger
+    from batchroute.budget import Budget
     from batchroute.directory import RunDirectory
     from batchroute.dispatch import OpenRow, Outcome, Request
     from batchroute.job import EndpointSpec, InputSpec, Job, RouterSpec
-    from batchroute.keys import EndpointSecrets
+    from batchroute.keys import Secret
+    from batchroute.rating import Rater
     from batchroute.router import Scorer
     from batchroute.source import Source
     from batchroute.types import Result
@@ -78,7 +82,7 @@ class RunEnd:
     """How a run ended; the rows are those of the whole directory.
 
     `stopped` holds why a lane, or the run, ended early; `signal` the number of the signal that ended it; `asked`
-    is False for a job that was complete before.
+    is False for a job that was complete before. `router_cost_usd` is what all embeddings cost, over all runs.
     """
 
     rows: int | None
@@ -88,6 +92,7 @@ class RunEnd:
     wall_s: float
     asked: bool
     unconfirmed_usd: float | None = None
+    router_cost_usd: float | None = 0.0
     stopped: tuple[str, ...] = ()
     signal: int | None = None
 
@@ -139,13 +144,13 @@ async def arun_job(job: Job, options: RunOptions) -> RunEnd:
     refuse_unpriced(job)
     path = Path(job.output.path)
     source = open_input(job.input, job.router, path)
-    raise_file_limit(sum(job_endpoint(job, side).max_concurrency for side in SIDES))
+    raise_file_limit(connections(job))
     with locked(path, int(job.output.mode, 8)):
         run = _open_run(job, source, options)
         try:
             return await run.go()
         except BaseExceptionGroup as group:
-            raise _cause(group) from group
+            raise cause_of(group) from group
         finally:
             run.store.close()
 
@@ -167,10 +172,16 @@ def refuse_unpriced(job: Job) -> None:
         "limits.max_cost_usd": job.limits.max_cost_usd is not None,
         "routing.budget_usd": job.routing.budget_usd is not None,
     }
-    unknown = [side for side in SIDES if asked_of(job, side).pricing is None]
+    unknown = [f"endpoints.{side}.price" for side in SIDES if asked_of(job, side).pricing is None]
+    if (
+        asks_for_vectors(job.router)
+        and budgets["limits.max_cost_usd"]
+        and not embedder_pricing(job.router.embedder)
+    ):
+        unknown.append("router.embedder.price")
     if any(budgets.values()) and unknown:
         budget = next(name for name, used in budgets.items() if used)
-        names = ", ".join(f"endpoints.{side}.price" for side in unknown)
+        names = ", ".join(unknown)
         raise UsageFault(f"{budget} needs prices: set {names}, in USD per million tokens")
 
 
@@ -183,6 +194,12 @@ def asked_of(job: Job, side: Side) -> Asked:
     spec = job_endpoint(job, side)
     host = urlsplit(spec.base_url).hostname if spec.base_url else None
     return Asked(side, spec.model, find_pricing(spec.model, spec.price, host))
+
+
+def connections(job: Job) -> int:
+    """How many may be open at a time."""
+    lanes = sum(job_endpoint(job, side).max_concurrency for side in SIDES)
+    return lanes + (job.router.embedder.max_concurrency if asks_for_vectors(job.router) else 0)
 
 
 def raise_file_limit(connections: int) -> None:
@@ -220,20 +237,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error to show: what the user can act on before what is a bug."""
-    leaves = list(_leaves(group))
-    return next((error for error in leaves if isinstance(error, BatchrouteError)), leaves[0])
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    ]
-
-
 def _open_run(job: Job, source: Source, options: RunOptions) -> _Run:
     directory = open_run_directory(job, source, retry_refused=options.retry_refused)
     with saving(directory.path):
@@ -251,7 +254,7 @@ class _Run:
         self._source = source
         self._directory = directory
         self._scores = directory.scores
-        self._scoring = Scoring(source, directory.scores, options.limit, self._load_scorer)
+        self._scoring = Scoring(source, directory.scores, options.limit, self._load_scorer, self._rating)
         self._asked = {side: asked_of(job, side) for side in SIDES}
         self._progress = Progress(
             scored=partial(getattr, self._scoring, "rows"),
@@ -259,7 +262,7 @@ class _Run:
             simulated=any(job_endpoint(job, side).simulate for side in SIDES),
         )
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._lanes: dict[Side, Lane] = {}
+        self._lanes: dict[Side, Lane[Request]] = {}
         self._stopped: list[str] = []
         self._budget = self._open_budget()
         self._signal: int | None = None
@@ -299,15 +302,10 @@ class _Run:
         return end
 
     def _open_budget(self) -> Budget | None:
-        limit, path = self._job.limits.max_cost_usd, self.store.path / "ledger.json"
+        limit, path = self._job.limits.max_cost_usd, self.store.path
         if limit is None:
             return None
-
-        def save(ledger: Ledger) -> None:
-            with saving(path):
-                write_ledger(path, ledger)
-
-        return Budget(limit, self.store.spent_usd, read_ledger(path), save)
+        return open_budget(path / "ledger.json", limit, self.store.spent_usd + read_bill(path).usd)
 
     def _is_complete(self) -> bool:
         rows = self._scoring.wanted_rows
@@ -322,6 +320,7 @@ class _Run:
                 for side in SIDES:
                     lanes.create_task(self._run_lane(side))
             self._scoring.stop()
+            asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
             await scoring
             await self.store.sealed()
             for task in beside:
@@ -339,7 +338,10 @@ class _Run:
                 "more rows than the threshold was resolved for: put --limit back, or set routing.threshold"
             )
         await self._scoring.run()
+        if self._scoring.stopped is not None:
+            self._stopped.append(f"the embedder stopped: {self._scoring.stopped}")
         if not self._scoring.complete:
+            self._leave_unrouted()
             return
         self._progress.rows = self._scoring.wanted_rows
         if not self._threshold.done():
@@ -352,6 +354,12 @@ class _Run:
         threshold, limit = self._threshold.result(), self._options.limit
         return rows_to_ask(self._scores.parts, threshold, self._job.endpoints, self.store.done, limit)
 
+    def _leave_unrouted(self) -> None:
+        """Without a threshold no row has a side, and the lanes would wait for one."""
+        if not self._threshold.done():
+            for lane in self._lanes.values():
+                lane.stop()
+
     def _threshold_of_scores(self) -> float:
         routing = self._job.routing
         if routing.budget_usd is not None:
@@ -362,6 +370,16 @@ class _Run:
         scorer = load_scorer(self._job.router)
         self._directory.hold_to(scorer.identity)
         return scorer
+
+    def _rating(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
+        options, limits = self._options, self._job.limits
+        secrets = tuple(self._secrets())
+
+        def stopped(reason: str) -> None:
+            options.say(f"the embedder stopped: {reason}")
+
+        means = Means(options.environ, limits, options.say, self._budget, self.store.path, secrets, stopped)
+        return rating(self._job.router, means)(scorer)
 
     async def _run_lane(self, side: Side) -> None:
         lane = self._lanes[side]
@@ -386,7 +404,7 @@ class _Run:
                         self._keep(side, never_sent(request, self._asked[side], _now_us()))
             number += 1
 
-    def _lane(self, side: Side, endpoint: Endpoint) -> Lane:
+    def _lane(self, side: Side, endpoint: Endpoint) -> Lane[Request]:
         spec, limits = job_endpoint(self._job, side), self._job.limits
         asked, unsettled = self._asked[side], self.store.unsettled
 
@@ -394,7 +412,7 @@ class _Run:
             earlier = unsettled.get((request.prompt.file, request.prompt.row))
             self._keep(side, settled(request, outcome, asked, earlier, _now_us(), raw=self._directory.raw))
 
-        def leave(row: OpenRow) -> None:
+        def leave(row: OpenRow[Request]) -> None:
             if row.attempts > row.request.attempts:
                 earlier = unsettled.get((row.request.prompt.file, row.request.prompt.row))
                 self._keep(side, left_open(row, asked, earlier, _now_us()))
@@ -427,25 +445,27 @@ class _Run:
         if spec.simulate is not None:
             behaviour = Behaviour(**spec.simulate.model_dump())
             base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
-        url = completions_url(base_url or "")
+        url = api_url(base_url or "", "chat/completions")
         secrets = endpoint_secrets(spec, self._options.environ)
         return Address(
             url=url,
-            headers=request_headers(spec, secrets),
+            headers=request_headers(secrets, spec.api_key_header, spec.headers),
             timeout_s=spec.timeout_s,
             max_response_bytes=int(self._job.limits.max_response_mb * (1 << 20)),
             proxy=None if spec.simulate else proxy_for(url),
         )
 
     def _scrubber(self) -> Scrubber:
-        """Knows the keys of both sides: a provider may be told of one by the other."""
-        return Scrubber(
-            secret.reveal()
-            for side in SIDES
-            for secrets in [endpoint_secrets(job_endpoint(self._job, side), self._options.environ)]
-            for secret in (secrets.api_key, *secrets.headers.values())
-            if secret is not None
-        )
+        """Knows all keys of the job: a provider may be told of one by another."""
+        return Scrubber(secret.reveal() for secret in self._secrets())
+
+    def _secrets(self) -> Iterator[Secret]:
+        environ = self._options.environ
+        for side in SIDES:
+            secrets = endpoint_secrets(job_endpoint(self._job, side), environ)
+            yield from (each for each in (secrets.api_key, *secrets.headers.values()) if each is not None)
+        if asks_for_vectors(self._job.router):
+            yield from embedder_secrets(self._job.router.embedder, environ)
 
     async def _watch(self) -> None:
         for side, lane in self._lanes.items():
@@ -468,6 +488,7 @@ class _Run:
 
     def _interrupt(self, number: int) -> None:
         if self._signal is not None:
+            self._scoring.abandon()
             for lane in self._lanes.values():
                 lane.abandon()
             return
@@ -481,6 +502,7 @@ class _Run:
 
     def _drain(self) -> None:
         self._scoring.stop()
+        asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
         for lane in self._lanes.values():
             lane.stop()
             asyncio.get_running_loop().call_later(self._job.limits.drain_s, lane.abandon)
@@ -501,6 +523,7 @@ class _Run:
 
     def _end(self, *, asked: bool) -> RunEnd:
         tally = self.store.tally
+        embeddings = read_bill(self.store.path)
         return RunEnd(
             rows=self._scoring.wanted_rows,
             ok=sum(tally.ok.values()),
@@ -509,19 +532,10 @@ class _Run:
             wall_s=self._progress.elapsed_s,
             asked=asked,
             unconfirmed_usd=float(self._budget.unconfirmed) if self._budget else None,
+            router_cost_usd=float(embeddings.usd) if embeddings.complete else None,
             stopped=tuple(self._stopped),
             signal=self._signal,
         )
-
-
-def request_headers(spec: EndpointSpec, secrets: EndpointSecrets) -> dict[str, str]:
-    """The job's headers, and the key as a bearer token or in the header the job names."""
-    headers = {name: value for name, value in spec.headers.items() if isinstance(value, str)}
-    headers |= {name: secret.reveal() for name, secret in secrets.headers.items()}
-    if secrets.api_key is not None:
-        key = secrets.api_key.reveal()
-        headers |= {spec.api_key_header: key} if spec.api_key_header else {"Authorization": f"Bearer {key}"}
-    return headers
 
 
 def seconds_until(clock: str, now: datetime) -> float:

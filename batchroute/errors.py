@@ -26,6 +26,20 @@ class BatchrouteError(Exception):
     exit_code = 1
 
 
+def cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error to show: what the user can act on before what is a bug."""
+    leaves = list(_leaves(group))
+    return next((error for error in leaves if isinstance(error, BatchrouteError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
 class UsageFault(BatchrouteError):
     """Bad usage, job file, input or model: mend what the message names, then run again."""
 

@@ -158,6 +158,8 @@ class Feed:
             score = float(rows.score[place])
             tokens = int(estimate_tokens(rows.chars[place]))
             asked = _too_long(prompt, tokens, self._side) if routes.too_long[place] else prompt
+            if place in rows.refusals:
+                asked = _refused(asked, rows.refusals[place])
             body, longest = (b"", 0) if asked.refusal else self._body(asked)
             if self._pricing and not longest:
                 asked = _unbounded(asked)
@@ -177,6 +179,10 @@ class Feed:
         if self._pricing is None:
             return Decimal(0)
         return self._pricing.cost(Usage(prompt_tokens=len(body), completion_tokens=longest)) or Decimal(0)
+
+
+def _refused(prompt: Prompt, reason: str) -> Prompt:
+    return msgspec.structs.replace(prompt, refusal=prompt.refusal or reason)
 
 
 def _too_long(prompt: Prompt, tokens: int, side: Side) -> Prompt:

@@ -185,6 +185,12 @@ class OutputSpec(_Section):
     mode: Mode = _free("0700", "access mode of the directories, octal")
 
 
+class InputPrice(_Section):
+    """USD per million tokens of a model that answers without any."""
+
+    input: Usd = _free(..., "USD per million tokens")
+
+
 class EmbedderSpec(_Section):
     """What turns prompts into vectors."""
 
@@ -198,6 +204,7 @@ class EmbedderSpec(_Section):
     api_key_env: EnvName | None = _free(None, "variable that holds the key, or NAME_FILE a path to it")
     api_key_header: HeaderName | None = _free(None, "header for the key, instead of a bearer token")
     cache: Text | None = _free(None, "directory of vectors shared between jobs")
+    price: InputPrice | None = _free(None, "USD per million tokens; else from the price table")
     requests_per_minute: Count | None = _free(None, "limit on requests")
     tokens_per_minute: Count | None = _free(None, "limit on tokens")
     max_concurrency: Count = _free(64, "most requests in flight")

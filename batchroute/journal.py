@@ -1,7 +1,8 @@
 """Answers not sealed yet: an append-only file of whole records.
 
-A record is its length and CRC-32 (two little-endian u32) and a msgpack-encoded `Result`. It counts if and only if
-it is whole; what follows the last whole record is the torn end of a crash. Knows nothing of Parquet.
+A record is its length and CRC-32 (two little-endian u32) and a msgpack-encoded value: a `Result`, or what an
+embedder brought. It counts if and only if it is whole; what follows the last whole record is the torn end of a
+crash. Knows nothing of Parquet.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import struct
 import threading
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ from batchroute.types import Result
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+Value = TypeVar("Value")
 
 _HEAD = struct.Struct("<II")
 _READ_BYTES = 1 << 20
@@ -37,9 +40,9 @@ class Journal:
         self._unsynced = True
         self._handle = threading.Lock()  # one thread syncs every so often, another closes when it seals
 
-    def append(self, result: Result) -> None:
+    def append(self, value: msgspec.Struct) -> None:
         """Raises OSError when the record is not on file as a whole; the row then is not done."""
-        payload = self._encode(result)
+        payload = self._encode(value)
         record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             written = os.write(self._fd, record)
@@ -69,7 +72,12 @@ class Journal:
 
 def read_journal(path: Path) -> Iterator[Result]:
     """The results on whole records, in the order of their writing."""
-    decode = msgspec.msgpack.Decoder(Result).decode
+    return read_records(path, Result)
+
+
+def read_records(path: Path, kind: type[Value]) -> Iterator[Value]:
+    """The values of this kind on whole records, in the order of their writing."""
+    decode = msgspec.msgpack.Decoder(kind).decode
     for payload in _payloads(path):
         yield decode(payload)
 

@@ -67,7 +67,7 @@ def settled(
     )
 
 
-def left_open(row: OpenRow, asked: Asked, earlier: Result | None, finished_at: int) -> Result:
+def left_open(row: OpenRow[Request], asked: Asked, earlier: Result | None, finished_at: int) -> Result:
     """What a row cost that was begun and not ended, for the run that takes it up again."""
     return _result(
         row.request,

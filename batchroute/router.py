@@ -36,12 +36,14 @@ FRACTION_BITS = 53  # random bits that a double in [0, 1) can hold
 class Scorer:
     """Scores questions batch by batch; holds no state, so any thread may call it.
 
-    `identity` names what the scores depend on, the same on every machine.
+    `identity` names what the scores depend on, the same on every machine. Questions must bring vectors of
+    `vector_length` numbers, unless that is None.
     """
 
     identity: str
     rate: Callable[[Questions], Floats]
     batch_size: int
+    vector_length: int | None = None
 
     def score(self, questions: Questions) -> Floats:
         """[n] float64 in [0, 1]; NaN where a question is refused. ModelFault for scores that are none."""
@@ -146,7 +148,9 @@ def _matrix_factorisation(router: RouterSpec) -> Scorer:
     device = resolve_device(router.device)
     vector = model.folded(router.strong, router.weak)
     name = f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}"
-    return Scorer(name, MatrixFactorisation(fold(router.embedder, vector, device)), router.batch_size)
+    length = len(vector) if router.embedder.use in {"column", "openai"} else None
+    product = fold(router.embedder, vector, device)
+    return Scorer(name, MatrixFactorisation(product), router.batch_size, length)
 
 
 def _check_embedder(model: Checkpoint, embedder: str) -> None:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchroute.budget import open_budget
 from batchroute.directory import open_run_directory
 from batchroute.engine import load_scorer, open_input, refuse_unbuilt
+from batchroute.errors import Stopped
+from batchroute.job import Limits
 from batchroute.scores import Scores
 from batchroute.scoring import Scoring
 from batchroute.store import locked
+from batchroute.vectors.paid import read_bill
+from batchroute.vectors.rate import Means, asks_for_vectors, rating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from batchroute.budget import Budget
+    from batchroute.directory import RunDirectory
     from batchroute.job import Job, RouterSpec
     from batchroute.router import Scorer
     from batchroute.source import Source
 
 TELL_EVERY_S = 0.5
+
+log = logging.getLogger("batchroute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,26 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
             directory.hold_to(loaded.identity)
             return loaded
 
+        budget = _budget(job, directory)
+        means = Means(os.environ, job.limits, log.warning, budget, directory.path)
         try:
-            asyncio.run(_score(Scoring(source, directory.scores, limit, scorer), on_rows))
+            scoring = Scoring(source, directory.scores, limit, scorer, rating(job.router, means))
+            asyncio.run(_score(scoring, on_rows))
+            if budget is not None:
+                budget.close()
             yield ScoredInput(source, directory.scores, directory.identity.threshold)
         finally:
             directory.store.close()
+
+
+def _budget(job: Job, directory: RunDirectory) -> Budget | None:
+    """Scoring costs money only where an embedder is asked."""
+    limit = job.limits.max_cost_usd
+    if limit is None or not asks_for_vectors(job.router):
+        return None
+    return open_budget(
+        directory.path / "ledger.json", limit, directory.store.spent_usd + read_bill(directory.path).usd
+    )
 
 
 def score_into(
@@ -63,7 +89,9 @@ def score_into(
 ) -> ScoredInput:
     """Scores an input that belongs to no job; the scores live in `folder`."""
     scores = Scores(folder)
-    asyncio.run(_score(Scoring(source, scores, limit, lambda: load_scorer(router)), on_rows))
+    means = Means(os.environ, Limits(), log.warning)
+    scoring = Scoring(source, scores, limit, lambda: load_scorer(router), rating(router, means))
+    asyncio.run(_score(scoring, on_rows))
     return ScoredInput(source, scores)
 
 
@@ -78,3 +106,5 @@ async def _score(scoring: Scoring, on_rows: Callable[[int], None]) -> None:
         await scoring.run()
     finally:
         telling.cancel()
+    if scoring.stopped is not None:
+        raise Stopped(f"the embedder stopped: {scoring.stopped}")

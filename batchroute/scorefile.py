@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -9,17 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchroute.errors import UsageFault
+from batchroute.errors import Stopped, UsageFault
 from batchroute.parts import sync_file
+from batchroute.rating import bare_questions, rated_chunks
 from batchroute.store import saving
-from batchroute.types import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from pathlib import Path
 
+    from batchroute.rating import Rater, Rating
     from batchroute.router import Scorer
-    from batchroute.source import Source
+    from batchroute.source import Chunk, Source
+    from batchroute.types import Questions
 
 SCHEMA = pa.schema(
     [
@@ -32,12 +36,13 @@ SCHEMA = pa.schema(
 GROUP_ROWS = 65_536
 
 
-def score_file(
-    source: Source, scorer: Scorer, out: Path, limit: int | None, on_rows: Callable[[int], None]
+async def score_file(
+    source: Source, scorer: Scorer, rating: Rating, out: Path, limit: int | None, on_rows: Callable[[int], None]
 ) -> tuple[int, int]:
     """Writes file, row, id and score of up to `limit` rows in input order; returns rows and refused rows.
 
-    A refused row's score is null. `on_rows` is told the rows done so far. The file appears whole or not at all.
+    A refused row's score is null. `on_rows` is told the rows done so far. The file appears whole or not at all;
+    Stopped where not every row could be scored.
     """
     if out.suffix != ".parquet":
         raise UsageFault(f"{out}: scores are written as Parquet; give a name that ends in .parquet")
@@ -45,64 +50,73 @@ def score_file(
     rows = refused = 0
     with saving(out):
         with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
-            for tables in _grouped(_scored(source, scorer, limit)):
-                table = pa.concat_tables(tables)
-                writer.write_table(table)
-                rows += table.num_rows
-                refused += table["score"].null_count
-                on_rows(rows)
+            async with rating(scorer) as rater:
+                async for table in _grouped(_scored(source, rater, limit)):
+                    await asyncio.to_thread(writer.write_table, table)
+                    rows += table.num_rows
+                    refused += table["score"].null_count
+                    on_rows(rows)
+            if rater.stopped is not None:
+                raise Stopped(f"the embedder stopped: {rater.stopped}")
         sync_file(unfinished)
         unfinished.replace(out)
     return rows, refused
 
 
-def _scored(source: Source, scorer: Scorer, limit: int | None) -> Iterator[pa.Table]:
+async def _scored(source: Source, rater: Rater, limit: int | None) -> AsyncIterator[pa.Table]:
+    chunks = _wanted(source.chunks(), limit)
+
+    def read() -> tuple[Chunk, Questions] | None:
+        chunk = next(chunks, None)
+        return None if chunk is None else (chunk, chunk.questions())
+
+    async with contextlib.aclosing(rated_chunks(read, rater)) as rated_in_order:
+        async for chunk, questions, rated in rated_in_order:
+            scores = rated.scores
+            yield pa.table(
+                [
+                    pa.array([chunk.file] * len(scores), pa.string()),
+                    pa.array(chunk.rows),
+                    pa.array(questions.ids, pa.string()),
+                    pa.array(scores, mask=np.isnan(scores)),
+                ],
+                schema=SCHEMA,
+            )
+
+
+def _wanted(chunks: Iterator[Chunk], limit: int | None) -> Iterator[Chunk]:
+    """The first `limit` rows."""
     left = limit
-    for chunk in source.chunks():
+    for chunk in chunks:
         if left == 0:
             return
-        part = chunk if left is None else chunk.head(left)
-        questions = part.questions()
-        scores = scorer.score(questions)
-        left = None if left is None else left - len(scores)
-        yield pa.table(
-            [
-                pa.array([part.file] * len(scores), pa.string()),
-                pa.array(part.rows),
-                pa.array(questions.ids, pa.string()),
-                pa.array(scores, mask=np.isnan(scores)),
-            ],
-            schema=SCHEMA,
-        )
+        wanted = chunk if left is None else chunk.head(left)
+        left = None if left is None else left - len(wanted.rows)
+        yield wanted
 
 
-def _grouped(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
-    """Tables enough for a row group of fair size."""
+async def _grouped(tables: AsyncIterator[pa.Table]) -> AsyncIterator[pa.Table]:
+    """Tables put together to row groups of fair size."""
     group: list[pa.Table] = []
-    for table in tables:
+    async for table in tables:
         group.append(table)
         if sum(part.num_rows for part in group) >= GROUP_ROWS:
-            yield group
+            yield pa.concat_tables(group)
             group = []
     if group:
-        yield group
+        yield pa.concat_tables(group)
 
 
-def score_lines(lines: Iterable[str], scorer: Scorer, batch_size: int) -> Iterator[str]:
-    """`score<TAB>prompt` for each line, in vectorised batches."""
+async def score_lines(
+    lines: Iterable[str], scorer: Scorer, rating: Rating, batch_size: int, say: Callable[[str], None]
+) -> None:
+    """Says `score<TAB>prompt` for each line, in vectorised batches; nan where the embedder refuses the prompt."""
     left = iter(lines)
-    while batch := list(islice(left, batch_size)):
-        texts = [line.rstrip("\n") for line in batch]
-        scores = scorer.score(_questions(texts))
-        yield from (f"{score:.6f}\t{text}" for score, text in zip(scores.tolist(), texts, strict=True))
-
-
-def _questions(texts: list[str]) -> Questions:
-    count = len(texts)
-    return Questions(
-        texts=texts,
-        ids=[None] * count,
-        forced=[None] * count,
-        refused=np.zeros(count, np.bool_),
-        chars=np.fromiter(map(len, texts), np.int64, count),
-    )
+    async with rating(scorer) as rater:
+        while batch := await asyncio.to_thread(lambda: list(islice(left, batch_size))):
+            texts = [line.rstrip("\n") for line in batch]
+            rated = await rater.rate(bare_questions(texts))
+            if rated is None:
+                raise Stopped(f"the embedder stopped: {rater.stopped}")
+            for score, text in zip(rated.scores.tolist(), texts, strict=True):
+                say(f"{score:.6f}\t{text}")

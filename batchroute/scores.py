@@ -8,7 +8,7 @@ before. Knows nothing of routers; what a score means is `routing`'s affair.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +23,7 @@ from batchroute.source.chunk import Position
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,6 +40,7 @@ _SCHEMA = pa.schema(
         pa.field("score", pa.float64()),
         pa.field("forced", pa.dictionary(pa.int8(), pa.string())),
         pa.field("chars", pa.int64(), nullable=False),
+        pa.field("refusal", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
 _META = b"batchroute"
@@ -66,7 +67,8 @@ class ScorePart:
 class ScoredRows:
     """The columns of one part, entry i of each belongs to row i; a refused row's score is NaN.
 
-    `files` are the names that `file` [n] points into; `forced` [n] holds "strong", "weak" or None.
+    `files` are the names that `file` [n] points into; `forced` [n] holds "strong", "weak" or None; `refusals` says
+    of rows that could not be scored why, where the input does not.
     """
 
     files: list[str]
@@ -75,6 +77,7 @@ class ScoredRows:
     score: Floats
     forced: NDArray[np.object_]
     chars: NDArray[np.int64]
+    refusals: Mapping[int, str] = field(default_factory=dict)
 
 
 class Scores:
@@ -105,11 +108,13 @@ class Scores:
         """Whether the parts reach the end of the input."""
         return bool(self.parts) and self.parts[-1].last
 
-    def add(self, chunk: Chunk, questions: Questions, scores: Floats) -> None:
+    def add(
+        self, chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping[int, str] | None = None
+    ) -> None:
         """Takes a scored chunk, and seals a part when enough has come together. Not from two threads at once."""
         self._start = self._start or chunk.position
         self._end = chunk.end
-        self._pending.append(_batch(chunk, questions, scores))
+        self._pending.append(_batch(chunk, questions, scores, refusals or {}))
         wanted = min(LARGEST_PART_ROWS, FIRST_PART_ROWS << len(self.parts))
         if sum(batch.num_rows for batch in self._pending) >= wanted:
             self._seal(last=False)
@@ -163,7 +168,13 @@ def read_scores(part: ScorePart) -> ScoredRows:
         score=table["score"].to_numpy(),
         forced=_sides(table["forced"]),
         chars=table["chars"].to_numpy(),
+        refusals=_refusals(table["refusal"]),
     )
+
+
+def _refusals(column: pa.ChunkedArray) -> dict[int, str]:
+    rows = np.flatnonzero(column.is_valid().to_numpy())
+    return {row: column[row].as_py() for row in rows.tolist()}
 
 
 def _sides(forced: pa.ChunkedArray) -> NDArray[np.object_]:
@@ -187,13 +198,15 @@ class FreeScores:
             yield free["score"].to_numpy()
 
 
-def _batch(chunk: Chunk, questions: Questions, scores: Floats) -> pa.RecordBatch:
+def _batch(chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping[int, str]) -> pa.RecordBatch:
     count = len(scores)
     file = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [chunk.file])
     forced = pa.array(questions.forced, pa.string()).dictionary_encode().cast(_SCHEMA.field("forced").type)
     score = pa.array(scores, mask=questions.refused | np.isnan(scores))
+    why = pa.array([refusals.get(row) for row in range(count)] if refusals else [None] * count, pa.string())
+    refusal = why.dictionary_encode()
     return pa.RecordBatch.from_arrays(
-        [file, pa.array(chunk.rows), score, forced, pa.array(questions.chars)], schema=_SCHEMA
+        [file, pa.array(chunk.rows), score, forced, pa.array(questions.chars), refusal], schema=_SCHEMA
     )
 
 

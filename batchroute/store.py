@@ -29,7 +29,7 @@ from batchroute.parts import result_schema, seal, sync_file, write_part
 from batchroute.types import SIDES, Result, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 SYNC_EVERY_S = 0.25
@@ -90,13 +90,13 @@ def _lock(handle: int, path: Path) -> None:
         raise Stopped(f"{path}: another run is at work in this directory; wait for it, or stop it") from None
 
 
-def clear(path: Path, spare: str) -> None:
-    """Removes all that a run wrote, but the lock and the file that says whose the directory is."""
+def clear(path: Path, spare: Collection[str]) -> None:
+    """Removes all that a run wrote, but the lock and the files named."""
     with saving(path):
         for entry in path.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry.name not in {"lock", spare}:
+            elif entry.name not in {"lock", *spare}:
                 entry.unlink()
 
 

@@ -262,8 +262,9 @@ def test_vectors_of_another_dimension_are_refused(shape: tuple[int, ...]) -> Non
     ("spec", "dimension", "message"),
     [
         (EmbedderSpec(), 1536, "reads vectors of 1536 numbers"),
-        (EmbedderSpec(use="openai"), 1536, "'openai' is not in this version"),
-        (EmbedderSpec(use="sentence-transformers", model="x"), 384, "is not in this version"),
+        (EmbedderSpec(use="openai"), 384, "reads vectors of 384 numbers, `openai` makes 1536"),
+        (EmbedderSpec(use="openai", dimensions=512), 1536, "`openai` makes 512"),
+        (EmbedderSpec(use="openai", model="text-embedding-3-large"), 1536, "`openai` makes 3072"),
     ],
 )
 def test_an_embedder_that_will_not_do_is_refused(spec: EmbedderSpec, dimension: int, message: str) -> None:

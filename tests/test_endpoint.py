@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from batchroute.endpoint import Address, Endpoint, completions_url, open_session, proxy_for
+from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for
 from batchroute.scrub import LEAK_CHARS, Scrubber
 from batchroute.simulate import Behaviour, start
 
@@ -45,7 +45,7 @@ async def ask(
 ) -> Answer:
     """One attempt through a session of its own."""
     address = Address(
-        url=completions_url(base_url),
+        url=api_url(base_url, "chat/completions"),
         headers={"Authorization": f"Bearer {KEY}"},
         timeout_s=timeout_s,
         max_response_bytes=max_response_bytes,
@@ -184,7 +184,7 @@ def test_an_address_does_not_show_its_headers() -> None:
     ],
 )
 def test_completions_url(base_url: str, url: str) -> None:
-    assert str(completions_url(base_url)) == url
+    assert str(api_url(base_url, "chat/completions")) == url
 
 
 def test_connection_refused() -> None:

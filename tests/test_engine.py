@@ -17,7 +17,8 @@ import pyarrow.dataset as ds
 import pytest
 import tomli_w
 
-from batchroute.engine import RunEnd, RunOptions, request_headers, run_job, seconds_until
+from batchroute.endpoint import request_headers
+from batchroute.engine import RunEnd, RunOptions, run_job, seconds_until
 from batchroute.errors import JobFault, RunFault, Stopped, UsageFault
 from batchroute.job import EndpointSpec
 from batchroute.keys import endpoint_secrets
@@ -481,7 +482,7 @@ def test_the_next_time_a_clock_shows_is_today_or_tomorrow(
 def test_headers_carry_the_key_where_the_job_says(settings: dict[str, Any], headers: dict[str, str]) -> None:
     spec = EndpointSpec.model_validate({"model": "m", "base_url": "http://127.0.0.1:9/v1", **settings})
     environ = {"KEY": "key-12345678", "TOKEN": "token-12345678"}
-    assert request_headers(spec, endpoint_secrets(spec, environ)) == headers
+    assert request_headers(endpoint_secrets(spec, environ), spec.api_key_header, spec.headers) == headers
 
 
 def test_a_directory_at_work_is_refused(

@@ -117,6 +117,7 @@ FREE: Changes = {
     "limits.ok_if_refused": ({}, {"limits.ok_if_refused": 0.5}),
     "limits.max_response_mb": ({}, {"limits.max_response_mb": 1.0}),
     "limits.drain_s": ({}, {"limits.drain_s": 1.0}),
+    "router.embedder.price.input": (OPENAI, {"router.embedder.price": {"input": 0.5}}),
     **{
         f"router.embedder.{key}": (OPENAI, {f"router.embedder.{key}": value})
         for key, value in EMBEDDER_FREE.items()
@@ -151,7 +152,7 @@ def test_the_table_below_has_every_frozen_setting(tmp_path: Path) -> None:
 def test_the_table_below_has_every_free_setting() -> None:
     names = {".".join(map(str, loc)): info.json_schema_extra for loc, info in settings()}
     free = {name for name, extra in names.items() if (extra or {}).get("resume") is True}
-    assert FREE.keys() == free - {"endpoints.strong.price", "endpoints.weak.price"}
+    assert FREE.keys() == free - {"endpoints.strong.price", "endpoints.weak.price", "router.embedder.price"}
 
 
 @pytest.mark.parametrize("key", FROZEN)

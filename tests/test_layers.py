@@ -25,7 +25,7 @@ endpoint
 journal parts done scores store identity
 budget dispatch
 ngrams surface embed checkpoint router labels evaluate ridge train
-routing results progress feed scoring directory estimate
+rating routing results progress feed scoring directory estimate vectors
 engine
 check scorefile report export
 scored planning calibrate whatif

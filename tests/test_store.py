@@ -441,7 +441,7 @@ def test_clearing_leaves_nothing_but_the_lock_and_whose_it_is(tmp_path: Path) ->
         (tmp_path / "scores").mkdir()
         (tmp_path / "scores" / "part-00000.parquet").touch()
         (tmp_path / "job.toml").touch()
-        clear(tmp_path, "job.toml")
+        clear(tmp_path, {"job.toml"})
         assert {entry.name for entry in tmp_path.iterdir()} == {"lock", "job.toml"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 import time
 from decimal import Decimal, InvalidOperation
@@ -30,24 +32,28 @@ def score(
     INPUT is a data file, a job file, or - for one prompt a line from stdin.
     """
     from batchroute.engine import load_scorer, open_input
+    from batchroute.job import Limits
     from batchroute.jobfile import scoring_sections
     from batchroute.scorefile import score_file, score_lines
+    from batchroute.vectors.rate import Means, rating
 
+    limits = Limits()
     if source.endswith(".toml"):
         job = flags.load(Path(source), require_keys=False)
-        data, router = job.input, job.router
+        data, router, limits = job.input, job.router, job.limits
     else:
         data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
     scorer = load_scorer(router)
+    rate = rating(router, Means(os.environ, limits, log.warning))
     if source == "-":
         batch_size = 1 if sys.stdin.isatty() else router.batch_size
-        for line in score_lines(sys.stdin, scorer, batch_size):
-            click.echo(harmless(line))
+        asyncio.run(score_lines(sys.stdin, scorer, rate, batch_size, lambda line: click.echo(harmless(line))))
         return 0
     if out is None:
         raise UsageFault("name the file for the scores: -o OUT.parquet")
     started = time.monotonic()
-    rows, refused = score_file(open_input(data, router, None), scorer, out, flags.limit, row_logger("scored"))
+    opened = open_input(data, router, None)
+    rows, refused = asyncio.run(score_file(opened, scorer, rate, out, flags.limit, row_logger("scored")))
     took_s = time.monotonic() - started
     log.info(f"{rows:,} rows, {refused:,} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}")
     return 0

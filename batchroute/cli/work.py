@@ -76,7 +76,13 @@ def _write_report(job: Job, end: RunEnd) -> Report:
 
     directory = Path(job.output.path)
     state: State = "complete" if end.complete else "incomplete"
-    report = build_report(directory, wall_s=end.wall_s, state=state, unconfirmed_usd=end.unconfirmed_usd)
+    report = build_report(
+        directory,
+        wall_s=end.wall_s,
+        state=state,
+        router_cost_usd=end.router_cost_usd,
+        unconfirmed_usd=end.unconfirmed_usd,
+    )
     write_report(directory, report)
     return report
 

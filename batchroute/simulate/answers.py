@@ -26,6 +26,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 TOKENS_PER_TEXT = 8191  # of text-embedding-3-small; a longer text is refused
+TOKENS_PER_REQUEST = 300_000  # of all the texts to embed
 FILL = "The words from here on are padding that brings the text to the length its usage claims. "
 
 
@@ -85,11 +86,16 @@ def read_chat(body: bytes) -> Chat:
     return asked
 
 
-def read_embed(body: bytes, characters_per_token: float) -> Embed:
+def read_embed(body: bytes, behaviour: Behaviour) -> Embed:
     """ValueError says what a provider would not accept."""
     asked = _EMBED.decode(body)
-    if any(len(text) > TOKENS_PER_TEXT * characters_per_token for text in asked.texts()):
+    lengths = [len(text) / behaviour.characters_per_token for text in asked.texts()]
+    if max(lengths) > TOKENS_PER_TEXT:
         raise ValueError(f"this model takes at most {TOKENS_PER_TEXT} tokens a text: shorten the input")
+    if sum(lengths) > TOKENS_PER_REQUEST:
+        raise ValueError(f"this model takes at most {TOKENS_PER_REQUEST} tokens a request: send fewer texts")
+    if asked.encoding_format == "base64" and behaviour.base64_vectors == "refused":
+        raise ValueError("this server does not know the encoding_format base64")
     return asked
 
 
@@ -150,7 +156,7 @@ def embed(asked: Embed, behaviour: Behaviour) -> Reply:
     """One unit vector per text, a function of the text alone."""
     texts = asked.texts()
     vectors = [unit_vector(text, asked.dimensions or 1536) for text in texts]
-    as_base64 = asked.encoding_format == "base64"
+    as_base64 = asked.encoding_format == "base64" and behaviour.base64_vectors == "offered"
     spelt = [_base64(vector) if as_base64 else vector.tolist() for vector in vectors]
     data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(spelt)]
     tokens = sum(max(1, int(len(text) / behaviour.characters_per_token)) for text in texts)

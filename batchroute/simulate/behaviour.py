@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  msgspec reads the field types when a knob is turned
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Behaviour:
     reasoning_tokens: int = 0  # on top of the visible ones, inside completion_tokens as OpenAI counts
     characters_per_token: float = 4.0  # of the prompt
     honour_max_tokens: bool = True
+    base64_vectors: Literal["offered", "ignored", "refused"] = "offered"
     down: bool = False  # connections are accepted, requests reset
     faults: Mapping[str, float] = field(default_factory=dict)  # name of a fault (faults.py) -> rate
     slow_s: float = 2.0  # how long the fault `slow` takes over a body

@@ -1,7 +1,7 @@
 """The faults by name: each takes the flawless reply and spoils it. Knows neither rates nor sockets.
 
-A name is one of `SPOILS` or `RESHAPES`, a code of `CODES` (`insufficient_quota`), a status (`503`; 3xx
-redirect), or `ok_CODE`: a 200 whose body is an error object of that code.
+A name is one of `SPOILS` or of the tables in `RESHAPES`, a code of `CODES` (`insufficient_quota`), a status
+(`503`; 3xx redirect), or `ok_CODE`: a 200 whose body is an error object of that code.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ def find(name: str) -> Fault | None:
     """The fault of that name, None where there is none."""
     if name in SPOILS:
         return SPOILS[name]
-    if name in RESHAPES:
-        return partial(_reshaped, RESHAPES[name])
+    for part, reshapes in RESHAPES.items():
+        if name in reshapes:
+            return partial(_reshaped, part, reshapes[name])
     if name in CODES:
         return partial(_refused, CODES[name], name)
     if name.startswith("ok_"):
@@ -67,7 +68,7 @@ def unknown(names: Mapping[str, float]) -> str | None:
     missing = sorted(name for name in names if find(name) is None)
     if not missing:
         return None
-    known = ", ".join([*SPOILS, *RESHAPES, *CODES])
+    known = ", ".join([*SPOILS, *(name for reshapes in RESHAPES.values() for name in reshapes), *CODES])
     return f"no such fault: {', '.join(missing)}; there are {known}, statuses (503) and ok_CODE"
 
 
@@ -116,7 +117,7 @@ def _not_utf8(reply: Reply, behaviour: Behaviour) -> Reply:
 
 
 def _gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
-    whole = _reshaped(_oversize, reply, behaviour)
+    whole = _reshaped("choices", _oversize, reply, behaviour)
     return replace(whole, body=gzip.compress(whole.body, 6), headers={"Content-Encoding": "gzip"})
 
 
@@ -136,10 +137,10 @@ SPOILS: Mapping[str, Fault] = {
 }
 
 
-def _reshaped(reshape: Reshape, reply: Reply, behaviour: Behaviour) -> Reply:
-    """The reply with its completion edited; json, not msgspec, because only it can write half a character."""
+def _reshaped(part: str, reshape: Reshape, reply: Reply, behaviour: Behaviour) -> Reply:
+    """The reply with that part edited, if it has one; by json, as msgspec writes no half characters, no NaN."""
     answer = json.loads(reply.body)
-    if "choices" not in answer:
+    if part not in answer:
         return reply
     reshape(answer, behaviour)
     return replace(reply, body=json.dumps(answer).encode())
@@ -173,12 +174,38 @@ def _usage_strings(answer: dict[str, Any], behaviour: Behaviour) -> None:
     answer["usage"] = {name: str(value) for name, value in answer["usage"].items()}
 
 
-RESHAPES: Mapping[str, Reshape] = {
-    "no_choices": _no_choices,
-    "null_content": _null_content,
-    "lone_surrogate": _lone_surrogate,
-    "no_usage": _no_usage,
-    "usage_nulls": _usage_nulls,
-    "usage_strings": _usage_strings,
-    "oversize": _oversize,
+def _vectors_shuffled(answer: dict[str, Any], behaviour: Behaviour) -> None:
+    answer["data"].reverse()
+
+
+def _vector_missing(answer: dict[str, Any], behaviour: Behaviour) -> None:
+    del answer["data"][-1]
+
+
+def _vector_short(answer: dict[str, Any], behaviour: Behaviour) -> None:
+    answer["data"][0]["embedding"] = [0.5]
+
+
+def _vector_nan(answer: dict[str, Any], behaviour: Behaviour) -> None:
+    answer["data"][0]["embedding"] = [math.nan] * 8
+
+
+RESHAPES: Mapping[str, Mapping[str, Reshape]] = {
+    "choices": {
+        "no_choices": _no_choices,
+        "null_content": _null_content,
+        "lone_surrogate": _lone_surrogate,
+        "oversize": _oversize,
+    },
+    "data": {
+        "vectors_shuffled": _vectors_shuffled,
+        "vector_missing": _vector_missing,
+        "vector_short": _vector_short,
+        "vector_nan": _vector_nan,
+    },
+    "usage": {
+        "no_usage": _no_usage,
+        "usage_nulls": _usage_nulls,
+        "usage_strings": _usage_strings,
+    },
 }

@@ -109,7 +109,7 @@ class Provider:
     def _read(self, route: str, body: bytes) -> answers.Chat | answers.Embed:
         if route == CHAT:
             return answers.read_chat(body)
-        return answers.read_embed(body, self.behaviour.characters_per_token)
+        return answers.read_embed(body, self.behaviour)
 
     def _settled(self, asked: answers.Chat | answers.Embed, now_s: float) -> Reply:
         """The flawless answer, unless a limit or a fault stands against it."""

@@ -2,10 +2,10 @@
 
     python tests/benchmark [--quick] [--out benchmark.json] [--peer litellm=/path/to/python]
 
-Machines are noisy, so all clients take turns against the same server, round by round, and what counts is the ratio of
-their medians: rows per CPU second, the plain loop being 1. The CPU of `batchroute run` is the whole process's, all of
-it: reading, journal, parts, report; what a run of few rows takes is subtracted, as the peers' imports are not
-counted either. `scored` runs start from the scores that `plan` stored, `scoring` ones score on the way.
+Machines are noisy, so all clients take turns against the same server, round by round, and what counts is the ratio
+of their medians: rows per CPU second, the plain loop being 1. The CPU of `batchroute run` is the whole process's:
+reading, journal, parts, report; what a run of few rows takes is subtracted, as the peers' imports are not counted
+either. `scored` runs start from the scores that `plan` stored, `scoring` ones score on the way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages import measure_stages
 from workload import FEW_ROWS, Folder, bare_imports_mb, run_cost
@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One client at one concurrency: medians over the rounds; `ratio` is rows per CPU second, plain aiohttp = 1."""
+    """One client at one concurrency, medians over the rounds; `ratio`: rows per CPU second, plain aiohttp = 1."""
 
     client: str
     concurrency: int
@@ -82,14 +82,12 @@ def main() -> None:
 
 
 def peer_pythons(given: list[str]) -> dict[str, str]:
-    """The interpreter of each peer that is there: those named, and ours where the peer's package lies beside us."""
+    """The interpreter of each peer that is there: those named, and ours where it has the package."""
     here = {peer: sys.executable for peer, package in PEERS.items() if find_spec(package)}
     return here | dict(pair.split("=", 1) for pair in given)
 
 
-def compare(
-    folder: Folder, rows: int, concurrency: int, rounds: int, pythons: dict[str, str]
-) -> Iterator[Figure]:
+def compare(folder: Folder, rows: int, concurrency: int, rounds: int, pythons: dict[str, str]) -> Iterator[Figure]:
     """All clients in turn against one server."""
     taken: dict[str, list[Once]] = {}
     with server() as url:
@@ -118,7 +116,7 @@ def each_once(
 def peer(name: str, python: str, url: str, rows: int, concurrency: int) -> Once:
     command = [python, str(HERE / "peers.py"), name, "--url", url]
     command += ["--rows", str(rows), "--concurrency", str(concurrency)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=on_first_cpu)  # noqa: PLW1509 - one thread
+    said = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=on_first_cpu)
     figures: dict[str, float] = json.loads(said.stdout.splitlines()[-1])
     return Once(1e6 * figures["cpu_s"] / rows, figures["peak_mb"])
 
@@ -129,7 +127,11 @@ class server:  # noqa: N801 - used as a function
     def __enter__(self) -> str:
         command = [sys.executable, str(HERE / "server.py")]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=on_last_cpu  # noqa: PLW1509
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=on_last_cpu,  # noqa: PLW1509
         )
         assert self._process.stdout is not None
         return f"http://127.0.0.1:{json.loads(self._process.stdout.readline())['port']}/v1"

@@ -23,8 +23,48 @@ if TYPE_CHECKING:
 
 MODEL = "benchmark-model"
 PROMPTS: list[str] = []  # made before the clock starts
-WORDS = """explain to a careful reader how these figures were found what they leave out and why a model that counts
-tokens for every row of large files would route some questions elsewhere when prices change over night""".split()
+WORDS = (  # noqa: SIM905 - a sentence, not a list
+    "explain to a careful reader how these figures were found what they leave out and why a model that counts "
+    "tokens for every row of large files would route some questions elsewhere when prices change over night"
+).split()
+    "explain",
+    "to",
+    "a",
+    "careful",
+    "reader",
+    "how",
+    "these",
+    "figures",
+    "were",
+    "found",
+    "what",
+    "they",
+    "leave",
+    "out",
+    "and",
+    "why",
+    "a",
+    "model",
+    "that",
+    "counts",
+    "tokens",
+    "for",
+    "every",
+    "row",
+    "of",
+    "large",
+    "files",
+    "would",
+    "route",
+    "some",
+    "questions",
+    "elsewhere",
+    "when",
+    "prices",
+    "change",
+    "over",
+    "night",
+]
 WORDS_PER_PROMPT = 150  # about 860 characters
 
 # No peer may look anything up: they know nothing but the loopback server.
@@ -100,7 +140,11 @@ def curator(url: str, rows: int, concurrency: int) -> list[Any]:
     """It starts a loop of its own, and caches on disk, which is part of what it is for."""
     from bespokelabs.curator import LLM  # noqa: PLC0415
 
-    limits = {"max_concurrent_requests": concurrency, "max_requests_per_minute": 10**9, "max_tokens_per_minute": 10**12}
+    limits = {
+        "max_concurrent_requests": concurrency,
+        "max_requests_per_minute": 10**9,
+        "max_tokens_per_minute": 10**12,
+    }
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CURATOR_CACHE_DIR"] = folder
         params = {"base_url": url, "api_key": "x", **limits}
@@ -129,7 +173,7 @@ def main() -> None:
     kept = asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
     figures = {"cpu_s": cpu_s() - before, "wall_s": time.perf_counter() - started, "peak_mb": peak_mb()}
     assert len(kept) == given.rows, f"{len(kept)} answers to {given.rows} rows"
-    print(json.dumps(figures))  # noqa: T201 - its parent reads this
+    print(json.dumps(figures))
 
 
 def peak_mb() -> float:

@@ -1,4 +1,4 @@
-"""The provider of the benchmark: as little work per request as Python can do, so that the client is what is measured.
+"""The provider of the benchmark: as little work per request as Python can do, so that the client is measured.
 
 A raw protocol that answers every POST with the same completion of about 1.5 KB, after `latency_s` to twice that.
 Run it as a script: it prints {"port": N} and serves on loopback until its standard input closes.

@@ -11,14 +11,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from batchroute.classify import Answer, classify
-from batchroute.dispatch import Lane, LaneLimits
+from batchroute.dispatch import Lane, LaneLimits, Request
 from batchroute.engine import load_scorer, open_input
 from batchroute.job import InputSpec, RouterSpec
 from batchroute.journal import Journal
 from batchroute.parts import seal
-from batchroute.types import Result
+from batchroute.types import Prompt, Result
 from server import completion
 
 if TYPE_CHECKING:
@@ -36,17 +37,19 @@ def measure_stages(folder: Folder) -> dict[str, float]:
     rows = min(folder.rows, 20_000)
     lines = folder.data(rows)
     columns = folder.path / "prompts.parquet"
-    pq.write_table(pa.Table.from_pylist([msgspec.json.decode(line) for line in lines.read_bytes().splitlines()]), columns)
+    records = [msgspec.json.decode(line) for line in lines.read_bytes().splitlines()]
+    pq.write_table(pa.Table.from_pylist(records), columns)
     journal = folder.path / "journal"
+    (folder.path / "parts").mkdir()
     return {
         "read JSONL": speed(rows, partial(read, lines)),
         "read Parquet": speed(rows, partial(read, columns)),
-        "score, built-in": speed(rows, partial(score, lines)),
+        "score, built-in": speed(rows, scoring(lines)),
         "score, vectors of 1,536": speed(100_000, folded(100_000)),
         "classify answers": speed(rows, partial(classified, rows)),
         "dispatch, no network": speed(rows, partial(dispatched, rows)),
         "journal": speed(rows, partial(journalled, journal, rows)),
-        "seal": speed(rows, partial(sealed, journal, folder.path / "part.parquet")),
+        "seal": speed(rows, partial(sealed, journal, folder.path / "parts" / "part-00000.parquet")),
     }
 
 
@@ -57,3 +60,87 @@ def speed(rows: int, work: Callable[[], Any]) -> float:
         work()
         best_s = min(best_s, time.perf_counter() - started)
     return rows / best_s
+
+
+def read(data: Path) -> None:
+    source = open_input(InputSpec(path=[str(data)], prompt="prompt", id="id", keep=["topic"]), RouterSpec(), None)
+    for chunk in source.chunks():
+        for prompt in chunk.prompts(np.arange(len(chunk.rows))):
+            assert prompt.refusal is None
+
+
+def scoring(data: Path) -> Callable[[], None]:
+    """Built-in scores of texts that are read already."""
+    source = open_input(InputSpec(path=[str(data)], prompt="prompt"), RouterSpec(), None)
+    scorer, questions = load_scorer(RouterSpec()), [chunk.questions() for chunk in source.chunks()]
+
+    def score() -> None:
+        for part in questions:
+            scorer.score(part)
+
+    return score
+
+
+def folded(rows: int) -> Callable[[], Any]:
+    """The product that a folded model is, on vectors that are there."""
+    vectors = torch.rand(rows, VECTOR_DIM, generator=torch.Generator().manual_seed(0))
+    vector = vectors[0].clone()
+    return lambda: torch.sigmoid(torch.mv(vectors, vector))
+
+
+def classified(rows: int) -> None:
+    body = completion().split(b"\r\n\r\n", 1)[1]
+    for _ in range(rows):
+        assert classify(200, {}, body, had_success=True).verdict == "ok"
+
+
+def dispatched(rows: int) -> None:
+    asyncio.run(lane_of(rows))
+
+
+async def lane_of(rows: int) -> None:
+    answer = classify(200, {}, completion().split(b"\r\n\r\n", 1)[1], had_success=True)
+    request = Request(Prompt("prompts.jsonl", 0, None, b"[]"), b"{}", 100, 0.5, "score")
+
+    async def send(body: bytes) -> Answer:
+        return answer
+
+    async def requests() -> AsyncIterator[Request]:
+        for _ in range(rows):
+            yield request
+
+    limits = LaneLimits(max_concurrency=512, max_attempts=6, outage_s=60.0, requests_per_minute=10**8)
+    await Lane(send, limits, lambda *_: None, lambda _: None, lambda _: None).run(requests())
+
+
+def journalled(path: Path, rows: int) -> None:
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    for row in range(rows):
+        journal.append(result(row))
+    journal.sync()
+    journal.close()
+
+
+def result(row: int) -> Result:
+    return Result(
+        file="prompts.jsonl",
+        row=row,
+        id=f"r{row}",
+        score=0.5,
+        route="weak",
+        route_reason="score",
+        model="o4-mini",
+        status="ok",
+        response="All of it is made up, so that nothing has to be thought about. " * 15,
+        prompt_tokens=211,
+        completion_tokens=180,
+        cost_usd=0.001,
+        attempts=1,
+        latency_s=0.1,
+        finished_at=1_790_000_000_000_000,
+    )
+
+
+def sealed(journal: Path, part: Path) -> None:
+    seal(journal, part, pa.schema([]), raw=False)

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peers import prompt
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FEW_ROWS = 1_000  # what a run of so many costs is taken for its start and its end
 COMMAND = "from batchroute.cli import main; main()"

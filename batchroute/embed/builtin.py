@@ -1,33 +1,29 @@
-"""Prompts -> the dot product of their embedding with one vector: an embedder and a folded model, put together.
+"""The built-in embedder: hashed n-grams and surface features, multiplied with a vector without being made.
 
-The built-in embedder's vectors are never made: of its 131,000 numbers a prompt has a few hundred that are not 0,
-so each bucket carries one weight and a prompt's product is a sum of looked-up numbers. Knows nothing of the
-models behind the vector.
+Of its 131,000 numbers a prompt has a few hundred that are not 0, so each bucket carries one weight and a prompt's
+product is a sum of looked-up numbers. Knows nothing of the models behind the vector.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module, resources
+from importlib import resources
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors.torch import load
-from torch.utils.dlpack import from_dlpack
 
-from batchroute.errors import ModelFault
 from batchroute.ngrams import BUCKETS, Bags, char_bags, find_words, fold_case, lay_out, word_bags
 from batchroute.surface import SURFACE, surface_features
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
-    from batchroute.job import EmbedderSpec
-    from batchroute.types import Embedder, Questions, Vectors
+    from batchroute.types import Questions
 
 BUILTIN_IDENTITY = "hashed-ngrams-1"
 BUILTIN_DIMENSION = 2 * BUCKETS + SURFACE
@@ -36,14 +32,6 @@ LONG_TEXT = (8192, 1024)  # n-grams of characters, of words
 MOST_CHARS = 100_000  # of a text; what lies beyond is not read, so that one prompt cannot fill the memory
 CHUNK_CHARS = 100_000  # hashed at a time: the arrays of a chunk stay near the cache
 SURFACE_SCALE = 0.1  # surface features are about 1 wide, a single n-gram about 0.05
-
-
-class Product(Protocol):
-    """e . v for every prompt of a batch."""
-
-    def __call__(self, questions: Questions) -> Tensor:
-        """[n] float64 on any device; the rows of refused questions may hold anything."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +101,6 @@ class FoldedNgrams:
         return total
 
 
-@dataclass(frozen=True, slots=True)
-class DenseProduct:
-    """e . v for vectors that are given, or come from a custom embedder; `vector` [dim] float32.
-
-    In single precision: scores hold to 1e-6 while logits are about 1, as they are for embeddings of length 1.
-    """
-
-    vectors: Callable[[Questions], Vectors]
-    vector: Tensor
-
-    def __call__(self, questions: Questions) -> Tensor:
-        matrix = self.vectors(questions)
-        if matrix.ndim != 2 or matrix.shape[1] != len(self.vector):
-            raise ModelFault(
-                f"the model was trained on vectors of {len(self.vector)} numbers, not {matrix.shape[1:]}"
-            )
-        # through dlpack, because a column's vectors lie in read-only Arrow memory
-        return torch.mv(from_dlpack(matrix).to(self.vector.device), self.vector).double()
-
-
 def _block(bags: Bags, idf: Tensor, long_text: int) -> Block:
     ids = torch.from_numpy(bags.ids).to(idf.device)
     offsets = torch.from_numpy(bags.offsets).to(idf.device)
@@ -158,62 +126,3 @@ def load_builtin(device: torch.device) -> HashedNgrams:
     stored = load(resources.files("batchroute").joinpath("models", BUILTIN_FILE).read_bytes())["idf"]
     idf = torch.nn.functional.pad(stored.double(), (0, 1))
     return HashedNgrams(idf.to(device))
-
-
-def identity(spec: EmbedderSpec) -> str:
-    """What stands for this embedder in a model's card and in a run directory."""
-    if spec.use == "builtin":
-        return BUILTIN_IDENTITY
-    return spec.use if spec.model is None else f"{spec.use}:{spec.model}"
-
-
-def fold(spec: EmbedderSpec, vector: Tensor, device: torch.device) -> Product:
-    """The embedder of a job, folded with a model's vector [text_dim]."""
-    if spec.use == "builtin":
-        if len(vector) != BUILTIN_DIMENSION:
-            raise ModelFault(
-                f"the model reads vectors of {len(vector)} numbers, `builtin` makes {BUILTIN_DIMENSION}; set "
-                "[router.embedder] use to the embedder the model was trained on"
-            )
-        return load_builtin(device).fold(vector)
-    dense = vector.to(device, torch.float32)
-    if spec.use == "column":
-        return DenseProduct(_given_vectors, dense)
-    if ":" in spec.use:
-        return DenseProduct(_CustomVectors(spec.use, import_class(spec.use, "embed")), dense)
-    raise ModelFault(
-        f"the embedder {spec.use!r} is not in this version; use builtin, column or package.module:Class"
-    )
-
-
-def import_class(use: str, method: str) -> Any:
-    """An object of the class `package.module:Class`, made without arguments; it must have `method`."""
-    module, _, name = use.partition(":")
-    try:
-        made = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as fault:
-        raise ModelFault(f"{use}: cannot be imported and made without arguments: {fault}") from fault
-    if not callable(getattr(made, method, None)):
-        raise ModelFault(f"{use}: the class needs a method `{method}`")
-    return made
-
-
-def _given_vectors(questions: Questions) -> Vectors:
-    if questions.vectors is None:
-        raise ModelFault("the embedder `column` needs [router.embedder] column: the input brought no vectors")
-    return questions.vectors
-
-
-@dataclass(frozen=True, slots=True)
-class _CustomVectors:
-    use: str
-    embedder: Embedder
-
-    def __call__(self, questions: Questions) -> Vectors:
-        vectors = np.asarray(self.embedder.embed(questions.texts), np.float32)
-        if vectors.ndim != 2 or len(vectors) != len(questions.texts):
-            expected = f"[{len(questions.texts)}, dim]"
-            raise ModelFault(f"{self.use}: `embed` gave an array of shape {list(vectors.shape)}, not {expected}")
-        if not np.isfinite(vectors).all():
-            raise ModelFault(f"{self.use}: `embed` gave NaN or infinite numbers")
-        return vectors

@@ -1,0 +1,49 @@
+"""Vectors that need no work of ours: a column of the input, or a user's class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchroute.errors import ModelFault
+
+if TYPE_CHECKING:
+    from batchroute.types import Embedder, Questions, Vectors
+
+
+def import_class(use: str, method: str) -> Any:
+    """An object of the class `package.module:Class`, made without arguments; it must have `method`."""
+    module, _, name = use.partition(":")
+    try:
+        made = getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as fault:
+        raise ModelFault(f"{use}: cannot be imported and made without arguments: {fault}") from fault
+    if not callable(getattr(made, method, None)):
+        raise ModelFault(f"{use}: the class needs a method `{method}`")
+    return made
+
+
+def given_vectors(questions: Questions) -> Vectors:
+    if questions.vectors is None:
+        raise ModelFault(
+            "the embedder reads vectors, but the questions brought none; name them in [router.embedder] column"
+        )
+    return questions.vectors
+
+
+@dataclass(frozen=True, slots=True)
+class CustomVectors:
+    use: str
+    embedder: Embedder
+
+    def __call__(self, questions: Questions) -> Vectors:
+        vectors = np.asarray(self.embedder.embed(questions.texts), np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(questions.texts):
+            expected = f"[{len(questions.texts)}, dim]"
+            raise ModelFault(f"{self.use}: `embed` gave an array of shape {list(vectors.shape)}, not {expected}")
+        if not np.isfinite(vectors).all():
+            raise ModelFault(f"{self.use}: `embed` gave NaN or infinite numbers")
+        return vectors

@@ -1,0 +1,260 @@
+"""The rater of a router whose embedder is an API: what is known already, and a lane for the rest.
+
+Puts the parts together: settings and keys -> an endpoint and its lane, vectors -> scores, scores and bill -> the
+run directory, vectors -> the shared cache. An empty text is asked of nobody: its vector is taken to be zero, which
+says nothing for either side, so an MF router scores it 0.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from batchroute.dispatch import LaneLimits, Purse
+from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for, request_headers
+from batchroute.errors import UsageFault, cause_of
+from batchroute.keys import endpoint_secrets
+from batchroute.prices import PerMillion, Pricing, find_pricing
+from batchroute.rating import Rated, bare_questions, in_thread
+from batchroute.scrub import Scrubber
+from batchroute.vectors.answer import read_vectors
+from batchroute.vectors.cache import VectorCache
+from batchroute.vectors.fetch import Fetching, Unanswered
+from batchroute.vectors.paid import PaidScores
+from batchroute.vectors.spelling import TEXTS_UNDER_WAY, Speller
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+    import aiohttp
+
+    from batchroute.budget import Budget
+    from batchroute.job import EmbedderSpec, Limits, RouterSpec
+    from batchroute.keys import Secret
+    from batchroute.rating import Rater, Rating
+    from batchroute.router import Scorer
+    from batchroute.types import Questions, Usage, Vectors
+
+LOOKED_UP_AT_ONCE = 1024  # cached vectors are scored so many at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an embedder behind an API needs beside its settings.
+
+    `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `folder` is the run
+    directory that keeps what was paid for; `secrets` are other keys that its server must not get written anywhere.
+    """
+
+    environ: Mapping[str, str] = field(repr=False)
+    limits: Limits
+    say: Callable[[str], None]
+    budget: Budget | None = None
+    folder: Path | None = None
+    secrets: Sequence[Secret] = ()
+    stopped: Callable[[str], None] = lambda reason: None
+
+
+def asks_for_vectors(router: RouterSpec) -> bool:
+    """Whether the router's scores need an embeddings API."""
+    return router.embedder.use == "openai" and router.use not in {"random", "length"} and ":" not in router.use
+
+
+def embedder_pricing(spec: EmbedderSpec) -> Pricing | None:
+    """What an embedding costs: the job's own price, else the table's; None when neither knows it."""
+    if spec.price is not None:
+        return Pricing(PerMillion(spec.price.input, spec.price.input, None), "job file")
+    host = urlsplit(spec.base_url or "").hostname
+    model = spec.model or ""
+    return find_pricing(model, None, host) or find_pricing(f"openai/{model}", None, host)
+
+
+def embedder_secrets(spec: EmbedderSpec, environ: Mapping[str, str]) -> Iterator[Secret]:
+    """The keys that are not to be written anywhere."""
+    secrets = endpoint_secrets(spec, environ)
+    yield from (secret for secret in (secrets.api_key, *secrets.headers.values()) if secret is not None)
+
+
+def rating(router: RouterSpec, means: Means) -> Rating:
+    """How a job's questions get their scores: in a thread, or by way of an embeddings API."""
+    return partial(_via_api, router.embedder, means) if asks_for_vectors(router) else in_thread
+
+
+@contextlib.asynccontextmanager
+async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIterator[Rater]:
+    pricing = embedder_pricing(spec)
+    if means.budget is not None and pricing is None:
+        raise UsageFault("limits.max_cost_usd needs a price: set router.embedder.price = { input = ... }")
+    known = _Known(
+        scorer=scorer,
+        paid=PaidScores(means.folder, scorer.identity),
+        cache=VectorCache(Path(spec.cache), spec.model or "", spec.dimensions) if spec.cache else None,
+        pricing=pricing,
+    )
+    try:
+        with contextlib.closing(known):
+            async with open_session() as session, asyncio.TaskGroup() as group:
+                fetching = Fetching(
+                    _endpoint(spec, means, session).send,
+                    _lane_limits(spec, means.limits),
+                    Speller(spec, pricing),
+                    known.take,
+                    means.stopped,
+                    stop_after_same_refusal=means.limits.stop_after_same_refusal,
+                    purse=Purse(means.budget, pricing.cost) if means.budget and pricing else None,
+                )
+                group.create_task(fetching.run())
+                rater = ViaApi(known, fetching)
+                try:
+                    yield rater
+                finally:
+                    fetching.close()
+                known.sealed = not rater.stopping and fetching.lane.stopped is None
+    except BaseExceptionGroup as group_of_errors:
+        raise cause_of(group_of_errors) from group_of_errors
+    _say_what_was_odd(fetching, rater, means.say)
+
+
+def _endpoint(spec: EmbedderSpec, means: Means, session: aiohttp.ClientSession) -> Endpoint:
+    url = api_url(spec.base_url or "", "embeddings")
+    own = tuple(embedder_secrets(spec, means.environ))
+    address = Address(
+        url=url,
+        headers=request_headers(endpoint_secrets(spec, means.environ), spec.api_key_header),
+        timeout_s=spec.timeout_s,
+        max_response_bytes=int(means.limits.max_response_mb * (1 << 20)),
+        proxy=proxy_for(url),
+    )
+    scrub = Scrubber(secret.reveal() for secret in (*own, *means.secrets))
+    return Endpoint(address, session, scrub, read=read_vectors)
+
+
+def _lane_limits(spec: EmbedderSpec, limits: Limits) -> LaneLimits:
+    """Refusals of whole requests are `fetch`'s affair: the lane must not hold them back."""
+    return LaneLimits(
+        max_concurrency=spec.max_concurrency,
+        max_attempts=spec.max_attempts,
+        outage_s=limits.outage_s,
+        requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+        stop_after_same_refusal=0,
+    )
+
+
+def _say_what_was_odd(fetching: Fetching, rater: ViaApi, say: Callable[[str], None]) -> None:
+    told = (
+        (fetching.cut, "cut to the longest input of the model"),
+        (rater.empty, "empty and scored as a zero vector"),
+        (fetching.vain, "refused by the embedder"),
+    )
+    words = [f"{count:,} {what}" for count, what in told if count]
+    if words:
+        say(f"texts to embed: {', '.join(words)}")
+
+
+@dataclass(slots=True)
+class _Known:
+    """Scores without asking, and the making and keeping of those that were asked for; for worker threads.
+
+    `sealed`: at the end no score is wanted any more that is only kept here.
+    """
+
+    scorer: Scorer
+    paid: PaidScores
+    cache: VectorCache | None
+    pricing: Pricing | None
+    sealed: bool = False
+
+    def find(self, texts: Sequence[str]) -> dict[str, float]:
+        found = self.paid.known(texts)
+        if "" in texts:
+            found |= self._scored([""], np.zeros((1, self.scorer.vector_length or 0), np.float32))
+        missing = [text for text in texts if text not in found]
+        for start in range(0, len(missing) if self.cache else 0, LOOKED_UP_AT_ONCE):
+            found |= self._cached(missing[start : start + LOOKED_UP_AT_ONCE])
+        return found
+
+    def take(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> list[float]:
+        """See `fetch.Take`."""
+        if vectors is None:
+            self.paid.add([], [], self._usd(usages))
+            return []
+        scores = list(self._scored(texts, vectors).values())
+        if self.cache is not None:
+            self.cache.put(texts, vectors)
+        self.paid.add(texts, scores, self._usd(usages))
+        return scores
+
+    def close(self) -> None:
+        self.paid.close(sealed=self.sealed)
+        if self.cache is not None:
+            self.cache.close()
+
+    def _cached(self, texts: Sequence[str]) -> dict[str, float]:
+        found = self.cache.get(texts) if self.cache is not None else {}
+        usable = {text: row for text, row in found.items() if len(row) == self.scorer.vector_length}
+        return self._scored(list(usable), np.stack(list(usable.values()))) if usable else {}
+
+    def _scored(self, texts: Sequence[str], vectors: Vectors) -> dict[str, float]:
+        scores = self.scorer.score(bare_questions(list(texts), vectors))
+        return dict(zip(texts, scores.tolist(), strict=True))
+
+    def _usd(self, usages: Sequence[Usage]) -> Decimal | None:
+        costs = [self.pricing.cost(usage) if self.pricing else None for usage in usages]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known, Decimal(0)) if known and len(known) == len(costs) else None
+
+
+class ViaApi:
+    """See `Rater`."""
+
+    def __init__(self, known: _Known, fetching: Fetching) -> None:
+        self.ahead = TEXTS_UNDER_WAY
+        self.stopping = False
+        self.empty = 0
+        self._known = known
+        self._fetching = fetching
+
+    @property
+    def stopped(self) -> str | None:
+        return self._fetching.lane.stopped
+
+    async def rate(self, questions: Questions) -> Rated | None:
+        usable = [text for text, refused in zip(questions.texts, questions.refused, strict=True) if not refused]
+        self.empty += usable.count("")
+        texts = list(dict.fromkeys(usable))
+        known = await asyncio.to_thread(self._known.find, texts)
+        asked = await self._fetching.scores([text for text in texts if text not in known])
+        if asked is None:
+            return None
+        await asyncio.to_thread(self._known.paid.sync)
+        return _rated(questions, {**known, **asked})
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._fetching.lane.stop()
+
+    def abandon(self) -> None:
+        self.stopping = True
+        self._fetching.lane.abandon()
+
+
+def _rated(questions: Questions, found: Mapping[str, float | Unanswered]) -> Rated:
+    """A row whose text got no vector has no score; that refuses it, unless it demands a side."""
+    scores = np.full(len(questions.texts), np.nan)
+    refusals: dict[int, str] = {}
+    for row in np.flatnonzero(~questions.refused).tolist():
+        value = found[questions.texts[row]]
+        if not isinstance(value, Unanswered):
+            scores[row] = value
+        elif questions.forced[row] is None:
+            refusals[row] = f"the embedder refused it: {value.reason}"
+    return Rated(scores, refusals)
