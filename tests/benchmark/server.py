@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 import sys
+from typing import cast
 
 import uvloop
 
@@ -58,8 +59,7 @@ class Provider(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
