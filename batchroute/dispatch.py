@@ -1,7 +1,8 @@
 """One lane: the requests of one side, sent as fast as its endpoint allows, each to its end.
 
-Rows stand in one queue in front of the endpoint: whoever is first waits for the breaker, the pause a 429 asked
-for, the token window and the throttle, takes a slot and sends. A row that failed waits outside (tenacity decides
+Rows stand in one queue in front of the endpoint: whoever is first takes a slot, waits for the breaker, the pause a
+429 asked for, the token window and the throttle, and sends. A new row becomes a task only then, so that one task
+waits for all of them. A row that failed waits outside (tenacity decides
 how long) and queues again; while it sleeps it holds no slot. What an answer means was decided in `classify`, how
 fast the lane may go in `limits`; prices, files and routing are not known here.
 """
@@ -108,6 +109,14 @@ class Purse:
     cost: Callable[[Usage], Decimal | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Leave to send one attempt: a slot and the money are taken, `entry` stands in the token window."""
+
+    entry: TokenEntry | None
+    probe: bool  # of an endpoint that is away
+
+
 @dataclass(slots=True, eq=False)
 class OpenRow(Generic[Asking]):
     """A row that is neither settled nor left yet."""
@@ -119,6 +128,7 @@ class OpenRow(Generic[Asking]):
     limited_since: float | None = None
     usages: list[Usage] = field(default_factory=list)
     in_flight: bool = False
+    admission: Admission | None = None  # until the attempt begins
 
 
 class Lane(Generic[Asking]):
@@ -185,7 +195,7 @@ class Lane(Generic[Asking]):
     async def _feed(self, requests: AsyncIterator[Asking], group: asyncio.TaskGroup) -> None:
         async for request in requests:
             await self._room.acquire()
-            row = OpenRow(request, request.attempts)
+            row = OpenRow(request, request.attempts, admission=await self._admitted(request))
             task = group.create_task(self._answer(row))
             self._open[task] = row
             task.add_done_callback(self._close)
@@ -209,7 +219,9 @@ class Lane(Generic[Asking]):
             task.cancel()
 
     def _close(self, task: asyncio.Task[None]) -> None:
-        del self._open[task]
+        row = self._open.pop(task)
+        if row.admission is not None:  # cancelled before it had begun
+            self._give_back(row.request)
         self._room.release()
 
     async def _answer(self, row: OpenRow[Asking]) -> None:
@@ -250,11 +262,8 @@ class Lane(Generic[Asking]):
         return len(self._open) > self._held_back or not (self._feeding and self._feeding.done())
 
     async def _attempt(self, row: OpenRow[Asking]) -> Answer:
-        async with self._head_of_queue:
-            entry = await self._admit(row.request)
-            probe = self._breaker.open
-            if probe:
-                self._breaker.probing()
+        admission = row.admission or await self._admitted(row.request)
+        row.admission = None
         row.in_flight = True
         row.attempts += 1
         self.in_flight += 1
@@ -268,29 +277,38 @@ class Lane(Generic[Asking]):
             self.in_flight -= 1
             self._slots.release()
             self._pay(row.request, answer)
-        self._learn(row, answer, sent_at, entry, probe=probe)
+        self._learn(row, answer, sent_at, admission)
         return answer
 
-    async def _admit(self, request: Asking) -> TokenEntry | None:
-        """Takes a slot and the money, and waits for the moment to send; only the head of the queue stands here."""
-        await self._slots.acquire()
-        reserved = False
-        try:
-            while True:
-                # Most of these waits are for a point in time, which no event would tell.
-                while (wait_s := self._wait_s(request.tokens)) > 0 or not (reserved or self._reserve(request)):  # noqa: ASYNC110 - see above
-                    await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) if wait_s > 0 else LOOK_AGAIN_S)
-                reserved = True
-                if self._throttler:
-                    await self._throttler.acquire()  # type: ignore[no-untyped-call]  # it has no types
-                if self._wait_s(request.tokens) <= 0:  # else a pause began while the throttle held it up
-                    break
-        except asyncio.CancelledError:
-            self._slots.release()
-            if reserved and self._purse:
-                self._purse.budget.spend(request.most_usd, Decimal(0))
-            raise
-        return self._tokens.take(request.tokens, self._clock()) if self._tokens else None
+    async def _admitted(self, request: Asking) -> Admission:
+        """Takes a slot and the money, and waits for the moment to send; one row at a time stands here."""
+        async with self._head_of_queue:
+            await self._slots.acquire()
+            reserved = False
+            try:
+                while True:
+                    # Most of these waits are for a point in time, which no event would tell.
+                    while (wait_s := self._wait_s(request.tokens)) > 0 or not (reserved or self._reserve(request)):  # noqa: ASYNC110 - see above
+                        await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) if wait_s > 0 else LOOK_AGAIN_S)
+                    reserved = True
+                    if self._throttler:
+                        await self._throttler.acquire()  # type: ignore[no-untyped-call]  # it has no types
+                    if self._wait_s(request.tokens) <= 0:  # else a pause began while the throttle held it up
+                        break
+            except asyncio.CancelledError:
+                self._give_back(request, reserved=reserved)
+                raise
+            entry = self._tokens.take(request.tokens, self._clock()) if self._tokens else None
+            probe = self._breaker.open
+            if probe:
+                self._breaker.probing()
+            return Admission(entry, probe)
+
+    def _give_back(self, request: Asking, *, reserved: bool = True) -> None:
+        """The slot and the money of a row that was not sent after all."""
+        self._slots.release()
+        if reserved and self._purse:
+            self._purse.budget.spend(request.most_usd, Decimal(0))
 
     def _reserve(self, request: Asking) -> bool:
         """At the limit, answers in flight may still leave room; without any, the lane is at its end."""
@@ -320,16 +338,14 @@ class Lane(Generic[Asking]):
         window_s = self._tokens.wait_s(tokens, now) if self._tokens else 0.0
         return max(self._pace.resume_at - now, self._breaker.wait_s(now), window_s)
 
-    def _learn(
-        self, row: OpenRow[Asking], answer: Answer, sent_at: float, entry: TokenEntry | None, *, probe: bool
-    ) -> None:
+    def _learn(self, row: OpenRow[Asking], answer: Answer, sent_at: float, admission: Admission) -> None:
         """What one answer says about the lane: its speed, whether the endpoint is there, the row's own count."""
         now = self._clock()
         if answer.usage is not None:
             row.usages.append(answer.usage)
-            if entry and self._tokens and answer.usage.prompt_tokens is not None:
+            if admission.entry and self._tokens and answer.usage.prompt_tokens is not None:
                 used = answer.usage.prompt_tokens + (answer.usage.completion_tokens or 0)
-                self._tokens.correct(entry, used, now)
+                self._tokens.correct(admission.entry, used, now)
         if answer.retry_after_s is not None and answer.retry_after_s > self._limits.outage_s:
             self.stop(f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s; run again later")
         if answer.verdict == "rate_limited":
@@ -337,7 +353,7 @@ class Lane(Generic[Asking]):
             return
         row.limited_since = None  # it no longer gets nothing but 429
         if answer.verdict == "transient" and not answer.turned_away:
-            self._count_failure(row, answer, now, probe=probe)
+            self._count_failure(row, answer, now, probe=admission.probe)
             return
         row.failures += answer.verdict == "transient"  # a 408, 409 or 425: the row's trouble, no outage
         row.malformed += answer.verdict == "malformed"
