@@ -6,19 +6,22 @@ our own (no file handles left, a bug) is no answer and passes through.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import io
 import ssl
 import time
 import urllib.request
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import msgspec
 from yarl import URL
 
 from batchroute.classify import Answer, Verdict, classify, read_completion
+from batchroute.deadline import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,20 +118,37 @@ class Endpoint:
             "User-Agent": "batchroute",
             **address.headers,
         }
-        self._timeout = aiohttp.ClientTimeout(
-            total=address.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s)
-        )
+        self._timeout = aiohttp.ClientTimeout(sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s))
+        self._deadlines = Deadlines(address.timeout_s)
         self._had_success = had_success
 
     async def send(self, body: bytes) -> Answer:
         """One attempt. Raises only errors of our own; what the provider says is free of known keys."""
         started = time.perf_counter()
         try:
-            answer = await self._exchange(body)
+            answer = await self._in_time(body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             answer = translate(error)
         self._had_success = self._had_success or answer.verdict == "ok"
-        return msgspec.structs.replace(self._clean(answer), latency_s=time.perf_counter() - started)
+        return self._clean(answer, time.perf_counter() - started)
+
+    async def _in_time(self, body: bytes) -> Answer:
+        """Raises TimeoutError where the exchange takes longer than `timeout_s`."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._deadlines.begin(task)
+        try:
+            answer = await self._exchange(body)
+        except asyncio.CancelledError:
+            if self._deadlines.end(task):
+                raise TimeoutError from None
+            raise
+        except BaseException:
+            self._deadlines.end(task)
+            raise
+        if self._deadlines.end(task):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)  # it came in time after all: the cancellation is met here, not further on
+        return answer
 
     async def _exchange(self, body: bytes) -> Answer:
         address = self._address
@@ -151,22 +171,23 @@ class Endpoint:
                 return msgspec.structs.replace(answer, body=text.decode("utf-8", "replace"))
             return answer
 
-    def _clean(self, answer: Answer) -> Answer:
-        """What a provider wrote, without our keys."""
+    def _clean(self, answer: Answer, latency_s: float) -> Answer:
+        """What a provider wrote, without our keys, and how long it took."""
         completion, scrub = answer.completion, self._scrub
         return msgspec.structs.replace(
             answer,
             error=answer.error and scrub(answer.error),
             body=answer.body and scrub(answer.body),
             completion=completion and _scrubbed(completion, scrub),
+            latency_s=latency_s,
         )
 
 
 def _scrubbed(completion: Completion, scrub: Scrubber) -> Completion:
     """The same object where there is nothing to take out, as nearly always."""
     texts = {name: text for name in _TEXTS if (text := getattr(completion, name))}
-    clean = {name: scrub(text) for name, text in texts.items()}
-    return completion if clean == texts else msgspec.structs.replace(completion, **clean)
+    clean = {name: scrubbed for name, text in texts.items() if (scrubbed := scrub(text)) is not text}
+    return msgspec.structs.replace(completion, **clean) if clean else completion
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:

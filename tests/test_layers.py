@@ -20,7 +20,7 @@ errors types scrub
 tomlfile consistency job keys jobfile prices threshold
 simulate
 source
-classify limits
+classify limits deadline
 endpoint
 journal parts done scores store identity
 budget dispatch
