@@ -99,11 +99,15 @@ class Pace:
     only make the measure of what it took exact. The speed is then held for `HOLD_S`, because a server that
     counts over a minute shows what a speed is worth no sooner, and grows faster from step to step until the next
     429; past twice the speed of the last fall the limit is taken for gone.
+
+    A few stray ones among many that the server takes are no limit: the lane does not rest for them, and keeps the
+    speed it has.
     """
 
     requests_per_minute: float | None = None
     resume_at: float = 0.0
     _sent: dict[int, int] = field(default_factory=dict)  # by second, less those known to be refused
+    _refused: dict[int, int] = field(default_factory=dict)  # by second
     _first_sent_at: float = math.inf
     _episode_until: float = -math.inf
     _before: float = math.inf  # the speed when the episode began
@@ -120,6 +124,8 @@ class Pace:
     GROWTH = 0.005  # of the first step; the second grows by twice as much, and so on
     REST_S = 1.0  # where the server does not say how long; twice as long each time it takes nothing
     LONGEST_REST_S = 60.0
+    STRAY = 0.02  # of the requests sent lately
+    LATELY_S = 10
 
     def sent(self, now: float) -> None:
         """A request leaves."""
@@ -127,7 +133,9 @@ class Pace:
         second = math.floor(now)
         self._sent[second] = self._sent.get(second, 0) + 1
         while next(iter(self._sent)) <= second - WINDOW_S:
-            del self._sent[next(iter(self._sent))]
+            oldest = next(iter(self._sent))
+            del self._sent[oldest]
+            self._refused.pop(oldest, None)
 
     def accepted(self, sent_at: float, now: float) -> None:
         """The server took a request that left at `sent_at`."""
@@ -140,6 +148,9 @@ class Pace:
         """The server answered 429 to a request that left at `sent_at`."""
         if (second := math.floor(sent_at)) in self._sent:
             self._sent[second] -= 1
+            self._refused[second] = self._refused.get(second, 0) + 1
+        if retry_after_s is None and sent_at >= self._episode_until and self._is_stray(now):
+            return
         if retry_after_s is not None:
             self.resume_at = max(self.resume_at, now + retry_after_s)
         if sent_at >= self._episode_until:
@@ -147,6 +158,19 @@ class Pace:
         else:
             self._taken -= 1
         self._fall()
+
+    def _is_stray(self, now: float) -> bool:
+        """Whether the server takes nearly all that is sent; a lane that knew no limit then keeps to this speed."""
+        since = math.floor(now) - self.LATELY_S
+        refused = sum(count for second, count in self._refused.items() if second >= since)
+        sent = refused + sum(count for second, count in self._sent.items() if second >= since)
+        if refused > self.STRAY * sent:
+            return False
+        if self.requests_per_minute is None:
+            span_s = max(0.1, now - max(since, self._first_sent_at))
+            self.requests_per_minute = self._fell_to = sent * WINDOW_S / span_s
+            self._steps, self._grow_at = 0, now + self.GROW_EVERY_S
+        return True
 
     def _begin_episode(self, now: float, retry_after_s: float | None) -> None:
         rest_s = min(self.LONGEST_REST_S, self.REST_S * 2**self._rests)
