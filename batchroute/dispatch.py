@@ -411,7 +411,11 @@ class Lane:
             self._finish(row, answer, "refused")
 
     def _finish(self, row: OpenRow, answer: Answer, status: Status) -> None:
-        self._settle(row.request, Outcome(status, answer, row.attempts, tuple(row.usages)))
+        try:
+            self._settle(row.request, Outcome(status, answer, row.attempts, tuple(row.usages)))
+        except BaseException:
+            self.stop()  # else another row would be sent in the slot of one whose answer is not on file
+            raise
 
 
 def _row_and_answer(state: RetryCallState) -> tuple[OpenRow, Answer]:
