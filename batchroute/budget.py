@@ -33,6 +33,16 @@ class Ledger(msgspec.Struct, frozen=True):
     ceiling: Decimal | None = None
 
 
+def settled(ledger: Ledger, spent: Decimal) -> Ledger:
+    """What a ledger says once its run has ended, in order or not; `spent` is what all results cost so far.
+
+    A run that did not close it may have spent anything under its ceiling.
+    """
+    if ledger.ceiling is None:
+        return ledger
+    return Ledger(max(ledger.unconfirmed, ledger.ceiling - spent), None)
+
+
 class Budget:
     """Money of one run directory, over all its runs.
 
@@ -43,9 +53,7 @@ class Budget:
         """`spent` is what all results cost; `save` puts a ledger on disk before it returns."""
         self.limit = limit
         self.spent = spent
-        self.unconfirmed = ledger.unconfirmed
-        if ledger.ceiling is not None:  # the last run did not close it: anything under its ceiling may be spent
-            self.unconfirmed = max(self.unconfirmed, ledger.ceiling - spent)
+        self.unconfirmed = settled(ledger, spent).unconfirmed
         self.reserved = Decimal(0)
         self._save = save
         self._ceiling = self.taken

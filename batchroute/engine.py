@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batchroute.budget import Budget, read_ledger, write_ledger
+from batchroute.budget import settled as settled_ledger
 from batchroute.directory import open_run_directory
 from batchroute.dispatch import Lane, LaneLimits, Purse
 from batchroute.endpoint import Address, Endpoint, completions_url, open_session, proxy_for
@@ -300,14 +301,17 @@ class _Run:
 
     def _open_budget(self) -> Budget | None:
         limit, path = self._job.limits.max_cost_usd, self.store.path / "ledger.json"
-        if limit is None:
-            return None
+        ledger, spent = read_ledger(path), self.store.spent_usd
 
         def save(ledger: Ledger) -> None:
             with saving(path):
                 write_ledger(path, ledger)
 
-        return Budget(limit, self.store.spent_usd, read_ledger(path), save)
+        if limit is not None:
+            return Budget(limit, spent, ledger, save)
+        if ledger.ceiling is not None:  # what a dead run left open has to be told from what this one will spend
+            save(settled_ledger(ledger, spent))
+        return None
 
     def _is_complete(self) -> bool:
         rows = self._scoring.wanted_rows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.budget import Budget, Ledger, read_ledger, write_ledger
+from batchroute.budget import Budget, Ledger, read_ledger, settled, write_ledger
 from batchroute.errors import RunFault
 
 if TYPE_CHECKING:
@@ -84,6 +84,19 @@ def test_a_clean_end_leaves_only_the_unconfirmed() -> None:
 def test_after_a_crash_the_open_part_of_the_ceiling_is_unconfirmed() -> None:
     again, _ = fresh("10", spent="3", ledger=Ledger(Decimal("0.5"), Decimal(5)))
     assert again.unconfirmed == Decimal(2)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "spent", "expected"),
+    [
+        (Ledger(Decimal(1), None), "9", Ledger(Decimal(1), None)),
+        (Ledger(Decimal(1), Decimal(5)), "3", Ledger(Decimal(2), None)),
+        (Ledger(Decimal(1), Decimal(5)), "4.5", Ledger(Decimal(1), None)),
+    ],
+)
+def test_a_ledger_is_settled_once_its_run_has_ended(ledger: Ledger, spent: str, expected: Ledger) -> None:
+    assert settled(ledger, Decimal(spent)) == expected
+    assert settled(expected, Decimal(1000)) == expected, "what others spend later changes nothing"
 
 
 def test_a_provider_that_bills_more_than_reserved_is_found_out() -> None:
