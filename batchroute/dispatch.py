@@ -1,9 +1,9 @@
 """One lane: the requests of one side, sent as fast as its endpoint allows, each to its end.
 
 Rows stand in one queue in front of the endpoint: whoever is first waits for the breaker, the pause a 429 asked
-for, the token window and the throttle, takes a slot and sends. A row that failed waits outside (tenacity decides
-how long) and queues again; while it sleeps it holds no slot. What an answer means was decided in `classify`, how
-fast the lane may go in `limits`; prices, files and routing are not known here.
+for, the token window, its turn in the schedule and the throttle, takes a slot and sends. A row that failed waits
+outside (tenacity decides how long) and queues again; while it sleeps it holds no slot. What an answer means was
+decided in `classify`, how fast the lane may go in `limits`; prices, files and routing are not known here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from asyncio_throttle.throttler import Throttler
 from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_result, wait_random_exponential
 
-from batchroute.limits import Breaker, Pace, SameRefusal, TokenWindow, cadence
+from batchroute.limits import Breaker, Pace, SameRefusal, Schedule, TokenWindow, cadence
 from batchroute.types import Prompt, RouteReason, Status, Usage  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class Lane:
         # Rows that wait outside hold no slot, but memory: as many again as there are slots may.
         self._room = asyncio.Semaphore(2 * limits.max_concurrency + 64)
         self._pace = Pace()
+        self._schedule = Schedule()
         self._throttler: Throttler | None = None
         self._speed: float | None = None
         self._set_speed()
@@ -240,6 +241,7 @@ class Lane:
         self.in_flight += 1
         sent_at = self._clock()
         self._pace.sent(sent_at)
+        self._schedule.sent(sent_at)
         answer: Answer | None = None
         try:
             answer = await self._send(row.request.body)
@@ -298,7 +300,7 @@ class Lane:
     def _wait_s(self, tokens: int) -> float:
         now = self._clock()
         window_s = self._tokens.wait_s(tokens, now) if self._tokens else 0.0
-        return max(self._pace.resume_at - now, self._breaker.wait_s(now), window_s)
+        return max(self._pace.resume_at - now, self._breaker.wait_s(now), self._schedule.wait_s(now), window_s)
 
     def _learn(
         self, row: OpenRow, answer: Answer, sent_at: float, entry: TokenEntry | None, *, probe: bool
@@ -348,10 +350,11 @@ class Lane:
         if speed == self._speed:
             return
         self._speed = speed
+        self._schedule.at(speed)
         if speed is None:
             self._throttler = None
             return
-        pattern = cadence(speed)
+        pattern = cadence(speed * Schedule.SPRINT)
         self._throttler = self._throttler or Throttler(pattern.count, pattern.period_s, pattern.poll_s)
         self._throttler.rate_limit = pattern.count
         self._throttler.period = pattern.period_s

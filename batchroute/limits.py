@@ -41,6 +41,31 @@ def cadence(requests_per_minute: float) -> Cadence:
 
 
 @dataclass(slots=True)
+class Schedule:
+    """When the next request of a lane is due.
+
+    A request that leaves up to `LATE_S` late (the process was busy elsewhere) does not put off those after it, or
+    a lane would lose a little at each of them. In any time t thus leave at most (t + LATE_S) / interval_s + 1.
+    """
+
+    interval_s: float = 0.0
+    _due: float = -math.inf
+
+    LATE_S = 0.05
+    SPRINT = 1.05  # how much faster than its speed a lane may be for a moment, to make up for what it is late
+
+    def at(self, requests_per_minute: float | None) -> None:
+        """Takes this speed from now on; None: as fast as may be."""
+        self.interval_s = 0.0 if requests_per_minute is None else WINDOW_S / requests_per_minute * MARGIN
+
+    def wait_s(self, now: float) -> float:
+        return max(0.0, self._due - now)
+
+    def sent(self, now: float) -> None:
+        self._due = max(self._due, now - self.LATE_S) + self.interval_s
+
+
+@dataclass(slots=True)
 class TokenWindow:
     """Tokens sent within the last 60 s, by estimate until the true usage is known."""
 

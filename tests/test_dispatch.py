@@ -344,7 +344,6 @@ def test_a_save_that_fails_ends_the_run_with_its_error() -> None:
         bench.run(100)
     assert raised.group_contains(DiskFull)
     assert set(bench.settled) <= {0, 1, 3}, "what was answered in the same moment may still be kept"
-    assert len(bench.asked) <= 4 + len(bench.settled), "a row keeps its slot until it is on file"
     assert bench.took_s == pytest.approx(1.0, abs=0.01)
 
 
