@@ -17,6 +17,7 @@ Row = TypeVar("Row")  # whatever tells rows apart
 WINDOW_S = 60.0
 # A server counts arrivals, we count departures: the network may bring two bursts closer together.
 MARGIN = 1.003
+TOKEN_MARGIN = 1.008  # a window of tokens may be full to the last one, so it has no other slack
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Schedule:
     interval_s: float = 0.0
     _due: float = -math.inf
 
-    LATE_S = 0.05
+    LATE_S = 0.03
     SPRINT = 1.05  # how much faster than its speed a lane may be for a moment, to make up for what it is late
 
     def at(self, requests_per_minute: float | None) -> None:
@@ -86,7 +87,7 @@ class TokenWindow:
         for entry in self._sent:
             left -= entry.tokens
             if left <= max(room, 0):
-                return entry.sent_at + WINDOW_S * MARGIN - now
+                return entry.sent_at + WINDOW_S * TOKEN_MARGIN - now
         return WINDOW_S
 
     def take(self, tokens: int, now: float) -> TokenEntry:
@@ -97,12 +98,12 @@ class TokenWindow:
 
     def correct(self, entry: TokenEntry, tokens: int, now: float) -> None:
         """Puts the true usage in the estimate's place."""
-        if now - entry.sent_at < WINDOW_S * MARGIN and not entry.forgotten:
+        if now - entry.sent_at < WINDOW_S * TOKEN_MARGIN and not entry.forgotten:
             self._total += tokens - entry.tokens
             entry.tokens = tokens
 
     def _forget(self, now: float) -> None:
-        while self._sent and now - self._sent[0].sent_at >= WINDOW_S * MARGIN:
+        while self._sent and now - self._sent[0].sent_at >= WINDOW_S * TOKEN_MARGIN:
             entry = self._sent.popleft()
             entry.forgotten = True
             self._total -= entry.tokens

@@ -256,9 +256,9 @@ def simulate(*flags: str) -> Iterator[int]:
 
 FAULTS = [
     *("429", "500", "503", "529", "307", "408", "reset", "cut", "slow", "stall", "hang", "endless", "gzip_bomb"),
-    *("content_type", "html", "truncated", "empty", "not_utf8", "oversize", "no_choices", "null_content", "lone_surrogate", "no_usage", "usage_nulls"),
-    *("usage_strings", "insufficient_quota", "invalid_api_key", "model_not_found", "context_length_exceeded"),
-    *("content_filter", "ok_server_error", "ok_insufficient_quota"),
+    *("content_type", "html", "truncated", "empty", "not_utf8", "oversize", "no_choices", "null_content"),
+    *("lone_surrogate", "no_usage", "usage_nulls", "usage_strings", "insufficient_quota", "invalid_api_key"),
+    *("model_not_found", "context_length_exceeded", "content_filter", "ok_server_error", "ok_insufficient_quota"),
 ]
 
 

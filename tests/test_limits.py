@@ -78,7 +78,7 @@ def test_cadence_is_a_whole_count_in_a_period_that_never_lets_too_many_through(r
 # --- schedule
 
 
-@pytest.mark.parametrize("stalls", [(0.0, 0.002), (0.02, 0.03), (0.04, 0.05)])
+@pytest.mark.parametrize("stalls", [(0.0, 0.002), (0.01, 0.02), (0.02, 0.03)])
 @pytest.mark.parametrize("requests_per_minute", [3, 60, 500, 1000, 3500, 30_000])
 def test_a_schedule_keeps_the_limit_and_uses_it_though_the_process_is_busy(
     requests_per_minute: int, stalls: tuple[float, float]
