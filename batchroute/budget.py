@@ -34,6 +34,16 @@ class Ledger(msgspec.Struct, frozen=True):
     ceiling: Decimal | None = None
 
 
+def settled(ledger: Ledger, spent: Decimal) -> Ledger:
+    """What a ledger says once its run has ended, in order or not; `spent` is what all results cost so far.
+
+    A run that did not close it may have spent anything under its ceiling.
+    """
+    if ledger.ceiling is None:
+        return ledger
+    return Ledger(max(ledger.unconfirmed, ledger.ceiling - spent), None)
+
+
 class Budget:
     """Money of one run directory, over all its runs.
 
@@ -44,9 +54,7 @@ class Budget:
         """`spent` is what all results cost; `save` puts a ledger on disk before it returns."""
         self.limit = limit
         self.spent = spent
-        self.unconfirmed = ledger.unconfirmed
-        if ledger.ceiling is not None:  # the last run did not close it: anything under its ceiling may be spent
-            self.unconfirmed = max(self.unconfirmed, ledger.ceiling - spent)
+        self.unconfirmed = settled(ledger, spent).unconfirmed
         self.reserved = Decimal(0)
         self._save = save
         self._ceiling = self.taken
@@ -97,14 +105,22 @@ class Budget:
         self._save(Ledger(self.unconfirmed, None))
 
 
-def open_budget(path: Path, limit: Decimal, spent: Decimal) -> Budget:
-    """The budget whose ledger is the file `path`; `spent` is what is known of the directory's bill."""
+def open_budget(path: Path, limit: Decimal | None, spent: Decimal) -> Budget | None:
+    """The budget whose ledger is the file `path`; `spent` is what is known of the directory's bill.
+
+    None where there is no limit; what a dead run left open is then told from what this one will spend.
+    """
+    ledger = read_ledger(path)
 
     def save(ledger: Ledger) -> None:
         with saving(path):
             write_ledger(path, ledger)
 
-    return Budget(limit, spent, read_ledger(path), save)
+    if limit is not None:
+        return Budget(limit, spent, ledger, save)
+    if ledger.ceiling is not None:
+        save(settled(ledger, spent))
+    return None
 
 
 def read_ledger(path: Path) -> Ledger:

@@ -1,10 +1,10 @@
 """One lane: the requests of one side, sent as fast as its endpoint allows, each to its end.
 
-Rows stand in one queue in front of the endpoint: whoever is first takes a slot, waits for the breaker, the pause a
-429 asked for, the token window and the throttle, and sends. A new row becomes a task only then, so that one task
-waits for all of them. A row that failed waits outside (tenacity decides
-how long) and queues again; while it sleeps it holds no slot. What an answer means was decided in `classify`, how
-fast the lane may go in `limits`; prices, files and routing are not known here.
+Rows stand in one queue in front of the endpoint: whoever is first takes a slot, waits for the breaker, the pause
+a 429 asked for, the token window, its turn in the schedule and the throttle, and sends. A new row becomes a task
+only then, so that one task waits for all of them. A row that failed waits outside (tenacity decides how long) and
+queues again; while it sleeps it holds no slot. What an answer means was decided in `classify`, how fast the lane
+may go in `limits`; prices, files and routing are not known here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from asyncio_throttle.throttler import Throttler
 from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_result, wait_random_exponential
 
-from batchroute.limits import Breaker, Pace, SameRefusal, TokenWindow, cadence
+from batchroute.limits import Breaker, Pace, SameRefusal, Schedule, TokenWindow, cadence
 from batchroute.types import Prompt, RouteReason, Status, Usage  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ class Lane(Generic[Asking]):
         # Rows that wait outside hold no slot, but memory: as many again as there are slots may.
         self._room = asyncio.Semaphore(2 * limits.max_concurrency + 64)
         self._pace = Pace()
+        self._schedule = Schedule()
         self._throttler: Throttler | None = None
         self._speed: float | None = None
         self._set_speed()
@@ -298,7 +299,9 @@ class Lane(Generic[Asking]):
             except asyncio.CancelledError:
                 self._give_back(request, reserved=reserved)
                 raise
-            entry = self._tokens.take(request.tokens, self._clock()) if self._tokens else None
+            now = self._clock()
+            self._schedule.sent(now)
+            entry = self._tokens.take(request.tokens, now) if self._tokens else None
             probe = self._breaker.open
             if probe:
                 self._breaker.probing()
@@ -336,7 +339,7 @@ class Lane(Generic[Asking]):
     def _wait_s(self, tokens: int) -> float:
         now = self._clock()
         window_s = self._tokens.wait_s(tokens, now) if self._tokens else 0.0
-        return max(self._pace.resume_at - now, self._breaker.wait_s(now), window_s)
+        return max(self._pace.resume_at - now, self._breaker.wait_s(now), self._schedule.wait_s(now), window_s)
 
     def _learn(self, row: OpenRow[Asking], answer: Answer, sent_at: float, admission: Admission) -> None:
         """What one answer says about the lane: its speed, whether the endpoint is there, the row's own count."""
@@ -384,10 +387,11 @@ class Lane(Generic[Asking]):
         if speed == self._speed:
             return
         self._speed = speed
+        self._schedule.at(speed)
         if speed is None:
             self._throttler = None
             return
-        pattern = cadence(speed)
+        pattern = cadence(speed * Schedule.SPRINT)
         self._throttler = self._throttler or Throttler(pattern.count, pattern.period_s, pattern.poll_s)
         self._throttler.rate_limit = pattern.count
         self._throttler.period = pattern.period_s
@@ -447,7 +451,11 @@ class Lane(Generic[Asking]):
             self._finish(row, answer, "refused")
 
     def _finish(self, row: OpenRow[Asking], answer: Answer, status: Status) -> None:
-        self._settle(row.request, Outcome(status, answer, row.attempts, tuple(row.usages)))
+        try:
+            self._settle(row.request, Outcome(status, answer, row.attempts, tuple(row.usages)))
+        except BaseException:
+            self.stop()  # else another row would be sent in the slot of one whose answer is not on file
+            raise
 
 
 def _row_and_answer(state: RetryCallState) -> tuple[OpenRow[Any], Answer]:

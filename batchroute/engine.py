@@ -302,10 +302,10 @@ class _Run:
         return end
 
     def _open_budget(self) -> Budget | None:
-        limit, path = self._job.limits.max_cost_usd, self.store.path
-        if limit is None:
-            return None
-        return open_budget(path / "ledger.json", limit, self.store.spent_usd + read_bill(path).usd)
+        path = self.store.path
+        return open_budget(
+            path / "ledger.json", self._job.limits.max_cost_usd, self.store.spent_usd + read_bill(path).usd
+        )
 
     def _is_complete(self) -> bool:
         rows = self._scoring.wanted_rows

@@ -17,6 +17,7 @@ Row = TypeVar("Row")  # whatever tells rows apart
 WINDOW_S = 60.0
 # A server counts arrivals, we count departures: the network may bring two bursts closer together.
 MARGIN = 1.003
+TOKEN_MARGIN = 1.008  # a window of tokens may be full to the last one, so it has no other slack
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,31 @@ def cadence(requests_per_minute: float) -> Cadence:
 
 
 @dataclass(slots=True)
+class Schedule:
+    """When the next request of a lane is due.
+
+    A request that leaves up to `LATE_S` late (the process was busy elsewhere) does not put off those after it, or
+    a lane would lose a little at each of them. In any time t thus leave at most (t + LATE_S) / interval_s + 1.
+    """
+
+    interval_s: float = 0.0
+    _due: float = -math.inf
+
+    LATE_S = 0.03
+    SPRINT = 1.05  # how much faster than its speed a lane may be for a moment, to make up for what it is late
+
+    def at(self, requests_per_minute: float | None) -> None:
+        """Takes this speed from now on; None: as fast as may be."""
+        self.interval_s = 0.0 if requests_per_minute is None else WINDOW_S / requests_per_minute * MARGIN
+
+    def wait_s(self, now: float) -> float:
+        return max(0.0, self._due - now)
+
+    def sent(self, now: float) -> None:
+        self._due = max(self._due, now - self.LATE_S) + self.interval_s
+
+
+@dataclass(slots=True)
 class TokenWindow:
     """Tokens sent within the last 60 s, by estimate until the true usage is known."""
 
@@ -61,7 +87,7 @@ class TokenWindow:
         for entry in self._sent:
             left -= entry.tokens
             if left <= max(room, 0):
-                return entry.sent_at + WINDOW_S * MARGIN - now
+                return entry.sent_at + WINDOW_S * TOKEN_MARGIN - now
         return WINDOW_S
 
     def take(self, tokens: int, now: float) -> TokenEntry:
@@ -72,12 +98,12 @@ class TokenWindow:
 
     def correct(self, entry: TokenEntry, tokens: int, now: float) -> None:
         """Puts the true usage in the estimate's place."""
-        if now - entry.sent_at < WINDOW_S * MARGIN and not entry.forgotten:
+        if now - entry.sent_at < WINDOW_S * TOKEN_MARGIN and not entry.forgotten:
             self._total += tokens - entry.tokens
             entry.tokens = tokens
 
     def _forget(self, now: float) -> None:
-        while self._sent and now - self._sent[0].sent_at >= WINDOW_S * MARGIN:
+        while self._sent and now - self._sent[0].sent_at >= WINDOW_S * TOKEN_MARGIN:
             entry = self._sent.popleft()
             entry.forgotten = True
             self._total -= entry.tokens

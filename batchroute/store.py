@@ -80,13 +80,21 @@ def locked(path: Path, mode: int) -> Iterator[None]:
     if path.exists() and not path.is_dir():
         raise RunFault(f"{path}: is a file; output.path must name a directory")
     with saving(path):
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        _make(path, mode)
         handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(handle, path)
         yield
     finally:
         os.close(handle)
+
+
+def _make(path: Path, mode: int) -> None:
+    """The directory and those above it, each one's name forced onto the disk: without it all inside is lost."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    for folder in missing:
+        sync_file(folder.parent)
 
 
 def _lock(handle: int, path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.budget import Budget, Ledger, read_ledger, write_ledger
+from batchroute.budget import Budget, Ledger, read_ledger, settled, write_ledger
 from batchroute.errors import RunFault
 
 if TYPE_CHECKING:
@@ -21,16 +21,22 @@ def fresh(limit: str, spent: str = "0", ledger: Ledger | None = None) -> tuple[B
     return Budget(Decimal(limit), Decimal(spent), ledger or Ledger(), saved.append), saved
 
 
+STEPS = st.sampled_from(["reserve", "reserve", "spend", "lose", "crash", "close", "raise"])
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from(["reserve", "spend", "lose", "crash", "close"]), cents, st.floats(0, 1))),
+    st.lists(st.tuples(STEPS, cents, st.floats(0, 1)), max_size=80),
     st.integers(1, 2000).map(lambda n: Decimal(n) / 100),
 )
 def test_no_schedule_spends_more_than_the_limit(steps: list[tuple[str, Decimal, float]], limit: Decimal) -> None:
-    """Whatever is sent costs at most its reservation; a crash forgets all but the results and the ledger."""
+    """Whatever is sent costs at most its reservation.
+
+    A crash forgets all but the results and the ledger, and may tear off the last results; a limit may be raised.
+    """
     saved: list[Ledger] = []
     budget = Budget(limit, Decimal(0), Ledger(), saved.append)
     in_flight: list[Decimal] = []
-    billed = recorded = Decimal(0)
+    billed = recorded = last = Decimal(0)
     for step, amount, share in steps:
         if step == "reserve" and budget.reserve(amount):
             assert saved[-1].ceiling is not None
@@ -38,16 +44,20 @@ def test_no_schedule_spends_more_than_the_limit(steps: list[tuple[str, Decimal, 
             in_flight.append(amount)
         elif step == "spend" and in_flight:
             taken = in_flight.pop()
-            cost = taken * Decimal(share)
+            last = cost = taken * Decimal(share)
             billed, recorded = billed + cost, recorded + cost
             budget.spend(taken, cost)
         elif step == "lose" and in_flight:
             taken = in_flight.pop()
             billed += taken
             budget.lose(taken)
-        elif step in {"crash", "close"}:
-            if step == "close":
+        elif step in {"crash", "close", "raise"}:
+            if step == "crash":
+                recorded, last = recorded - last, Decimal(0)  # the journal's end is torn
+            else:
                 budget.close()
+                last = Decimal(0)  # sealed
+            limit += amount if step == "raise" else 0
             billed += sum(in_flight)
             in_flight = []
             budget = Budget(limit, recorded, saved[-1], saved.append)
@@ -84,6 +94,19 @@ def test_a_clean_end_leaves_only_the_unconfirmed() -> None:
 def test_after_a_crash_the_open_part_of_the_ceiling_is_unconfirmed() -> None:
     again, _ = fresh("10", spent="3", ledger=Ledger(Decimal("0.5"), Decimal(5)))
     assert again.unconfirmed == Decimal(2)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "spent", "expected"),
+    [
+        (Ledger(Decimal(1), None), "9", Ledger(Decimal(1), None)),
+        (Ledger(Decimal(1), Decimal(5)), "3", Ledger(Decimal(2), None)),
+        (Ledger(Decimal(1), Decimal(5)), "4.5", Ledger(Decimal(1), None)),
+    ],
+)
+def test_a_ledger_is_settled_once_its_run_has_ended(ledger: Ledger, spent: str, expected: Ledger) -> None:
+    assert settled(ledger, Decimal(spent)) == expected
+    assert settled(expected, Decimal(1000)) == expected, "what others spend later changes nothing"
 
 
 def test_a_provider_that_bills_more_than_reserved_is_found_out() -> None:

@@ -4,18 +4,13 @@ import asyncio
 import gc
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.dataset as ds
 import pytest
-import tomli_w
 
 from batchroute.endpoint import request_headers
 from batchroute.engine import RunEnd, RunOptions, run_job, seconds_until
@@ -38,9 +33,7 @@ if TYPE_CHECKING:
     from servers import ThreadedSimulator
 
 OPTIONS = RunOptions(environ={})
-KILL_ROWS = 5000
 CONCURRENCY = 8
-COMMAND = "from batchroute.cli import main; main()"
 
 
 def prompt(row: int) -> str:
@@ -342,62 +335,6 @@ def test_the_collector_is_left_as_it_was(
     before = gc.get_threshold()
     run_job(job_for(tmp_path, *servers), OPTIONS)
     assert gc.get_threshold() == before
-
-
-def killed_after(folder: Path, command: list[str], server: ThreadedSimulator, requests: int) -> None:
-    """Starts the command line and kills its process group when the server has seen so many more requests."""
-    target = server.stats().requests + requests
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as run:
-        deadline = time.monotonic() + 60
-        while server.stats().requests < target and run.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        seen = server.stats().requests
-        os.killpg(run.pid, signal.SIGKILL) if run.poll() is None else None
-        _, said = run.communicate(timeout=20)
-    assert seen >= target or run.returncode == 0, said
-
-
-def torn_at_random(folder: Path, chance: random.Random) -> int:
-    """Cuts into the last record of the last journal, as a crash of the machine might; how many rows it undoes."""
-    journals = sorted((folder / "run").glob("journal-*"))
-    if not journals or not journals[-1].stat().st_size or chance.random() < 0.5:
-        return 0
-    size = journals[-1].stat().st_size
-    os.truncate(journals[-1], size - chance.randint(1, min(size, 20)))
-    return 1
-
-
-def kill_and_resume(folder: Path, rows: int, kills: int) -> None:
-    """Kills a run of `rows` at random moments, lets the last one end, and counts at the server."""
-    chance = random.Random(kills)  # noqa: S311 - a schedule, not a secret
-    write_input(folder, rows)
-    behaviour = Behaviour(count_prompts=True, latency_s=0.01, jitter_s=0.02, error_rate=0.05)
-    with threaded_simulator(behaviour) as server:
-        job = job_for(folder, server, server, {f"endpoints.{side}.max_attempts": 6 for side in ("strong", "weak")})
-        (folder / "job.toml").write_text(tomli_w.dumps(job.model_dump(mode="json", exclude_none=True)))
-        command = [sys.executable, "-c", COMMAND, "run", str(folder / "job.toml"), "--quiet"]
-        undone = 0
-        for _ in range(kills):
-            killed_after(folder, command, server, chance.randint(1, rows // kills))
-            undone += torn_at_random(folder, chance)
-        end = run_job(job, OPTIONS)
-        billed = server.stats().billed
-    assert end.complete
-    assert_each_row_once(folder, rows)
-    assert {row["response"] for row in results(folder)} != {None}
-    paid_twice = sum(count - 1 for count in billed.values())
-    assert len(billed) == rows
-    assert paid_twice <= kills * 2 * CONCURRENCY + undone
-
-
-def test_killed_in_the_middle_a_run_goes_on_and_pays_at_most_what_was_in_flight_twice(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, 400, 1)
-
-
-@pytest.mark.proof
-@pytest.mark.timeout(900)
-def test_killed_twenty_times_every_row_is_there_once(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, KILL_ROWS, 20)
 
 
 def whole_run(directory: Path) -> Iterator[None]:

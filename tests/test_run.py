@@ -102,6 +102,16 @@ def test_every_kind_of_file(data: Path, batchroute: Command, path: str, files: l
     assert all(row["status"] == "ok" and row["response"] and row["cost_usd"] > 0 for row in rows)
 
 
+def test_two_nights_are_two_directories(data: Path, batchroute: Command) -> None:
+    path = job(data, 'path = "rows.jsonl"', output="runs/${DATE}")
+    for night in ("2026-11-23", "2026-11-24"):
+        assert batchroute("run", path, "--quiet", "--var", f"DATE={night}").code == 0
+        assert len(results(data / "runs" / night)) == 3
+    again = batchroute("run", path, "--var", "DATE=2026-11-23")
+    assert "complete already, nothing was sent" in again.err
+    assert batchroute("run", path).code == 2, "no night is named"
+
+
 def test_sums_of_the_results_are_those_of_the_report(data: Path, batchroute: Command) -> None:
     said = batchroute("run", job(data, 'path = "rows.jsonl"'), "--json")
     report = json.loads(said.out)

@@ -49,15 +49,21 @@ def train(
 @click.option("--max-concurrency", type=int, help="Answer 429 above so many requests at a time.")
 @click.option("--retry-after-s", type=float, help="What a 429 asks to wait.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of requests that go wrong so.")
+@click.option("--refuse", type=float, nargs=2, metavar="AFTER_S FOR_S", help="Take no connections for a while.")
 @click.option("--seed", type=int, default=0, help="Of the faults.")
-def simulate(port: int, faults: Sequence[str], **knobs: Any) -> int:
+def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | None, **knobs: Any) -> int:
     """Run a fake OpenAI-compatible provider on loopback, with latency, limits and faults at will.
 
-    The first line on stdout is {"port": N}. Faults are statuses (429, 500, ...) and names: reset, cut, slow, hang,
-    truncated, empty, html, no_choices, null_content, no_usage, oversize, gzip_bomb, insufficient_quota, ...
+    The first line on stdout is {"port": N}. Faults are statuses (429, 500, 529, 307, ...), an error in a 200
+    (ok_server_error, ok_insufficient_quota, ...) and names: reset, cut, slow, stall, hang, endless, content_type,
+    html, truncated, empty, not_utf8, gzip_bomb, oversize, no_choices, null_content, lone_surrogate, no_usage,
+    usage_nulls, usage_strings, insufficient_quota, invalid_api_key, model_not_found, ...
     """
     from batchroute.simulate import Behaviour, serve
 
-    rates = {name: float(rate) for name, rate in pairs("--fault", faults).items()}
-    serve(Behaviour(faults=rates, **knobs), port)
+    try:
+        rates = {name: float(rate) for name, rate in pairs("--fault", faults).items()}
+    except ValueError as wrong:
+        raise UsageFault(f"--fault must be NAME=RATE with a rate from 0 to 1 ({wrong})") from wrong
+    serve(Behaviour(faults=rates, **knobs), port, refuse)
     return 0

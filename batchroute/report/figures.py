@@ -13,6 +13,7 @@ import msgspec
 
 from batchroute.errors import RunFault
 from batchroute.parts import sync_file
+from batchroute.store import saving
 from batchroute.types import Side  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
@@ -114,15 +115,16 @@ def read_report(run: Path) -> Report | None:
 def write_report(run: Path, report: Report) -> None:
     """Puts report.json in place whole or not at all; `_SUCCESS` never stands beside an unfinished one."""
     success = run / SUCCESS_NAME
-    if report.state != "complete":
-        success.unlink(missing_ok=True)
-    _replace(run / REPORT_NAME, report_json(report))
-    if report.state == "complete":
-        _replace(success, b"")
+    with saving(run):
+        if report.state != "complete":
+            success.unlink(missing_ok=True)
+        _replace(run / REPORT_NAME, report_json(report))
+        if report.state == "complete":
+            _replace(success, b"")
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.unfinished")
     with temporary.open("wb") as stream:
         stream.write(content)
         stream.flush()

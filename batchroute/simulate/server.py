@@ -146,15 +146,18 @@ ASIDES: Mapping[str, Callable[[Provider, bytes], Reply]] = {
 }
 
 
-def serve(behaviour: Behaviour, port: int = 0) -> None:
-    """Runs a provider until SIGINT or SIGTERM; its first line on stdout is `{"port": N}`."""
+def serve(behaviour: Behaviour, port: int = 0, refuse: tuple[float, float] | None = None) -> None:
+    """Runs a provider until SIGINT or SIGTERM; its first line on stdout is `{"port": N}`.
+
+    `refuse` is an outage: after so many seconds it takes no connections, for so many seconds.
+    """
     import uvloop  # noqa: PLC0415  only this process needs the faster loop, and Windows has none
 
     _raise_file_limit()
-    uvloop.run(_serve(behaviour, port))
+    uvloop.run(_serve(behaviour, port, refuse))
 
 
-async def _serve(behaviour: Behaviour, port: int) -> None:
+async def _serve(behaviour: Behaviour, port: int, refuse: tuple[float, float] | None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -162,7 +165,17 @@ async def _serve(behaviour: Behaviour, port: int) -> None:
     async with await start(behaviour, port) as simulator:
         sys.stdout.write(f'{{"port": {simulator.port}}}\n')
         sys.stdout.flush()
+        outage = asyncio.create_task(_away(simulator, *refuse)) if refuse else None
         await stop.wait()
+        if outage:
+            outage.cancel()
+
+
+async def _away(simulator: Simulator, after_s: float, for_s: float) -> None:
+    await asyncio.sleep(after_s)
+    await simulator.refuse()
+    await asyncio.sleep(for_s)
+    await simulator.listen()
 
 
 def _raise_file_limit() -> None:

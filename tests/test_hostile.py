@@ -1,0 +1,196 @@
+"""Prompts, answers and errors that mean harm, and keys that someone would like to see: through every output."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+pytest.importorskip("matplotlib", reason="the page's charts are an extra")
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "sk-canary-8f3kQ71xZpL0vB6n"
+BATCHROUTE = [sys.executable, "-c", "from batchroute.cli import main; main()"]
+EVIL = [
+    "\x1b]0;pwned\x07\x1b[31mred\x1b[2J",
+    "\x9b31m and \x00 NUL \x7f DEL \u202e",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    '=HYPERLINK("http://evil.example","x")',
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "[red]rich[/red] [link=http://evil.example]x[/link]",
+    "{{ 7 * 7 }} ${HOME} %(x)s {0}",
+]
+JOB = """
+name = "<script>alert(2)</script> \\u001b[31m"
+[input]
+path = "prompts.jsonl"
+id = "id"
+keep = ["id"]
+[output]
+path = "run"
+raw = true
+[router]
+use = "length"
+[routing]
+threshold = 0.02
+[endpoints.strong]
+model = "gpt-5"
+base_url = "URL"
+api_key_env = "CANARY_KEY"
+max_attempts = 2
+[endpoints.weak]
+model = "o4-mini"
+base_url = "URL"
+api_key_env = "CANARY_KEY"
+max_attempts = 2
+[limits]
+outage_s = 1
+"""
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Says the prompt back as answer, as model, as error, along with the key it was sent."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt, key = asked["messages"][-1]["content"], self.headers["Authorization"]
+        evil = prompt.partition("!")[2]
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        message = {"content": evil, "reasoning_content": f"{evil} {key}", "tool_calls": [{"id": evil}]}
+        status = int(prompt[:3])
+        body = {"model": evil, "choices": [{"message": message, "finish_reason": evil}], "usage": usage}
+        if status != 200:
+            body = {"error": {"message": f"{evil} {key}", "type": evil, "code": evil}}
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: what it says of requests is not what is tested."""
+
+
+@contextmanager
+def mirror() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def said_by(folder: Path, *arguments: str, code: int) -> str:
+    """What a command prints, to both streams; its arguments and environment are as a user's."""
+    environ = {**os.environ, "CANARY_KEY": KEY, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+    with subprocess.Popen(
+        [*BATCHROUTE, *arguments], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        arguments_seen = Path(f"/proc/{process.pid}/cmdline")
+        assert not arguments_seen.exists() or not leaks(arguments_seen.read_bytes())
+        said = process.communicate()[0].decode("utf-8", "replace")
+    assert process.returncode == code, said
+    return said
+
+
+def leaks(*texts: bytes | str) -> set[str]:
+    grams = {KEY[i : i + 8] for i in range(len(KEY) - 7)}
+    plain = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts]
+    return {gram for gram in grams for text in plain if gram in text}
+
+
+def every_file(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+
+
+def write(folder: Path, url: str, statuses: list[int]) -> None:
+    prompts = [f"{status} {'x' * (100 * (n % 2))}!{evil}" for status in statuses for n, evil in enumerate(EVIL)]
+    rows = (json.dumps({"prompt": prompt, "id": prompt.partition("!")[2]}) + "\n" for prompt in prompts)
+    (folder / "prompts.jsonl").write_text("".join(rows))
+    (folder / "job.toml").write_text(JOB.replace("URL", url))
+
+
+def test_hostile_text_and_echoed_keys_harm_no_output(tmp_path: Path) -> None:
+    with mirror() as url:
+        write(tmp_path, url, [200, 422, 500])
+        said = [
+            said_by(tmp_path, "run", "job.toml", "--log-format", "json", code=4),
+            said_by(tmp_path, "run", "job.toml", code=4),
+            said_by(tmp_path, "check", "job.toml", code=0),
+            said_by(tmp_path, "report", "run", code=0),
+            said_by(tmp_path, "report", "run", "--json", code=0),
+            said_by(tmp_path, "report", "run", "--html", "page.html", "--samples", "20", code=0),
+            said_by(tmp_path, "export", "run", "out.csv", code=0),
+            said_by(tmp_path, "export", "run", "out.jsonl", code=0),
+            said_by(tmp_path, "export", "run", "out.parquet", code=0),
+        ]
+    assert not [text for text in said if CONTROL.search(text)]
+    assert leaks(*said, *every_file(tmp_path)) == set()
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page.lower()
+    assert "<img" not in page.lower()
+    assert not CONTROL.search(page)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(line.replace("\0", "") for line in file) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in {"=", "+", "-", "@", "\t", "\r"}]
+    exact = pl.read_parquet(tmp_path / "out.parquet")
+    assert set(EVIL) <= set(exact["response"]), "Parquet is exact"
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().splitlines()]
+    assert [row["response"] for row in lines] == exact["response"].to_list()
+    assert exact.filter(status="refused")["error"].str.contains("[secret]", literal=True).all()
+
+
+def test_a_key_that_is_echoed_where_it_is_refused_shows_nowhere(tmp_path: Path) -> None:
+    with mirror() as url:
+        write(tmp_path, url, [401])
+        for style in ("text", "json"):
+            said = said_by(tmp_path, "run", "job.toml", "--log-format", style, code=4)
+            assert "[secret]" in said
+            assert "check the key it names" in said
+            assert leaks(said) == set()
+            assert not CONTROL.search(said)
+    assert leaks(*every_file(tmp_path)) == set()
+
+
+BROKEN = """
+import os
+
+class Router:
+    def score(self, prompts):
+        key = os.environ["CANARY_KEY"]
+        raise RuntimeError("a bug")
+"""
+
+
+def test_a_traceback_shows_no_key(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    with mirror() as url:
+        write(tmp_path, url, [200])
+        said = said_by(tmp_path, "run", "job.toml", "--set", 'router.use="broken:Router"', code=1)
+    assert "Traceback" in said
+    assert "a bug" in said
+    assert leaks(said, *every_file(tmp_path)) == set()
