@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from batchroute.embed import (
     DenseProduct,
     HashedNgrams,
     fold,
+    identity,
     import_class,
     load_builtin,
 )
@@ -43,6 +45,7 @@ from batchroute.types import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -242,6 +245,69 @@ def test_a_custom_embedder_that_misbehaves_is_named(cls: type, message: str) -> 
 def test_a_class_that_cannot_be_used_is_named(use: str, message: str) -> None:
     with pytest.raises(ModelFault, match=f"^{use}: .*{message}"):
         import_class(use, "embed")
+
+
+PACKAGE = """
+import torch
+
+class SentenceTransformer:
+    def __init__(self, name, device, truncate_dim):
+        if name == "missing":
+            raise OSError("no such model\\nand much more")
+        self.dim = truncate_dim or 2
+
+    def float(self):
+        return self
+
+    def eval(self):
+        return self
+
+    def encode(self, texts, batch_size, convert_to_tensor, show_progress_bar):
+        assert convert_to_tensor and not show_progress_bar
+        return torch.tensor([[len(text), 1.0, 5.0][: self.dim] for text in texts], dtype=torch.float16)
+"""
+
+
+@pytest.fixture
+def sentence_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package, as far as it is used; the real one is large, and was tried by hand."""
+    (tmp_path / "sentence_transformers.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sentence_transformers", raising=False)
+
+
+@pytest.mark.usefixtures("sentence_transformers")
+def test_a_sentence_transformers_model_is_multiplied() -> None:
+    spec = EmbedderSpec(use="sentence-transformers", model="mine")
+    assert fold(spec, torch.tensor([2.0, 0.5]), CPU)(ask(["abc", "", "\ud83d"])).tolist() == [6.5, 0.5, 2.5]
+    shorter = EmbedderSpec(use="sentence-transformers", model="mine", dimensions=1)
+    assert fold(shorter, torch.tensor([2.0]), CPU)(ask(["abc"])).tolist() == [6.0]
+    with pytest.raises(ModelFault, match=r"^router.embedder.model: missing cannot be loaded: no such model$"):
+        fold(EmbedderSpec(use="sentence-transformers", model="missing"), torch.ones(2), CPU)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ModelFault, match=r"pip install 'batchroute\[sentence-transformers\]'"):
+        fold(EmbedderSpec(use="sentence-transformers", model="x"), torch.ones(2), CPU)
+
+
+def test_a_model_directory_may_move_and_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    for name, weights in (("a", b"1" * 3_000_000), ("b", b"1" * 3_000_000), ("c", b"1" * 2_999_999 + b"2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+    a, b, c = (identity(EmbedderSpec(use="sentence-transformers", model=str(tmp_path / name))) for name in "abc")
+    assert a == b != c
+    with pytest.raises(ModelFault, match="no such model directory"):
+        identity(EmbedderSpec(use="sentence-transformers", model=str(tmp_path / "d")))
+
+
+def test_an_identity_names_model_and_dimensions() -> None:
+    assert identity(EmbedderSpec(use="openai", model="m", dimensions=256)) == "openai:m:256"
+    assert identity(EmbedderSpec(use="openai", model="m")) == "openai:m"
+    assert identity(EmbedderSpec(use="sentence-transformers", model="all-MiniLM-L6-v2")).endswith(
+        "all-MiniLM-L6-v2"
+    )
 
 
 def test_given_vectors_may_lie_in_read_only_memory() -> None:

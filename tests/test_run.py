@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from checkpoints import routellm_checkpoint
 from command import Said, batchroute
 
 if TYPE_CHECKING:
@@ -235,7 +236,10 @@ def test_a_share_is_met_exactly_and_scores_are_stored(data: Path, batchroute: Co
     assert again["score"].to_list() == stored["score"].to_list()
 
 
-@pytest.mark.parametrize("recipe", ["dataset-generation", "demo", "local-pair", "openai-batch", "openai-nightly"])
+RECIPES = ["dataset-generation", "demo", "local-pair", "openai-batch", "openai-nightly", "routellm-checkpoint"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_is_fit_to_run(
     data: Path, batchroute: Command, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, recipe: str
 ) -> None:
@@ -246,6 +250,7 @@ def test_every_recipe_is_fit_to_run(
     (data / "prompts" / "2026-11-23").mkdir(parents=True)
     write_parquet(data / "prompts" / "2026-11-23" / "rows.parquet", ROWS)
     names = {"DATE": "2026-11-23", **dict.fromkeys(("DATA", "PROMPTS", "REQUESTS"), data / "passages.jsonl")}
+    names["MODEL"] = routellm_checkpoint(data / "mf.safetensors")
     variables = [f"--var={name}={value}" for name, value in names.items()]
     nightly = [f"--set=input.path={data}/prompts/2026-11-23/*.parquet"] if recipe == "openai-nightly" else []
     path = request.config.rootpath / "jobs" / f"{recipe}.toml"

@@ -193,6 +193,46 @@ def test_a_killed_run_pays_again_only_for_what_was_in_flight(tmp_path: Path, bat
     )
 
 
+def test_an_interrupted_run_drains_and_goes_on(tmp_path: Path, batchroute: Command) -> None:
+    with simulator_process(Behaviour(latency_s=0.2, count_prompts=True, response_tokens=5)) as provider:
+        write_job(tmp_path, provider.url)
+        texts = write_prompts(tmp_path, some_texts(3000))
+        arguments = ["run", str(tmp_path / "job.toml"), "--quiet", "--set", "routing.strong_fraction=0.5"]
+        arguments += [
+            "--set",
+            "router.embedder.max_concurrency=2",
+            "--set",
+            "router.embedder.requests_per_minute=3000",
+        ]
+        code = "import sys; from batchroute.cli import main; main(sys.argv[1:])"
+        with subprocess.Popen([sys.executable, "-c", code, *arguments]) as running:
+            while provider.stats().requests == 0:
+                time.sleep(0.01)
+            running.send_signal(signal.SIGINT)
+            assert running.wait(20) == 130
+        assert CHAT not in provider.stats().by_route
+        assert batchroute(*arguments).code == 0
+        assert {billed(provider.stats(), text) for text in texts} == {2}, "one vector, one answer"
+
+
+def test_what_is_scored_is_answered_though_the_embedder_stops(
+    folder: Path, provider: ThreadedSimulator, batchroute: Command
+) -> None:
+    texts = some_texts(6000)
+    texts[5000] = "[[fault:insufficient_quota:1]]"
+    write_prompts(folder, texts)
+    said = batchroute("run", folder / "job.toml", "--json", "--set", "router.embedder.max_concurrency=2")
+    report = json.loads(said.out)
+    assert said.code == 4
+    assert said.err.count("the embedder stopped: HTTP 429") == 1
+    assert report["ok"] == 4096, "the first chunk"
+    assert batchroute("run", folder / "job.toml", "--quiet").code == 4, (
+        "now the lane meets the text for the first time"
+    )
+    assert batchroute("run", folder / "job.toml", "--quiet").code == 0
+    assert {billed(provider.stats(), text) for at, text in enumerate(texts) if at != 5000} == {2}
+
+
 def test_vectors_are_shared_by_way_of_a_cache(
     folder: Path, provider: ThreadedSimulator, batchroute: Command
 ) -> None:

@@ -273,7 +273,8 @@ class Bench:
         limits = LaneLimits(max_concurrency=8, max_attempts=1, outage_s=60.0, stop_after_same_refusal=0)
         fetching = Fetching(self._send, limits, Speller(spec, None), self._take, self.said.append)
         running = asyncio.create_task(fetching.run())
-        self.found += await asyncio.gather(*map(fetching.scores, orders))
+        waiting = [await fetching.ask(texts) for texts in orders]
+        self.found += await asyncio.gather(*map(fetching.scores, waiting))
         fetching.close()
         await running
 

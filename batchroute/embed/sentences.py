@@ -32,9 +32,10 @@ class Sentences:
 
     def __call__(self, questions: Questions) -> Tensor:
         """[n, dim] float32 on the model's device; longer texts than the model reads are cut by it."""
+        texts = [text.encode("utf-8", "replace").decode() for text in questions.texts]  # tokenizers want UTF-8
         with torch.inference_mode():
             vectors: Tensor = self.model.encode(
-                questions.texts, batch_size=TEXTS_AT_ONCE, convert_to_tensor=True, show_progress_bar=False
+                texts, batch_size=TEXTS_AT_ONCE, convert_to_tensor=True, show_progress_bar=False
             )
         vectors = vectors.float()
         if not torch.isfinite(vectors).all():

@@ -60,6 +60,15 @@ class Order:
             self.done.set_result(False)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Texts that were asked for: `texts` by this order, those in `shared` by earlier ones that are not done."""
+
+    texts: Sequence[str]
+    order: Order
+    shared: Mapping[str, Order]
+
+
 class Fetching:
     """All requests of one embedder; `run` has to be under way while `scores` is awaited.
 
@@ -107,8 +116,8 @@ class Fetching:
         """Nobody waits for anything any more."""
         self._queue.put_nowait(None)
 
-    async def scores(self, texts: Sequence[str]) -> Mapping[str, float | Unanswered] | None:
-        """A score, or why there is none, for each of these different texts; None where the lane stopped before."""
+    async def ask(self, texts: Sequence[str]) -> Waiting:
+        """Begins to ask for these different texts, behind all that were asked for before."""
         shared = {text: self._orders[text] for text in texts if text in self._orders}
         wanted = [text for text in texts if text not in shared]
         order = Order(len(wanted), asyncio.get_running_loop().create_future())
@@ -120,8 +129,13 @@ class Fetching:
             order.done.set_result(True)
         elif self._ended:
             order.leave()
+        return Waiting(wanted, order, shared)
+
+    async def scores(self, waiting: Waiting) -> Mapping[str, float | Unanswered] | None:
+        """A score, or why there is none, for each of the texts; None where the lane stopped before."""
+        order, shared = waiting.order, waiting.shared
         complete = [await each.done for each in {order, *shared.values()}]
-        for text in wanted:
+        for text in waiting.texts:
             self._orders.pop(text, None)
         found = order.found | {text: other.found[text] for text, other in shared.items() if text in other.found}
         return found if all(complete) else None

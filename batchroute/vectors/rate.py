@@ -220,6 +220,7 @@ class ViaApi:
         self.ahead = TEXTS_UNDER_WAY
         self.stopping = False
         self.empty = 0
+        self._in_turn = asyncio.Lock()  # what comes first in the input is asked for first, and sealed first
         self._known = known
         self._fetching = fetching
 
@@ -231,8 +232,10 @@ class ViaApi:
         usable = [text for text, refused in zip(questions.texts, questions.refused, strict=True) if not refused]
         self.empty += usable.count("")
         texts = list(dict.fromkeys(usable))
-        known = await asyncio.to_thread(self._known.find, texts)
-        asked = await self._fetching.scores([text for text in texts if text not in known])
+        async with self._in_turn:
+            known = await asyncio.to_thread(self._known.find, texts)
+            waiting = await self._fetching.ask([text for text in texts if text not in known])
+        asked = await self._fetching.scores(waiting)
         if asked is None:
             return None
         await asyncio.to_thread(self._known.paid.sync)
