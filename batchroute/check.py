@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from batchroute.directory import keeps_raw
 from batchroute.engine import (
     asked_of,
     connections,
@@ -21,6 +22,7 @@ from batchroute.engine import (
     refuse_unpriced,
 )
 from batchroute.errors import BatchrouteError
+from batchroute.reuse import answered_parts
 from batchroute.types import SIDES
 from batchroute.vectors.rate import asks_for_vectors, embedder_pricing
 
@@ -65,6 +67,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     source = found.attempt(lambda: open_input(job.input, job.router, Path(job.output.path)))
     if source is not None:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
+        found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
     found.attempt(lambda: load_scorer(job.router))
     found.attempt(lambda: raise_file_limit(connections(job)))
     for side in SIDES:
@@ -91,6 +94,11 @@ def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
         )
     if source.replaced:
         yield f"input: {source.replaced:,} lone surrogates become U+FFFD"
+
+
+def _reuse_notes(job: Job, *, raw: bool) -> list[str]:
+    answers = int(answered_parts(job, raw=raw).answers.sum())
+    return [f"reuse: {answers:,} answers to take over where a row asks the same"] if job.input.reuse else []
 
 
 def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Request(msgspec.Struct, frozen=True):
     """A row on its way to one side; `tokens` estimates its input plus its longest answer.
 
     `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
-    has to hold it back.
+    has to hold it back; `fingerprint` tells its body from every other.
     """
 
     prompt: Prompt
@@ -78,6 +78,7 @@ class Request(msgspec.Struct, frozen=True):
     reason: RouteReason
     attempts: int = 0
     most_usd: Decimal = Decimal(0)
+    fingerprint: bytes = b""
 
 
 class Outcome(msgspec.Struct, frozen=True):

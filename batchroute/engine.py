@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from batchroute.budget import open_budget
 from batchroute.directory import open_run_directory
 from batchroute.dispatch import Lane, LaneLimits, Purse
@@ -31,7 +33,8 @@ from batchroute.keys import endpoint_secrets
 from batchroute.parts import RESULT_NAMES
 from batchroute.prices import find_pricing
 from batchroute.progress import Progress
-from batchroute.results import Asked, left_open, never_sent, settled
+from batchroute.results import Asked, left_open, never_sent, settled, taken_over
+from batchroute.reuse import Reuse, answered_parts
 from batchroute.scoring import Scoring, share_threshold
 from batchroute.scrub import Scrubber
 from batchroute.simulate import Behaviour
@@ -43,15 +46,17 @@ from batchroute.vectors.paid import read_bill
 from batchroute.vectors.rate import Means, asks_for_vectors, embedder_pricing, embedder_secrets, rating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from batchroute.budget import Budget
+    from batchroute.classify import Answer
     from batchroute.directory import RunDirectory
     from batchroute.dispatch import OpenRow, Outcome, Request
     from batchroute.job import EndpointSpec, InputSpec, Job, RouterSpec
     from batchroute.keys import Secret
     from batchroute.rating import Rater
+    from batchroute.reuse import AnsweredParts
     from batchroute.router import Scorer
     from batchroute.source import Source
     from batchroute.types import Result
@@ -157,10 +162,7 @@ async def arun_job(job: Job, options: RunOptions) -> RunEnd:
 
 def refuse_unbuilt(job: Job) -> None:
     """UsageFault for settings that are part of the job file's format but that this version cannot honour yet."""
-    unbuilt = {
-        "input.reuse": bool(job.input.reuse),
-        "limits.on_budget": job.limits.on_budget != "stop",
-    }
+    unbuilt = {"limits.on_budget": job.limits.on_budget != "stop"}
     if any(unbuilt.values()):
         names = ", ".join(name for name, used in unbuilt.items() if used)
         raise UsageFault(f"{names}: not in this version; remove it")
@@ -264,7 +266,9 @@ class _Run:
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._lanes: dict[Side, Lane[Request]] = {}
         self._stopped: list[str] = []
+        self._answered: AnsweredParts | None = None
         self._budget = self._open_budget()
+        self._draining = False
         self._signal: int | None = None
 
     async def go(self) -> RunEnd:
@@ -272,6 +276,7 @@ class _Run:
         complete = self._is_complete()
         with self._signals():
             if not complete:
+                self._answered = await asyncio.to_thread(answered_parts, self._job, raw=self._directory.raw)
                 await asyncio.to_thread(self._options.begin)
                 await self._ask()
             return await asyncio.to_thread(self._conclude, asked=not complete)
@@ -327,16 +332,10 @@ class _Run:
                 task.cancel()
 
     async def _score(self) -> None:
-        """Scores the input, then settles the threshold where it depends on all scores."""
-        routing, resolved = self._job.routing, self._directory.identity.threshold
-        if routing.threshold is not None:
-            self._threshold.set_result(routing.threshold)
-        elif resolved is not None and self._scoring.complete:
-            self._threshold.set_result(resolved)
-        elif resolved is not None and any(self.store.tally.ok.values()):
-            raise RunFault(
-                "more rows than the threshold was resolved for: put --limit back, or set routing.threshold"
-            )
+        """Scores the input, then settles the threshold where something depends on the whole input."""
+        known = self._known_threshold()
+        if known is not None and not self._job.input.reuse:
+            self._threshold.set_result(known)
         await self._scoring.run()
         if self._scoring.stopped is not None:
             self._stopped.append(f"the embedder stopped: {self._scoring.stopped}")
@@ -344,14 +343,17 @@ class _Run:
             self._leave_unrouted()
             return
         self._progress.rows = self._scoring.wanted_rows
+        threshold = await asyncio.to_thread(self._threshold_of_scores) if known is None else known
+        self._directory.identify(threshold=threshold, rows=self._scores.rows)
         if not self._threshold.done():
-            self._threshold.set_result(await asyncio.to_thread(self._threshold_of_scores))
-        self._directory.identify(threshold=self._threshold.result(), rows=self._scores.rows)
-        for side, rows in (await asyncio.to_thread(self._rows_to_ask)).items():
+            await self._take_over(threshold)
+        for side, rows in (await asyncio.to_thread(self._rows_to_ask, threshold)).items():
             self._progress.lanes[side].rows = rows
+        if not self._threshold.done():
+            self._threshold.set_result(threshold)
 
-    def _rows_to_ask(self) -> dict[Side, int]:
-        threshold, limit = self._threshold.result(), self._options.limit
+    def _rows_to_ask(self, threshold: float) -> dict[Side, int]:
+        limit = self._options.limit
         return rows_to_ask(self._scores.parts, threshold, self._job.endpoints, self.store.done, limit)
 
     def _leave_unrouted(self) -> None:
@@ -359,6 +361,42 @@ class _Run:
         if not self._threshold.done():
             for lane in self._lanes.values():
                 lane.stop()
+
+    def _known_threshold(self) -> float | None:
+        """The one that the job names, or that an earlier run in this directory settled on."""
+        routing, resolved = self._job.routing, self._directory.identity.threshold
+        if routing.threshold is not None or resolved is None or self._scoring.complete:
+            return resolved if routing.threshold is None else routing.threshold
+        if any(self.store.tally.ok.values()):
+            raise RunFault(
+                "more rows than the threshold was resolved for: put --limit back, or set routing.threshold"
+            )
+        return None
+
+    async def _take_over(self, threshold: float) -> None:
+        """Records the rows that the runs of input.reuse have answered, before anything is asked."""
+        if self._answered is None or not self._answered.parts:
+            return
+        reuse = await asyncio.to_thread(Reuse, self._answered, self.store.path)
+        for side in SIDES:
+            feed = Feed(side, self._source, self._job.endpoints, self.store, limit=self._options.limit)
+            for part in self._scores.parts:
+                chunks = reuse.matches(feed.requests(part, threshold))
+                while (matches := await asyncio.to_thread(next, chunks, None)) is not None:
+                    if self._draining:
+                        return
+                    self._keep_taken(side, matches)
+
+    def _keep_taken(self, side: Side, matches: Sequence[tuple[Request, Answer]]) -> None:
+        """Records rows of one file as answered and done."""
+        for request, answer in matches:
+            earlier = self.store.unsettled.get((request.prompt.file, request.prompt.row))
+            asked, raw = self._asked[side], self._directory.raw
+            self.store.record(taken_over(request, answer, asked, earlier, _now_us(), raw=raw))
+            self._progress.done_before += 1
+        if matches:
+            rows = np.array([request.prompt.row for request, _ in matches])
+            self.store.done.add(matches[0][0].prompt.file, rows)
 
     def _threshold_of_scores(self) -> float:
         routing = self._job.routing
@@ -501,6 +539,7 @@ class _Run:
         self._drain()
 
     def _drain(self) -> None:
+        self._draining = True
         self._scoring.stop()
         asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
         for lane in self._lanes.values():

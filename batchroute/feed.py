@@ -6,6 +6,7 @@ chunk it stands in. Blocking code, for a worker thread.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -34,14 +35,18 @@ if TYPE_CHECKING:
     from batchroute.types import Prompt, Side
 
 OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+FINGERPRINT_BYTES = 16
 
 
 class Body:
-    """Request bodies of one endpoint: its params, the row's over them, the model and the messages."""
+    """Request bodies of one endpoint: its params, the row's over them, the model and the messages.
+
+    The same params make the same bytes, in whatever order and wherever they were written.
+    """
 
     def __init__(self, model: str, params: Mapping[str, Any]) -> None:
         self._params = {**params, "model": model}
-        self._head = msgspec.json.encode(self._params)[:-1] + b',"messages":'
+        self._head = _head(self._params)
         self._longest = longest_output(params)
 
     def __call__(self, prompt: Prompt) -> tuple[bytes, int]:
@@ -49,8 +54,16 @@ class Body:
         if not prompt.params:
             return self._head + prompt.messages + b"}", self._longest
         params = {**self._params, **prompt.params}
-        body = msgspec.json.encode({**params, "messages": msgspec.Raw(prompt.messages)})
-        return body, longest_output(params)
+        return _head(params) + prompt.messages + b"}", longest_output(params)
+
+
+def _head(params: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(params, order="sorted")[:-1] + b',"messages":'
+
+
+def fingerprint(body: bytes) -> bytes:
+    """What tells a request's body, and so its model, from every other: two are the same if and only if this is."""
+    return hashlib.blake2b(body, digest_size=FINGERPRINT_BYTES).digest()
 
 
 def longest_output(params: Mapping[str, Any]) -> int:
@@ -172,6 +185,7 @@ class Feed:
                 routes.reason(place),
                 earlier.attempts if earlier else 0,
                 self._most_usd(body, longest),
+                fingerprint(body),
             )
 
     def _most_usd(self, body: bytes, longest: int) -> Decimal:

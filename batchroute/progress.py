@@ -34,7 +34,7 @@ class LaneProgress:
 
 @dataclass(slots=True)
 class Progress:
-    """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs.
+    """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs, here or elsewhere.
 
     `simulated`: no money is really spent on one side at least.
     """

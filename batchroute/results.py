@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from batchroute.types import Completion, Result, Usage
 
 if TYPE_CHECKING:
@@ -123,7 +125,27 @@ def _result(
         finished_at=finished_at,
         raw=answer.body if answer and raw else None,
         keep=prompt.keep if status in {"ok", "refused"} else b"",
+        fingerprint=request.fingerprint if status == "ok" else b"",
     )
+
+
+def taken_over(
+    request: Request, answer: Answer, asked: Asked, earlier: Result | None, finished_at: int, *, raw: bool
+) -> Result:
+    """The result of a row whose request another run asked: the answer is that run's, and paid for there."""
+    result = _result(
+        request,
+        asked,
+        earlier,
+        () if answer.usage is None else (answer.usage,),
+        status="ok",
+        answer=answer,
+        attempts=request.attempts,
+        finished_at=finished_at,
+        raw=raw,
+    )
+    spent = None if earlier is None else earlier.cost_usd
+    return msgspec.structs.replace(result, cost_usd=spent or 0.0, latency_s=None)
 
 
 def _usage_of(result: Result | None) -> Usage:
