@@ -29,7 +29,7 @@ rating routing results progress feed scoring directory estimate vectors
 lookup reuse
 engine
 check scorefile report export
-scored planning calibrate whatif
+scored planning calibrate whatif followup
 display
 cli
 """
