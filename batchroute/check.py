@@ -18,7 +18,6 @@ from batchroute.engine import (
     load_scorer,
     open_input,
     raise_file_limit,
-    refuse_unbuilt,
     refuse_unpriced,
 )
 from batchroute.errors import BatchrouteError
@@ -62,7 +61,6 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     job = found.attempt(load)
     if job is None:
         return found
-    found.attempt(lambda: refuse_unbuilt(job))
     found.attempt(lambda: refuse_unpriced(job))
     source = found.attempt(lambda: open_input(job.input, job.router, Path(job.output.path)))
     if source is not None:

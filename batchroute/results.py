@@ -154,10 +154,15 @@ def _usage_of(result: Result | None) -> Usage:
     return Usage(result.prompt_tokens, result.cached_tokens, result.completion_tokens, result.reasoning_tokens)
 
 
-def _cost_usd(usages: Sequence[Usage], pricing: Pricing | None, earlier: Result | None) -> float | None:
-    """Each attempt is priced by itself, since a price may depend on a request's size."""
+def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | None:
+    """What is known of a bill, None where nothing is; each attempt is priced by itself, as its size may decide."""
     costs = [pricing.cost(usage) if pricing else None for usage in usages]
-    if earlier is not None and earlier.cost_usd is not None:
-        costs.append(Decimal(repr(earlier.cost_usd)))
     known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if known else None
+
+
+def _cost_usd(usages: Sequence[Usage], pricing: Pricing | None, earlier: Result | None) -> float | None:
+    here = billed_usd(usages, pricing)
+    before = None if earlier is None or earlier.cost_usd is None else Decimal(repr(earlier.cost_usd))
+    known = [cost for cost in (here, before) if cost is not None]
     return float(sum(known, Decimal(0))) if known else None
