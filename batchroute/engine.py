@@ -384,15 +384,15 @@ class _Run:
         """Records the rows that the runs of input.reuse have answered, before anything is asked."""
         if self._answered is None or not self._answered.parts:
             return
-        reuse = await asyncio.to_thread(Reuse, self._answered, self.store.path)
-        for side in SIDES:
-            feed = Feed(side, self._source, self._job.endpoints, self.store, limit=self._options.limit)
-            for part in self._scores.parts:
-                chunks = reuse.matches(feed.requests(part, threshold))
-                while (matches := await asyncio.to_thread(next, chunks, None)) is not None:
-                    if self._draining:
-                        return
-                    self._keep_taken(side, matches)
+        with contextlib.closing(await asyncio.to_thread(Reuse, self._answered, self.store.path)) as reuse:
+            for side in SIDES:
+                feed = Feed(side, self._source, self._job.endpoints, self.store, limit=self._options.limit)
+                for part in self._scores.parts:
+                    chunks = reuse.matches(feed.requests(part, threshold))
+                    while (matches := await asyncio.to_thread(next, chunks, None)) is not None:
+                        if self._draining:
+                            return
+                        self._keep_taken(side, matches)
 
     def _keep_taken(self, side: Side, matches: Sequence[tuple[Request, Answer]]) -> None:
         """Records rows of one file as answered and done."""

@@ -5,14 +5,13 @@ folder beside its results, a fingerprint of the request behind each answer. Noth
 have changed since, or be gone, and results do not hold what was asked. What is read of a run are those
 fingerprints and, of the rows that match, the answers.
 
-Memory: the fingerprints are looked up on disk, and of the results a few parts are held at a time, which is enough
-for rows that come in about the order in which they were answered.
+Memory: one part of results at a time. Both the fingerprints and the answers of parts that have a match lie sorted
+out on disk while rows are matched, so that they may come in any order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from batchroute.feed import FINGERPRINT_BYTES
 from batchroute.identity import read_identity
 from batchroute.lookup import Lookup
 from batchroute.parts import RAW, fingerprints_of
+from batchroute.spool import Spool
 from batchroute.store import saving
 from batchroute.types import Completion, Usage
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from batchroute.dispatch import Request
     from batchroute.job import Job
 
-HELD_PARTS = 4
 _TOKENS = Usage.__struct_fields__
 _TEXTS = tuple(name for name in Completion.__struct_fields__ if name != "usage")
 
@@ -90,15 +89,20 @@ def _parts_of(run: Path, output: Path) -> list[Path]:
 
 
 class Reuse:
-    """Finds the answers to requests that were asked before."""
+    """Finds the answers to requests that were asked before, until it is closed."""
 
     def __init__(self, answered: AnsweredParts, scratch: Path) -> None:
-        """`scratch` is a directory for the lookup; RunFault where a run cannot be read."""
+        """`scratch` is a directory for what lies on disk; RunFault where a run cannot be read."""
         self._answered = answered
+        self._scratch = scratch
         self._ends = answered.answers.cumsum()
         with saving(scratch):
             self._lookup = Lookup(answered, scratch)
-        self._part = lru_cache(HELD_PARTS)(self._read_part)
+            self._spool = Spool(scratch)
+
+    def close(self) -> None:
+        """Nothing is left on disk."""
+        self._spool.close()
 
     def answers(self, fingerprints: Sequence[bytes]) -> list[Answer | None]:
         """[n] the answer to each of these requests, None where nobody asked it."""
@@ -109,9 +113,10 @@ class Reuse:
         for part in np.unique(parts).tolist():
             mine = known[parts == part]
             first = self._ends[part] - self._answered.answers[part]
-            rows = self._part(part).take(pa.array(numbers[mine] - first)).to_pylist()
-            for place, row in zip(mine.tolist(), rows, strict=True):
-                answers[place] = _answer(row)
+            for place, answer in zip(
+                mine.tolist(), self._of_part(part, (numbers[mine] - first).tolist()), strict=True
+            ):
+                answers[place] = answer
         return answers
 
     def matches(self, chunks: Iterable[Sequence[Request]]) -> Iterator[list[tuple[Request, Answer]]]:
@@ -121,14 +126,17 @@ class Reuse:
             answers = self.answers([request.fingerprint for request in able])
             yield [(request, answer) for request, answer in zip(able, answers, strict=True) if answer is not None]
 
-    def known(self, fingerprints: Sequence[bytes]) -> NDArray[np.bool_]:
-        """[n] whether there is one."""
-        return self._lookup.find(fingerprints) >= 0
+    def _of_part(self, part: int, numbers: Sequence[int]) -> Iterator[Answer]:
+        if part not in self._spool:
+            with saving(self._scratch):
+                self._spool.add(part, self._read_part(part))
+        return self._spool.fetch(part, numbers)
 
-    def _read_part(self, number: int) -> pa.Table:
+    def _read_part(self, part: int) -> Iterator[Answer]:
         names = [*_TEXTS, *_TOKENS, *([RAW.name] if self._answered.raw else [])]
-        table = _read(self._answered.parts[number], ["status", *names])
-        return table.filter(pc.equal(table["status"], "ok")).select(names).combine_chunks()
+        table = _read(self._answered.parts[part], ["status", *names])
+        for batch in table.filter(pc.equal(table["status"], "ok")).select(names).to_batches(1024):
+            yield from map(_answer, batch.to_pylist())
 
 
 def _read(part: Path, columns: Sequence[str]) -> pa.Table:
