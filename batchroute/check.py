@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from batchroute.directory import keeps_raw
 from batchroute.engine import (
     asked_of,
     connections,
@@ -17,10 +18,10 @@ from batchroute.engine import (
     load_scorer,
     open_input,
     raise_file_limit,
-    refuse_unbuilt,
     refuse_unpriced,
 )
 from batchroute.errors import BatchrouteError
+from batchroute.reuse import answered_parts
 from batchroute.types import SIDES
 from batchroute.vectors.rate import asks_for_vectors, embedder_pricing
 
@@ -60,11 +61,11 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     job = found.attempt(load)
     if job is None:
         return found
-    found.attempt(lambda: refuse_unbuilt(job))
     found.attempt(lambda: refuse_unpriced(job))
     source = found.attempt(lambda: open_input(job.input, job.router, Path(job.output.path)))
     if source is not None:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
+        found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
     found.attempt(lambda: load_scorer(job.router))
     found.attempt(lambda: raise_file_limit(connections(job)))
     for side in SIDES:
@@ -91,6 +92,11 @@ def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
         )
     if source.replaced:
         yield f"input: {source.replaced:,} lone surrogates become U+FFFD"
+
+
+def _reuse_notes(job: Job, *, raw: bool) -> list[str]:
+    answers = int(answered_parts(job, raw=raw).answers.sum())
+    return [f"reuse: {answers:,} answers to take over where a row asks the same"] if job.input.reuse else []
 
 
 def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:

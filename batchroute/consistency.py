@@ -40,6 +40,8 @@ def contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
     """What cannot hold together in the unchecked settings of a job; a wrong type is not its affair."""
     yield from _input_contradictions(job)
     yield from _routing_contradictions(job)
+    if at(job, "limits", "on_budget") == "downgrade" and at(job, "limits", "max_cost_usd") is None:
+        yield ("limits", "on_budget"), "has no budget to keep; add max_cost_usd, or remove it"
     yield from _embedder_contradictions(job)
     for side in ("strong", "weak"):
         if at(job, "endpoints", side) is not None:

@@ -49,13 +49,18 @@ class RunDirectory:
             write_identity(self.path / JOB_FILE, self.identity)
 
 
+def keeps_raw(job: Job, source: Source) -> bool:
+    """Whether results hold whole answers: where asked for, and for what is to become batch output."""
+    return job.output.raw or source.format == "openai-batch"
+
+
 def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False) -> RunDirectory:
     """Takes up the job's locked directory, or starts it: before all else job.toml says whose it is.
 
     RunFault where it belongs to another job. `retry_refused`: rows an endpoint refused are to be asked again.
     """
     path, mode = Path(job.output.path), int(job.output.mode, 8)
-    raw = job.output.raw or source.format == "openai-batch"
+    raw = keeps_raw(job, source)
     old, new = read_identity(path / JOB_FILE), identity_of(job, source.fingerprint())
     if old is None:
         with saving(path):

@@ -68,7 +68,7 @@ class Request(msgspec.Struct, frozen=True):
     """A row on its way to one side; `tokens` estimates its input plus its longest answer.
 
     `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
-    has to hold it back.
+    has to hold it back; `fingerprint` tells its body from every other; `chars` are those of the row.
     """
 
     prompt: Prompt
@@ -78,6 +78,8 @@ class Request(msgspec.Struct, frozen=True):
     reason: RouteReason
     attempts: int = 0
     most_usd: Decimal = Decimal(0)
+    fingerprint: bytes = b""
+    chars: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -136,7 +138,8 @@ class Lane(Generic[Asking]):
 
     `send` makes one attempt; `settle` is called once for every row that came to an end, before the row gives its
     slot back; `leave` for every row that was begun but stays undone because the lane stopped; `say` once, with the
-    reason, when the lane stops of its own accord.
+    reason, when the lane stops of its own accord. Before it stops for want of money, `let_go` may take over the
+    next row, which then is left.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class Lane(Generic[Asking]):
         leave: Callable[[OpenRow[Asking]], None],
         say: Callable[[str], None],
         purse: Purse | None = None,
+        let_go: Callable[[Asking], bool] = lambda request: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.in_flight = 0
@@ -157,6 +161,7 @@ class Lane(Generic[Asking]):
         self._leave = leave
         self._say = say
         self._purse = purse
+        self._let_go = let_go
         self._clock = clock
         self._stopping = False
         self._feeding: asyncio.Task[None] | None = None
@@ -317,7 +322,9 @@ class Lane(Generic[Asking]):
         """At the limit, answers in flight may still leave room; without any, the lane is at its end."""
         if self._purse is None or self._purse.budget.reserve(request.most_usd):
             return True
-        if self._purse.budget.idle:
+        if self._purse.budget.idle and self._let_go(request):
+            cast("asyncio.Task[None]", asyncio.current_task()).cancel()  # this row's own
+        elif self._purse.budget.idle:
             left = self._purse.budget.limit - self._purse.budget.taken
             self.stop(f"limits.max_cost_usd: the next row may cost ${request.most_usd:.4f}, ${left:.4f} are left")
         return False

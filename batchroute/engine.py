@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from batchroute.budget import open_budget
 from batchroute.directory import open_run_directory
-from batchroute.dispatch import Lane, LaneLimits, Purse
+from batchroute.dispatch import LOOK_AGAIN_S, Lane, LaneLimits, Purse
+from batchroute.downgrade import open_downgrade
 from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for, request_headers
 from batchroute.errors import RunFault, Stopped, UsageFault, cause_of
 from batchroute.estimate.estimator import budget_threshold
@@ -31,7 +34,8 @@ from batchroute.keys import endpoint_secrets
 from batchroute.parts import RESULT_NAMES
 from batchroute.prices import find_pricing
 from batchroute.progress import Progress
-from batchroute.results import Asked, left_open, never_sent, settled
+from batchroute.results import Asked, billed_usd, left_open, never_sent, settled, taken_over
+from batchroute.reuse import Reuse, answered_parts
 from batchroute.scoring import Scoring, share_threshold
 from batchroute.scrub import Scrubber
 from batchroute.simulate import Behaviour
@@ -43,15 +47,19 @@ from batchroute.vectors.paid import read_bill
 from batchroute.vectors.rate import Means, asks_for_vectors, embedder_pricing, embedder_secrets, rating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from batchroute.budget import Budget
+    from batchroute.classify import Answer
     from batchroute.directory import RunDirectory
     from batchroute.dispatch import OpenRow, Outcome, Request
+    from batchroute.done import DoneRows
+    from batchroute.downgrade import Downgrade
     from batchroute.job import EndpointSpec, InputSpec, Job, RouterSpec
     from batchroute.keys import Secret
     from batchroute.rating import Rater
+    from batchroute.reuse import AnsweredParts
     from batchroute.router import Scorer
     from batchroute.source import Source
     from batchroute.types import Result
@@ -140,7 +148,6 @@ def run_job(job: Job, options: RunOptions) -> RunEnd:
 
 async def arun_job(job: Job, options: RunOptions) -> RunEnd:
     """As `run_job`, inside a running event loop whose signals it handles meanwhile."""
-    refuse_unbuilt(job)
     refuse_unpriced(job)
     path = Path(job.output.path)
     source = open_input(job.input, job.router, path)
@@ -153,17 +160,6 @@ async def arun_job(job: Job, options: RunOptions) -> RunEnd:
             raise cause_of(group) from group
         finally:
             run.store.close()
-
-
-def refuse_unbuilt(job: Job) -> None:
-    """UsageFault for settings that are part of the job file's format but that this version cannot honour yet."""
-    unbuilt = {
-        "input.reuse": bool(job.input.reuse),
-        "limits.on_budget": job.limits.on_budget != "stop",
-    }
-    if any(unbuilt.values()):
-        names = ", ".join(name for name, used in unbuilt.items() if used)
-        raise UsageFault(f"{names}: not in this version; remove it")
 
 
 def refuse_unpriced(job: Job) -> None:
@@ -262,9 +258,14 @@ class _Run:
             simulated=any(job_endpoint(job, side).simulate for side in SIDES),
         )
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._downgrade: Downgrade | None = None
+        self._is_fed = {side: asyncio.Event() for side in SIDES}  # with the rows that its scores send there
+        self._has_ended = {side: asyncio.Event() for side in SIDES}
         self._lanes: dict[Side, Lane[Request]] = {}
         self._stopped: list[str] = []
+        self._answered: AnsweredParts | None = None
         self._budget = self._open_budget()
+        self._draining = False
         self._signal: int | None = None
 
     async def go(self) -> RunEnd:
@@ -272,6 +273,7 @@ class _Run:
         complete = self._is_complete()
         with self._signals():
             if not complete:
+                self._answered = await asyncio.to_thread(answered_parts, self._job, raw=self._directory.raw)
                 await asyncio.to_thread(self._options.begin)
                 await self._ask()
             return await asyncio.to_thread(self._conclude, asked=not complete)
@@ -327,16 +329,10 @@ class _Run:
                 task.cancel()
 
     async def _score(self) -> None:
-        """Scores the input, then settles the threshold where it depends on all scores."""
-        routing, resolved = self._job.routing, self._directory.identity.threshold
-        if routing.threshold is not None:
-            self._threshold.set_result(routing.threshold)
-        elif resolved is not None and self._scoring.complete:
-            self._threshold.set_result(resolved)
-        elif resolved is not None and any(self.store.tally.ok.values()):
-            raise RunFault(
-                "more rows than the threshold was resolved for: put --limit back, or set routing.threshold"
-            )
+        """Scores the input, then settles the threshold where something depends on the whole input."""
+        known = self._known_threshold()
+        if known is not None and not self._job.input.reuse and not self._downgrades:
+            self._threshold.set_result(known)
         await self._scoring.run()
         if self._scoring.stopped is not None:
             self._stopped.append(f"the embedder stopped: {self._scoring.stopped}")
@@ -344,14 +340,27 @@ class _Run:
             self._leave_unrouted()
             return
         self._progress.rows = self._scoring.wanted_rows
+        threshold = await asyncio.to_thread(self._threshold_of_scores) if known is None else known
+        self._directory.identify(threshold=threshold, rows=self._scores.rows)
         if not self._threshold.done():
-            self._threshold.set_result(await asyncio.to_thread(self._threshold_of_scores))
-        self._directory.identify(threshold=self._threshold.result(), rows=self._scores.rows)
-        for side, rows in (await asyncio.to_thread(self._rows_to_ask)).items():
+            await self._take_over(threshold)
+        for side, rows in (await asyncio.to_thread(self._rows_to_ask, threshold)).items():
             self._progress.lanes[side].rows = rows
+        if self._budget is not None and self._downgrades:
+            self._downgrade = await asyncio.to_thread(self._open_downgrade, self._budget, threshold)
+        if not self._threshold.done():
+            self._threshold.set_result(threshold)
 
-    def _rows_to_ask(self) -> dict[Side, int]:
-        threshold, limit = self._threshold.result(), self._options.limit
+    @property
+    def _downgrades(self) -> bool:
+        return self._budget is not None and self._job.limits.on_budget == "downgrade"
+
+    def _open_downgrade(self, budget: Budget, threshold: float) -> Downgrade:
+        parts, limit = self._scores.parts, self._options.limit
+        return open_downgrade(self._job, self._source, parts, self.store, budget, threshold=threshold, limit=limit)
+
+    def _rows_to_ask(self, threshold: float) -> dict[Side, int]:
+        limit = self._options.limit
         return rows_to_ask(self._scores.parts, threshold, self._job.endpoints, self.store.done, limit)
 
     def _leave_unrouted(self) -> None:
@@ -359,6 +368,42 @@ class _Run:
         if not self._threshold.done():
             for lane in self._lanes.values():
                 lane.stop()
+
+    def _known_threshold(self) -> float | None:
+        """The one that the job names, or that an earlier run in this directory settled on."""
+        routing, resolved = self._job.routing, self._directory.identity.threshold
+        if routing.threshold is not None or resolved is None or self._scoring.complete:
+            return resolved if routing.threshold is None else routing.threshold
+        if any(self.store.tally.ok.values()):
+            raise RunFault(
+                "more rows than the threshold was resolved for: put --limit back, or set routing.threshold"
+            )
+        return None
+
+    async def _take_over(self, threshold: float) -> None:
+        """Records the rows that the runs of input.reuse have answered, before anything is asked."""
+        if self._answered is None or not self._answered.parts:
+            return
+        with contextlib.closing(await asyncio.to_thread(Reuse, self._answered, self.store.path)) as reuse:
+            for side in SIDES:
+                feed = Feed(side, self._source, self._job.endpoints, self.store, limit=self._options.limit)
+                for part in self._scores.parts:
+                    chunks = reuse.matches(feed.requests(part, threshold))
+                    while (matches := await asyncio.to_thread(next, chunks, None)) is not None:
+                        if self._draining:
+                            return
+                        self._keep_taken(side, matches)
+
+    def _keep_taken(self, side: Side, matches: Sequence[tuple[Request, Answer]]) -> None:
+        """Records rows of one file as answered and done."""
+        for request, answer in matches:
+            earlier = self.store.unsettled.get((request.prompt.file, request.prompt.row))
+            asked, raw = self._asked[side], self._directory.raw
+            self.store.record(taken_over(request, answer, asked, earlier, _now_us(), raw=raw))
+            self._progress.done_before += 1
+        if matches:
+            rows = np.array([request.prompt.row for request, _ in matches])
+            self.store.done.add(matches[0][0].prompt.file, rows)
 
     def _threshold_of_scores(self) -> float:
         routing = self._job.routing
@@ -386,22 +431,62 @@ class _Run:
         await lane.run(self._requests(side))
         if lane.stopped:
             self._stopped.append(lane.stopped)
+        self._is_fed[side].set()
+        self._has_ended[side].set()
+        if self._downgrade is not None:
+            self._downgrade.ended(side)
 
     async def _requests(self, side: Side) -> AsyncIterator[Request]:
-        """The rows this lane is to ask; those refused before asking are recorded on the way."""
+        """The rows this lane is to ask; those the strong lane gives up come last on the weak one."""
         threshold = await asyncio.shield(self._threshold)
+        async for request in self._fed(side, threshold):
+            yield request
+        self._is_fed[side].set()
+        if side == "strong" or self._downgrade is None:
+            return
+        for no_more in (self._is_fed["strong"], self._has_ended["strong"]):
+            await no_more.wait()
+            if (moved := self._downgrade.take_moved()) is not None:
+                async for request in self._fed(side, threshold, moved):
+                    yield request
+
+    async def _goes_there(self, side: Side, request: Request) -> bool:
+        """Whether a row goes to its side; where money is short, that waits for what is under way."""
+        if self._downgrade is None:
+            return True
+        while not self._downgrade.admits(side, request):
+            if self._downgrade.idle and self._is_fed["weak"].is_set():
+                self._downgrade.move(request)
+                self._count_moved()
+                return False
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return True
+
+    def _let_go(self, side: Side, request: Request) -> bool:
+        """Whether the weak lane takes over a row for which there is no money left on the strong one."""
+        if side == "weak" or self._downgrade is None or not self._downgrade.let_go(request):
+            return False
+        self._count_moved()
+        return True
+
+    def _count_moved(self) -> None:
+        strong, weak = (self._progress.lanes[side] for side in SIDES)
+        strong.rows, weak.rows = (strong.rows or 0) - 1, (weak.rows or 0) + 1
+
+    async def _fed(self, side: Side, threshold: float, moved: DoneRows | None = None) -> AsyncIterator[Request]:
+        """A way through the input; rows refused before asking are recorded on it."""
         pricing = self._asked[side].pricing if self._budget else None
         limit = self._options.limit
-        feed = Feed(side, self._source, self._job.endpoints, self.store, pricing=pricing, limit=limit)
+        feed = Feed(side, self._source, self._job.endpoints, self.store, pricing=pricing, moved=moved, limit=limit)
         number = 0
         while part := await self._scores.part(number):
             chunks = feed.requests(part, threshold)
             while (requests := await asyncio.to_thread(next, chunks, None)) is not None:
                 for request in requests:
-                    if request.prompt.refusal is None:
-                        yield request
-                    else:
+                    if request.prompt.refusal is not None:
                         self._keep(side, never_sent(request, self._asked[side], _now_us()))
+                    elif await self._goes_there(side, request):
+                        yield request
             number += 1
 
     def _lane(self, side: Side, endpoint: Endpoint) -> Lane[Request]:
@@ -411,8 +496,12 @@ class _Run:
         def settle(request: Request, outcome: Outcome) -> None:
             earlier = unsettled.get((request.prompt.file, request.prompt.row))
             self._keep(side, settled(request, outcome, asked, earlier, _now_us(), raw=self._directory.raw))
+            if self._downgrade is not None:
+                self._downgrade.settled(side, request, billed_usd(outcome.usages, asked.pricing))
 
         def leave(row: OpenRow[Request]) -> None:
+            if self._downgrade is not None:
+                self._downgrade.left(side, row.request)
             if row.attempts > row.request.attempts:
                 earlier = unsettled.get((row.request.prompt.file, row.request.prompt.row))
                 self._keep(side, left_open(row, asked, earlier, _now_us()))
@@ -428,7 +517,9 @@ class _Run:
             tokens_per_minute=spec.tokens_per_minute,
             stop_after_same_refusal=limits.stop_after_same_refusal,
         )
-        return Lane(endpoint.send, lane_limits, settle, leave, stopped, self._purse(side))
+        return Lane(
+            endpoint.send, lane_limits, settle, leave, stopped, self._purse(side), partial(self._let_go, side)
+        )
 
     def _purse(self, side: Side) -> Purse | None:
         pricing = self._asked[side].pricing
@@ -501,6 +592,7 @@ class _Run:
         self._drain()
 
     def _drain(self) -> None:
+        self._draining = True
         self._scoring.stop()
         asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
         for lane in self._lanes.values():

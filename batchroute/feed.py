@@ -6,6 +6,7 @@ chunk it stands in. Blocking code, for a worker thread.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -34,14 +35,18 @@ if TYPE_CHECKING:
     from batchroute.types import Prompt, Side
 
 OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+FINGERPRINT_BYTES = 16
 
 
 class Body:
-    """Request bodies of one endpoint: its params, the row's over them, the model and the messages."""
+    """Request bodies of one endpoint: its params, the row's over them, the model and the messages.
+
+    The same params make the same bytes, in whatever order and wherever they were written.
+    """
 
     def __init__(self, model: str, params: Mapping[str, Any]) -> None:
         self._params = {**params, "model": model}
-        self._head = msgspec.json.encode(self._params)[:-1] + b',"messages":'
+        self._head = _head(self._params)
         self._longest = longest_output(params)
 
     def __call__(self, prompt: Prompt) -> tuple[bytes, int]:
@@ -49,8 +54,16 @@ class Body:
         if not prompt.params:
             return self._head + prompt.messages + b"}", self._longest
         params = {**self._params, **prompt.params}
-        body = msgspec.json.encode({**params, "messages": msgspec.Raw(prompt.messages)})
-        return body, longest_output(params)
+        return _head(params) + prompt.messages + b"}", longest_output(params)
+
+
+def _head(params: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(params, order="sorted")[:-1] + b',"messages":'
+
+
+def fingerprint(body: bytes) -> bytes:
+    """What tells a request's body, and so its model, from every other: two are the same if and only if this is."""
+    return hashlib.blake2b(body, digest_size=FINGERPRINT_BYTES).digest()
 
 
 def longest_output(params: Mapping[str, Any]) -> int:
@@ -80,7 +93,7 @@ def rows_to_ask(
     for part in parts:
         rows = read_scores(part)
         routes = route(rows, threshold, endpoints)
-        undone = ~_done(rows, done)
+        undone = ~among(rows, done)
         undone[left:] = False
         left = max(0, left - part.rows)
         for side in SIDES:
@@ -99,11 +112,13 @@ class Feed:
         store: RunStore,
         *,
         pricing: Pricing | None = None,
+        moved: DoneRows | None = None,
         limit: int | None = None,
     ) -> None:
         """`pricing` where a budget holds: each row then brings the most it can cost, or is refused.
 
-        `limit` is how many rows of the input are wanted at all; more may be scored.
+        `moved`: these rows, which the other side gave up for the budget's sake, and no others. `limit` is how many
+        rows of the input are wanted at all; more may be scored.
         """
         endpoint = endpoints.strong if side == "strong" else endpoints.weak
         self._side = side
@@ -113,6 +128,7 @@ class Feed:
         self._unsettled = dict(store.unsettled)
         self._body = Body(endpoint.model, endpoint.params)
         self._pricing = pricing
+        self._moved = moved
         self._left = sys.maxsize if limit is None else limit
         self._chunks: Iterator[Chunk] | None = None
         self._position: Any = None
@@ -121,7 +137,8 @@ class Feed:
         """The requests of the next part, a list for each chunk that has any; refused rows are among them."""
         rows = read_scores(part)
         routes = route(rows, threshold, self._endpoints)
-        wanted = routes.on(self._side) & ~_done(rows, self._done)
+        mine = routes.on(self._side) if self._moved is None else among(rows, self._moved)
+        wanted = mine & ~among(rows, self._done)
         wanted[self._left :] = False
         self._left = max(0, self._left - part.rows)
         if not wanted.any():
@@ -169,9 +186,11 @@ class Feed:
                 body,
                 tokens + longest,
                 None if np.isnan(score) else score,
-                routes.reason(place),
+                routes.reason(place) if self._moved is None else "budget",
                 earlier.attempts if earlier else 0,
                 self._most_usd(body, longest),
+                fingerprint(body),
+                int(rows.chars[place]),
             )
 
     def _most_usd(self, body: bytes, longest: int) -> Decimal:
@@ -197,7 +216,8 @@ def _unbounded(prompt: Prompt) -> Prompt:
     return msgspec.structs.replace(prompt, refusal=prompt.refusal or message)
 
 
-def _done(rows: ScoredRows, done: DoneRows) -> NDArray[np.bool_]:
+def among(rows: ScoredRows, done: DoneRows) -> NDArray[np.bool_]:
+    """[n] whether each row is in the set."""
     found = np.zeros(len(rows.row), np.bool_)
     for code, file in enumerate(rows.files):
         here = rows.file == code

@@ -1,6 +1,7 @@
 """Result parts: sealed, immutable Parquet files of one schema, and the way from a journal to a part.
 
-Sealing reads nothing but the journal, so a seal in the middle of a run and one after a crash are the same.
+Sealing reads nothing but the journal, so a seal in the middle of a run and one after a crash are the same. Beside
+each part, in a folder of their own, lie the fingerprints of the requests that its ok rows answer, in their order.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def result_schema(keep: pa.Schema, *, raw: bool) -> pa.Schema:
 def seal(journal: Path, part: Path, keep: pa.Schema, *, raw: bool) -> None:
     """Writes a journal's settled rows, if it has any, as one part; of several records of a row the last counts.
 
-    The part appears whole and durable under its name, or not at all.
+    The part appears whole and durable under its name, or not at all; the fingerprints are there before it.
     """
     last = {(result.file, result.row): result for result in read_journal(journal)}
     settled = sorted(
@@ -67,7 +68,14 @@ def seal(journal: Path, part: Path, keep: pa.Schema, *, raw: bool) -> None:
         key=attrgetter("file", "row"),
     )
     if settled:
+        fingerprints = [result.fingerprint for result in settled if result.status == "ok"]
+        write_part(fingerprints_of(part), pa.table({"fingerprint": pa.array(fingerprints, pa.binary())}))
         write_part(part, table_of(settled, keep, raw=raw))
+
+
+def fingerprints_of(part: Path) -> Path:
+    """Where the fingerprints of a part's ok rows lie."""
+    return part.parent.parent / "requests" / part.name
 
 
 def table_of(results: Sequence[Result], keep: pa.Schema, *, raw: bool) -> pa.Table:
@@ -90,7 +98,7 @@ def write_part(part: Path, table: pa.Table) -> None:
         unfinished,
         compression="zstd",
         row_group_size=max(1, table.num_rows),
-        use_dictionary=_REPETITIVE,
+        use_dictionary=[name for name in _REPETITIVE if name in table.schema.names],
     )
     unfinished.chmod(0o600)
     sync_file(unfinished)

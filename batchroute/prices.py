@@ -6,11 +6,13 @@ requests: discounts for batch or flex service are not in it, a job that has one 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import genai_prices
+from genai_prices.data import providers
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import StartDateConstraint, TieredPrices
 
@@ -130,7 +132,8 @@ def _from_table(entry: tuple[Provider, ModelInfo]) -> Pricing | None:
     cached = _base(price.cache_read_mtok)
     varies = _varies(model, price)
     rates = PerMillion(full, full if cached is None else cached, _base(price.output_mtok), varies)
-    source = f"genai-prices {genai_prices.__version__}: {provider.id}/{model.id}{_since(model, price)}"
+    table = f"genai-prices {genai_prices.__version__} of {table_date(datetime.now(UTC).date())}"
+    source = f"{table}: {provider.id}/{model.id}{_since(model, price)}"
     return Pricing(rates, source, entry if varies else None)
 
 
@@ -155,3 +158,13 @@ def _since(model: ModelInfo, price: ModelPrice) -> str:
     cases = model.prices if isinstance(model.prices, list) else []
     starts = (case.constraint for case in cases if case.prices is price)
     return next((f", since {start.start_date}" for start in starts if isinstance(start, StartDateConstraint)), "")
+
+
+def table_date(today: date) -> date:
+    """When the table was last looked after: the latest day up to `today` that a price or a comment in it names."""
+    models = [model for provider in providers for model in provider.models]
+    comments = (re.findall(r"\b20\d\d-\d\d-\d\d\b", model.price_comments or "") for model in models)
+    cases = (case for model in models if isinstance(model.prices, list) for case in model.prices)
+    starts = [case.constraint.start_date for case in cases if isinstance(case.constraint, StartDateConstraint)]
+    named = [date.fromisoformat(day) for days in comments for day in days]
+    return max(day for day in (*named, *starts) if day <= today)

@@ -36,7 +36,7 @@ class LaneProgress:
 class Progress:
     """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs.
 
-    `simulated`: no money is really spent on one side at least.
+    Those of input.reuse are among them. `simulated`: no money is really spent on one side at least.
     """
 
     rows: int | None = None

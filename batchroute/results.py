@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from batchroute.types import Completion, Result, Usage
 
 if TYPE_CHECKING:
@@ -123,7 +125,27 @@ def _result(
         finished_at=finished_at,
         raw=answer.body if answer and raw else None,
         keep=prompt.keep if status in {"ok", "refused"} else b"",
+        fingerprint=request.fingerprint if status == "ok" else b"",
     )
+
+
+def taken_over(
+    request: Request, answer: Answer, asked: Asked, earlier: Result | None, finished_at: int, *, raw: bool
+) -> Result:
+    """The result of a row whose request another run asked: the answer is that run's, and paid for there."""
+    result = _result(
+        request,
+        asked,
+        earlier,
+        () if answer.usage is None else (answer.usage,),
+        status="ok",
+        answer=answer,
+        attempts=request.attempts,
+        finished_at=finished_at,
+        raw=raw,
+    )
+    spent = None if earlier is None else earlier.cost_usd
+    return msgspec.structs.replace(result, cost_usd=spent or 0.0, latency_s=None)
 
 
 def _usage_of(result: Result | None) -> Usage:
@@ -132,10 +154,15 @@ def _usage_of(result: Result | None) -> Usage:
     return Usage(result.prompt_tokens, result.cached_tokens, result.completion_tokens, result.reasoning_tokens)
 
 
-def _cost_usd(usages: Sequence[Usage], pricing: Pricing | None, earlier: Result | None) -> float | None:
-    """Each attempt is priced by itself, since a price may depend on a request's size."""
+def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | None:
+    """What is known of a bill, None where nothing is; each attempt is priced by itself, as its size may decide."""
     costs = [pricing.cost(usage) if pricing else None for usage in usages]
-    if earlier is not None and earlier.cost_usd is not None:
-        costs.append(Decimal(repr(earlier.cost_usd)))
     known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if known else None
+
+
+def _cost_usd(usages: Sequence[Usage], pricing: Pricing | None, earlier: Result | None) -> float | None:
+    here = billed_usd(usages, pricing)
+    before = None if earlier is None or earlier.cost_usd is None else Decimal(repr(earlier.cost_usd))
+    known = [cost for cost in (here, before) if cost is not None]
     return float(sum(known, Decimal(0))) if known else None

@@ -44,8 +44,8 @@ def route(rows: ScoredRows, threshold: float, endpoints: Endpoints) -> Routes:
     # NaN >= threshold is False: a refused row stands on the weak side.
     strong = np.where(forced, rows.forced == "strong", rows.score >= threshold).astype(np.bool_)
     tokens = estimate_tokens(rows.chars)
-    too_long_strong = tokens > _longest(endpoints.strong)
-    too_long_weak = tokens > _longest(endpoints.weak)
+    too_long_strong = tokens > longest_input(endpoints.strong)
+    too_long_weak = tokens > longest_input(endpoints.weak)
     too_long = np.where(strong, too_long_strong, too_long_weak)
     elsewhere = np.where(strong, ~too_long_weak, ~too_long_strong)
     may_move = np.where(strong, _moves(endpoints.strong), _moves(endpoints.weak))
@@ -58,7 +58,8 @@ def estimate_tokens(chars: NDArray[np.int64]) -> NDArray[np.int64]:
     return -(-chars // CHARS_PER_TOKEN)
 
 
-def _longest(endpoint: EndpointSpec) -> int:
+def longest_input(endpoint: EndpointSpec) -> int:
+    """The most input tokens a side takes."""
     return endpoint.max_input_tokens if endpoint.max_input_tokens is not None else np.iinfo(np.int64).max
 
 

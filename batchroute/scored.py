@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.budget import open_budget
 from batchroute.directory import open_run_directory
-from batchroute.engine import load_scorer, open_input, refuse_unbuilt
+from batchroute.engine import load_scorer, open_input
 from batchroute.errors import Stopped
 from batchroute.job import Limits
 from batchroute.scores import Scores
@@ -51,7 +51,6 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
     `on_rows` is told the rows scored so far, a few times a second. Raises UsageFault where a run would, Stopped
     where another is at work in the directory.
     """
-    refuse_unbuilt(job)
     path = Path(job.output.path)
     source = open_input(job.input, job.router, path)
     with locked(path, int(job.output.mode, 8)):

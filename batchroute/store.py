@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from batchroute.done import DoneRows
 from batchroute.errors import RunFault, Stopped
 from batchroute.journal import Journal, read_journal
-from batchroute.parts import result_schema, seal, sync_file, write_part
+from batchroute.parts import fingerprints_of, result_schema, seal, sync_file, write_part
 from batchroute.types import SIDES, Result, Side
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ class RunStore:
         self._full: asyncio.Queue[tuple[Journal, int, list[Result]]] = asyncio.Queue()
         self._results = path / "results"
         with saving(path):
-            self._results.mkdir(mode=mode, exist_ok=True)
+            for folder in (self._results, fingerprints_of(self._part_path(0)).parent):
+                folder.mkdir(mode=mode, exist_ok=True)
             self._number = self._recover()
             self._journal = self._new_journal()
             self._load()

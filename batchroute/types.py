@@ -103,6 +103,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One settled row: the result columns in their order on disk, `keep` still as in `Prompt`.
 
     `cost_usd` None means that price or usage is unknown; `finished_at` is microseconds since the epoch, UTC.
+    `fingerprint` tells which request an ok row answers; it is no column.
     """
 
     file: str
@@ -130,6 +131,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     finished_at: int
     raw: str | None = None
     keep: bytes = b""
+    fingerprint: bytes = b""
 
 
 class Router(Protocol):

@@ -103,16 +103,19 @@ def _routed_anew(settled: pl.LazyFrame, run: Path, job: RunJob, threshold: float
     """The settled rows with `there`, their side at the threshold, and whether they `changed`."""
     movable = pl.col("route_reason").is_in(_MOVABLE) & pl.col("score").is_not_null()
     wanted = pl.when(pl.col("score") >= threshold).then(pl.lit("strong")).otherwise(pl.lit("weak"))
-    if any(endpoint.max_input_tokens is not None for endpoint in job.endpoints.values()):
-        settled, wanted = _with_chars(settled, run), _within_limits(wanted, job.endpoints)
+    limits = [limit for endpoint in job.endpoints.values() if (limit := endpoint.max_input_tokens) is not None]
+    if limits:
+        settled, wanted = _with_chars(settled, run, min(limits)), _within_limits(wanted, job.endpoints)
     there = pl.when(movable).then(wanted).otherwise(pl.col("route"))
     changed = movable & (there != pl.col("route"))
     return settled.with_columns(there.alias("there")).with_columns(changed.alias("changed"))
 
 
-def _with_chars(settled: pl.LazyFrame, run: Path) -> pl.LazyFrame:
+def _with_chars(settled: pl.LazyFrame, run: Path, limit: int) -> pl.LazyFrame:
+    """The settled rows with their characters, null for those within all limits: the long ones are few."""
     scores = pl.scan_parquet(sorted((run / "scores").glob("part-*.parquet")))
-    chars = scores.select(pl.col("file").cast(pl.String), "row", "chars")
+    long = scores.filter(pl.col("chars") > CHARS_PER_TOKEN * limit)
+    chars = long.select(pl.col("file").cast(pl.String), "row", "chars")
     return settled.join(chars, on=list(_PLACE), how="left")
 
 

@@ -26,9 +26,10 @@ journal parts done scores store identity
 budget dispatch
 ngrams surface embed checkpoint router labels evaluate ridge train
 rating routing results progress feed scoring directory estimate vectors
+lookup spool reuse downgrade
 engine
 check scorefile report export
-scored planning calibrate whatif
+scored planning calibrate whatif followup
 display
 cli
 """

@@ -84,7 +84,8 @@ def sealed(folder: Path, results: Sequence[Result], keep: pa.Schema = NO_COLUMNS
     for entry in results:
         journal.append(entry)
     journal.close()
-    (folder / "results").mkdir(exist_ok=True)
+    for name in ("results", "requests"):
+        (folder / name).mkdir(exist_ok=True)
     part = folder / "results" / "part-00000.parquet"
     seal(journal.path, part, keep, raw=raw)
     return part
@@ -254,7 +255,8 @@ def seal_thirty_rows(directory: Path) -> Iterator[None]:
     for row in range(30):
         journal.append(result(row, keep=kept_row(KEEP, topic=f"t{row}", weight=row)))
     journal.close()
-    (directory / "results").mkdir()
+    for name in ("results", "requests"):
+        (directory / name).mkdir()
     yield
     seal(journal.path, directory / "results" / "part-00000.parquet", KEEP, raw=False)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.job import Price
-from batchroute.prices import Pricing, find_pricing
+from batchroute.prices import Pricing, find_pricing, table_date
 from batchroute.types import Usage
 
 TOKENS = st.integers(min_value=0, max_value=10**9)
@@ -33,22 +34,47 @@ def prices(draw: st.DrawFn) -> Price:
     return Price(input=full, cached_input=draw(st.none() | st.just(full / 2)), output=draw(USD))
 
 
-@pytest.mark.parametrize(
-    ("model", "full", "cached", "output"),
-    [  # as the providers publish them
-        ("gpt-5", "1.25", "0.125", "10"),
-        ("o4-mini", "1.10", "0.275", "4.40"),
-        ("gpt-4o-mini", "0.15", "0.075", "0.60"),
-        ("gpt-4o", "2.50", "1.25", "10"),
-        ("gpt-4.1", "2", "0.50", "8"),
-        ("openai/gpt-4o-mini", "0.15", "0.075", "0.60"),
-        ("gpt-5-2025-08-07", "1.25", "0.125", "10"),
-    ],
-)
+# The providers' price sheets, in USD per million tokens of input, cached input and output, as of 2025-10: OpenAI's
+# standard tier, Anthropic's base prices with cache reads, Google's paid tier for text. Prices of models change
+# seldom once they are out, so a difference is a change to look into before it is taken over here.
+SHEETS = [
+    ("gpt-5", "1.25", "0.125", "10"),
+    ("gpt-5-mini", "0.25", "0.025", "2"),
+    ("gpt-5-nano", "0.05", "0.005", "0.40"),
+    ("gpt-4.1", "2", "0.50", "8"),
+    ("gpt-4.1-mini", "0.40", "0.10", "1.60"),
+    ("gpt-4.1-nano", "0.10", "0.025", "0.40"),
+    ("gpt-4o", "2.50", "1.25", "10"),
+    ("gpt-4o-mini", "0.15", "0.075", "0.60"),
+    ("o1", "15", "7.50", "60"),
+    ("o3", "2", "0.50", "8"),
+    ("o4-mini", "1.10", "0.275", "4.40"),
+    ("claude-opus-4-1", "15", "1.50", "75"),
+    ("claude-haiku-4-5", "1", "0.10", "5"),
+    ("claude-3-5-haiku-latest", "0.80", "0.08", "4"),
+    ("gemini-2.5-flash", "0.30", "0.03", "2.50"),
+    ("gemini-2.5-flash-lite", "0.10", "0.01", "0.40"),
+    # the same under other names
+    ("openai/gpt-4o-mini", "0.15", "0.075", "0.60"),
+    ("gpt-5-2025-08-07", "1.25", "0.125", "10"),
+]
+
+
+@pytest.mark.parametrize(("model", "full", "cached", "output"), SHEETS)
 def test_the_table_knows_published_prices(model: str, full: str, cached: str, output: str) -> None:
     rates = pricing(model).per_million()
     assert (rates.input, rates.cached_input, rates.output) == (Decimal(full), Decimal(cached), Decimal(output))
     assert not rates.varies
+
+
+@pytest.mark.parametrize(("model", "full", "cached", "output"), SHEETS)
+def test_usage_as_openai_counts_it_costs_what_the_sheet_says(
+    model: str, full: str, cached: str, output: str
+) -> None:
+    """Of 1,000 prompt tokens 400 were cached; of 300 output tokens 200 were reasoning, which cost as others do."""
+    usage = Usage(prompt_tokens=1000, cached_tokens=400, completion_tokens=300, reasoning_tokens=200)
+    by_hand = (600 * Decimal(full) + 400 * Decimal(cached) + 300 * Decimal(output)) / 1_000_000
+    assert pricing(model).cost(usage) == by_hand
 
 
 def test_cached_tokens_cost_their_own_price() -> None:
@@ -70,6 +96,14 @@ def test_the_jobs_own_price_comes_first() -> None:
 def test_a_price_of_the_table_names_the_entry_it_took() -> None:
     assert pricing("gpt-5").source.startswith("genai-prices ")
     assert pricing("gpt-5").source.endswith(": openai/gpt-5")
+
+
+def test_a_price_of_the_table_is_dated() -> None:
+    today = datetime.now(UTC).date()
+    assert f" of {table_date(today)}: " in pricing("gpt-5").source
+    assert date(2025, 6, 10) <= table_date(today) <= today
+    assert table_date(date(2025, 6, 10)) == date(2025, 6, 10), "the day from which o3 costs what it costs"
+    assert pricing("o3").source.endswith(", since 2025-06-10")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,6 +118,48 @@ def test_it_foretells_the_run_at_that_share(finished: Path, batchroute: Command,
     assert foretold["changed_rows"] == abs(report["strong_rows"] - here["strong_rows"])
     assert foretold["cost_usd"] == pytest.approx(report["cost_usd"], abs=1e-12)
     assert foretold["delta_usd"] == pytest.approx(report["cost_usd"] - here["cost_usd"], abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_the_job_it_writes_asks_the_rows_that_change_and_costs_what_was_foretold(
+    finished: Path, batchroute: Command, share: float
+) -> None:
+    job = finished.parent / "job2.toml"
+    said = batchroute("whatif", finished, "--strong-fraction", share, "--json", "--output", job)
+    foretold = json.loads(said.out)
+    assert f"batchroute run {job}" in said.err
+    assert batchroute("check", job).code == 0
+    report = json.loads(batchroute("run", job, "--json").out)
+    here = json.loads((finished / "report.json").read_text())
+    assert (report["state"], report["threshold"]) == ("complete", foretold["threshold"])
+    assert (report["attempts"], report["reused"]) == (foretold["changed_rows"], 80 - foretold["changed_rows"])
+    assert report["strong_rows"] == foretold["strong_rows"]
+    # What is paid now and what was paid then for the rows that stayed is what such a run costs.
+    rows = pl.read_parquet(finished / "results" / "*.parquet").join(
+        pl.read_parquet(Path(f"{finished}-at-{foretold['threshold']:.5f}") / "results" / "*.parquet"), on="row"
+    )
+    stayed = rows.filter(pl.col("attempts_right") == 0)["cost_usd"].sum()
+    assert report["cost_usd"] + stayed == pytest.approx(foretold["cost_usd"], abs=1e-12)
+    assert here["cost_usd"] - stayed + foretold["delta_usd"] == pytest.approx(report["cost_usd"], abs=1e-12)
+
+
+def test_a_job_file_that_is_there_is_not_written_over(finished: Path, batchroute: Command) -> None:
+    job = finished.parent / "job.toml"
+    before = job.read_text()
+    said = batchroute("whatif", finished, "--threshold", 0.5, "--output", job)
+    assert (said.code, job.read_text()) == (2, before)
+    assert "exists" in said.err
+
+
+def test_what_a_run_does_not_write_down_is_asked_for(tmp_path: Path, batchroute: Command) -> None:
+    weak = 'base_url = "https://w.example/v1?api-version=***"\nheaders = { x-team = "***" }'
+    run = write_run(tmp_path / "run", [[ok(0)]], rows=1, weak=weak)
+    text = (run / "job.toml").read_text()
+    (run / "job.toml").write_text('[input]\npath = ["/p"]\n[output]\npath = "/o"\n'.join(["", text.strip()]))
+    said = batchroute("whatif", run, "--threshold", 0.5, "--output", tmp_path / "job2.toml")
+    assert said.code == 0, said.err
+    assert "endpoints.weak.headers.x-team" in said.err
+    assert "endpoints.weak.base_url" in said.err
 
 
 def test_its_own_threshold_changes_nothing(finished: Path, batchroute: Command) -> None:

@@ -62,8 +62,16 @@ def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -
 @click.option("--threshold", type=click.FloatRange(min=0), metavar="T", help="Lowest score that goes strong.")
 @click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def whatif(run_directory: Path, threshold: float | None, strong_fraction: float | None, as_json: bool) -> int:
-    """Say what a finished run would have cost at another threshold, and how many rows would change side."""
+@click.option(
+    "--output", "out", type=FILE, metavar="JOB.toml", help="Write the job that asks the rows that change."
+)
+def whatif(
+    run_directory: Path, threshold: float | None, strong_fraction: float | None, as_json: bool, out: Path | None
+) -> int:
+    """Say what a finished run would have cost at another threshold, and how many rows would change side.
+
+    The job that --output writes takes the answers of all other rows over from the run, at no cost.
+    """
     from batchroute.whatif import share_of_run, what_if, whatif_json, whatif_words
 
     if (threshold is None) == (strong_fraction is None):
@@ -76,7 +84,18 @@ def whatif(run_directory: Path, threshold: float | None, strong_fraction: float 
     if found.uncounted_rows:
         log.warning(f"{found.uncounted_rows:,} rows change side but have no usage; nothing is reckoned for them")
     click.echo(whatif_json(found).decode() if as_json else whatif_words(found), nl=not as_json)
+    if out is not None:
+        _write_followup(run_directory, threshold, out)
     return 0
+
+
+def _write_followup(run_directory: Path, threshold: float, out: Path) -> None:
+    from batchroute.followup import write_followup
+
+    written = write_followup(run_directory, threshold, out)
+    for setting in written.masked:
+        log.warning(f"{setting} holds what a run does not write down; put it back before you run {out}")
+    log.info(f"batchroute run {out}  # asks the rows that change or have no answer; into {written.output}")
 
 
 @click.command()

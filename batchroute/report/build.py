@@ -126,6 +126,8 @@ def _report(
         reasoning_tokens=tokens_of(groups, "reasoning_tokens"),
         attempts=sum(group.attempts for group in groups),
         retries=sum(group.retries for group in groups),
+        reused=sum(group.reused for group in groups),
+        budget_rows=sum(group.budget_rows for group in groups),
         errors=columns.errors,
         latency_s={side: _latency(columns.latencies[side]) for side in SIDES},
         wall_s=wall_s or None,

@@ -53,7 +53,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `name` is the job's, `run` the directory's. `rows` and `remaining` are None until the whole input is known.
     `score_histogram` counts rows in 20 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
-    "p10" ... "p100" to scores. `simulated` names the sides whose answers, and so whose money, are make-believe.
+    "p10" ... "p100" to scores. `reused` rows took their answer from another run, tokens and all, and cost nothing;
+    `budget_rows` went weak lest the budget be passed. `simulated` names the sides whose answers, and so whose
+    money, are make-believe.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int | None
     attempts: int
     retries: int
+    reused: int
+    budget_rows: int
     errors: dict[str, int]
     latency_s: dict[Side, Latency | None]
     wall_s: float | None

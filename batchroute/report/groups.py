@@ -30,6 +30,8 @@ class Group:
     rows: int
     attempts: int
     retries: int
+    reused: int
+    budget_rows: int
     prompt_tokens: int | None
     cached_tokens: int | None
     completion_tokens: int | None
@@ -50,6 +52,8 @@ def grouped(settled: pl.LazyFrame) -> list[Group]:
             pl.len().alias("rows"),
             attempts.sum(),
             (attempts - 1).clip(lower_bound=0).sum().alias("retries"),
+            ((attempts == 0) & (pl.col("status") == "ok")).sum().alias("reused"),
+            (pl.col("route_reason") == "budget").sum().alias("budget_rows"),
             *(_sum_or_null(pl.col(name)) for name in _TOKENS),
             _sum_or_null(cost),
             (billed & cost.is_null()).sum().alias("cost_unknown"),

@@ -15,6 +15,7 @@ from batchroute.report.words import (
     count,
     duration,
     money,
+    moved_words,
     percent,
     plain,
     printable,
@@ -49,6 +50,7 @@ def render_html(report: Report, details: Details) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         details=details,
+        moved=moved_words(report),
         charts=_charts(report, details),
         warnings=[words for words in (simulated_words(report), unknown_cost_words(report)) if words],
     )

@@ -17,6 +17,7 @@ from batchroute.report.words import (
     count,
     duration,
     money,
+    moved_words,
     percent,
     plain,
     seconds,
@@ -92,6 +93,8 @@ def _bill(report: Report) -> Table:
     settled = report.ok + report.refused + report.failed
     if settled > routed:
         table.add_row("refused before routing", count(settled - routed), *[""] * 5)
+    for words, rows in moved_words(report):
+        table.add_row(words, count(rows), *[""] * 5)
     if report.router_cost_usd != 0:
         table.add_row("router (embeddings)", *[""] * 5, money(report.router_cost_usd))
     table.add_section()

@@ -63,6 +63,15 @@ def simulated_words(report: Report) -> str | None:
     return f"SIMULATED: the {side} side is a built-in fake provider; its answers and its money are made up."
 
 
+def moved_words(report: Report) -> list[tuple[str, int]]:
+    """What is out of the ordinary about rows of the bill, and of how many."""
+    lines = [
+        ("of them taken over at no cost", report.reused),
+        ("of them weak for the budget's sake", report.budget_rows),
+    ]
+    return [(words, rows) for words, rows in lines if rows]
+
+
 def unknown_cost_words(report: Report) -> str | None:
     if not report.cost_unknown_rows:
         return None
