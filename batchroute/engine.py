@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from batchroute.budget import Ledger
+    from batchroute.classify import Answer
     from batchroute.directory import RunDirectory
     from batchroute.dispatch import OpenRow, Outcome, Request
     from batchroute.job import EndpointSpec, InputSpec, Job, RouterSpec
@@ -276,8 +277,9 @@ class _Run:
         async with contextlib.AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session())
             for side in SIDES:
-                address = await self._address(side, stack)
-                endpoint = Endpoint(address, session, self._scrubber(), keep_bodies=self._directory.raw)
+                address = await open_address(self._job, side, self._options.environ, stack)
+                scrub = scrubber_for(self._job, self._options.environ)
+                endpoint = Endpoint(address, session, scrub, keep_bodies=self._directory.raw)
                 self._lanes[side] = self._lane(side, endpoint)
             await self._work()
 
@@ -372,7 +374,6 @@ class _Run:
             number += 1
 
     def _lane(self, side: Side, endpoint: Endpoint) -> Lane[Request]:
-        spec, limits = job_endpoint(self._job, side), self._job.limits
         asked, unsettled = self._asked[side], self.store.unsettled
 
         def settle(request: Request, outcome: Outcome) -> None:
@@ -387,15 +388,10 @@ class _Run:
         def stopped(reason: str) -> None:
             self._options.say(f"the {side} lane stopped: {reason}")
 
-        lane_limits = LaneLimits(
-            max_concurrency=spec.max_concurrency,
-            max_attempts=spec.max_attempts,
-            outage_s=limits.outage_s,
-            requests_per_minute=spec.requests_per_minute,
-            tokens_per_minute=spec.tokens_per_minute,
-            stop_after_same_refusal=limits.stop_after_same_refusal,
-        )
-        return Lane(endpoint.send, lane_limits, settle, leave, stopped, self._purse(side))
+        def send(request: Request) -> Awaitable[Answer]:
+            return endpoint.send(request.body)
+
+        return Lane(send, lane_limits(self._job, side), settle, leave, stopped, self._purse(side))
 
     def _purse(self, side: Side) -> Purse | None:
         pricing = self._asked[side].pricing
@@ -404,33 +400,6 @@ class _Run:
     def _keep(self, side: Side, result: Result) -> None:
         self.store.record(result)
         self._progress.add(side, result)
-
-    async def _address(self, side: Side, stack: contextlib.AsyncExitStack) -> Address:
-        """Where the lane sends; a side that is simulated gets its provider here, on loopback."""
-        spec = job_endpoint(self._job, side)
-        base_url = spec.base_url
-        if spec.simulate is not None:
-            behaviour = Behaviour(**spec.simulate.model_dump())
-            base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
-        url = api_url(base_url or "", "chat/completions")
-        secrets = endpoint_secrets(spec, self._options.environ)
-        return Address(
-            url=url,
-            headers=request_headers(secrets, spec.api_key_header, spec.headers),
-            timeout_s=spec.timeout_s,
-            max_response_bytes=int(self._job.limits.max_response_mb * (1 << 20)),
-            proxy=None if spec.simulate else proxy_for(url),
-        )
-
-    def _scrubber(self) -> Scrubber:
-        """Knows the keys of both sides: a provider may be told of one by the other."""
-        return Scrubber(
-            secret.reveal()
-            for side in SIDES
-            for secrets in [endpoint_secrets(job_endpoint(self._job, side), self._options.environ)]
-            for secret in (secrets.api_key, *secrets.headers.values())
-            if secret is not None
-        )
 
     async def _watch(self) -> None:
         for side, lane in self._lanes.items():
@@ -497,6 +466,50 @@ class _Run:
             stopped=tuple(self._stopped),
             signal=self._signal,
         )
+
+
+async def open_address(
+    job: Job, side: Side, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
+) -> Address:
+    """Where a side's lane sends; one that is simulated gets its provider here, on loopback, until `stack` ends."""
+    spec = job_endpoint(job, side)
+    base_url = spec.base_url
+    if spec.simulate is not None:
+        behaviour = Behaviour(**spec.simulate.model_dump())
+        base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
+    url = api_url(base_url or "", "chat/completions")
+    secrets = endpoint_secrets(spec, environ)
+    return Address(
+        url=url,
+        headers=request_headers(secrets, spec.api_key_header, spec.headers),
+        timeout_s=spec.timeout_s,
+        max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
+        proxy=None if spec.simulate else proxy_for(url),
+    )
+
+
+def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
+    """Knows the keys of both sides: a provider may be told of one by the other."""
+    return Scrubber(
+        secret.reveal()
+        for side in SIDES
+        for secrets in [endpoint_secrets(job_endpoint(job, side), environ)]
+        for secret in (secrets.api_key, *secrets.headers.values())
+        if secret is not None
+    )
+
+
+def lane_limits(job: Job, side: Side) -> LaneLimits:
+    """What a side's lane may do."""
+    spec, limits = job_endpoint(job, side), job.limits
+    return LaneLimits(
+        max_concurrency=spec.max_concurrency,
+        max_attempts=spec.max_attempts,
+        outage_s=limits.outage_s,
+        requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+        stop_after_same_refusal=limits.stop_after_same_refusal,
+    )
 
 
 def seconds_until(clock: str, now: datetime) -> float:

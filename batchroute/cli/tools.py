@@ -43,6 +43,7 @@ def train(
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--latency-s", type=float, default=0.0, help="How long an answer takes.")
 @click.option("--jitter-s", type=float, default=0.0, help="Up to so much longer, at random.")
+@click.option("--chunk-s", type=float, default=0.0, help="How long between the chunks of a stream.")
 @click.option("--response-tokens", type=int, default=150, help="The usual length of an answer.")
 @click.option("--requests-per-minute", type=float, help="Answer 429 above it.")
 @click.option("--tokens-per-minute", type=float, help="Answer 429 above it.")

@@ -137,7 +137,12 @@ SPOILS: Mapping[str, Fault] = {
 
 
 def _reshaped(reshape: Reshape, reply: Reply, behaviour: Behaviour) -> Reply:
-    """The reply with its completion edited; json, not msgspec, because only it can write half a character."""
+    """The reply with its completion edited, where it is one and no stream.
+
+    json, not msgspec, because only it can write half a character.
+    """
+    if reply.delivery == "events":
+        return reply
     answer = json.loads(reply.body)
     if "choices" not in answer:
         return reply
