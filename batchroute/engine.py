@@ -129,7 +129,7 @@ def run_job(job: Job, options: RunOptions) -> RunEnd:
 
     Raises UsageFault before anything is sent, Stopped where a run cannot begin or can no longer save.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner, _rare_collections():
+    with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
         return runner.run(arun_job(job, options))
 
 
@@ -199,7 +199,7 @@ def raise_file_limit(connections: int) -> None:
 
 
 @contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Rows in flight are many long-lived objects; the collector's many looks at them would double their cost."""
     thresholds = gc.get_threshold()
     gc.collect()
@@ -212,7 +212,8 @@ def _rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The faster event loop where there is one."""
     try:
         import uvloop  # noqa: PLC0415 - not everywhere
     except ImportError:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from batchroute.dispatch import LaneLimits, OpenRow
     from batchroute.job import Job
     from batchroute.results import Asked
+    from batchroute.scrub import Scrubber
     from batchroute.serve.stream import EventRelay
     from batchroute.types import Result, Side
 
@@ -126,9 +127,7 @@ class LiveLane:
 class Live:
     """Both sides of a job, open for requests."""
 
-    def __init__(
-        self, job: Job, lanes: Mapping[Side, LiveLane], scrub: Callable[[str], str], *, budgeted: bool
-    ) -> None:
+    def __init__(self, job: Job, lanes: Mapping[Side, LiveLane], scrub: Scrubber, *, budgeted: bool) -> None:
         self.lanes = lanes
         self.scrub = scrub
         self.asked: dict[Side, Asked] = {side: asked_of(job, side) for side in SIDES}
