@@ -2,9 +2,9 @@
 
     python tests/load.py [--requests 4000] [--concurrency 16] [--latency-s 0.02]
 
-Three processes on loopback: a simulated provider, the server with the built-in router, and this one, which asks each
-way in turn. Added latency is the difference of the percentiles; requests per CPU-second count the CPU time of the
-server's process alone, at a provider without latency. The prompts are those of jobs/demo.jsonl.
+Three processes on loopback: a simulated provider, the server with the built-in router, and this one, which asks
+each way in turn. Added latency is the difference of the percentiles; requests per CPU-second count the CPU time of
+the server's process alone, at a provider without latency. The prompts are those of jobs/demo.jsonl.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def cpu_s(pid: int) -> float:
 
 def bodies(model: str) -> list[bytes]:
     prompts = [json.loads(line)["prompt"] for line in (ROOT / "jobs" / "demo.jsonl").read_text().splitlines()]
-    return [json.dumps({"model": model, "messages": [{"role": "user", "content": text}]}).encode() for text in prompts]
+    return [
+        json.dumps({"model": model, "messages": [{"role": "user", "content": text}]}).encode() for text in prompts
+    ]
 
 
 async def load(url: str, asked: list[bytes], requests: int, concurrency: int) -> Load:
@@ -134,12 +136,18 @@ def main() -> None:
             per_cpu_s = flags.requests / (cpu_s(pid) - before)
             uvloop.run(turn(port, flags.latency_s))
             plain, routed = ways(direct, served, flags.requests, flags.concurrency)
-    print(f"{flags.requests} requests, {flags.concurrency} at a time, a provider that takes {flags.latency_s * 1e3:g} ms")
+    sys.stdout.write("\n".join(words(flags, plain, routed, full, per_cpu_s)) + "\n")
+
+
+def words(flags: argparse.Namespace, plain: Load, routed: Load, full: Load, per_cpu_s: float) -> Iterator[str]:
+    latency_ms = flags.latency_s * 1e3
+    yield f"{flags.requests} requests, {flags.concurrency} at a time, a provider that takes {latency_ms:g} ms"
     for name, each in (("directly", plain), ("through serve", routed)):
         rate = flags.requests / each.wall_s
-        print(f"{name:14} p50 {each.ms(50):7.2f} ms   p99 {each.ms(99):7.2f} ms   {rate:7.0f} requests/s")
-    print(f"{'added':14} p50 {routed.ms(50) - plain.ms(50):7.2f} ms   p99 {routed.ms(99) - plain.ms(99):7.2f} ms")
-    print(f"a provider that takes no time: {flags.requests / full.wall_s:.0f} requests/s, {per_cpu_s:.0f} per CPU-second")
+        yield f"{name:14} p50 {each.ms(50):7.2f} ms   p99 {each.ms(99):7.2f} ms   {rate:7.0f} requests/s"
+    yield f"{'added':14} p50 {routed.ms(50) - plain.ms(50):7.2f} ms   p99 {routed.ms(99) - plain.ms(99):7.2f} ms"
+    rate = flags.requests / full.wall_s
+    yield f"a provider that takes no time: {rate:.0f} requests/s, {per_cpu_s:.0f} per CPU-second of the server"
 
 
 async def turn(port: int, latency_s: float) -> None:

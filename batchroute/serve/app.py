@@ -49,7 +49,9 @@ class Desk:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         size = LARGEST_REQUEST if request.content_length is None else request.content_length
-        if size <= LARGEST_REQUEST and self.open_bytes + size > MOST_OPEN_BYTES:
+        if size > LARGEST_REQUEST:
+            raise web.HTTPRequestEntityTooLarge(LARGEST_REQUEST, size)
+        if self.open_bytes + size > MOST_OPEN_BYTES:
             return failure(503, "too many requests are under way", "overloaded")
         self.open_bytes += size
         try:
@@ -91,8 +93,9 @@ class Desk:
         self.metrics.add(ended.result, time.perf_counter() - came_at)
         if not relay.begun:
             return _whole(ended)
-        await relay.finish()
-        if ended.outcome.status != "ok":
+        if ended.outcome.status == "ok":
+            await relay.finish()
+        else:
             await write(_broken_off(ended))
         return response
 
