@@ -218,14 +218,17 @@ def test_a_failure_is_told_as_openai_tells_it(
     tmp_path: Path, servers: Both, fault: str, error: type[openai.APIStatusError], code: str | None, stream: bool
 ) -> None:
     changes = {"endpoints.weak.max_attempts": 2, "endpoints.weak.api_key_env": "CANARY"}
-    with serve(tmp_path, servers[0].url, servers[1].url, changes, environ={"CANARY": KEY}) as served:
-        with openai.OpenAI(base_url=served.url, api_key="anything", max_retries=2) as ask:
-            with pytest.raises(error) as raised:
-                ask.chat.completions.create(model="weak", messages=user(f"[[fault:{fault}]]"), stream=stream)
-            assert raised.value.code == code
-            assert raised.value.body
-            assert KEY[:8] not in str(raised.value)
-            assert ask.chat.completions.create(model="weak", messages=user(SHORT)), "no other request suffers"
+    urls = servers[0].url, servers[1].url
+    with (
+        serve(tmp_path, *urls, changes, environ={"CANARY": KEY}) as served,
+        openai.OpenAI(base_url=served.url, api_key="anything", max_retries=2) as ask,
+    ):
+        with pytest.raises(error) as raised:
+            ask.chat.completions.create(model="weak", messages=user(f"[[fault:{fault}]]"), stream=stream)
+        assert raised.value.code == code
+        assert raised.value.body
+        assert KEY[:8] not in str(raised.value)
+        assert ask.chat.completions.create(model="weak", messages=user(SHORT)), "no other request suffers"
     expected = 3 if fault in {"500", "reset", "empty"} else 2
     assert servers[1].stats().requests == expected, "tried as often as the job says, by the server alone"
 

@@ -51,8 +51,11 @@ def train(
 @click.option("--port", type=click.IntRange(0, 65535), default=6060, help="0 takes a free one.")
 @click.option("--api-key-env", metavar="NAME", help="The variable with the key that clients must show.")
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="A host name it goes by.")
+@click.option("--state", type=FILE, metavar="DIR", help="Of files and batches; OUTPUT.serve by default.")
+@click.option("--batch-share", type=click.FloatRange(0, 0.95), default=0.5, help="Of the limits, for batches.")
+@click.option("--max-disk-mb", type=click.IntRange(min=1), default=10_240, help="What files and batches may take.")
 def serve(
-    job_file: Path, flags: Flags, host: str, port: int, api_key_env: str | None, allow_hosts: Sequence[str]
+    job_file: Path, flags: Flags, max_disk_mb: int, api_key_env: str | None, allow_hosts: Sequence[str], **own: Any
 ) -> int:
     """Serve a job's two endpoints as one OpenAI-compatible API that routes each request.
 
@@ -67,10 +70,10 @@ def serve(
         environ=os.environ,
         announce=_announce,
         say=log.warning,
-        host=host,
-        port=port,
         api_key_env=api_key_env,
         allow_hosts=tuple(allow_hosts),
+        most_disk_bytes=max_disk_mb << 20,
+        **own,
     )
     return 128 + run_server(job, options)
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from batchroute.errors import BatchrouteError, ModelFault, RoutingError
 from batchroute.serve.chat import Chat, Routed, place, read_chat
+from batchroute.serve.files import NotStored
 from batchroute.serve.metrics import MEDIA_TYPE, Metrics, exposition
 from batchroute.serve.replies import error_body, head_start, reply_of, route_headers, told, wait_headers
 from batchroute.serve.stream import EventRelay
@@ -146,6 +147,8 @@ def _at_the_door(door: Door, metrics: Metrics) -> Middleware:
             return await handler(request)
         except web.HTTPException as error:
             return failure(error.status, error.reason, None)
+        except NotStored as error:
+            return failure(error.status, str(error), error.code)
         except RoutingError as error:
             return failure(404, str(error), "model_not_found", "model")
         except Refusal as error:

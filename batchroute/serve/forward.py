@@ -168,11 +168,9 @@ async def open_live(
     environ: Mapping[str, str],
     stack: contextlib.AsyncExitStack,
     say: Callable[[str], None],
-    *,
-    share: float = 1.0,
     budget: Budget | None = None,
 ) -> Live:
-    """The lanes of a job until `stack` ends, with `share` of its limits; keys come from `environ`."""
+    """The lanes of a job until `stack` ends; keys come from `environ`."""
     session = await stack.enter_async_context(open_session())
     scrub = scrubber_for(job, environ)
     lanes: dict[Side, LiveLane] = {}
@@ -181,7 +179,7 @@ async def open_live(
         endpoint = Endpoint(address, session, scrub, keep_bodies=True)
         pricing = asked_of(job, side).pricing
         purse = Purse(budget, pricing.cost) if budget and pricing else None
-        lanes[side] = LiveLane(endpoint, live_limits(lane_limits(job, side), share), _saying(say, side), purse)
+        lanes[side] = LiveLane(endpoint, live_limits(lane_limits(job, side)), _saying(say, side), purse)
     return Live(job, lanes, scrub, budgeted=budget is not None)
 
 
@@ -189,19 +187,6 @@ def _saying(say: Callable[[str], None], side: Side) -> Callable[[str], None]:
     return lambda reason: say(f"the {side} endpoint: {reason}")
 
 
-def live_limits(limits: LaneLimits, share: float) -> LaneLimits:
-    """A lane's limits, less what others take of them; a refusal here says something of its request alone."""
-    return replace(
-        share_of(limits, share), outage_s=min(limits.outage_s, LIVE_OUTAGE_S), stop_after_same_refusal=0
-    )
-
-
-def share_of(limits: LaneLimits, share: float) -> LaneLimits:
-    """A part of what an endpoint allows, at least one of each."""
-    rpm, tokens = limits.requests_per_minute, limits.tokens_per_minute
-    return replace(
-        limits,
-        max_concurrency=max(1, int(limits.max_concurrency * share)),
-        requests_per_minute=None if rpm is None else max(1.0, rpm * share),
-        tokens_per_minute=None if tokens is None else max(1, int(tokens * share)),
-    )
+def live_limits(limits: LaneLimits) -> LaneLimits:
+    """A lane's limits where somebody waits, and where a refusal says something of its request alone."""
+    return replace(limits, outage_s=min(limits.outage_s, LIVE_OUTAGE_S), stop_after_same_refusal=0)

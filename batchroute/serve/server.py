@@ -7,7 +7,8 @@ import contextlib
 import errno
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -22,15 +23,22 @@ from batchroute.engine import (
 from batchroute.errors import UsageFault
 from batchroute.keys import resolve_key
 from batchroute.serve.app import Desk, make_app
+from batchroute.serve.batchapi import BatchApi
+from batchroute.serve.batches import Batches
 from batchroute.serve.door import make_door
+from batchroute.serve.files import Files
 from batchroute.serve.forward import open_live
 from batchroute.serve.names import names_of
+from batchroute.serve.queue import BatchQueue
 from batchroute.serve.scoring import JointScoring
+from batchroute.serve.sharing import LiveBudget, split
+from batchroute.store import locked
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+    from batchroute.budget import Budget
     from batchroute.job import Job
     from batchroute.keys import Secret
     from batchroute.router import Scorer
@@ -45,7 +53,9 @@ KEEPALIVE_S = 75.0
 class ServeOptions:
     """What a server is told beside the job: the environment with its keys, the flags, whom to tell what.
 
-    `announce` is told the address once it can be asked, `say` what a person should know.
+    `announce` is told the address once it can be asked, `say` what a person should know. `state` is the directory
+    of files and batches, by default beside the job's output; `batch_share` of the endpoints' limits is for them, 0
+    turns batches off.
     """
 
     environ: Mapping[str, str]
@@ -55,6 +65,9 @@ class ServeOptions:
     port: int = 6060
     api_key_env: str | None = None
     allow_hosts: tuple[str, ...] = ()
+    state: Path | None = None
+    batch_share: float = 0.5
+    most_disk_bytes: int = 10 << 30
 
 
 def serve(job: Job, options: ServeOptions) -> int:
@@ -65,6 +78,8 @@ def serve(job: Job, options: ServeOptions) -> int:
     refuse_unservable(job)
     refuse_unpriced(job)
     door = make_door(options.host, options.allow_hosts, _client_key(options))
+    if options.batch_share:
+        split(job, options.batch_share)  # its faults belong before anything is begun
     raise_file_limit(sum(job_endpoint(job, side).max_concurrency for side in SIDES) + MOST_CLIENTS)
     scorer = load_for_serving(job)
     with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
@@ -101,19 +116,25 @@ class Running:
     desk: Desk
     port: int
     runner: web.AppRunner
+    batches: asyncio.Task[None] | None
 
 
 @contextlib.asynccontextmanager
 async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Scorer) -> AsyncIterator[Running]:
     """A server inside a running event loop; at the end it awaits what is under way up to limits.drain_s."""
     async with contextlib.AsyncExitStack() as stack:
+        state = options.state or Path(f"{job.output.path}.serve")
+        stack.enter_context(locked(state, 0o700))
+        budget = _budget(job, state, stack)
+        batches = _open_batches(job, options, state)
         scoring = JointScoring(scorer)
         stack.callback(scoring.close)
         await scoring.score("")  # what a library puts off until it is used the first time
-        live = await open_live(job, options.environ, stack, options.say)
+        live_job = job if batches is None else split(job, options.batch_share)[0]
+        live = await open_live(live_job, options.environ, stack, options.say, budget)
         desk = Desk(names_of(job), job.endpoints, scoring, live)
         runner = web.AppRunner(
-            make_app(desk, door, []),
+            make_app(desk, door, [] if batches is None else batches.routes()),
             access_log=None,
             handler_cancellation=True,  # a request ends when its client hangs up
             keepalive_timeout=KEEPALIVE_S,
@@ -121,14 +142,54 @@ async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Score
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        yield Running(desk, await _listen(runner, options), runner)
+        port = await _listen(runner, options)
+        working = None if batches is None else asyncio.create_task(batches.queue.run(), name="batches")
+        if working is not None:
+            stack.push_async_callback(_cancel, working)
+        yield Running(desk, port, runner, working)
+
+
+def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget | None:
+    if job.limits.max_cost_usd is None:
+        return None
+    live_budget = LiveBudget(job.limits.max_cost_usd, state)
+    stack.callback(live_budget.close)
+    return live_budget.budget
+
+
+def _open_batches(job: Job, options: ServeOptions, state: Path) -> BatchApi | None:
+    """None where batches are off; a budget turns them off, because it would not hold over both."""
+    if not options.batch_share:
+        return None
+    if job.limits.max_cost_usd is not None:
+        options.say("limits.max_cost_usd is kept for live requests; batches are off")
+        return None
+    files, batches = Files(state, options.most_disk_bytes), Batches(state)
+    files.tidy()
+    batch_job = split(job, options.batch_share)[1]
+    queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, options.say)
+    return BatchApi(files, batches, queue)
+
+
+async def _first(stopped: asyncio.Future[int], batches: asyncio.Task[None] | None) -> int:
+    """The signal; or what the work on batches died of, which never ends of itself."""
+    watched: list[asyncio.Future[Any]] = [stopped, *([] if batches is None else [batches])]
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    if batches is not None and not stopped.done():
+        await batches
+    return await stopped
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _serve(job: Job, options: ServeOptions, door: Door, scorer: Scorer) -> int:
     async with open_server(job, options, door, scorer) as server:
         with _signals(server.desk.live.close) as stopped:
             options.announce(options.host, server.port)
-            number = await stopped
+            number = await _first(stopped, server.batches)
             options.say(f"stopping: waiting up to {job.limits.drain_s:g} s for requests under way")
             await server.runner.cleanup()  # within the reach of a second signal
     return number
