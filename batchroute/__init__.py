@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchroute.check import check_job as check_job
+    from batchroute.controller import Controller as Controller
     from batchroute.engine import RunEnd as RunEnd
     from batchroute.engine import RunOptions as RunOptions
     from batchroute.engine import arun_job as arun
     from batchroute.engine import run_job as run
     from batchroute.errors import BatchrouteError as BatchrouteError
+    from batchroute.errors import RoutingError as RoutingError
+    from batchroute.errors import Unanswered as Unanswered
     from batchroute.export import export_run as export_run
     from batchroute.job import Job as Job
     from batchroute.jobfile import load_job as load_job
@@ -33,11 +36,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchrouteError": ("batchroute.errors", "BatchrouteError"),
+    "Controller": ("batchroute.controller", "Controller"),
     "Job": ("batchroute.job", "Job"),
     "Plan": ("batchroute.planning", "Plan"),
     "Report": ("batchroute.report", "Report"),
+    "RoutingError": ("batchroute.errors", "RoutingError"),
     "RunEnd": ("batchroute.engine", "RunEnd"),
     "RunOptions": ("batchroute.engine", "RunOptions"),
+    "Unanswered": ("batchroute.errors", "Unanswered"),
     "arun": ("batchroute.engine", "arun_job"),
     "build_report": ("batchroute.report", "build_report"),
     "check_job": ("batchroute.check", "check_job"),
@@ -50,11 +56,14 @@ _HOMES = {
 }
 __all__ = [
     "BatchrouteError",
+    "Controller",
     "Job",
     "Plan",
     "Report",
+    "RoutingError",
     "RunEnd",
     "RunOptions",
+    "Unanswered",
     "__version__",
     "arun",
     "build_report",

@@ -68,14 +68,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, classified.
 
     `vectors` answer an embeddings request, whose `completion` holds no more than the bill. `body` is the whole
-    JSON text of an ok answer, where it is wanted. `turned_away`: the server said no before it did any work (a
-    4xx), so nothing can be billed for it. `unsent`: there was no connection to send it over.
+    text of an answer that is ok or refused, where it is wanted, `status` its HTTP status, None where it has none.
+    `turned_away`: the server said no before it did any work (a 4xx), so nothing can be billed for it. `unsent`:
+    there was no connection to send it over.
     """
 
     verdict: Verdict
     completion: Completion | None = None
     vectors: Any = None  # [n, dim] float32: msgspec cannot be told
     body: str | None = None
+    status: int | None = None
     error_type: str | None = None
     error: str | None = None
     retry_after_s: float | None = None
@@ -242,7 +244,7 @@ def _text(value: Any) -> str | None:
 
 
 def read_usage(usage: Any) -> Usage | None:
-    """What an answer says it was billed; None where that is nothing."""
+    """What an answer, or the last chunk of a stream, says it was billed; None where that is nothing."""
     if not isinstance(usage, dict):
         return None
     counted = Usage(

@@ -144,7 +144,7 @@ class Lane(Generic[Asking]):
 
     def __init__(
         self,
-        send: Callable[[bytes], Awaitable[Answer]],
+        send: Callable[[Asking], Awaitable[Answer]],
         limits: LaneLimits,
         settle: Callable[[Asking, Outcome], None],
         leave: Callable[[OpenRow[Asking]], None],
@@ -206,6 +206,25 @@ class Lane(Generic[Asking]):
             self._open[task] = row
             task.add_done_callback(self._close)
 
+    async def ask(self, request: Asking) -> None:
+        """One request from outside `run`, which stands in the same queue; returns when it is settled or left.
+
+        Where the caller is cancelled, the row is let go of. A lane that has stopped leaves it at once.
+        """
+        row = OpenRow(request, request.attempts)
+        if self._stopping:
+            self._leave(row)
+            return
+        task = asyncio.create_task(self._answer(row))
+        self._open[task] = row
+        task.add_done_callback(self._open.pop)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+        if not task.cancelled():
+            task.result()
+
     def stop(self, reason: str | None = None) -> None:
         """Sends nothing more; rows in flight are still awaited, all others are left undone."""
         self._stopping = True
@@ -265,7 +284,8 @@ class Lane(Generic[Asking]):
         return self._used_up(row, answer)
 
     def _others_may_tell(self) -> bool:
-        return len(self._open) > self._held_back or not (self._feeding and self._feeding.done())
+        is_fed = self._feeding is not None and not self._feeding.done()
+        return is_fed or len(self._open) > self._held_back
 
     async def _attempt(self, row: OpenRow[Asking]) -> Answer:
         admission = row.admission or await self._admitted(row.request)
@@ -277,12 +297,14 @@ class Lane(Generic[Asking]):
         self._pace.sent(sent_at)
         answer: Answer | None = None
         try:
-            answer = await self._send(row.request.body)
+            answer = await self._send(row.request)
         finally:
             row.in_flight = False
             self.in_flight -= 1
             self._slots.release()
             self._pay(row.request, answer)
+            if admission.probe and answer is None:
+                self._breaker.probe_lost(self._clock())
         self._learn(row, answer, sent_at, admission)
         return answer
 

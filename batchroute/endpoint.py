@@ -24,13 +24,16 @@ from batchroute.classify import Answer, Verdict, classify, read_completion
 from batchroute.deadline import Deadlines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeAlias
 
     from batchroute.classify import Read
     from batchroute.job import EnvRef
     from batchroute.keys import EndpointSecrets
     from batchroute.scrub import Scrubber
     from batchroute.types import Completion
+
+    Receive: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 CONNECT_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 16
@@ -102,7 +105,7 @@ class Endpoint:
         had_success: bool = False,
         read: Read = read_completion,
     ) -> None:
-        """`read` takes the object of a 200; `keep_bodies`: the whole text of an ok answer goes with it.
+        """`read` takes the object of a 200; `keep_bodies`: an answer that is ok or refused brings its text.
 
         `had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key.
         """
@@ -122,22 +125,26 @@ class Endpoint:
         self._deadlines = Deadlines(address.timeout_s)
         self._had_success = had_success
 
-    async def send(self, body: bytes) -> Answer:
-        """One attempt. Raises only errors of our own; what the provider says is free of known keys."""
+    async def send(self, body: bytes, receive: Receive | None = None) -> Answer:
+        """One attempt. Raises only errors of our own; what the provider says is free of known keys.
+
+        `receive` is given the pieces of an event stream as they arrive, uncleaned, where the answer is one; such
+        an answer has no completion. It must not raise what a connection raises.
+        """
         started = time.perf_counter()
         try:
-            answer = await self._in_time(body)
+            answer = await self._in_time(body, receive)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             answer = translate(error)
         self._had_success = self._had_success or answer.verdict == "ok"
         return self._clean(answer, time.perf_counter() - started)
 
-    async def _in_time(self, body: bytes) -> Answer:
+    async def _in_time(self, body: bytes, receive: Receive | None) -> Answer:
         """Raises TimeoutError where the exchange takes longer than `timeout_s`."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._deadlines.begin(task)
         try:
-            answer = await self._exchange(body)
+            answer = await self._exchange(body, receive)
         except asyncio.CancelledError:
             if self._deadlines.end(task):
                 raise TimeoutError from None
@@ -150,7 +157,7 @@ class Endpoint:
                 await asyncio.sleep(0)  # it came in time after all: the cancellation is met here, not further on
         return answer
 
-    async def _exchange(self, body: bytes) -> Answer:
+    async def _exchange(self, body: bytes, receive: Receive | None) -> Answer:
         address = self._address
         async with self._session.post(
             address.url,
@@ -160,16 +167,17 @@ class Endpoint:
             allow_redirects=False,
             proxy=address.proxy,
         ) as response:
+            if receive is not None and response.status == 200 and response.content_type == "text/event-stream":
+                return await _pass_on(response, receive, address.max_response_bytes)
             text = await _read(response, address.max_response_bytes)
             if text is None:
-                message = f"larger than limits.max_response_mb ({address.max_response_bytes >> 20} MiB)"
-                return Answer(verdict="refused", error_type="answer_too_large", error=message)
+                return _too_large(address.max_response_bytes)
             answer = classify(
                 response.status, response.headers, text, had_success=self._had_success, read=self._read
             )
-            if self._keep_bodies and answer.verdict == "ok":
-                return msgspec.structs.replace(answer, body=text.decode("utf-8", "replace"))
-            return answer
+            kept = self._keep_bodies and answer.verdict in {"ok", "refused"}
+            kept_text = text.decode("utf-8", "replace") if kept else None
+            return msgspec.structs.replace(answer, status=response.status, body=kept_text)
 
     def _clean(self, answer: Answer, latency_s: float) -> Answer:
         """What a provider wrote, without our keys, and how long it took."""
@@ -204,6 +212,30 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
             return None
         pieces.append(piece)
     return b"".join(pieces)
+
+
+async def _pass_on(response: aiohttp.ClientResponse, receive: Receive, max_bytes: int) -> Answer:
+    """An event stream, piece by piece; what goes wrong after the first is final, since the reader has that one."""
+    size = 0
+    try:
+        async for piece in response.content.iter_any():
+            size += len(piece)
+            if size > max_bytes:
+                response.close()
+                return _too_large(max_bytes)
+            await receive(piece)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        if size == 0:
+            raise
+        return msgspec.structs.replace(translate(error), verdict="refused")
+    if size == 0:
+        return Answer(verdict="malformed", error_type="malformed", error="HTTP 200, but the stream is empty")
+    return Answer(verdict="ok", status=200)
+
+
+def _too_large(max_bytes: int) -> Answer:
+    message = f"larger than limits.max_response_mb ({max_bytes >> 20} MiB)"
+    return Answer(verdict="refused", error_type="answer_too_large", error=message)
 
 
 # First match wins, so subclasses stand before their parents.

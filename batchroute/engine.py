@@ -142,7 +142,7 @@ def run_job(job: Job, options: RunOptions) -> RunEnd:
 
     Raises UsageFault before anything is sent, Stopped where a run cannot begin or can no longer save.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner, _rare_collections():
+    with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
         return runner.run(arun_job(job, options))
 
 
@@ -212,7 +212,7 @@ def raise_file_limit(connections: int) -> None:
 
 
 @contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Rows in flight are many long-lived objects; the collector's many looks at them would double their cost."""
     thresholds = gc.get_threshold()
     gc.collect()
@@ -225,7 +225,8 @@ def _rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The faster event loop where there is one."""
     try:
         import uvloop  # noqa: PLC0415 - not everywhere
     except ImportError:
@@ -282,13 +283,11 @@ class _Run:
         async with contextlib.AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session())
             for side in SIDES:
-                address = await self._address(side, stack)
+                address = await open_address(self._job, side, self._options.environ, stack)
+                scrub = scrubber_for(self._job, self._options.environ)
+                had_success = self.store.tally.ok[side] > 0
                 endpoint = Endpoint(
-                    address,
-                    session,
-                    self._scrubber(),
-                    keep_bodies=self._directory.raw,
-                    had_success=self.store.tally.ok[side] > 0,
+                    address, session, scrub, keep_bodies=self._directory.raw, had_success=had_success
                 )
                 self._lanes[side] = self._lane(side, endpoint)
             if self._signal is not None:  # it came before there were lanes to stop
@@ -418,7 +417,7 @@ class _Run:
 
     def _rating(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits = self._options, self._job.limits
-        secrets = tuple(self._secrets())
+        secrets = tuple(job_secrets(self._job, self._options.environ))
 
         def stopped(reason: str) -> None:
             options.say(f"the embedder stopped: {reason}")
@@ -490,7 +489,6 @@ class _Run:
             number += 1
 
     def _lane(self, side: Side, endpoint: Endpoint) -> Lane[Request]:
-        spec, limits = job_endpoint(self._job, side), self._job.limits
         asked, unsettled = self._asked[side], self.store.unsettled
 
         def settle(request: Request, outcome: Outcome) -> None:
@@ -509,17 +507,11 @@ class _Run:
         def stopped(reason: str) -> None:
             self._options.say(f"the {side} lane stopped: {reason}")
 
-        lane_limits = LaneLimits(
-            max_concurrency=spec.max_concurrency,
-            max_attempts=spec.max_attempts,
-            outage_s=limits.outage_s,
-            requests_per_minute=spec.requests_per_minute,
-            tokens_per_minute=spec.tokens_per_minute,
-            stop_after_same_refusal=limits.stop_after_same_refusal,
-        )
-        return Lane(
-            endpoint.send, lane_limits, settle, leave, stopped, self._purse(side), partial(self._let_go, side)
-        )
+        def send(request: Request) -> Awaitable[Answer]:
+            return endpoint.send(request.body)
+
+        purse, let_go = self._purse(side), partial(self._let_go, side)
+        return Lane(send, lane_limits(self._job, side), settle, leave, stopped, purse, let_go)
 
     def _purse(self, side: Side) -> Purse | None:
         pricing = self._asked[side].pricing
@@ -528,35 +520,6 @@ class _Run:
     def _keep(self, side: Side, result: Result) -> None:
         self.store.record(result)
         self._progress.add(side, result)
-
-    async def _address(self, side: Side, stack: contextlib.AsyncExitStack) -> Address:
-        """Where the lane sends; a side that is simulated gets its provider here, on loopback."""
-        spec = job_endpoint(self._job, side)
-        base_url = spec.base_url
-        if spec.simulate is not None:
-            behaviour = Behaviour(**spec.simulate.model_dump())
-            base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
-        url = api_url(base_url or "", "chat/completions")
-        secrets = endpoint_secrets(spec, self._options.environ)
-        return Address(
-            url=url,
-            headers=request_headers(secrets, spec.api_key_header, spec.headers),
-            timeout_s=spec.timeout_s,
-            max_response_bytes=int(self._job.limits.max_response_mb * (1 << 20)),
-            proxy=None if spec.simulate else proxy_for(url),
-        )
-
-    def _scrubber(self) -> Scrubber:
-        """Knows all keys of the job: a provider may be told of one by another."""
-        return Scrubber(secret.reveal() for secret in self._secrets())
-
-    def _secrets(self) -> Iterator[Secret]:
-        environ = self._options.environ
-        for side in SIDES:
-            secrets = endpoint_secrets(job_endpoint(self._job, side), environ)
-            yield from (each for each in (secrets.api_key, *secrets.headers.values()) if each is not None)
-        if asks_for_vectors(self._job.router):
-            yield from embedder_secrets(self._job.router.embedder, environ)
 
     async def _watch(self) -> None:
         for side, lane in self._lanes.items():
@@ -628,6 +591,52 @@ class _Run:
             stopped=tuple(self._stopped),
             signal=self._signal,
         )
+
+
+async def open_address(
+    job: Job, side: Side, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
+) -> Address:
+    """Where a side's lane sends; one that is simulated gets its provider here, on loopback, until `stack` ends."""
+    spec = job_endpoint(job, side)
+    base_url = spec.base_url
+    if spec.simulate is not None:
+        behaviour = Behaviour(**spec.simulate.model_dump())
+        base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
+    url = api_url(base_url or "", "chat/completions")
+    secrets = endpoint_secrets(spec, environ)
+    return Address(
+        url=url,
+        headers=request_headers(secrets, spec.api_key_header, spec.headers),
+        timeout_s=spec.timeout_s,
+        max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
+        proxy=None if spec.simulate else proxy_for(url),
+    )
+
+
+def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
+    """Knows all keys of the job: a provider may be told of one by another."""
+    return Scrubber(secret.reveal() for secret in job_secrets(job, environ))
+
+
+def job_secrets(job: Job, environ: Mapping[str, str]) -> Iterator[Secret]:
+    for side in SIDES:
+        secrets = endpoint_secrets(job_endpoint(job, side), environ)
+        yield from (each for each in (secrets.api_key, *secrets.headers.values()) if each is not None)
+    if asks_for_vectors(job.router):
+        yield from embedder_secrets(job.router.embedder, environ)
+
+
+def lane_limits(job: Job, side: Side) -> LaneLimits:
+    """What a side's lane may do."""
+    spec, limits = job_endpoint(job, side), job.limits
+    return LaneLimits(
+        max_concurrency=spec.max_concurrency,
+        max_attempts=spec.max_attempts,
+        outage_s=limits.outage_s,
+        requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+        stop_after_same_refusal=limits.stop_after_same_refusal,
+    )
 
 
 def seconds_until(clock: str, now: datetime) -> float:

@@ -5,7 +5,9 @@
     │   ├── JobFault          the job file: every fault at once
     │   ├── InputFault        the input files
     │   ├── ModelFault        a router, an embedder or a model file
-    │   └── RunFault          a run directory of another job, or one of a newer format
+    │   ├── RunFault          a run directory of another job, or one of a newer format
+    │   └── RoutingError      a router, a threshold or a model string that a Controller or a server does not know
+    ├── Unanswered        an endpoint's: one request of a Controller that came to nothing
     └── Stopped           the world's: exit 4, run again to go on
 
 Anything else that is raised is a bug of ours: a traceback and exit 1. What goes wrong with a single row is no
@@ -64,6 +66,24 @@ class ModelFault(UsageFault):
 
 class RunFault(UsageFault):
     """The output directory belongs to another job, or to a newer batchroute."""
+
+
+class RoutingError(UsageFault):
+    """A router that is not there, a threshold outside [0, 1], or a model string that names neither."""
+
+
+class Unanswered(BatchrouteError):
+    """An endpoint refused a request, or did not answer it in all the attempts it has.
+
+    `error_type` as in a run's results ("http_400", "timeout", "invalid_key"), `status` the HTTP status for it.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, error_type: str, status: int) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.status = status
 
 
 class Stopped(BatchrouteError):

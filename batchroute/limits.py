@@ -259,6 +259,11 @@ class Breaker(Generic[Row]):
         """The request that leaves now is the probe; no other may until it is back."""
         self._probe_at = math.inf
 
+    def probe_lost(self, now: float) -> None:
+        """Nobody waits for the probe any more; the next request may be one."""
+        if self.open:
+            self._probe_at = now
+
     def answered(self, *, well: bool) -> None:
         """The endpoint is there: it answered, whatever it said; `well` where that was a success."""
         self._ever_answered = True

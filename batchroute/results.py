@@ -123,7 +123,7 @@ def _result(
         error_type=answer.error_type if answer else None,
         error=answer.error if answer else None,
         finished_at=finished_at,
-        raw=answer.body if answer and raw else None,
+        raw=answer.body if answer and raw and status == "ok" else None,
         keep=prompt.keep if status in {"ok", "refused"} else b"",
         fingerprint=request.fingerprint if status == "ok" else b"",
     )

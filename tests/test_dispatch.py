@@ -80,8 +80,8 @@ class Bench:
             self.fed.append(row)
             yield request(row)
 
-    async def _send(self, body: bytes) -> Answer:
-        row = int(body)
+    async def _send(self, request: Request) -> Answer:
+        row = request.prompt.row
         self.asked.append((asyncio.get_running_loop().time(), row))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -324,6 +324,83 @@ def test_a_lane_stopped_before_it_runs_sends_nothing() -> None:
     bench = Bench(lambda row, attempt: OK)
     run_virtually(work())
     assert (bench.asked, bench.settled, bench.said) == ([], {}, ["no money"])
+
+
+# --- requests from outside
+
+
+def test_a_request_from_outside_stands_in_the_same_queue() -> None:
+    bench = Bench(script(TRANSIENT, LIMITED))
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bench.lane.run(bench._feed(range(10, 20))))
+            for row in range(10):
+                group.create_task(bench.lane.ask(request(row)))
+
+    run_virtually(work())
+    assert bench.statuses() == dict.fromkeys(range(20), "ok")
+    assert bench.attempts_of(0) == 3
+    assert bench.most_in_flight == LIMITS.max_concurrency
+
+
+def test_whoever_is_cancelled_lets_go_of_the_row_and_of_no_other() -> None:
+    bench = Bench(lambda row, attempt: OK, replace(LIMITS, max_concurrency=1))
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        asking = [asyncio.create_task(bench.lane.ask(request(row))) for row in range(3)]
+        await asyncio.sleep(0.5)
+        asking[0].cancel()
+        asking[1].cancel()
+        await asyncio.wait(asking)
+
+    run_virtually(work())
+    assert set(bench.left) == {0, 1}
+    assert bench.statuses() == {2: "ok"}
+    assert bench.lane.in_flight == 0
+
+
+def test_a_lane_that_stops_leaves_what_was_asked_of_it() -> None:
+    bench = Bench(lambda row, attempt: FATAL, replace(LIMITS, max_concurrency=1))
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        await asyncio.gather(*(bench.lane.ask(request(row)) for row in range(3)))
+        await bench.lane.ask(request(3))
+
+    run_virtually(work())
+    assert set(bench.left) == {0, 1, 2, 3}
+    assert bench.settled == {}
+
+
+def test_a_probe_that_nobody_waits_for_does_not_hold_the_lane_up() -> None:
+    bench = Bench(lambda row, attempt: TRANSIENT if row < 5 else OK)
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        asking = [asyncio.create_task(bench.lane.ask(request(row))) for row in range(5)]
+        while bench.lane._breaker._probe_at != math.inf:  # noqa: ASYNC110 - nothing tells that a probe is out
+            await asyncio.sleep(0.1)
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
+        await bench.lane.ask(request(9))
+
+    run_virtually(work())
+    assert bench.statuses() == {9: "ok"}
+
+
+def lane_of(bench: Bench) -> Lane[Request]:
+    return Lane(
+        bench._send,
+        bench.limits,
+        bench._settle,
+        bench._leave,
+        bench.said.append,
+        clock=lambda: asyncio.get_running_loop().time(),
+    )
 
 
 class DiskFull(Exception):

@@ -20,7 +20,7 @@ from batchroute.scrub import LEAK_CHARS, Scrubber
 from batchroute.simulate import Behaviour, start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from batchroute.classify import Answer
@@ -30,8 +30,9 @@ KEY = "sk-canary-0123456789abcdef"
 MIB = 2**20
 
 
-def body(prompt: str = "Why is the sky blue?") -> bytes:
-    return json.dumps({"model": "gpt-5", "messages": [{"role": "user", "content": prompt}]}).encode()
+def body(prompt: str = "Why is the sky blue?", *, stream: bool = False) -> bytes:
+    asked = {"model": "gpt-5", "messages": [{"role": "user", "content": prompt}]}
+    return json.dumps({**asked, "stream": True} if stream else asked).encode()
 
 
 async def ask(
@@ -42,6 +43,7 @@ async def ask(
     max_response_bytes: int = MIB,
     proxy: str | None = None,
     keep_bodies: bool = False,
+    receive: Callable[[bytes], Awaitable[None]] | None = None,
 ) -> Answer:
     """One attempt through a session of its own."""
     address = Address(
@@ -52,7 +54,8 @@ async def ask(
         proxy=proxy,
     )
     async with open_session() as session:
-        return await Endpoint(address, session, Scrubber([KEY]), keep_bodies=keep_bodies).send(body(prompt))
+        endpoint = Endpoint(address, session, Scrubber([KEY]), keep_bodies=keep_bodies)
+        return await endpoint.send(body(prompt, stream=receive is not None), receive)
 
 
 def asked_of_simulator(prompt: str, behaviour: Behaviour | None = None, **options: Any) -> tuple[Answer, Stats]:
@@ -129,6 +132,61 @@ def test_the_whole_body_where_it_is_wanted() -> None:
     assert answer.body is not None
     assert answer.completion is not None
     assert json.loads(answer.body)["choices"][0]["message"]["content"] == answer.completion.response
+
+
+@pytest.mark.parametrize("fault", ["422", "context_length_exceeded"])
+def test_what_a_refusal_said_where_it_is_wanted(fault: str) -> None:
+    answer, _ = asked_of_simulator(f"[[fault:{fault}]]", keep_bodies=True)
+    assert (answer.verdict, answer.status) == ("refused", 422 if fault == "422" else 400)
+    assert "error" in json.loads(answer.body or "")
+
+
+@dataclass
+class Reader:
+    """What came of a stream, piece by piece."""
+
+    pieces: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+
+
+def streamed(prompt: str = "Hello", behaviour: Behaviour | None = None, **options: Any) -> tuple[Answer, bytes]:
+    reader = Reader()
+    answer, _ = asked_of_simulator(prompt, behaviour, receive=reader, **options)
+    return answer, b"".join(reader.pieces)
+
+
+def test_a_stream_is_passed_on_to_its_end() -> None:
+    answer, text = streamed()
+    assert (answer.verdict, answer.status, answer.completion) == ("ok", 200, None)
+    assert text.startswith(b"data: {")
+    assert text.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_stream_is_passed_on_while_it_comes() -> None:
+    """The provider takes a second, the client gives up after half of one: what came until then is there."""
+    answer, text = streamed(behaviour=Behaviour(chunk_s=0.05, response_tokens=400), timeout_s=0.5)
+    assert (answer.verdict, answer.error_type) == ("refused", "timeout")
+    assert text.startswith(b"data: {")
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict", "error_type"),
+    [("cut", "refused", "cut"), ("503", "transient", "http_503"), ("empty", "malformed", "malformed")],
+)
+def test_a_stream_that_goes_wrong_is_tried_again_only_before_it_began(
+    fault: str, verdict: str, error_type: str
+) -> None:
+    answer, text = streamed(f"[[fault:{fault}]]")
+    assert (answer.verdict, answer.error_type) == (verdict, error_type)
+    assert bool(text) == (verdict == "refused")
+
+
+def test_a_stream_without_end_is_cut() -> None:
+    answer, text = streamed("[[fault:endless]]")
+    assert (answer.verdict, answer.error_type) == ("refused", "answer_too_large")
+    assert len(text) <= MIB
 
 
 def test_an_answer_as_large_as_allowed_is_read() -> None:

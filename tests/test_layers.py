@@ -31,6 +31,7 @@ engine
 check scorefile report export
 scored planning calibrate whatif followup
 display
+serve controller
 cli
 """
 ORDER = LAYERS.split()
@@ -135,6 +136,8 @@ def test_no_modules_import_each_other() -> None:
         ("source", {"torch", "polars", "aiohttp"}),
         ("simulate", {"torch", "polars", "pyarrow", "pydantic"}),
         ("engine", {"torch", "polars"}),
+        ("serve", {"torch", "polars"}),
+        ("controller", {"torch", "polars"}),
     ],
 )
 def test_a_module_loads_no_library_it_has_no_business_with(module: str, unknown: set[str]) -> None:

@@ -103,7 +103,8 @@ def test_max_tokens_cuts_unless_it_is_not_honoured() -> None:
         (b'{"model": "m", "messages": [{"role": "user", "content": 7}]}', "content"),
         (asked(max_tokens=0), "max_tokens"),
         (asked(n=0), "n"),
-        (asked(stream=True), "stream"),
+        (asked(stream_options={"include_usage": True}), "stream_options"),
+        (asked(stream="yes"), "stream"),
     ],
 )
 def test_bad_request_is_refused_as_a_provider_would(body: bytes, complaint: str) -> None:
@@ -114,6 +115,34 @@ def test_bad_request_is_refused_as_a_provider_would(body: bytes, complaint: str)
     assert complaint in error["message"]
     assert error["type"] == "invalid_request_error"
     assert provider.stats().prompt_tokens == 0
+
+
+def chunks(reply: Reply) -> list[dict[str, Any]]:
+    *events, done, rest = reply.body.decode().split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
+    return [json.loads(event.removeprefix("data: ")) for event in events]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_stream_holds_the_same_answer_in_pieces(n: int) -> None:
+    whole = answer(chat(Provider(Behaviour(), 0.0), asked(n=n)))
+    reply = chat(Provider(Behaviour(), 0.0), asked(n=n, stream=True, stream_options={"include_usage": True}))
+    assert reply.content_type.startswith("text/event-stream")
+    *pieces, last = chunks(reply)
+    assert (last["choices"], last["usage"]) == ([], whole["usage"])
+    texts = dict.fromkeys(range(n), "")
+    for (choice,) in (piece["choices"] for piece in pieces):
+        texts[choice["index"]] += choice["delta"].get("content", "")
+    assert texts == {choice["index"]: choice["message"]["content"] for choice in whole["choices"]}
+    assert {piece["usage"] for piece in pieces} == {None}
+    assert pieces[-1]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+
+
+def test_a_stream_tells_its_usage_only_where_it_is_asked_for_and_is_billed_all_the_same() -> None:
+    provider = Provider(Behaviour(), 0.0)
+    pieces = chunks(chat(provider, asked(stream=True)))
+    assert all("usage" not in piece and piece["choices"] for piece in pieces)
+    assert provider.stats().completion_tokens > 0
 
 
 def test_list_content_and_nulls_are_read_as_openai_reads_them() -> None:

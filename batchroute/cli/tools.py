@@ -1,17 +1,22 @@
-"""The commands beside jobs and runs: train, simulate."""
+"""The commands beside jobs and runs: train, serve, simulate."""
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchroute.cli.flags import FILE, pairs
+from batchroute.cli.flags import FILE, job_flags, pairs
+from batchroute.cli.words import log
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from batchroute.cli.flags import Flags
 
 
 @click.command()
@@ -40,9 +45,49 @@ def train(
 
 
 @click.command()
+@click.argument("job_file", metavar="JOB", type=FILE)
+@job_flags
+@click.option("--host", default="127.0.0.1", help="The address to listen on; others than this need a key.")
+@click.option("--port", type=click.IntRange(0, 65535), default=6060, help="0 takes a free one.")
+@click.option("--api-key-env", metavar="NAME", help="The variable with the key that clients must show.")
+@click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="A host name it goes by.")
+@click.option("--state", type=FILE, metavar="DIR", help="Of files and batches; OUTPUT.serve by default.")
+@click.option("--batch-share", type=click.FloatRange(0, 0.95), default=0.5, help="Of the limits, for batches.")
+@click.option("--max-disk-mb", type=click.IntRange(min=1), default=10_240, help="What files and batches may take.")
+def serve(
+    job_file: Path, flags: Flags, max_disk_mb: int, api_key_env: str | None, allow_hosts: Sequence[str], **own: Any
+) -> int:
+    """Serve a job's two endpoints as one OpenAI-compatible API that routes each request.
+
+    The first line on stdout is {"port": N, "base_url": "http://..."}. Clients write router-mf-0.24 as their model
+    (a threshold), router (the job's own), or the name of one of the two models.
+    """
+    from batchroute.serve.server import ServeOptions
+    from batchroute.serve.server import serve as run_server
+
+    job = flags.load(job_file, require_keys=True)
+    options = ServeOptions(
+        environ=os.environ,
+        announce=_announce,
+        say=log.warning,
+        api_key_env=api_key_env,
+        allow_hosts=tuple(allow_hosts),
+        most_disk_bytes=max_disk_mb << 20,
+        **own,
+    )
+    return 128 + run_server(job, options)
+
+
+def _announce(host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(json.dumps({"port": port, "base_url": f"http://{shown}:{port}/v1"}))
+
+
+@click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--latency-s", type=float, default=0.0, help="How long an answer takes.")
 @click.option("--jitter-s", type=float, default=0.0, help="Up to so much longer, at random.")
+@click.option("--chunk-s", type=float, default=0.0, help="How long between the chunks of a stream.")
 @click.option("--response-tokens", type=int, default=150, help="The usual length of an answer.")
 @click.option("--requests-per-minute", type=float, help="Answer 429 above it.")
 @click.option("--tokens-per-minute", type=float, help="Answer 429 above it.")

@@ -14,6 +14,7 @@ from batchroute.simulate.reply import Reply, json_reply
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -27,6 +28,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 TOKENS_PER_TEXT = 8191  # of text-embedding-3-small; a longer text is refused
 TOKENS_PER_REQUEST = 300_000  # of all the texts to embed
+CHUNK_CHARS = 40  # of a stream's pieces
 FILL = "The words from here on are padding that brings the text to the length its usage claims. "
 
 
@@ -45,6 +47,10 @@ class Message(msgspec.Struct):
         return self.content or ""
 
 
+class StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
 class Chat(msgspec.Struct):
     """The fields of a chat completion request that change the answer."""
 
@@ -54,6 +60,7 @@ class Chat(msgspec.Struct):
     max_completion_tokens: Count | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
 
     def texts(self) -> list[str]:
         return [self.messages[-1].text()]
@@ -81,8 +88,8 @@ _EMBED = msgspec.json.Decoder(Embed)
 def read_chat(body: bytes) -> Chat:
     """ValueError says what a provider would not accept."""
     asked = _CHAT.decode(body)
-    if asked.stream:
-        raise ValueError("the simulated provider does not stream: leave out `stream`")
+    if asked.stream_options is not None and not asked.stream:
+        raise ValueError("`stream_options` is only allowed when `stream` is true")
     return asked
 
 
@@ -102,22 +109,42 @@ def read_embed(body: bytes, behaviour: Behaviour) -> Embed:
 def complete(asked: Chat, draw: float, number: int, behaviour: Behaviour) -> Reply:
     """A completion of the request; `draw` in [0, 1) sets its length, `number` its id."""
     usage, finish_reason = _usage(asked, draw, behaviour)
-    choice = {"logprobs": None, "finish_reason": finish_reason}
     text = _text(asked.model, usage)
+    head = {
+        "id": f"chatcmpl-simulated-{number:012x}",
+        "object": "chat.completion.chunk" if asked.stream else "chat.completion",
+        "created": int(time.time()),
+        "model": asked.model,
+        "system_fingerprint": "fp_simulated",
+    }
+    if asked.stream:
+        events = b"".join(_events(asked, head, text, finish_reason, usage))
+        return Reply(200, events, "text/event-stream; charset=utf-8", delivery="events", usage=usage)
+    choice = {"logprobs": None, "finish_reason": finish_reason}
     choices = [
         {"index": i, "message": {"role": "assistant", "content": text, "refusal": None}, **choice}
         for i in range(asked.n or 1)
     ]
-    answer = {
-        "id": f"chatcmpl-simulated-{number:012x}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": asked.model,
-        "choices": choices,
-        "usage": _spelt(usage),
-        "system_fingerprint": "fp_simulated",
-    }
+    answer = {**head, "choices": choices, "usage": _spelt(usage)}
     return Reply(200, msgspec.json.encode(answer), usage=usage)
+
+
+def _events(asked: Chat, head: dict[str, Any], text: str, finish_reason: str, usage: Usage) -> Iterator[bytes]:
+    """The answer as a stream of chunks, choice after choice; the last tells the usage where that was asked for."""
+    with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+    beside = {"usage": None} if with_usage else {}
+    for i in range(asked.n or 1):
+        deltas = [{"content": text[start : start + CHUNK_CHARS]} for start in range(0, len(text), CHUNK_CHARS)]
+        for delta in ({"role": "assistant", "content": ""}, *deltas, {}):
+            choice = {"index": i, "delta": delta, "finish_reason": None if delta else finish_reason}
+            yield _event({**head, "choices": [choice], **beside})
+    if with_usage:
+        yield _event({**head, "choices": [], "usage": _spelt(usage)})
+    yield b"data: [DONE]\n\n"
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
 
 def _usage(asked: Chat, draw: float, behaviour: Behaviour) -> tuple[Usage, str]:

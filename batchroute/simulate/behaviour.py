@@ -40,6 +40,7 @@ class Behaviour:
     base64_vectors: Literal["offered", "ignored", "refused"] = "offered"
     down: bool = False  # connections are accepted, requests reset
     faults: Mapping[str, float] = field(default_factory=dict)  # name of a fault (faults.py) -> rate
+    chunk_s: float = 0.0  # between the chunks of a stream
     slow_s: float = 2.0  # how long the fault `slow` takes over a body
     oversize_mb: float = 40.0  # the content of the faults `oversize` and `gzip_bomb`
     count_prompts: bool = False  # Stats.asked and Stats.billed: memory per distinct prompt
@@ -50,7 +51,7 @@ class Behaviour:
         rates = [rate for _, rate in self.rates()]
         if any(not 0 <= rate <= 1 for rate in rates) or sum(rates) > 1 + 1e-9:
             raise UsageFault("the rates of a simulated provider lie in [0, 1] and add up to at most 1")
-        seconds = (self.latency_s, self.jitter_s, self.slow_s, self.retry_after_s or 0.0)
+        seconds = (self.latency_s, self.jitter_s, self.chunk_s, self.slow_s, self.retry_after_s or 0.0)
         sizes = (self.response_tokens, self.reasoning_tokens, self.keep_arrivals, self.keep_requests)
         if min(*seconds, *sizes, self.oversize_mb) < 0:
             raise UsageFault("seconds and sizes of a simulated provider must not be negative")

@@ -33,6 +33,16 @@ async def _whole(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -
     return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
+async def _events(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """Each event by itself, `chunk_s` apart."""
+    response = await _begun(request, reply, None)
+    for event in reply.body.split(b"\n\n")[:-1]:
+        await response.write(event + b"\n\n")
+        if behaviour.chunk_s:
+            await asyncio.sleep(behaviour.chunk_s)
+    return response
+
+
 async def _reset(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
     """A TCP reset in place of an answer."""
     if request.transport is not None:
@@ -96,6 +106,7 @@ async def _begun(request: web.BaseRequest, reply: Reply, length: int | None) -> 
 
 DELIVERIES: Mapping[Delivery, Deliver] = {
     "whole": _whole,
+    "events": _events,
     "reset": _reset,
     "cut": _cut,
     "stall": _stall,

@@ -138,7 +138,12 @@ SPOILS: Mapping[str, Fault] = {
 
 
 def _reshaped(part: str, reshape: Reshape, reply: Reply, behaviour: Behaviour) -> Reply:
-    """The reply with that part edited, if it has one; by json, as msgspec writes no half characters, no NaN."""
+    """The reply with that part edited, if it has one and is no stream.
+
+    By json, as msgspec writes no half characters and no NaN.
+    """
+    if reply.delivery == "events":
+        return reply
     answer = json.loads(reply.body)
     if part not in answer:
         return reply

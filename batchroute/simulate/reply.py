@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from batchroute.types import Usage
 
-Delivery = Literal["whole", "reset", "cut", "slow", "endless", "stall", "hang"]
+Delivery = Literal["whole", "events", "reset", "cut", "slow", "endless", "stall", "hang"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def ask_text(place: int, name: str) -> Ask:
 
 def ask_messages(place: int, name: str) -> Ask:
     """The value at `place`, that of column `name`, is a list of messages or its JSON text."""
-    return lambda values, replaced: Asked(_messages(structure_in(values[place], name, replaced), name))
+    return lambda values, replaced: Asked(messages_in(structure_in(values[place], name, replaced), name))
 
 
 def ask_template(template: PromptTemplate) -> Ask:
@@ -83,7 +83,7 @@ def ask_batch_line(values: Values, _replaced: Replaced) -> Asked:
     if not isinstance(body, dict):
         raise Refusal(f"'body' is {in_words(body)}, not an object")
     params = {name: value for name, value in body.items() if name not in {"model", "messages"}}
-    return Asked(_messages(body.get("messages"), "body.messages"), params or None)
+    return Asked(messages_in(body.get("messages"), "body.messages"), params or None)
 
 
 def text_in(value: object, name: str) -> str:
@@ -103,7 +103,8 @@ def structure_in(value: object, name: str, replaced: Replaced) -> object:
         raise Refusal(f"{name!r} is not JSON: {error}") from error
 
 
-def _messages(value: object, name: str) -> Messages:
+def messages_in(value: object, name: str) -> Messages:
+    """The value of `name`, which must be a list of chat messages, at least one."""
     if not isinstance(value, list) or not value:
         raise Refusal(f"{name!r} is {in_words(value)}, not a list of messages")
     for message in value:

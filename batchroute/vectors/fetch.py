@@ -100,7 +100,9 @@ class Fetching:
         self._ended = False
         self._same_refusal = SameRefusal(stop_after_same_refusal)
         self._suspects: list[tuple[str, str]] = []
-        self.lane: Lane[Batch] = Lane(send, limits, self._settle, self._leave, say, purse)
+        self.lane: Lane[Batch] = Lane(
+            lambda batch: send(batch.body), limits, self._settle, self._leave, say, purse
+        )
 
     async def run(self) -> None:
         """Until `close`, or until the lane stops."""

@@ -102,7 +102,7 @@ async def lane_of(rows: int) -> None:
     answer = classify(200, {}, completion().split(b"\r\n\r\n", 1)[1], had_success=True)
     request = Request(Prompt("prompts.jsonl", 0, None, b"[]"), b"{}", 100, 0.5, "score")
 
-    async def send(body: bytes) -> Answer:
+    async def send(request: Request) -> Answer:
         return answer
 
     async def requests() -> AsyncIterator[Request]:

@@ -1,0 +1,82 @@
+"""An event loop in a thread of its own, with both lanes in it, for callers that have no loop or another one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from batchroute.serve.forward import Live, open_live
+from batchroute.serve.scoring import JointScoring
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from concurrent.futures import Future
+
+    from batchroute.router import Scorer
+    from batchroute.serve.settings import Pair
+
+Value = TypeVar("Value")
+
+
+class Background:
+    """Runs from its making until `close`; `live` and `scorings` may only be used inside its loop."""
+
+    live: Live
+
+    def __init__(self, pair: Pair, scorers: Mapping[str, Scorer]) -> None:
+        self.scorings = {name: JointScoring(scorer) for name, scorer in scorers.items()}
+        self._asking: set[asyncio.Task[Any]] = set()
+        self._stack = contextlib.AsyncExitStack()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, name="batchroute", daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._open(pair), self._loop).result()
+
+    def submit(self, work: Coroutine[Any, Any, Value]) -> Future[Value]:
+        """What comes of work in the loop, for another thread to wait for."""
+        return asyncio.run_coroutine_threadsafe(self._tracked(work), self._loop)
+
+    def close(self) -> None:
+        """Lets go of what is under way, closes the connections, ends the thread; once."""
+        if self._loop.is_closed():
+            return
+        self._loop.call_soon_threadsafe(self._closing)
+        if threading.current_thread() is not self._thread:  # a last reference may go anywhere
+            self._thread.join()
+
+    async def _tracked(self, work: Coroutine[Any, Any, Value]) -> Value:
+        task = asyncio.ensure_future(work)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return await task
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    async def _open(self, pair: Pair) -> None:
+        try:
+            self.live = await open_live(pair.job, pair.environ(), self._stack, _unsaid)
+        except BaseException:
+            await self._shut()
+            raise
+
+    def _closing(self) -> None:
+        closing = self._loop.create_task(self._shut())
+        closing.add_done_callback(lambda _: self._loop.stop())
+
+    async def _shut(self) -> None:
+        if hasattr(self, "live"):
+            self.live.close()
+        if self._asking:
+            await asyncio.wait(self._asking)
+        await asyncio.sleep(0)  # those who asked are told
+        await self._stack.aclose()
+        for scoring in self.scorings.values():
+            scoring.close()
+
+
+def _unsaid(reason: str) -> None:
+    """Why a lane rests stands in the error of every request that it could not take."""

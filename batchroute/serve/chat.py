@@ -1,0 +1,140 @@
+"""A chat completion request as it came -> what routing has to know of it; everything else passes untouched.
+
+Only the top level of the body is taken apart: a field nobody here knows keeps its very bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from batchroute.feed import OUTPUT_BOUNDS
+from batchroute.routing import route
+from batchroute.scores import ScoredRows
+from batchroute.source.asking import Refusal, chars_in, content_text, messages_in
+from batchroute.source.text import Replaced, loads_slowly
+from batchroute.types import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchroute.job import Endpoints
+    from batchroute.serve.names import Wanted
+    from batchroute.types import RouteReason, Side
+
+_OURS = ("model", "messages")
+_COUNTED = (*OUTPUT_BOUNDS, "n", "stream", "stream_options")  # what is looked at on the way
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A request: what it asks for, the text that is scored, and the fields that go on to an endpoint.
+
+    `messages` is their JSON array, `chars` their characters; `wants_usage`: the client itself asked for the usage
+    at the end of a stream.
+    """
+
+    model: object
+    text: str
+    chars: int
+    messages: bytes
+    params: dict[str, Any]
+    stream: bool
+    wants_usage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The side a request goes to and why; no score where none was needed."""
+
+    side: Side
+    reason: RouteReason
+    score: float | None
+    threshold: float | None
+
+
+def read_chat(body: bytes) -> Chat:
+    """Refusal for what is no request; whether an endpoint will take it is the endpoint's affair."""
+    fields = _fields(body)
+    if "messages" not in fields:
+        raise Refusal("'messages' is missing")
+    raw = fields["messages"]
+    messages = msgspec.json.decode(raw) if isinstance(raw, msgspec.Raw) else raw
+    return chat_of(
+        msgspec.json.decode(fields["model"])
+        if isinstance(fields.get("model"), msgspec.Raw)
+        else fields.get("model"),
+        messages,
+        {name: _looked_at(name, value) for name, value in fields.items() if name not in _OURS},
+        bytes(raw) if isinstance(raw, msgspec.Raw) else None,
+    )
+
+
+def chat_of(model: object, messages: object, params: dict[str, Any], raw: bytes | None = None) -> Chat:
+    """The request of these messages; `raw` is their JSON text, where it is there already."""
+    checked = messages_in(messages, "messages")
+    stream = params.get("stream") is True
+    wants_usage = _wants_usage(params)
+    if stream and not wants_usage:
+        options = params.get("stream_options")
+        params["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    return Chat(
+        model=model,
+        text="" if checked[-1].get("content") is None else content_text(checked[-1]),
+        chars=chars_in(checked),
+        messages=msgspec.json.encode(checked) if raw is None else raw,
+        params=params,
+        stream=stream,
+        wants_usage=wants_usage,
+    )
+
+
+def _wants_usage(params: Mapping[str, Any]) -> bool:
+    options = params.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        return _FIELDS.decode(body)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        fields = loads_slowly(body, Replaced())
+    except ValueError as error:
+        raise Refusal(f"the body is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise Refusal("the body is no JSON object")
+    return fields
+
+
+def _looked_at(name: str, value: Any) -> Any:
+    return msgspec.json.decode(value) if name in _COUNTED and isinstance(value, msgspec.Raw) else value
+
+
+def place(wanted: Wanted, score: float | None, chars: int, endpoints: Endpoints) -> Routed:
+    """Where a request goes, by the rule that rows of a file go by; Refusal where it is too long for both sides."""
+    forced = wanted if isinstance(wanted, str) else None
+    threshold = None if isinstance(wanted, str) else wanted
+    row = ScoredRows(
+        files=[""],
+        file=np.zeros(1, np.int32),
+        row=np.zeros(1, np.int64),
+        score=np.array([np.nan if score is None else score]),
+        forced=np.array([forced], object),
+        chars=np.array([chars]),
+    )
+    routes = route(row, 1.0 if threshold is None else threshold, endpoints)
+    side: Side = "strong" if routes.strong[0] else "weak"
+    if routes.too_long[0]:
+        raise Refusal(f"about {chars // 4} input tokens, more than endpoints.{side}.max_input_tokens")
+    return Routed(side, routes.reason(0), score, threshold)
+
+
+def prompt_of(chat: Chat, number: int) -> Prompt:
+    """The request as a lane knows it: row `number` of no file."""
+    return Prompt(file="", row=number, id=None, messages=chat.messages, params=chat.params)

@@ -1,0 +1,192 @@
+"""A live request on its lane, to its end: with the limits, retries, breaker and prices of a run.
+
+A run stops a lane that can do no more, since somebody can run it again; a server goes on. What is fatal to a lane
+is here the end of the one request, and a lane that stopped for another reason is begun anew after a rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.classify import Answer
+from batchroute.dispatch import Lane, Outcome, Purse, Request
+from batchroute.endpoint import Endpoint, open_session
+from batchroute.engine import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
+from batchroute.feed import Body
+from batchroute.results import settled
+from batchroute.routing import CHARS_PER_TOKEN
+from batchroute.serve.chat import Chat, Routed, prompt_of
+from batchroute.source.asking import Refusal
+from batchroute.types import SIDES, Completion, Usage
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable, Mapping
+
+    from batchroute.budget import Budget
+    from batchroute.dispatch import LaneLimits, OpenRow
+    from batchroute.job import Job
+    from batchroute.results import Asked
+    from batchroute.scrub import Scrubber
+    from batchroute.serve.stream import EventRelay
+    from batchroute.types import Result, Side
+
+LIVE_OUTAGE_S = 60.0  # somebody waits: longer than that no request is held for an endpoint that is away
+REST_S = 5.0  # before a lane that stopped is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a request ended: the endpoint's last word, and the same as a run would record it."""
+
+    outcome: Outcome
+    result: Result
+    threshold: float | None
+
+
+@dataclass(slots=True)
+class _Exchange:
+    relay: EventRelay | None
+    outcome: Outcome | None = None
+
+
+class LiveLane:
+    """One side, for requests that somebody waits for."""
+
+    def __init__(
+        self, endpoint: Endpoint, limits: LaneLimits, say: Callable[[str], None], purse: Purse | None = None
+    ) -> None:
+        self._endpoint = endpoint
+        self._limits = limits
+        self._say = say
+        self._purse = purse
+        self._exchanges: dict[int, _Exchange] = {}
+        self._rests_until = 0.0
+        self._lane = self._fresh()
+
+    @property
+    def in_flight(self) -> int:
+        return self._lane.in_flight
+
+    def close(self, reason: str) -> None:
+        """Lets go of everything, for good."""
+        self._rests_until = math.inf
+        self._lane.stop(reason)
+        self._lane.abandon()
+
+    async def ask(self, request: Request, relay: EventRelay | None = None) -> Outcome:
+        """Waits for its turn and its end; `relay` is given the answer's events. Cancelled, it lets go of it.
+
+        Every request under way has a row number of its own.
+        """
+        lane = self._working_lane()
+        exchange = self._exchanges[request.prompt.row] = _Exchange(relay)
+        try:
+            await lane.ask(request)
+        finally:
+            del self._exchanges[request.prompt.row]
+        if exchange.outcome is not None:
+            return exchange.outcome
+        return Outcome("failed", Answer(verdict="transient", error_type="stopped", error=lane.stopped), 0, ())
+
+    def _working_lane(self) -> Lane[Request]:
+        if self._lane.stopped is not None and time.monotonic() >= self._rests_until:
+            self._lane = self._fresh()
+        return self._lane
+
+    def _fresh(self) -> Lane[Request]:
+        return Lane(self._send, self._limits, self._settle, self._leave, self._stopped, self._purse)
+
+    async def _send(self, request: Request) -> Answer:
+        relay = self._exchanges[request.prompt.row].relay
+        answer = await self._endpoint.send(request.body, None if relay is None else relay.receive)
+        if answer.verdict == "fatal":
+            return msgspec.structs.replace(answer, verdict="refused")
+        if relay is not None and relay.begun:
+            return msgspec.structs.replace(answer, completion=Completion(usage=relay.usage))
+        return answer
+
+    def _settle(self, request: Request, outcome: Outcome) -> None:
+        self._exchanges[request.prompt.row].outcome = outcome
+
+    def _leave(self, row: OpenRow[Request]) -> None:
+        """The lane stopped, or nobody waits any more: there is nothing to keep."""
+
+    def _stopped(self, reason: str) -> None:
+        if self._rests_until < math.inf:
+            self._rests_until = time.monotonic() + REST_S
+            self._say(reason)
+
+
+class Live:
+    """Both sides of a job, open for requests."""
+
+    def __init__(self, job: Job, lanes: Mapping[Side, LiveLane], scrub: Scrubber, *, budgeted: bool) -> None:
+        self.lanes = lanes
+        self.scrub = scrub
+        self.asked: dict[Side, Asked] = {side: asked_of(job, side) for side in SIDES}
+        self._bodies = {
+            side: Body(job_endpoint(job, side).model, job_endpoint(job, side).params) for side in SIDES
+        }
+        self._budgeted = budgeted
+        self._numbers = itertools.count()
+
+    async def ask(self, chat: Chat, routed: Routed, relay: EventRelay | None = None) -> Ended:
+        """The end of one request. Refusal where a budget needs to know how long its answer may get."""
+        request = self._request(chat, routed)
+        outcome = await self.lanes[routed.side].ask(request, relay)
+        finished_at = time.time_ns() // 1000
+        result = settled(request, outcome, self.asked[routed.side], None, finished_at, raw=False)
+        return Ended(outcome, result, routed.threshold)
+
+    def close(self) -> None:
+        """Lets go of what is under way; whoever asked for it is told so."""
+        for lane in self.lanes.values():
+            lane.close("closed")
+
+    def _request(self, chat: Chat, routed: Routed) -> Request:
+        prompt = prompt_of(chat, next(self._numbers))
+        body, longest = self._bodies[routed.side](prompt)
+        request = Request(prompt, body, chat.chars // CHARS_PER_TOKEN + longest, routed.score, routed.reason)
+        pricing = self.asked[routed.side].pricing
+        if not self._budgeted or pricing is None:
+            return request
+        if not longest:
+            raise Refusal("limits.max_cost_usd holds here: set max_completion_tokens or max_tokens")
+        most = pricing.cost(Usage(prompt_tokens=len(body), completion_tokens=longest))
+        return request if most is None else msgspec.structs.replace(request, most_usd=most)
+
+
+async def open_live(
+    job: Job,
+    environ: Mapping[str, str],
+    stack: contextlib.AsyncExitStack,
+    say: Callable[[str], None],
+    budget: Budget | None = None,
+) -> Live:
+    """The lanes of a job until `stack` ends; keys come from `environ`."""
+    session = await stack.enter_async_context(open_session())
+    scrub = scrubber_for(job, environ)
+    lanes: dict[Side, LiveLane] = {}
+    for side in SIDES:
+        address = await open_address(job, side, environ, stack)
+        endpoint = Endpoint(address, session, scrub, keep_bodies=True)
+        pricing = asked_of(job, side).pricing
+        purse = Purse(budget, pricing.cost) if budget and pricing else None
+        lanes[side] = LiveLane(endpoint, live_limits(lane_limits(job, side)), _saying(say, side), purse)
+    return Live(job, lanes, scrub, budgeted=budget is not None)
+
+
+def _saying(say: Callable[[str], None], side: Side) -> Callable[[str], None]:
+    return lambda reason: say(f"the {side} endpoint: {reason}")
+
+
+def live_limits(limits: LaneLimits) -> LaneLimits:
+    """A lane's limits where somebody waits, and where a refusal says something of its request alone."""
+    return replace(limits, outage_s=min(limits.outage_s, LIVE_OUTAGE_S), stop_after_same_refusal=0)

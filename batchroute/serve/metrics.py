@@ -1,0 +1,100 @@
+"""What a server has done, as counters, and as Prometheus reads them. Knows no requests, only how they ended."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batchroute.types import SIDES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batchroute.types import Result, Side
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(slots=True)
+class Metrics:
+    """Counters since the start; `turned_away` by code, `gone` clients hung up before their answer."""
+
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, status
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, type
+    tokens: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, kind
+    attempts: Counter[str] = field(default_factory=Counter)
+    cost_unknown: Counter[str] = field(default_factory=Counter)
+    cost_usd: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
+    seconds: dict[str, list[int]] = field(
+        default_factory=lambda: {side: [0] * (len(SECONDS) + 1) for side in SIDES}
+    )
+    seconds_sum: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
+    turned_away: Counter[str] = field(default_factory=Counter)
+    gone: int = 0
+
+    def add(self, result: Result, took_s: float) -> None:
+        """One request that ended, `took_s` after it came in."""
+        side = str(result.route)
+        self.requests[side, result.status] += 1
+        self.attempts[side] += result.attempts
+        self.seconds[side][bisect_left(SECONDS, took_s)] += 1
+        self.seconds_sum[side] += took_s
+        self.tokens[side, "prompt"] += result.prompt_tokens or 0
+        self.tokens[side, "completion"] += result.completion_tokens or 0
+        if result.error_type is not None:
+            self.errors[side, result.error_type] += 1
+        if result.cost_usd is not None:
+            self.cost_usd[side] += result.cost_usd
+        elif result.status == "ok":
+            self.cost_unknown[side] += 1
+
+
+def exposition(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[Side, int]) -> str:
+    """Prometheus' text format; `gauges` by name, `in_flight` by route."""
+    return "\n".join(_lines(metrics, gauges, in_flight)) + "\n"
+
+
+def _lines(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[Side, int]) -> Iterator[str]:
+    yield from _family("requests_total", "counter", ("route", "status"), metrics.requests)
+    yield from _family("errors_total", "counter", ("route", "type"), metrics.errors)
+    yield from _family("tokens_total", "counter", ("route", "kind"), metrics.tokens)
+    yield from _family("attempts_total", "counter", ("route",), _single(metrics.attempts))
+    yield from _family("cost_usd_total", "counter", ("route",), _single(metrics.cost_usd))
+    yield from _family("cost_unknown_total", "counter", ("route",), _single(metrics.cost_unknown))
+    yield from _family("turned_away_total", "counter", ("code",), _single(metrics.turned_away))
+    yield from _family("clients_gone_total", "counter", (), {(): metrics.gone})
+    yield from _family("in_flight", "gauge", ("route",), _single(in_flight))
+    for name, value in gauges.items():
+        yield from _family(name, "gauge", (), {(): value})
+    yield from _histogram(metrics)
+
+
+def _single(values: Mapping[Any, float]) -> dict[tuple[str, ...], float]:
+    return {(name,): value for name, value in values.items()}
+
+
+def _family(name: str, kind: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Iterator[str]:
+    """One line for each of `values`, whose keys are the texts of `labels`."""
+    yield f"# TYPE batchroute_{name} {kind}"
+    for key, value in sorted(values.items()):
+        pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in zip(labels, key, strict=True))
+        yield f"batchroute_{name}{{{pairs}}} {value!r}" if pairs else f"batchroute_{name} {value!r}"
+
+
+def _histogram(metrics: Metrics) -> Iterator[str]:
+    name = "batchroute_request_seconds"
+    yield f"# TYPE {name} histogram"
+    for side in SIDES:
+        below = 0
+        for bound, count in zip((*map(repr, SECONDS), "+Inf"), metrics.seconds[side], strict=True):
+            below += count
+            yield f'{name}_bucket{{route="{side}",le="{bound}"}} {below}'
+        yield f'{name}_sum{{route="{side}"}} {metrics.seconds_sum[side]!r}'
+        yield f'{name}_count{{route="{side}"}} {below}'
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,230 @@
+"""The server as a process: what it needs to start, where it listens, how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from batchroute.engine import (
+    job_endpoint,
+    load_scorer,
+    loop_factory,
+    raise_file_limit,
+    rare_collections,
+    refuse_unpriced,
+)
+from batchroute.errors import UsageFault
+from batchroute.keys import resolve_key
+from batchroute.serve.app import Desk, make_app
+from batchroute.serve.batchapi import BatchApi
+from batchroute.serve.batches import Batches
+from batchroute.serve.door import make_door
+from batchroute.serve.files import Files
+from batchroute.serve.forward import open_live
+from batchroute.serve.names import names_of
+from batchroute.serve.queue import BatchQueue
+from batchroute.serve.scoring import JointScoring
+from batchroute.serve.sharing import LiveBudget, split
+from batchroute.store import locked
+from batchroute.types import SIDES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from batchroute.budget import Budget
+    from batchroute.job import Job
+    from batchroute.keys import Secret
+    from batchroute.router import Scorer
+    from batchroute.serve.door import Door
+
+BACKLOG = 4096
+MOST_CLIENTS = 4096  # connections that the file limit is raised for, beside those to the endpoints
+KEEPALIVE_S = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What a server is told beside the job: the environment with its keys, the flags, whom to tell what.
+
+    `announce` is told the address once it can be asked, `say` what a person should know. `state` is the directory
+    of files and batches, by default beside the job's output; `batch_share` of the endpoints' limits is for them, 0
+    turns batches off.
+    """
+
+    environ: Mapping[str, str]
+    announce: Callable[[str, int], None]
+    say: Callable[[str], None]
+    host: str = "127.0.0.1"
+    port: int = 6060
+    api_key_env: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+    state: Path | None = None
+    batch_share: float = 0.5
+    most_disk_bytes: int = 10 << 30
+
+
+def serve(job: Job, options: ServeOptions) -> int:
+    """Serves until a signal, then awaits what is under way up to limits.drain_s; returns the signal's number.
+
+    UsageFault before anything is listened to where the job cannot be served, or nobody would guard the door.
+    """
+    refuse_unservable(job)
+    refuse_unpriced(job)
+    door = make_door(options.host, options.allow_hosts, _client_key(options))
+    if options.batch_share:
+        split(job, options.batch_share)  # its faults belong before anything is begun
+    raise_file_limit(sum(job_endpoint(job, side).max_concurrency for side in SIDES) + MOST_CLIENTS)
+    scorer = load_for_serving(job)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
+        return runner.run(_serve(job, options, door, scorer))
+
+
+def refuse_unservable(job: Job) -> None:
+    """UsageFault for a router that reads more than a request brings."""
+    if job.router.embedder.use == "column":
+        raise UsageFault("router.embedder: a request brings no column of vectors; use another embedder to serve")
+
+
+def _client_key(options: ServeOptions) -> Secret | None:
+    if options.api_key_env is None:
+        return None
+    key = resolve_key(options.api_key_env, options.environ)
+    if key is None:
+        raise UsageFault("--api-key-env: that variable is not set; set it, or that name with _FILE to a path")
+    return key
+
+
+def load_for_serving(job: Job) -> Scorer:
+    """The job's router, for batches of a few texts: two threads would wait for each other more than they work."""
+    import torch  # noqa: PLC0415 - slow to import
+
+    torch.set_num_threads(1)
+    return load_scorer(job.router)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that can be asked, at `port`."""
+
+    desk: Desk
+    port: int
+    runner: web.AppRunner
+    batches: asyncio.Task[None] | None
+
+
+@contextlib.asynccontextmanager
+async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Scorer) -> AsyncIterator[Running]:
+    """A server inside a running event loop; at the end it awaits what is under way up to limits.drain_s."""
+    async with contextlib.AsyncExitStack() as stack:
+        state = options.state or Path(f"{job.output.path}.serve")
+        stack.enter_context(locked(state, 0o700))
+        budget = _budget(job, state, stack)
+        batches = _open_batches(job, options, state)
+        scoring = JointScoring(scorer)
+        stack.callback(scoring.close)
+        await scoring.score("")  # what a library puts off until it is used the first time
+        live_job = job if batches is None else split(job, options.batch_share)[0]
+        live = await open_live(live_job, options.environ, stack, options.say, budget)
+        desk = Desk(names_of(job), job.endpoints, scoring, live)
+        runner = web.AppRunner(
+            make_app(desk, door, [] if batches is None else batches.routes()),
+            access_log=None,
+            handler_cancellation=True,  # a request ends when its client hangs up
+            keepalive_timeout=KEEPALIVE_S,
+            shutdown_timeout=job.limits.drain_s,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        port = await _listen(runner, options)
+        working = None if batches is None else asyncio.create_task(batches.queue.run(), name="batches")
+        if working is not None:
+            stack.push_async_callback(_cancel, working)
+        yield Running(desk, port, runner, working)
+
+
+def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget | None:
+    if job.limits.max_cost_usd is None:
+        return None
+    live_budget = LiveBudget(job.limits.max_cost_usd, state)
+    stack.callback(live_budget.close)
+    return live_budget.budget
+
+
+def _open_batches(job: Job, options: ServeOptions, state: Path) -> BatchApi | None:
+    """None where batches are off; a budget turns them off, because it would not hold over both."""
+    if not options.batch_share:
+        return None
+    if job.limits.max_cost_usd is not None:
+        options.say("limits.max_cost_usd is kept for live requests; batches are off")
+        return None
+    files, batches = Files(state, options.most_disk_bytes), Batches(state)
+    files.tidy()
+    batch_job = split(job, options.batch_share)[1]
+    queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, options.say)
+    return BatchApi(files, batches, queue)
+
+
+async def _first(stopped: asyncio.Future[int], batches: asyncio.Task[None] | None) -> int:
+    """The signal; or what the work on batches died of, which never ends of itself."""
+    watched: list[asyncio.Future[Any]] = [stopped, *([] if batches is None else [batches])]
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    if batches is not None and not stopped.done():
+        await batches
+    return await stopped
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _serve(job: Job, options: ServeOptions, door: Door, scorer: Scorer) -> int:
+    async with open_server(job, options, door, scorer) as server:
+        with _signals(server.desk.live.close) as stopped:
+            options.announce(options.host, server.port)
+            number = await _first(stopped, server.batches)
+            options.say(f"stopping: waiting up to {job.limits.drain_s:g} s for requests under way")
+            await server.runner.cleanup()  # within the reach of a second signal
+    return number
+
+
+async def _listen(runner: web.AppRunner, options: ServeOptions) -> int:
+    try:
+        await web.TCPSite(runner, options.host, options.port, backlog=BACKLOG).start()
+    except OSError as fault:
+        if fault.errno == errno.EADDRINUSE:
+            what = f"port {options.port} on {options.host} is taken; choose another with --port, or 0"
+        else:
+            what = f"cannot listen on {options.host}: {fault.strerror or fault}"
+        raise UsageFault(what) from fault
+    port: int = runner.addresses[0][1]
+    return port
+
+
+@contextlib.contextmanager
+def _signals(hurry: Callable[[], None]) -> Iterator[asyncio.Future[int]]:
+    """A future of the first SIGINT or SIGTERM; a second one lets go of what is under way."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def received(number: int) -> None:
+        if stopped.done():
+            hurry()
+        else:
+            stopped.set_result(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, received, number)
+    try:
+        yield stopped
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

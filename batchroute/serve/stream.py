@@ -1,0 +1,76 @@
+"""An event stream on its way from an endpoint to a client: whole events are passed on as they arrive.
+
+The endpoint is always asked for the usage, which a bill needs; the chunk that brings it goes on only to a client
+that asked for it, too. Knows no sockets: `write` takes what the client gets.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from batchroute.classify import read_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from batchroute.scrub import Scrubber
+    from batchroute.types import Usage
+
+_EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
+
+
+class EventRelay:
+    """One stream; `usage` is the last that it told, `begun` whether the client has had anything of it."""
+
+    def __init__(self, write: Callable[[bytes], Awaitable[None]], scrub: Scrubber, *, keep_usage: bool) -> None:
+        self.usage: Usage | None = None
+        self.begun = False
+        self._write = write
+        self._scrub = scrub
+        self._keep_usage = keep_usage
+        self._rest = b""
+
+    async def receive(self, piece: bytes) -> None:
+        """Takes what came, passes on what is whole."""
+        self._rest += piece
+        events = _EVENT.findall(self._rest)
+        self._rest = self._rest[sum(map(len, events)) :]
+        await self._pass_on(b"".join(clean for event in events if (clean := self._cleaned(event))))
+
+    async def finish(self) -> None:
+        """Passes on what came after the last whole event."""
+        rest, self._rest = self._rest, b""
+        await self._pass_on(self._cleaned(rest))
+
+    async def _pass_on(self, events: bytes) -> None:
+        if events:
+            self.begun = True
+            await self._write(events)
+
+    def _cleaned(self, event: bytes) -> bytes:
+        """The event without keys of ours; nothing for a chunk that holds only the usage nobody asked for."""
+        if b'"usage"' in event and self._is_only_usage(event) and not self._keep_usage:
+            return b""
+        text = event.decode("utf-8", "replace")
+        clean = self._scrub(text)
+        return event if clean == text else clean.encode()
+
+    def _is_only_usage(self, event: bytes) -> bool:
+        chunk = _data(event)
+        if not isinstance(chunk, dict):
+            return False
+        usage = read_usage(chunk.get("usage"))
+        self.usage = usage or self.usage
+        return usage is not None and not chunk.get("choices")
+
+
+def _data(event: bytes) -> Any:
+    """The JSON an event carries; None where it is none."""
+    lines = (line.removeprefix(b"data:") for line in event.splitlines() if line.startswith(b"data:"))
+    try:
+        return msgspec.json.decode(b"\n".join(lines))
+    except (ValueError, RecursionError):
+        return None
