@@ -218,8 +218,8 @@ class Till:
             prompt = Prompt(file="p", row=row, id=None, messages=b"[]")
             yield Request(prompt, str(row).encode(), 1, 0.5, "score", most_usd=Decimal(most) / 100)
 
-    async def _send(self, body: bytes) -> Answer:
-        row = int(body)
+    async def _send(self, request: Request) -> Answer:
+        row = request.prompt.row
         most, seconds, end = self.rows[row]
         end = "some of it" if row in self.asked and end in {"fails", "unsent"} else end
         self.asked.add(row)
