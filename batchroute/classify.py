@@ -287,10 +287,12 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     return max(resets, default=None)
 
 
-_RESETS = tuple(
-    (style.format("remaining"), style.format("reset"))
-    for kind in ("requests", "tokens")
-    for style in (f"x-ratelimit-{{}}-{kind}", f"anthropic-ratelimit-{kind}-{{}}")
+_RESETS = (
+    *((f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}") for kind in ("requests", "tokens")),
+    *(
+        (f"anthropic-ratelimit-{kind}-remaining", f"anthropic-ratelimit-{kind}-reset")
+        for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+    ),
 )
 
 

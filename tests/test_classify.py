@@ -229,6 +229,18 @@ def test_no_body_is_an_error_of_ours(status: int, body: bytes) -> None:
             },
             12.0,
         ),
+        (
+            {
+                "anthropic-ratelimit-tokens-remaining": "1000",
+                "anthropic-ratelimit-tokens-reset": "2026-11-23T12:00:50Z",
+                "anthropic-ratelimit-output-tokens-remaining": "0",
+                "anthropic-ratelimit-output-tokens-reset": "2026-11-23T12:00:20Z",
+                "anthropic-ratelimit-input-tokens-remaining": "0",
+                "anthropic-ratelimit-input-tokens-reset": "2026-11-23T12:00:15Z",
+            },
+            20.0,
+        ),
+        ({"retry-after": "2", "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "9s"}, 2.0),
     ],
 )
 def test_the_servers_word_on_waiting(headers: dict[str, str], expected: float | None) -> None:

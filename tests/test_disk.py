@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_message_and_exit_4(tmp_path: Path, batchroute: Calla
     text = f'[input]\npath = "prompts.jsonl"\n[output]\npath = "run"\n[routing]\nthreshold = 0.5\n{sides}'
     (tmp_path / "job.toml").write_text(text + '[router]\nuse = "length"\n')
     ends = set()
-    for size in range(16, 200, 12):
+    for size in range(16, 200, 20):
         with small_disk(tmp_path / "run", f"{size}k"):
             said = batchroute("run", tmp_path / "job.toml", "--quiet")
             ends.add(said.code)

@@ -139,7 +139,6 @@ def test_hostile_text_and_echoed_keys_harm_no_output(tmp_path: Path) -> None:
         write(tmp_path, url, [200, 422, 500])
         said = [
             said_by(tmp_path, "run", "job.toml", "--log-format", "json", code=4),
-            said_by(tmp_path, "run", "job.toml", code=4),
             said_by(tmp_path, "check", "job.toml", code=0),
             said_by(tmp_path, "report", "run", code=0),
             said_by(tmp_path, "report", "run", "--json", code=0),

@@ -84,4 +84,4 @@ def test_ten_thousand_requests_in_flight_for_two_minutes(tmp_path: Path) -> None
     assert stats.max_in_flight >= 0.95 * WIDE
     assert late_mib <= 1.1 * early_mib
     assert max(sample.tasks for sample in samples) <= 2 * WIDE + 2 * 64 + 50
-    assert open_files() <= files
+    assert open_files() <= files + 8, "a library may keep one or the other, but none of ten thousand connections"
