@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,7 @@ def test_a_killed_run_pays_again_only_for_what_was_in_flight(tmp_path: Path, bat
 def test_an_interrupted_run_drains_and_goes_on(tmp_path: Path, batchroute: Command) -> None:
     with simulator_process(Behaviour(latency_s=0.2, count_prompts=True, response_tokens=5)) as provider:
         write_job(tmp_path, provider.url)
-        texts = write_prompts(tmp_path, some_texts(3000))
+        texts = write_prompts(tmp_path, some_texts(1000))
         arguments = ["run", str(tmp_path / "job.toml"), "--quiet", "--set", "routing.strong_fraction=0.5"]
         arguments += [
             "--set",
@@ -211,8 +212,22 @@ def test_an_interrupted_run_drains_and_goes_on(tmp_path: Path, batchroute: Comma
             running.send_signal(signal.SIGINT)
             assert running.wait(20) == 130
         assert CHAT not in provider.stats().by_route
+        provider.control({"latency_s": 0.0})
         assert batchroute(*arguments).code == 0
         assert {billed(provider.stats(), text) for text in texts} == {2}, "one vector, one answer"
+
+
+def test_an_embedder_that_is_away_for_a_while_is_waited_for(
+    folder: Path, provider: ThreadedSimulator, batchroute: Command
+) -> None:
+    texts = write_prompts(folder, some_texts(3000))
+    provider.control({"down": True})
+    back = threading.Timer(1.5, provider.control, [{"down": False}])
+    back.start()
+    said = batchroute("plan", folder / "job.toml", "--quiet", "--set", "router.embedder.max_concurrency=64")
+    back.join()
+    assert said.code == 0, said.err
+    assert {billed(provider.stats(), text) for text in texts} == {1}
 
 
 def test_what_is_scored_is_answered_though_the_embedder_stops(

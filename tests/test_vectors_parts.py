@@ -270,7 +270,7 @@ class Bench:
 
     async def _fetch(self, orders: Sequence[Sequence[str]]) -> None:
         spec = EmbedderSpec(use="openai", base_url="http://127.0.0.1:9/v1", max_concurrency=16_384 // MOST_TEXTS)
-        limits = LaneLimits(max_concurrency=8, max_attempts=1, outage_s=60.0, stop_after_same_refusal=0)
+        limits = LaneLimits(8, 1, 60.0, stop_after_same_refusal=0, excuse_outages=False)
         fetching = Fetching(self._send, limits, Speller(spec, None), self._take, self.said.append)
         running = asyncio.create_task(fetching.run())
         waiting = [await fetching.ask(texts) for texts in orders]

@@ -138,7 +138,7 @@ def _endpoint(spec: EmbedderSpec, means: Means, session: aiohttp.ClientSession) 
 
 
 def _lane_limits(spec: EmbedderSpec, limits: Limits) -> LaneLimits:
-    """Refusals of whole requests are `fetch`'s affair: the lane must not hold them back."""
+    """What becomes of a refused or failing request is `fetch`'s affair: the lane must not hold it back."""
     return LaneLimits(
         max_concurrency=spec.max_concurrency,
         max_attempts=spec.max_attempts,
@@ -146,6 +146,7 @@ def _lane_limits(spec: EmbedderSpec, limits: Limits) -> LaneLimits:
         requests_per_minute=spec.requests_per_minute,
         tokens_per_minute=spec.tokens_per_minute,
         stop_after_same_refusal=0,
+        excuse_outages=False,
     )
 
 
