@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchroute.engine import run_job as run
     from batchroute.errors import BatchrouteError as BatchrouteError
     from batchroute.export import export_run as export_run
+    from batchroute.followup import write_followup as write_followup
     from batchroute.job import Job as Job
     from batchroute.jobfile import load_job as load_job
     from batchroute.planning import Plan as Plan
@@ -47,6 +48,7 @@ _HOMES = {
     "run": ("batchroute.engine", "run_job"),
     "train_model": ("batchroute.train", "train_model"),
     "what_if": ("batchroute.whatif", "what_if"),
+    "write_followup": ("batchroute.followup", "write_followup"),
 }
 __all__ = [
     "BatchrouteError",
@@ -65,6 +67,7 @@ __all__ = [
     "run",
     "train_model",
     "what_if",
+    "write_followup",
 ]
 
 
