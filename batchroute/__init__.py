@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchroute.errors import RoutingError as RoutingError
     from batchroute.errors import Unanswered as Unanswered
     from batchroute.export import export_run as export_run
+    from batchroute.followup import write_followup as write_followup
     from batchroute.job import Job as Job
     from batchroute.jobfile import load_job as load_job
     from batchroute.planning import Plan as Plan
@@ -53,6 +54,7 @@ _HOMES = {
     "run": ("batchroute.engine", "run_job"),
     "train_model": ("batchroute.train", "train_model"),
     "what_if": ("batchroute.whatif", "what_if"),
+    "write_followup": ("batchroute.followup", "write_followup"),
 }
 __all__ = [
     "BatchrouteError",
@@ -74,6 +76,7 @@ __all__ = [
     "run",
     "train_model",
     "what_if",
+    "write_followup",
 ]
 
 

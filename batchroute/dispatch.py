@@ -134,13 +134,17 @@ class OpenRow(Generic[Asking]):
     admission: Admission | None = None  # until the attempt begins
 
 
+class _LetGo(Exception):
+    """A row is somebody else's from here on."""
+
+
 class Lane(Generic[Asking]):
     """Runs the requests of one side until they end, or the lane has to stop.
 
     `send` makes one attempt; `settle` is called once for every row that came to an end, before the row gives its
     slot back; `leave` for every row that was begun but stays undone because the lane stopped; `say` once, with the
     reason, when the lane stops of its own accord. Before it stops for want of money, `let_go` may take over the
-    next row, which then is left.
+    next row, which then is left here.
     """
 
     def __init__(
@@ -202,7 +206,13 @@ class Lane(Generic[Asking]):
     async def _feed(self, requests: AsyncIterator[Asking], group: asyncio.TaskGroup) -> None:
         async for request in requests:
             await self._room.acquire()
-            row = OpenRow(request, request.attempts, admission=await self._admitted(request))
+            row = OpenRow(request, request.attempts)
+            try:
+                row.admission = await self._admitted(request)
+            except _LetGo:
+                self._room.release()
+                self._leave(row)
+                continue
             task = group.create_task(self._answer(row))
             self._open[task] = row
             task.add_done_callback(self._close)
@@ -259,6 +269,9 @@ class Lane(Generic[Asking]):
         except asyncio.CancelledError:
             self._leave(row)
             raise
+        except _LetGo:
+            self._leave(row)
+            return
         self._end(row, answer)
 
     async def _retry(self, row: OpenRow[Asking], failed: Answer) -> Answer:
@@ -326,7 +339,7 @@ class Lane(Generic[Asking]):
                         await self._throttler.acquire()  # type: ignore[no-untyped-call]  # it has no types
                     if self._wait_s(request.tokens) <= 0:  # else a pause began while the throttle held it up
                         break
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, _LetGo):
                 self._give_back(request, reserved=reserved)
                 raise
             now = self._clock()
@@ -347,9 +360,9 @@ class Lane(Generic[Asking]):
         """At the limit, answers in flight may still leave room; without any, the lane is at its end."""
         if self._purse is None or self._purse.budget.reserve(request.most_usd):
             return True
-        if self._purse.budget.idle and self._let_go(request):
-            cast("asyncio.Task[None]", asyncio.current_task()).cancel()  # this row's own
-        elif self._purse.budget.idle:
+        if self._purse.budget.idle:
+            if self._let_go(request):
+                raise _LetGo
             left = self._purse.budget.limit - self._purse.budget.taken
             self.stop(f"limits.max_cost_usd: the next row may cost ${request.most_usd:.4f}, ${left:.4f} are left")
         return False

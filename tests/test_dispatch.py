@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchroute.budget import Budget, Ledger
 from batchroute.classify import Answer
-from batchroute.dispatch import Lane, LaneLimits, OpenRow, Outcome, Request
+from batchroute.dispatch import Lane, LaneLimits, OpenRow, Outcome, Purse, Request
 from batchroute.types import Completion, Prompt, Usage
 from virtual_time import run_virtually
 
@@ -46,6 +48,8 @@ class Bench:
     say: Say
     limits: LaneLimits = LIMITS
     latency_s: float = 1.0
+    purse: Purse | None = None
+    let_go: Callable[[Request], bool] = lambda request: False
     fed: list[int] = field(default_factory=list)
     asked: list[tuple[float, int]] = field(default_factory=list)
     settled: dict[int, Outcome] = field(default_factory=dict)
@@ -66,7 +70,8 @@ class Bench:
         self, rows: Iterable[int], meanwhile: Callable[[Bench], Coroutine[Any, Any, None]] | None
     ) -> None:
         clock = asyncio.get_running_loop().time
-        self.lane = Lane(self._send, self.limits, self._settle, self._leave, self.said.append, clock=clock)
+        told = (self._settle, self._leave, self.said.append, self.purse, self.let_go)
+        self.lane = Lane(self._send, self.limits, *told, clock=clock)
         beside = asyncio.create_task(meanwhile(self)) if meanwhile else None
         try:
             await self.lane.run(self._feed(rows))
@@ -78,7 +83,7 @@ class Bench:
     async def _feed(self, rows: Iterable[int]) -> AsyncIterator[Request]:
         for row in rows:
             self.fed.append(row)
-            yield request(row)
+            yield request(row, most_usd=Decimal(4))
 
     async def _send(self, request: Request) -> Answer:
         row = request.prompt.row
@@ -639,3 +644,35 @@ def test_every_row_ends_once_and_within_its_bounds(
         assert outcome.status == "failed" or given_answers[-1] in {"ok", "refused"}
     if stop_at_s is None and bench.lane.stopped is None:
         assert set(bench.settled) == set(range(len(scripts)))
+
+
+# --- money
+
+
+def purse_of(usd: int) -> Purse:
+    """Every answer costs 3 USD, and may cost 4."""
+    budget = Budget(Decimal(usd), Decimal(0), Ledger(), lambda ledger: None)
+    return Purse(budget, lambda usage: Decimal(3))
+
+
+def test_a_row_without_room_stops_the_lane_unless_somebody_takes_it_over() -> None:
+    one_by_one = replace(LIMITS, max_concurrency=1)
+    stopped = Bench(script(), one_by_one, purse=purse_of(10)).run(6)
+    assert (stopped.statuses(), list(stopped.fed)) == ({0: "ok", 1: "ok", 2: "ok"}, [0, 1, 2, 3])
+    assert "limits.max_cost_usd" in stopped.said[0]
+    taken: list[int] = []
+
+    def take_early(asked: Request) -> bool:
+        taken.append(asked.prompt.row)
+        return asked.prompt.row < 5
+
+    helped = Bench(script(), one_by_one, purse=purse_of(10), let_go=take_early).run(7)
+    assert helped.statuses() == {0: "ok", 1: "ok", 2: "ok"}
+    assert (taken, list(helped.left), helped.fed) == ([3, 4, 5], [3, 4], [0, 1, 2, 3, 4, 5])
+    assert len(helped.said) == 1, "row 5 nobody took"
+
+
+def test_a_row_that_is_let_go_between_two_attempts_is_left_with_the_first() -> None:
+    bench = Bench(script(TRANSIENT), purse=purse_of(5), let_go=lambda asked: True).run(1)
+    assert (bench.settled, bench.said, bench.lane.stopped) == ({}, [], None)
+    assert bench.left[0].attempts == 1

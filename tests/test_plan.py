@@ -152,6 +152,21 @@ def test_an_unknown_price_is_said_and_stays_unknown(job: Path, batchroute: Comma
     assert "No price is known for big" in batchroute("plan", job).out
 
 
+def test_what_will_make_the_bill_another_is_said(job: Path, batchroute: Command) -> None:
+    bounded = (
+        "--set",
+        "endpoints.strong.params={ max_tokens = 40 }",
+        "--set",
+        "endpoints.weak.params={ max_tokens = 40 }",
+    )
+    assert "max_cost_usd" not in batchroute("plan", job, *bounded, "--set", "limits.max_cost_usd=5").err
+    tight = batchroute("plan", job, *bounded, "--set", "limits.max_cost_usd=0.001")
+    assert "the cost is above limits.max_cost_usd = 0.001: the job then stops there" in tight.err
+    down = ("--set", "limits.max_cost_usd=0.001", "--set", 'limits.on_budget="downgrade"')
+    assert "moves the last rows to the weak side" in batchroute("plan", job, *bounded, *down).err
+    assert "does not take them off" in batchroute("plan", job, "--set", "input.reuse=['runs/zero']").err
+
+
 def test_a_plan_is_shown_with_what_was_assumed(job: Path, batchroute: Command) -> None:
     shown = batchroute("plan", job).out
     for words in (

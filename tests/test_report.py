@@ -193,6 +193,18 @@ def test_a_reused_answer_is_no_unknown_cost(tmp_path: Path) -> None:
     assert (report.cost_unknown_rows, report.cost_usd, report.attempts) == (0, 0.0, 0)
 
 
+def test_rows_taken_over_and_rows_moved_for_the_budget_stand_in_the_bill(tmp_path: Path) -> None:
+    moved = [ok(row, "weak", score=0.9, route_reason="budget") for row in range(2)]
+    free = [ok(row, attempts=0, cost_usd=0.0) for row in range(2, 5)]
+    report = build_report(write_run(tmp_path / "run", [[*moved, *free]], rows=5))
+    assert (report.budget_rows, report.reused, report.cost_usd) == (2, 3, pytest.approx(0.0006))
+    shown = _shown(render_report(report))
+    assert "of them 3 taken over at no cost, 2 weak to keep the budget" in shown
+    plain = _shown(render_report(build_report(write_run(tmp_path / "plain", [[ok(0)]], rows=1))))
+    assert "taken over" not in plain
+    assert "budget" not in plain
+
+
 def test_a_row_settled_since_it_failed_counts_once(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[ok(0), ok(1)]], failures=[failed(1), failed(2)], rows=3)
     report = build_report(run)

@@ -62,6 +62,13 @@ def test_the_page_says_what_the_report_says(tmp_path: Path) -> None:
     assert [tag for tag, _ in page.tags].count("svg") == 4
 
 
+def test_rows_taken_over_and_rows_moved_for_the_budget_stand_on_the_page(tmp_path: Path) -> None:
+    rows = [ok(0, attempts=0, cost_usd=0.0), ok(1, "weak", score=0.9, route_reason="budget")]
+    text = _Page(_page(_run(tmp_path, rows))).text
+    assert "of them taken over at no cost" in text
+    assert "of them weak to keep the budget" in text
+
+
 def test_the_page_is_one_file_without_script_or_network(tmp_path: Path) -> None:
     html = _page(_run(tmp_path, [ok(0), ok(1, "weak")]), samples=2)
     page = _Page(html)

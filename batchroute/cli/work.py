@@ -14,10 +14,11 @@ from batchroute.cli.words import console, harmless, log, row_logger, show
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from batchroute.engine import RunEnd
     from batchroute.job import Job
+    from batchroute.planning import Plan
     from batchroute.report import Report
     from batchroute.report.figures import State
 
@@ -148,5 +149,18 @@ def plan(
         click.echo(plan_json(planned).decode(), nl=False)
     else:
         show(render_plan(planned))
+    for words in _beyond_the_plan(job, planned):
+        log.warning(words)
     log.info(f"the scores are kept in {Path(job.output.path) / 'scores'}; run the job to go on from there")
     return 0
+
+
+def _beyond_the_plan(job: Job, planned: Plan) -> Iterator[str]:
+    """What will make the bill another than the plan's."""
+    if job.input.reuse:
+        yield "rows that the runs of input.reuse have answered cost nothing; the plan does not take them off"
+    limit, cost = job.limits.max_cost_usd, planned.cost_usd
+    if limit is not None and cost is not None and cost.high > limit:
+        ends = "stops there" if job.limits.on_budget == "stop" else "moves the last rows to the weak side"
+        word = "is" if cost.mid > limit else "may be"
+        yield f"the cost {word} above limits.max_cost_usd = {limit}: the job then {ends}"

@@ -59,7 +59,8 @@ def _title(report: Report) -> Text:
     if report.remaining:
         parts.append(f"{count(report.remaining)} remaining")
     title = Text.assemble((plain(report.name), "bold"), f"  {report.state}\n")
-    return title.append(f"{count(report.rows)} rows: {', '.join(parts)}")
+    moved = ", ".join(f"{count(rows)} {words}" for words, rows in moved_words(report))
+    return title.append(f"{count(report.rows)} rows: {', '.join(parts)}" + (f"\nof them {moved}" if moved else ""))
 
 
 def _warnings(report: Report) -> list[Text]:
@@ -93,8 +94,6 @@ def _bill(report: Report) -> Table:
     settled = report.ok + report.refused + report.failed
     if settled > routed:
         table.add_row("refused before routing", count(settled - routed), *[""] * 5)
-    for words, rows in moved_words(report):
-        table.add_row(words, count(rows), *[""] * 5)
     if report.router_cost_usd != 0:
         table.add_row("router (embeddings)", *[""] * 5, money(report.router_cost_usd))
     table.add_section()

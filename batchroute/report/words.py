@@ -66,8 +66,8 @@ def simulated_words(report: Report) -> str | None:
 def moved_words(report: Report) -> list[tuple[str, int]]:
     """What is out of the ordinary about rows of the bill, and of how many."""
     lines = [
-        ("of them taken over at no cost", report.reused),
-        ("of them weak for the budget's sake", report.budget_rows),
+        ("taken over at no cost", report.reused),
+        ("weak to keep the budget", report.budget_rows),
     ]
     return [(words, rows) for words, rows in lines if rows]
 
