@@ -101,6 +101,7 @@ class LaneLimits:
     requests_per_minute: float | None = None
     tokens_per_minute: int | None = None
     stop_after_same_refusal: int = 20
+    excuse_outages: bool = True  # where somebody waits for a row itself, it fails rather than waits for others
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,8 @@ class Lane(Generic[Asking]):
 
         If they fail, too, it was the beginning of an outage, which uses up no attempts.
         """
+        if not self._limits.excuse_outages:
+            return self._used_up(row, answer)
         self._held_back += 1
         try:
             while self._used_up(row, answer) and self._breaker.suspects(row) and self._others_may_tell():  # noqa: ASYNC110 - as below
