@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batchroute.errors import RoutingError, Unanswered
+from batchroute.rating import bare_questions
 from batchroute.serve.background import Background
 from batchroute.serve.chat import Chat, chat_of, place
 from batchroute.serve.completion import ChatCompletion
 from batchroute.serve.names import parse_model, read_threshold
 from batchroute.serve.replies import told
-from batchroute.serve.scoring import score_texts
-from batchroute.serve.settings import pair_of, scorer_of
+from batchroute.serve.scoring import rate_texts
+from batchroute.serve.settings import load_router, pair_of
 from batchroute.source.asking import Refusal
+from batchroute.vectors.rate import asks_for_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Self
 
     from batchroute.serve.forward import Ended
-    from batchroute.types import Side
+    from batchroute.types import Floats, Side
 
 
 class Controller:
@@ -67,7 +69,7 @@ class Controller:
             api_key,
         )
         self.model_pair = SimpleNamespace(**models)
-        self.routers = {name: scorer_of(name, (config or {}).get(name, {})) for name in routers}
+        self.routers = {name: load_router(name, (config or {}).get(name, {})) for name in routers}
         self.model_counts: dict[str, Counter[str]] = {name: Counter() for name in routers}
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self.completion, acreate=self.acompletion))
         self._background: Background | None = None
@@ -80,7 +82,7 @@ class Controller:
     def route(self, prompt: str, router: str, threshold: float) -> str:
         """The name of the model a prompt goes to: strong if and only if its score reaches the threshold."""
         lowest = self._threshold(router, threshold)
-        score = score_texts(self.routers[router], _texts([prompt]))[0]
+        score = self._scores(_texts([prompt]), router)[0]
         return str(self.model_pair.strong if score >= lowest else self.model_pair.weak)
 
     def batch_calculate_win_rate(self, prompts: Any, router: str) -> Any:
@@ -90,7 +92,7 @@ class Controller:
         sequence of texts a float64 array of its length.
         """
         self._threshold(router, 0.0)
-        scores = score_texts(self.routers[router], _texts(prompts))
+        scores = self._scores(_texts(prompts), router)
         library = type(prompts).__module__.partition(".")[0]
         if library == "pandas":
             return type(prompts)(scores, index=prompts.index, name=prompts.name)
@@ -152,6 +154,13 @@ class Controller:
         except Refusal as refusal:
             raise RoutingError(str(refusal)) from refusal
         return _completion(ended)
+
+    def _scores(self, texts: list[str], name: str) -> Floats:
+        """At once, but for an embeddings API, which needs an event loop."""
+        router = self.routers[name]
+        if not asks_for_vectors(router.spec):
+            return router.scorer.score(bare_questions(texts))
+        return self._running().submit(rate_texts(router.rating(self._pair), router.scorer, texts)).result()
 
     def _threshold(self, router: str | None, threshold: float | None) -> float:
         if router is None or threshold is None:

@@ -92,6 +92,14 @@ def open_session() -> aiohttp.ClientSession:
     )
 
 
+@dataclass(slots=True)
+class _Passing:
+    """A stream on its way to whoever reads it."""
+
+    receive: Receive
+    begun: bool = False
+
+
 class Endpoint:
     """Sends request bodies to one address."""
 
@@ -132,19 +140,22 @@ class Endpoint:
         an answer has no completion. It must not raise what a connection raises.
         """
         started = time.perf_counter()
+        passing = None if receive is None else _Passing(receive)
         try:
-            answer = await self._in_time(body, receive)
+            answer = await self._in_time(body, passing)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             answer = translate(error)
+            if passing is not None and passing.begun:  # whoever reads it has its beginning: there is no other try
+                answer = msgspec.structs.replace(answer, verdict="refused")
         self._had_success = self._had_success or answer.verdict == "ok"
         return self._clean(answer, time.perf_counter() - started)
 
-    async def _in_time(self, body: bytes, receive: Receive | None) -> Answer:
+    async def _in_time(self, body: bytes, passing: _Passing | None) -> Answer:
         """Raises TimeoutError where the exchange takes longer than `timeout_s`."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._deadlines.begin(task)
         try:
-            answer = await self._exchange(body, receive)
+            answer = await self._exchange(body, passing)
         except asyncio.CancelledError:
             if self._deadlines.end(task):
                 raise TimeoutError from None
@@ -157,7 +168,7 @@ class Endpoint:
                 await asyncio.sleep(0)  # it came in time after all: the cancellation is met here, not further on
         return answer
 
-    async def _exchange(self, body: bytes, receive: Receive | None) -> Answer:
+    async def _exchange(self, body: bytes, passing: _Passing | None) -> Answer:
         address = self._address
         async with self._session.post(
             address.url,
@@ -167,8 +178,8 @@ class Endpoint:
             allow_redirects=False,
             proxy=address.proxy,
         ) as response:
-            if receive is not None and response.status == 200 and response.content_type == "text/event-stream":
-                return await _pass_on(response, receive, address.max_response_bytes)
+            if passing is not None and response.status == 200 and response.content_type == "text/event-stream":
+                return await _pass_on(response, passing, address.max_response_bytes)
             text = await _read(response, address.max_response_bytes)
             if text is None:
                 return _too_large(address.max_response_bytes)
@@ -214,21 +225,17 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
     return b"".join(pieces)
 
 
-async def _pass_on(response: aiohttp.ClientResponse, receive: Receive, max_bytes: int) -> Answer:
-    """An event stream, piece by piece; what goes wrong after the first is final, since the reader has that one."""
+async def _pass_on(response: aiohttp.ClientResponse, passing: _Passing, max_bytes: int) -> Answer:
+    """An event stream, piece by piece."""
     size = 0
-    try:
-        async for piece in response.content.iter_any():
-            size += len(piece)
-            if size > max_bytes:
-                response.close()
-                return _too_large(max_bytes)
-            await receive(piece)
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        if size == 0:
-            raise
-        return msgspec.structs.replace(translate(error), verdict="refused")
-    if size == 0:
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > max_bytes:
+            response.close()
+            return _too_large(max_bytes)
+        passing.begun = True
+        await passing.receive(piece)
+    if not passing.begun:
         return Answer(verdict="malformed", error_type="malformed", error="HTTP 200, but the stream is empty")
     return Answer(verdict="ok", status=200)
 

@@ -380,6 +380,26 @@ def test_a_lane_that_stops_leaves_what_was_asked_of_it() -> None:
     assert bench.settled == {}
 
 
+@pytest.mark.parametrize("excuses", [True, False])
+def test_a_row_somebody_waits_for_fails_without_a_look_at_others(excuses: bool) -> None:
+    bench = Bench(script(then=TRANSIENT), replace(LIMITS, excuse_outages=excuses))
+    bench.lane = lane_of(bench)
+
+    async def more_may_come() -> AsyncIterator[Request]:
+        await asyncio.sleep(1000)
+        yield request(1)
+
+    async def work() -> None:
+        running = asyncio.create_task(bench.lane.run(more_may_come()))
+        await bench.lane.ask(request(0))
+        bench.took_s = asyncio.get_running_loop().time()
+        await running
+
+    run_virtually(work())
+    assert bench.statuses() == {0: "failed", 1: "ok"}
+    assert (bench.took_s < 200) == (not excuses)
+
+
 def test_a_probe_that_nobody_waits_for_does_not_hold_the_lane_up() -> None:
     bench = Bench(lambda row, attempt: TRANSIENT if row < 5 else OK)
     bench.lane = lane_of(bench)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
     from concurrent.futures import Future
 
-    from batchroute.router import Scorer
-    from batchroute.serve.settings import Pair
+    from batchroute.serve.settings import LoadedRouter, Pair
 
 Value = TypeVar("Value")
 
@@ -25,8 +24,11 @@ class Background:
 
     live: Live
 
-    def __init__(self, pair: Pair, scorers: Mapping[str, Scorer]) -> None:
-        self.scorings = {name: JointScoring(scorer) for name, scorer in scorers.items()}
+    def __init__(self, pair: Pair, routers: Mapping[str, LoadedRouter]) -> None:
+        self.scorings = {
+            name: JointScoring(router.scorer, router.rating(pair)) for name, router in routers.items()
+        }
+        self._working: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[Any]] = set()
         self._stack = contextlib.AsyncExitStack()
         self._loop = asyncio.new_event_loop()
@@ -59,6 +61,7 @@ class Background:
     async def _open(self, pair: Pair) -> None:
         try:
             self.live = await open_live(pair.job, pair.environ(), self._stack, _unsaid)
+            self._working = [asyncio.create_task(scoring.run()) for scoring in self.scorings.values()]
         except BaseException:
             await self._shut()
             raise
@@ -73,9 +76,10 @@ class Background:
         if self._asking:
             await asyncio.wait(self._asking)
         await asyncio.sleep(0)  # those who asked are told
+        for working in self._working:
+            working.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
         await self._stack.aclose()
-        for scoring in self.scorings.values():
-            scoring.close()
 
 
 def _unsaid(reason: str) -> None:

@@ -189,4 +189,5 @@ def _saying(say: Callable[[str], None], side: Side) -> Callable[[str], None]:
 
 def live_limits(limits: LaneLimits) -> LaneLimits:
     """A lane's limits where somebody waits, and where a refusal says something of its request alone."""
-    return replace(limits, outage_s=min(limits.outage_s, LIVE_OUTAGE_S), stop_after_same_refusal=0)
+    outage_s = min(limits.outage_s, LIVE_OUTAGE_S)
+    return replace(limits, outage_s=outage_s, stop_after_same_refusal=0, excuse_outages=False)

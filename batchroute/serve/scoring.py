@@ -1,92 +1,114 @@
 """Requests that come at the same time are scored together: what queued while the last batch was scored.
 
-No timer: alone, a request is scored at once; the busier the server, the larger the batches. One thread scores.
+No timer: alone, a request is scored at once; the busier the server, the larger the batches. How texts get their
+scores, in a thread or by way of an embeddings API, is the affair of a run's raters.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from batchroute.errors import ModelFault
-from batchroute.types import Questions
+from batchroute.errors import ModelFault, Stopped
+from batchroute.rating import bare_questions
+from batchroute.source.asking import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batchroute.rating import Rater, Rating
     from batchroute.router import Scorer
     from batchroute.types import Floats
 
+MOST_BATCHES = 4  # under way at an embeddings API, which takes its time over each
+REST_S = 5.0  # before an embeddings API that stopped is tried again
+
 
 class JointScoring:
-    """Scores texts for many callers of one event loop; `batches` and `texts` count what was done."""
+    """Scores texts for many callers of one event loop, while `run` runs; `batches` and `texts` count them."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, rating: Rating) -> None:
         self.batches = 0
         self.texts = 0
         self._scorer = scorer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        self._rating = rating
         self._waiting: list[tuple[str, asyncio.Future[float]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._resting: str | None = None
 
     async def score(self, text: str) -> float:
-        """ModelFault where the router fails on this text."""
+        """ModelFault where the router fails on this text, Refusal where it can have no score, Stopped for now."""
+        if self._resting is not None:
+            raise Stopped(self._resting)
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((text, future))
-        if self._working is None:
-            self._working = asyncio.create_task(self._work())
+        self._arrived.set()
         score: float = await future
         return score
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    async def run(self) -> None:
+        """Until cancelled; a rater that stops is begun anew after a rest."""
+        while True:
+            async with self._rating(self._scorer) as rater:
+                await self._rate_all(rater)
+            self._resting = f"nothing is scored for now: the embedder {rater.stopped}"
+            waiting, self._waiting = self._waiting, []
+            for _, future in waiting:
+                _fail(future, Stopped(self._resting))
+            await asyncio.sleep(REST_S)
+            self._resting = None
 
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
+    async def _rate_all(self, rater: Rater) -> None:
+        free = asyncio.Semaphore(1 if rater.ahead == 1 else MOST_BATCHES)
+        async with asyncio.TaskGroup() as group:
+            while rater.stopped is None:
+                await self._arrived.wait()
+                await free.acquire()
                 size = self._scorer.batch_size
                 batch, self._waiting = self._waiting[:size], self._waiting[size:]
-                await self._score([entry for entry in batch if not entry[1].done()])
-        finally:
-            self._working = None
+                if not self._waiting:
+                    self._arrived.clear()
+                task = group.create_task(self._rate([entry for entry in batch if not entry[1].done()], rater))
+                task.add_done_callback(lambda _: free.release())
 
-    async def _score(self, batch: Sequence[tuple[str, asyncio.Future[float]]]) -> None:
-        loop = asyncio.get_running_loop()
-        texts = [text for text, _ in batch]
-        scores = await loop.run_in_executor(self._thread, score_each, self._scorer, texts)
-        self.batches += 1
+    async def _rate(self, batch: Sequence[tuple[str, asyncio.Future[float]]], rater: Rater) -> None:
+        self.batches += bool(batch)
         self.texts += len(batch)
-        for (_, future), score in zip(batch, scores, strict=True):
-            if future.done():  # whoever asked has gone
-                continue
-            if isinstance(score, ModelFault):
-                future.set_exception(score)
-            else:
+        found = await rate_each(rater, [text for text, _ in batch])
+        for (_, future), score in zip(batch, found, strict=True):
+            if isinstance(score, Exception):
+                _fail(future, score)
+            elif not future.done():
                 future.set_result(score)
 
 
-def score_each(scorer: Scorer, texts: list[str]) -> Sequence[float | ModelFault]:
-    """A score for each text, or what the router has against it: one bad text spoils no other's score."""
+def _fail(future: asyncio.Future[float], error: Exception) -> None:
+    if not future.done():  # whoever asked may have gone
+        future.set_exception(error)
+
+
+async def rate_each(rater: Rater, texts: list[str]) -> Sequence[float | Exception]:
+    """A score for each text, or what there is against it: one bad text spoils no other's score."""
+    if not texts:
+        return []
     try:
-        return [float(score) for score in score_texts(scorer, texts)]
+        rated = await rater.rate(bare_questions(texts))
     except ModelFault as fault:
         if len(texts) == 1:
             return [fault]
-    return [score for text in texts for score in score_each(scorer, [text])]
+        return [score for text in texts for score in await rate_each(rater, [text])]
+    if rated is None:
+        return [Stopped(f"the embedder {rater.stopped}")] * len(texts)
+    scores: list[float | Exception] = list(rated.scores.tolist())
+    for place, reason in rated.refusals.items():
+        scores[place] = Refusal(reason)
+    return scores
 
 
-def score_texts(scorer: Scorer, texts: list[str]) -> Floats:
-    """[n] scores of n texts that stand in no file."""
-    count = len(texts)
-    return scorer.score(
-        Questions(
-            texts=texts,
-            ids=[None] * count,
-            forced=[None] * count,
-            refused=np.zeros(count, np.bool_),
-            chars=np.fromiter(map(len, texts), np.int64, count),
-        )
-    )
+async def rate_texts(rating: Rating, scorer: Scorer, texts: list[str]) -> Floats:
+    """[n] scores of n texts, NaN where one cannot have a score; Stopped where the embedder stopped before."""
+    async with rating(scorer) as rater:
+        rated = await rater.rate(bare_questions(texts))
+    if rated is None:
+        raise Stopped(f"the embedder {rater.stopped}")
+    return rated.scores

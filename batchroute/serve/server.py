@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from batchroute.engine import (
-    job_endpoint,
+    connections,
+    job_secrets,
     load_scorer,
     loop_factory,
     raise_file_limit,
@@ -22,18 +23,19 @@ from batchroute.engine import (
 )
 from batchroute.errors import UsageFault
 from batchroute.keys import resolve_key
+from batchroute.rating import bare_questions
 from batchroute.serve.app import Desk, make_app
 from batchroute.serve.batchapi import BatchApi
 from batchroute.serve.batches import Batches
 from batchroute.serve.door import make_door
 from batchroute.serve.files import Files
-from batchroute.serve.forward import open_live
+from batchroute.serve.forward import LIVE_OUTAGE_S, open_live
 from batchroute.serve.names import names_of
 from batchroute.serve.queue import BatchQueue
 from batchroute.serve.scoring import JointScoring
 from batchroute.serve.sharing import LiveBudget, split
 from batchroute.store import locked
-from batchroute.types import SIDES
+from batchroute.vectors.rate import Means, rating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -80,14 +82,16 @@ def serve(job: Job, options: ServeOptions) -> int:
     door = make_door(options.host, options.allow_hosts, _client_key(options))
     if options.batch_share:
         split(job, options.batch_share)  # its faults belong before anything is begun
-    raise_file_limit(sum(job_endpoint(job, side).max_concurrency for side in SIDES) + MOST_CLIENTS)
+    raise_file_limit(connections(job) + MOST_CLIENTS)
     scorer = load_for_serving(job)
     with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
         return runner.run(_serve(job, options, door, scorer))
 
 
 def refuse_unservable(job: Job) -> None:
-    """UsageFault for a router that reads more than a request brings."""
+    """UsageFault for a router that reads more than a request brings, and for what only a run can do."""
+    if job.limits.max_cost_usd is not None and job.limits.on_budget != "stop":
+        raise UsageFault('limits.on_budget: a server can only stop at its budget; set it to "stop"')
     if job.router.embedder.use == "column":
         raise UsageFault("router.embedder: a request brings no column of vectors; use another embedder to serve")
 
@@ -106,7 +110,10 @@ def load_for_serving(job: Job) -> Scorer:
     import torch  # noqa: PLC0415 - slow to import
 
     torch.set_num_threads(1)
-    return load_scorer(job.router)
+    scorer = load_scorer(job.router)
+    if job.router.use == "mf" and job.router.embedder.use == "builtin":
+        scorer.score(bare_questions([""]))  # what the libraries put off until they are first used
+    return scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ class Running:
     desk: Desk
     port: int
     runner: web.AppRunner
-    batches: asyncio.Task[None] | None
+    working: list[asyncio.Task[None]]
 
 
 @contextlib.asynccontextmanager
@@ -127,10 +134,10 @@ async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Score
         stack.enter_context(locked(state, 0o700))
         budget = _budget(job, state, stack)
         batches = _open_batches(job, options, state)
-        scoring = JointScoring(scorer)
-        stack.callback(scoring.close)
-        await scoring.score("")  # what a library puts off until it is used the first time
         live_job = job if batches is None else split(job, options.batch_share)[0]
+        scoring = JointScoring(scorer, rating(live_job.router, _means(live_job, options, budget)))
+        working = [asyncio.create_task(scoring.run(), name="scoring")]
+        stack.push_async_callback(_cancel, working)
         live = await open_live(live_job, options.environ, stack, options.say, budget)
         desk = Desk(names_of(job), job.endpoints, scoring, live)
         runner = web.AppRunner(
@@ -143,10 +150,15 @@ async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Score
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         port = await _listen(runner, options)
-        working = None if batches is None else asyncio.create_task(batches.queue.run(), name="batches")
-        if working is not None:
-            stack.push_async_callback(_cancel, working)
+        working += [] if batches is None else [asyncio.create_task(batches.queue.run(), name="batches")]
         yield Running(desk, port, runner, working)
+
+
+def _means(job: Job, options: ServeOptions, budget: Budget | None) -> Means:
+    """What an embeddings API needs; it is waited for no longer than an endpoint."""
+    limits = job.limits.model_copy(update={"outage_s": min(job.limits.outage_s, LIVE_OUTAGE_S)})
+    secrets = tuple(job_secrets(job, options.environ))
+    return Means(options.environ, limits, options.say, budget, None, secrets, options.say)
 
 
 def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget | None:
@@ -171,28 +183,29 @@ def _open_batches(job: Job, options: ServeOptions, state: Path) -> BatchApi | No
     return BatchApi(files, batches, queue)
 
 
-async def _first(stopped: asyncio.Future[int], batches: asyncio.Task[None] | None) -> int:
-    """The signal; or what the work on batches died of, which never ends of itself."""
-    watched: list[asyncio.Future[Any]] = [stopped, *([] if batches is None else [batches])]
-    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-    if batches is not None and not stopped.done():
-        await batches
-    return await stopped
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-
-
 async def _serve(job: Job, options: ServeOptions, door: Door, scorer: Scorer) -> int:
     async with open_server(job, options, door, scorer) as server:
         with _signals(server.desk.live.close) as stopped:
             options.announce(options.host, server.port)
-            number = await _first(stopped, server.batches)
+            number = await _first(stopped, server.working)
             options.say(f"stopping: waiting up to {job.limits.drain_s:g} s for requests under way")
             await server.runner.cleanup()  # within the reach of a second signal
     return number
+
+
+async def _first(stopped: asyncio.Future[int], working: list[asyncio.Task[None]]) -> int:
+    """The signal; or what work beside the requests died of, which never ends of itself."""
+    watched: list[asyncio.Future[Any]] = [stopped, *working]
+    done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {stopped}:
+        await task
+    return await stopped
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _listen(runner: web.AppRunner, options: ServeOptions) -> int:

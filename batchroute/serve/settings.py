@@ -14,10 +14,12 @@ from batchroute.errors import RoutingError
 from batchroute.job import Job, RouterSpec
 from batchroute.keys import Secret
 from batchroute.types import SIDES
+from batchroute.vectors.rate import Means, rating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchroute.rating import Rating
     from batchroute.router import Scorer
     from batchroute.types import Side
 
@@ -90,7 +92,19 @@ def _in_words(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
 
 
-def scorer_of(name: str, config: Settings) -> Scorer:
+@dataclass(frozen=True, slots=True)
+class LoadedRouter:
+    """A router and its settings."""
+
+    spec: RouterSpec
+    scorer: Scorer
+
+    def rating(self, pair: Pair) -> Rating:
+        """How its texts get their scores; an embeddings API takes its key from the environment."""
+        return rating(self.spec, Means(pair.environ(), pair.job.limits, lambda words: None))
+
+
+def load_router(name: str, config: Settings) -> LoadedRouter:
     """The router of this name; `config` holds its settings as in [router], or as RouteLLM names them.
 
     RoutingError for a name or a setting that is none, ModelFault for a model that cannot be used.
@@ -103,10 +117,10 @@ def scorer_of(name: str, config: Settings) -> Scorer:
         settings["model"] = str(settings["model"])
         settings.setdefault("embedder", _embedder_of(Path(settings["model"])))
     try:
-        router = RouterSpec.model_validate({**settings, "use": name})
+        spec = RouterSpec.model_validate({**settings, "use": name})
     except ValidationError as error:
         raise RoutingError(f"router {name!r}: {_in_words(error)}") from None
-    return load_scorer(router)
+    return LoadedRouter(spec, load_scorer(spec))
 
 
 def _embedder_of(checkpoint: Path) -> dict[str, str]:

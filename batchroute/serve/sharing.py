@@ -10,6 +10,7 @@ from batchroute.errors import UsageFault
 from batchroute.job import Job
 from batchroute.store import saving
 from batchroute.types import SIDES
+from batchroute.vectors.rate import asks_for_vectors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,18 +24,21 @@ def split(job: Job, batch_share: float) -> tuple[Job, Job]:
     UsageFault where a limit is too small to be split.
     """
     live, batches = (job.model_dump(mode="json", exclude_none=True) for _ in range(2))
-    for side in SIDES:
+    sections: list[tuple[str, str]] = [("endpoints", side) for side in SIDES]
+    if asks_for_vectors(job.router):
+        sections.append(("router", "embedder"))
+    for table, section in sections:
         for name in LIMITS:
-            limit = live["endpoints"][side].get(name)
+            limit = live[table][section].get(name)
             if limit is None:
                 continue
             part = max(1, int(limit * batch_share))
             if limit <= part:
                 raise UsageFault(
-                    f"endpoints.{side}.{name}: {limit} cannot be split between requests and batches; raise it, or "
-                    "turn batches off with --batch-share 0"
+                    f"{table}.{section}.{name}: {limit} cannot be split between requests and batches; raise it, "
+                    "or turn batches off with --batch-share 0"
                 )
-            batches["endpoints"][side][name], live["endpoints"][side][name] = part, limit - part
+            batches[table][section][name], live[table][section][name] = part, limit - part
     return Job.model_validate(live), Job.model_validate(batches)
 
 
