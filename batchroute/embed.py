@@ -176,11 +176,15 @@ def fold(spec: EmbedderSpec, vector: Tensor, device: torch.device) -> Product:
                 "[router.embedder] use to the embedder the model was trained on"
             )
         return load_builtin(device).fold(vector)
-    dense = vector.to(device, torch.float32)
+    return DenseProduct(dense_vectors(spec), vector.to(device, torch.float32))
+
+
+def dense_vectors(spec: EmbedderSpec) -> Callable[[Questions], Vectors]:
+    """What brings the vectors [n, dim] of a batch, for every embedder whose vectors are written out."""
     if spec.use == "column":
-        return DenseProduct(_given_vectors, dense)
+        return _given_vectors
     if ":" in spec.use:
-        return DenseProduct(_CustomVectors(spec.use, import_class(spec.use, "embed")), dense)
+        return _CustomVectors(spec.use, import_class(spec.use, "embed"))
     raise ModelFault(
         f"the embedder {spec.use!r} is not in this version; use builtin, column or package.module:Class"
     )

@@ -24,10 +24,11 @@ classify limits
 endpoint
 journal parts done scores store identity
 budget dispatch
-ngrams surface embed checkpoint router labels evaluate ridge train
+ngrams surface embed checkpoint mlp projection router labels ridge
 routing results progress feed scoring directory estimate
 engine
 check scorefile report export
+evaluate train
 scored planning calibrate whatif
 display
 cli
