@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.flags import FILE, pairs
-from batchroute.cli.words import log, show
+from batchroute.cli.words import console, log, show
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -20,25 +20,49 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("labels", metavar="LABELS...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "out", type=FILE, required=True, metavar="MODEL", help="The model's directory.")
+@click.option("--router", metavar="NAME", help="What to train: mf (the default) or mlp.")
 @click.option("--strong", metavar="NAME", help="The model in the labels that stands for the strong side.")
 @click.option("--weak", metavar="NAME", help="The one for the weak side.")
+@click.option("--device", metavar="NAME", help="auto (the default), cpu, cuda or cuda:N.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set router.key, as router.embedder.use.")
+@click.option("--licence", default="", metavar="TEXT", help="Of the labels; goes into the model's card.")
 @click.option("--data", type=FILE, metavar="DIR", help="Where a recipe's label files lie.")
-@click.option("--seed", type=int, default=0, help="Of the split into folds.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the split and the training.")
 def train(
-    labels: Sequence[Path], out: Path, strong: str | None, weak: str | None, data: Path | None, seed: int
+    labels: Sequence[Path],
+    out: Path,
+    router: str | None,
+    strong: str | None,
+    weak: str | None,
+    device: str | None,
+    sets: Sequence[str],
+    licence: str,
+    data: Path | None,
+    seed: int,
 ) -> int:
-    """Train a router from labelled outcomes, battles or pairs, or by a recipe (.toml, with --data)."""
+    """Train a router from labelled outcomes, battles or pairs, or by a recipe (.toml, with --data).
+
+    LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model, score), battles (prompt, model_a, model_b,
+    winner) or pairs (prompt, strong, weak). With --strong and --weak the model is for these two, which is best for
+    routing between them; without, its table has a row for every model in the labels.
+    """
+    from batchroute.jobfile import router_section
     from batchroute.train import read_recipe, train_model, train_recipe
+    from batchroute.train.terminal import epochs_shown, trained_words
 
     if labels[0].suffix == ".toml":
         if len(labels) > 1 or data is None:
             raise UsageFault("a recipe stands alone and wants --data DIR, the folder of its label files")
         done = train_recipe(read_recipe(labels[0]), data, out, seed=seed, hold_out=True)
-    else:
-        if strong is None or weak is None:
-            raise UsageFault("name the two models: --strong NAME --weak NAME, as they stand in the labels")
-        done = train_model(labels, out, strong=strong, weak=weak, seed=seed)
-    click.echo(f"{out}: trained on {done.prompts:,} prompts")
+        click.echo(f"{out}: trained on {done.prompts:,} prompts")
+        return 0
+    own = {"router.use": router, "router.device": device}
+    spec = router_section([*sets, *(f"{key}={value}" for key, value in own.items() if value is not None)])
+    with epochs_shown(console(stderr=True)) as on_epoch:
+        trained = train_model(
+            labels, out, strong=strong, weak=weak, router=spec, licence=licence, seed=seed, on_epoch=on_epoch
+        )
+    click.echo(trained_words(trained))
     return 0
 
 
