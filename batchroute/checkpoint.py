@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from batchroute.errors import ModelFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -55,6 +55,7 @@ class Card:
     """What stands in batchroute.json: whose rows the table has, what it reads, where it comes from.
 
     `evaluation` holds the figures its trainer measured; they are for people and for `evaluate`, not for scoring.
+    `router` is the kind of router the weights are for.
     """
 
     models: tuple[str, ...]
@@ -64,6 +65,7 @@ class Card:
     licence: str
     seed: int
     evaluation: dict[str, Any]
+    router: str = "mf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +90,32 @@ class Checkpoint:
         w . ((P_strong - P_weak) * (W e)) = (W^T ((P_strong - P_weak) * w)) . e, rows of P normalised.
         """
         rows = torch.nn.functional.normalize(self.models, dim=1)
-        difference = rows[self._row(strong)] - rows[self._row(weak)]
-        return self.projection.T @ (difference * self.classifier)
-
-    def _row(self, name: str) -> int:
-        if name not in self.names:
-            known = ", ".join(self.names[:8]) + (", ..." if len(self.names) > 8 else "")
-            raise ModelFault(f"{self.path}: no model named {name!r} in its table; it has {known}")
-        return self.names.index(name)
+        first, second = (row_of(self.path, self.names, name) for name in (strong, weak))
+        return self.projection.T @ ((rows[first] - rows[second]) * self.classifier)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A directory or a single file in any form of RouteLLM's, or one of ours; ModelFault says what is wrong."""
-    tensors = _read_tensors(_weights_file(path))
-    found = {part: _find(path, tensors, keys) for part, keys in KEYS.items()}
+    tensors = read_tensors(weights_file(path))
+    found = {part: find_tensor(path, tensors, keys) for part, keys in KEYS.items()}
     models, projection = found["models"], found["projection"]
     classifier = found["classifier"]
     _check_shapes(path, models, projection, classifier)
     _check_config(path, models, projection)
-    card = _read_json(path / CARD) if path.is_dir() else {}
+    card = read_json(path / CARD) if path.is_dir() else {}
     return Checkpoint(
-        names=_names(path, card, len(models)),
+        names=card_names(path, card, len(models)),
         models=models,
         projection=projection,
         classifier=classifier[0],
-        embedder=_embedder(path, card, projection.shape[1]),
-        digest=_digest(models, projection, classifier),
+        embedder=card_embedder(path, card, projection.shape[1]),
+        digest=digest_of(models, projection, classifier),
         path=path,
     )
 
 
 def write_checkpoint(directory: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """The two files RouteLLM reads and batchroute.json; `weights` by RouteLLM's keys, in the type to be stored."""
-    directory.mkdir(parents=True, exist_ok=True)
     dim, text_dim = weights["text_proj.0.weight"].shape
     config = {
         "dim": dim,
@@ -129,8 +124,15 @@ def write_checkpoint(directory: Path, weights: Mapping[str, Tensor], card: Card)
         "num_classes": 1,
         "use_proj": True,
     }
+    write_model(directory, weights, config, card)
+
+
+def write_model(directory: Path, weights: Mapping[str, Tensor], config: Mapping[str, object], card: Card) -> None:
+    """A model directory of any kind of router: weights, their shape, and where they come from."""
+    directory.mkdir(parents=True, exist_ok=True)
     about = {
         "format": FORMAT,
+        "router": card.router,
         "models": list(card.models),
         "embedder": {"identity": card.embedder, "dimension": card.dimension},
         "data": card.data,
@@ -143,7 +145,20 @@ def write_checkpoint(directory: Path, weights: Mapping[str, Tensor], card: Card)
     (directory / CARD).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _weights_file(path: Path) -> Path:
+def row_of(path: Path, names: Sequence[str], name: str) -> int:
+    """The row of a model in the table of `path`; ModelFault where it has none."""
+    if name not in names:
+        known = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        raise ModelFault(f"{path}: no model named {name!r} in its table; it has {known}")
+    return names.index(name)
+
+
+def kind_of(path: Path) -> str:
+    """The router that the model at `path` is for: what its card says, else RouteLLM's."""
+    return str(read_json(path / CARD).get("router", "mf"))
+
+
+def weights_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
@@ -154,7 +169,7 @@ def _weights_file(path: Path) -> Path:
     raise ModelFault(f"{path}: the model directory has neither {WEIGHTS} nor {PICKLED_WEIGHTS}")
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
+def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -174,7 +189,7 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def _find(path: Path, tensors: Mapping[str, Tensor], keys: tuple[str, ...]) -> Tensor:
+def find_tensor(path: Path, tensors: Mapping[str, Tensor], keys: tuple[str, ...]) -> Tensor:
     for key in keys:
         if key in tensors:
             tensor = torch.as_tensor(tensors[key]).to(torch.float64)
@@ -198,14 +213,14 @@ def _check_shapes(path: Path, models: Tensor, projection: Tensor, classifier: Te
 
 
 def _check_config(path: Path, models: Tensor, projection: Tensor) -> None:
-    config = _read_json(path / CONFIG) if path.is_dir() else {}
+    config = read_json(path / CONFIG) if path.is_dir() else {}
     actual = {"num_models": models.shape[0], "dim": models.shape[1], "text_dim": projection.shape[1]}
     for key, value in actual.items():
         if config.get(key, value) != value:
             raise ModelFault(f"{path}: {CONFIG} says {key} = {config[key]}, but the weights have {value}")
 
 
-def _names(path: Path, card: Mapping[str, Any], count: int) -> tuple[str, ...]:
+def card_names(path: Path, card: Mapping[str, Any], count: int) -> tuple[str, ...]:
     names = card.get("models", ROUTELLM_MODELS if count == len(ROUTELLM_MODELS) else None)
     if names is None:
         raise ModelFault(f"{path}: a table of {count} models needs their names: `models` in {CARD}")
@@ -214,7 +229,7 @@ def _names(path: Path, card: Mapping[str, Any], count: int) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def _embedder(path: Path, card: Mapping[str, Any], text_dim: int) -> str | None:
+def card_embedder(path: Path, card: Mapping[str, Any], text_dim: int) -> str | None:
     if card.get("format", FORMAT) != FORMAT:
         raise ModelFault(f"{path}: {CARD} has format {card['format']}; this version reads format {FORMAT}")
     about = card.get("embedder")
@@ -225,7 +240,7 @@ def _embedder(path: Path, card: Mapping[str, Any], text_dim: int) -> str | None:
     return str(about.get("identity"))
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
@@ -237,7 +252,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _digest(*tensors: Tensor) -> str:
+def digest_of(*tensors: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(repr(tuple(tensor.shape)).encode())

@@ -117,6 +117,24 @@ def scoring_sections(
     return spec, router
 
 
+def router_section(sets: Sequence[str]) -> RouterSpec:
+    """The [router] of a command that takes no job file: the defaults, with `sets` over them.
+
+    Raises JobFault with every fault at once.
+    """
+    document = Document("", {"router": {}}, {("router",): FROM_FLAG})
+    set_faults = [fault for text in sets for fault in _set(document, text)]
+    strange = [loc for loc in document.lines if loc[0] != "router"]
+    faults: list[Fault] = [(loc, "only [router] can be set here") for loc in strange]
+    faults += _settle_paths(document, Path.cwd(), {})
+    faults += contradictions(document.values)
+    router, wrong = _checked(RouterSpec, document.values["router"], ("router",))
+    faults += wrong
+    if router is None or faults or set_faults:
+        raise JobFault([*set_faults, *(document.fault(loc, what) for loc, what in dict.fromkeys(faults))])
+    return router
+
+
 def _set(document: Document, text: str) -> Iterator[str]:
     """Apply one --set; it replaces the setting it cannot stand beside, so a flag never clashes with the file."""
     try:

@@ -6,6 +6,7 @@ Knows models, embedders and devices; nothing of files, sides taken or requests.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
@@ -14,17 +15,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from batchroute.checkpoint import read_checkpoint
+from batchroute.checkpoint import kind_of, read_checkpoint
 from batchroute.embed import fold, identity, import_class
 from batchroute.errors import ModelFault
+from batchroute.mlp import last_layer, read_network
+from batchroute.projection import project
 from batchroute.types import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
     from batchroute.checkpoint import Checkpoint
     from batchroute.embed import Product
     from batchroute.job import RouterSpec
+    from batchroute.mlp import Network
+    from batchroute.projection import Projection
     from batchroute.types import Floats, Router
 
 BUILTIN_MODEL = "builtin-router-1"
@@ -74,6 +81,18 @@ class MatrixFactorisation:
 
 
 @dataclass(frozen=True, slots=True)
+class HiddenLayer:
+    """A network with one hidden layer, its last layer made for one pair of models."""
+
+    projection: Projection
+    last_layer: Callable[[Tensor], Tensor]
+
+    def __call__(self, questions: Questions) -> Floats:
+        scores: Floats = torch.sigmoid(self.last_layer(self.projection(questions))).cpu().numpy()
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
 class Random:
     """A uniform score drawn from the seed and the text, so that neither batches nor a resume change it."""
 
@@ -109,6 +128,8 @@ def load_scorer(router: RouterSpec) -> Scorer:
     """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do."""
     if router.use == "mf":
         return _matrix_factorisation(router)
+    if router.use == "mlp":
+        return _network(router)
     if router.use == "random":
         return Scorer(f"random:{router.seed}", Random(router.seed), router.batch_size)
     if router.use == "length":
@@ -116,7 +137,7 @@ def load_scorer(router: RouterSpec) -> Scorer:
     if ":" in router.use:
         custom = Custom(router.use, import_class(router.use, "score"))
         return Scorer(router.use, custom, router.batch_size)
-    raise ModelFault(f"no router is named {router.use!r}; use mf, random, length or package.module:Class")
+    raise ModelFault(f"no router is named {router.use!r}; use mf, mlp, random, length or package.module:Class")
 
 
 def length_scores(questions: Questions) -> Floats:
@@ -142,7 +163,10 @@ def builtin_model() -> Path:
 
 
 def _matrix_factorisation(router: RouterSpec) -> Scorer:
-    model = read_checkpoint(builtin_model() if router.model == "builtin" else Path(router.model))
+    path = builtin_model() if router.model == "builtin" else Path(router.model)
+    if kind_of(path) != "mf":
+        raise ModelFault(f'{path}: holds a model of another router; set [router] use = "{kind_of(path)}"')
+    model = read_checkpoint(path)
     embedder = identity(router.embedder)
     _check_embedder(model, embedder)
     device = resolve_device(router.device)
@@ -153,7 +177,20 @@ def _matrix_factorisation(router: RouterSpec) -> Scorer:
     return Scorer(name, MatrixFactorisation(product), router.batch_size, length)
 
 
-def _check_embedder(model: Checkpoint, embedder: str) -> None:
+def _network(router: RouterSpec) -> Scorer:
+    if router.model == "builtin":
+        raise ModelFault('the router mlp has no built-in model; train one with "batchroute train --router mlp"')
+    model = read_network(Path(router.model))
+    embedder = identity(router.embedder)
+    _check_embedder(model, embedder)
+    device = resolve_device(router.device)
+    vector, offset = (part.to(device) for part in model.for_pair(router.strong, router.weak))
+    layer = partial(last_layer, bias=model.bias.to(device), vector=vector, offset=offset)
+    name = f"mlp:{model.digest}:{router.strong}>{router.weak}:{embedder}"
+    return Scorer(name, HiddenLayer(project(router.embedder, model.hidden, device), layer), router.batch_size)
+
+
+def _check_embedder(model: Checkpoint | Network, embedder: str) -> None:
     """Vectors of a column may come from anywhere: there only their dimension can be checked."""
     if model.embedder is None or "column" in (model.embedder, embedder):
         return

@@ -24,11 +24,12 @@ classify limits deadline
 endpoint
 journal parts done scores store identity
 budget dispatch
-ngrams surface embed checkpoint router labels evaluate ridge train
+ngrams surface embed checkpoint mlp projection router labels ridge
 rating routing results progress feed scoring directory estimate vectors
 lookup spool reuse downgrade
 engine
 check scorefile report export
+evaluate train
 scored planning calibrate whatif followup
 display
 serve controller

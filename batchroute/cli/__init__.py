@@ -2,7 +2,7 @@
 
     words   what is said, and where         flags   the flags that commands share
     work    run, check, plan                rate    score, calibrate
-    look    report, whatif, export          tools   train, serve, simulate
+    look    report, whatif, export          tools   train, evaluate, serve, simulate
 
 Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
 `--help` is there at once.
@@ -18,7 +18,7 @@ import click
 from batchroute import __version__
 from batchroute.cli.look import export, report, whatif
 from batchroute.cli.rate import calibrate, score
-from batchroute.cli.tools import serve, simulate, train
+from batchroute.cli.tools import evaluate, serve, simulate, train
 from batchroute.cli.words import log, setup_logging
 from batchroute.cli.work import check, plan, run
 from batchroute.errors import BatchrouteError, UsageFault
@@ -51,5 +51,5 @@ def cli() -> None:
     setup_logging("text", quiet=False)
 
 
-for command in (run, check, plan, score, calibrate, report, whatif, export, train, serve, simulate):
+for command in (run, check, plan, score, calibrate, report, whatif, export, train, evaluate, serve, simulate):
     cli.add_command(command)

@@ -1,4 +1,4 @@
-"""The commands beside jobs and runs: train, serve, simulate."""
+"""The commands beside jobs and runs: train, evaluate, serve, simulate."""
 
 from __future__ import annotations
 
@@ -9,38 +9,63 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.flags import FILE, job_flags, pairs
-from batchroute.cli.words import log
+from batchroute.cli.words import console, log, show
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from batchroute.cli.flags import Flags
+    from batchroute.evaluate import Evaluation
 
 
 @click.command()
 @click.argument("labels", metavar="LABELS...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "out", type=FILE, required=True, metavar="MODEL", help="The model's directory.")
+@click.option("--router", metavar="NAME", help="What to train: mf (the default) or mlp.")
 @click.option("--strong", metavar="NAME", help="The model in the labels that stands for the strong side.")
 @click.option("--weak", metavar="NAME", help="The one for the weak side.")
+@click.option("--device", metavar="NAME", help="auto (the default), cpu, cuda or cuda:N.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set router.key, as router.embedder.use.")
+@click.option("--licence", default="", metavar="TEXT", help="Of the labels; goes into the model's card.")
 @click.option("--data", type=FILE, metavar="DIR", help="Where a recipe's label files lie.")
-@click.option("--seed", type=int, default=0, help="Of the split into folds.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the split and the training.")
 def train(
-    labels: Sequence[Path], out: Path, strong: str | None, weak: str | None, data: Path | None, seed: int
+    labels: Sequence[Path],
+    out: Path,
+    router: str | None,
+    strong: str | None,
+    weak: str | None,
+    device: str | None,
+    sets: Sequence[str],
+    licence: str,
+    data: Path | None,
+    seed: int,
 ) -> int:
-    """Train a router from labelled outcomes, battles or pairs, or by a recipe (.toml, with --data)."""
+    """Train a router from labelled outcomes, battles or pairs, or by a recipe (.toml, with --data).
+
+    LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model, score), battles (prompt, model_a, model_b,
+    winner) or pairs (prompt, strong, weak). With --strong and --weak the model is for these two, which is best for
+    routing between them; without, its table has a row for every model in the labels.
+    """
+    from batchroute.jobfile import router_section
     from batchroute.train import read_recipe, train_model, train_recipe
+    from batchroute.train.terminal import epochs_shown, trained_words
 
     if labels[0].suffix == ".toml":
         if len(labels) > 1 or data is None:
             raise UsageFault("a recipe stands alone and wants --data DIR, the folder of its label files")
         done = train_recipe(read_recipe(labels[0]), data, out, seed=seed, hold_out=True)
-    else:
-        if strong is None or weak is None:
-            raise UsageFault("name the two models: --strong NAME --weak NAME, as they stand in the labels")
-        done = train_model(labels, out, strong=strong, weak=weak, seed=seed)
-    click.echo(f"{out}: trained on {done.prompts:,} prompts")
+        click.echo(f"{out}: trained on {done.prompts:,} prompts")
+        return 0
+    own = {"router.use": router, "router.device": device}
+    spec = router_section([*sets, *(f"{key}={value}" for key, value in own.items() if value is not None)])
+    with epochs_shown(console(stderr=True)) as on_epoch:
+        trained = train_model(
+            labels, out, strong=strong, weak=weak, router=spec, licence=licence, seed=seed, on_epoch=on_epoch
+        )
+    click.echo(trained_words(trained))
     return 0
 
 
@@ -81,6 +106,71 @@ def serve(
 def _announce(host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     click.echo(json.dumps({"port": port, "base_url": f"http://{shown}:{port}/v1"}))
+
+
+@click.command()
+@click.argument("labels", metavar="LABELS...", type=FILE, nargs=-1, required=True)
+@click.option("--strong", metavar="NAME", help="The model in the labels that stands for the strong side.")
+@click.option("--weak", metavar="NAME", help="The one for the weak side.")
+@click.option(
+    "--router", "routers", multiple=True, metavar="NAME", help="mf, random, package.module:Class; repeatable."
+)
+@click.option(
+    "--model", "models", type=FILE, multiple=True, metavar="DIR", help="A model's directory; repeatable."
+)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set router.key to a TOML value.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the draws behind the intervals.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--plot", type=FILE, metavar="FILE.png|.svg", help="Draw the curves.")
+def evaluate(
+    labels: Sequence[Path],
+    strong: str | None,
+    weak: str | None,
+    routers: Sequence[str],
+    models: Sequence[Path],
+    sets: Sequence[str],
+    seed: int,
+    as_json: bool,
+    plot: Path | None,
+) -> int:
+    """Compare routers on labelled prompts, beside chance, prompt length and an oracle.
+
+    LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model, score), battles (prompt, model_a, model_b,
+    winner) or pairs (prompt, strong, weak). Without --router and --model it is the built-in router. APGR is the
+    mean share of the gap between the models that is recovered (chance: 0.5); CPT50 the percentage of strong
+    calls that recovers half of it. Keep prompts that a model was trained on out of its evaluation.
+    """
+    from batchroute.evaluate import compare_routers, evaluation_json
+    from batchroute.evaluate.terminal import render_evaluation
+    from batchroute.jobfile import router_section
+
+    draw = None if plot is None else _drawer(plot)
+    found = compare_routers(labels, router_section(sets), routers, models, strong=strong, weak=weak, seed=seed)
+    if draw is not None:
+        draw(found)
+    if as_json:
+        click.echo(evaluation_json(found).decode(), nl=False)
+    else:
+        show(render_evaluation(found))
+    return 0
+
+
+def _drawer(file: Path) -> Callable[[Evaluation], None]:
+    """What draws into `file`; says what is wrong with that before anything takes time."""
+    if file.suffix not in {".png", ".svg"}:
+        raise UsageFault(f"--plot {file}: give a name that ends in .png or .svg")
+    try:
+        from batchroute.evaluate.plot import draw_curves
+    except ImportError as missing:
+        raise UsageFault("--plot needs matplotlib: pip install 'batchroute[html]'") from missing
+    from batchroute.store import saving
+
+    def draw(evaluation: Evaluation) -> None:
+        with saving(file):
+            draw_curves(evaluation, file)
+        log.info(f"the curves are in {file}")
+
+    return draw
 
 
 @click.command()

@@ -7,7 +7,6 @@ is the strong side's score minus the weak side's; ties count as no gain and stay
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +25,7 @@ from batchroute.surface import FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -103,15 +103,6 @@ def read_recipe(file: Path) -> Recipe:
         return msgspec.toml.decode(file.read_bytes(), type=Recipe)
     except (OSError, msgspec.DecodeError) as fault:
         raise InputFault(f"{file}: {fault}") from fault
-
-
-def train_model(
-    labels: Sequence[Path], output: Path, *, strong: str, weak: str, seed: int = 0, hold_out: bool = False
-) -> TrainReport:
-    """A model from label files for one pair of models, with a recipe's defaults."""
-    sources = [Source(str(file.resolve()), [strong], [weak]) for file in labels]
-    recipe = Recipe(strong, weak, sources, data=", ".join(file.name for file in labels))
-    return train_recipe(recipe, Path(), output, seed=seed, hold_out=hold_out)
 
 
 def train_recipe(
