@@ -14,8 +14,8 @@ from __future__ import annotations
 from batchroute.embed.builtin import (
     BUILTIN_DIMENSION,
     BUILTIN_IDENTITY,
-    LONG_TEXT,
     MOST_CHARS,
+    SHARED,
     SURFACE_SCALE,
     Block,
     Encoded,
@@ -29,8 +29,8 @@ from batchroute.embed.product import DenseProduct, Product
 __all__ = [
     "BUILTIN_DIMENSION",
     "BUILTIN_IDENTITY",
-    "LONG_TEXT",
     "MOST_CHARS",
+    "SHARED",
     "SURFACE_SCALE",
     "Block",
     "DenseProduct",
