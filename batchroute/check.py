@@ -62,7 +62,8 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     if job is None:
         return found
     found.attempt(lambda: refuse_unpriced(job))
-    source = found.attempt(lambda: open_input(job.input, job.router, Path(job.output.path)))
+    raw, path = job.output.raw, Path(job.output.path)
+    source = found.attempt(lambda: open_input(job.input, job.router, path, raw=raw))
     if source is not None:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []

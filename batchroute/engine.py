@@ -118,8 +118,11 @@ class RunEnd:
         return 0 if self.failed == 0 and put_up_with else 3
 
 
-def open_input(spec: InputSpec, router: RouterSpec, output: Path | None) -> Source:
-    """A job's input, looked at but not read; `output` is the run's directory where there is to be one."""
+def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw: bool = False) -> Source:
+    """A job's input, looked at but not read; `output` is the run's directory where there is to be one.
+
+    `raw`: whole answers are kept, so that a row may ask for several choices.
+    """
     embedder = router.embedder
     return open_source(
         spec,
@@ -127,6 +130,7 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None) -> Sour
         vector_column=embedder.column if embedder.use == "column" else None,
         reserved=RESULT_NAMES,
         output=output,
+        raw=raw,
     )
 
 
@@ -150,7 +154,7 @@ async def arun_job(job: Job, options: RunOptions) -> RunEnd:
     """As `run_job`, inside a running event loop whose signals it handles meanwhile."""
     refuse_unpriced(job)
     path = Path(job.output.path)
-    source = open_input(job.input, job.router, path)
+    source = open_input(job.input, job.router, path, raw=job.output.raw)
     raise_file_limit(connections(job))
     with locked(path, int(job.output.mode, 8)):
         run = _open_run(job, source, options)

@@ -52,7 +52,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
     where another is at work in the directory.
     """
     path = Path(job.output.path)
-    source = open_input(job.input, job.router, path)
+    source = open_input(job.input, job.router, path, raw=job.output.raw)
     with locked(path, int(job.output.mode, 8)):
         directory = open_run_directory(job, source)
 

@@ -83,6 +83,13 @@ def test_a_column_that_a_parquet_file_lacks(job: Path, batchroute: Command) -> N
     assert_nothing_begun(job)
 
 
+def test_a_kept_column_that_a_parquet_file_lacks(job: Path, batchroute: Command) -> None:
+    pl.DataFrame({"prompt": ["a"]}).write_parquet(job.parent / "q.parquet")
+    changes = ("--set", f"input.path={job.parent / 'q.parquet'}", "--set", 'input.keep=["topic"]')
+    assert_one_message(batchroute("run", job, *changes), 2, "topic", "q.parquet")
+    assert_nothing_begun(job)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -105,6 +112,16 @@ def test_a_bad_line_is_a_refused_row_and_not_the_end(
     assert refused["error"].startswith(message)
     assert (refused["attempts"], refused["route"], refused["cost_usd"]) == (0, None, None)
     assert message in batchroute("check", job).out
+
+
+def test_several_choices_are_refused_where_only_one_would_be_kept(job: Path, batchroute: Command) -> None:
+    write_prompts(job, b'{"prompt": "a", "params": {"n": 2}}\n{"prompt": "b", "params": {"n": 1}}\n')
+    changes = ("--quiet", "--set", "input.params=params")
+    assert batchroute("run", job, *changes).code == 3
+    assert [row["status"] for row in results(job)] == ["refused", "ok"]
+    assert "output.raw" in results(job)[0]["error"]
+    raw = ("--set", "output.raw=true", "--output", job.parent / "raw")
+    assert batchroute("run", job, *changes, *raw).code == 0
 
 
 def test_a_share_of_refused_rows_can_be_put_up_with(job: Path, batchroute: Command) -> None:

@@ -116,12 +116,14 @@ def open_source(
     vector_column: str | None,
     reserved: Sequence[str],
     output: Path | None,
+    raw: bool = False,
     extent: Extent | None = None,
 ) -> Source:
     """The source of an [input] whose paths are absolute.
 
     `score_text` is the column that is scored instead of the prompt, `vector_column` one of ready embeddings,
     `reserved` are the names of the result columns, `output` the run's directory, which must not lie in the input.
+    `raw`: whole answers are kept, so that a row may ask for several choices; of a batch file they always are.
     InputFault for what can be known to be wrong before the first row.
     """
     places = find_files(spec.path, spec.format, None if output is None else str(output))
@@ -130,10 +132,10 @@ def open_source(
     batch_lines = _has_batch_lines(spec, places)
     if batch_lines and parquet:
         raise InputFault(f"{parquet[0][0].file.path}: openai-batch input is JSON lines only; take this file out")
-    recipe = make_recipe(spec, batch_lines=batch_lines, score_text=score_text)
+    recipe = make_recipe(spec, batch_lines=batch_lines, score_text=score_text, raw=raw)
     named = [(place.file.path, schema) for place, schema in parquet]
-    keep = make_keep(spec.keep, named, lines=len(parquet) < len(places), reserved=reserved)
     _check_columns(spec, recipe, parquet, vector_column)
+    keep = make_keep(spec.keep, named, lines=len(parquet) < len(places), reserved=reserved)
     source = Source(
         files=[place.file for place in places],
         keep_schema=keep.schema,

@@ -60,7 +60,8 @@ class Recipe:
 
     `needs` names the columns and what each must be able to hold; a row's values come in the order of `columns`.
     `ask` makes the question of them; the other numbers are places in the values. `plain` is the place of a prompt
-    that is all there is to a row: the most common job, read several times faster for it.
+    that is all there is to a row: the most common job, read several times faster for it. `several_choices`: a row
+    may ask for them.
     """
 
     needs: tuple[tuple[str, Kind], ...]
@@ -72,6 +73,7 @@ class Recipe:
     route: int | None
     text: int | None
     plain: int | None
+    several_choices: bool
 
     def read(self, values: Values | Unreadable, replaced: Replaced, *, lacks_vector: bool = False) -> Row:
         """The row of these values; what keeps it from being asked stands in its `refusal`."""
@@ -109,6 +111,10 @@ class Recipe:
         for key in _OURS:
             if key in params:
                 raise Refusal(f"params hold {key!r}, which is not theirs to set")
+        if params.get("n") not in (None, 1) and not self.several_choices:
+            raise Refusal(
+                "params ask for several choices (n), which only the raw body keeps: set output.raw = true"
+            )
         return params
 
     def _scored_text(self, values: Values, prompt: str | Messages) -> str:
@@ -117,7 +123,7 @@ class Recipe:
         return prompt if isinstance(prompt, str) else content_text(prompt[-1])
 
 
-def make_recipe(spec: InputSpec, *, batch_lines: bool, score_text: str | None) -> Recipe:
+def make_recipe(spec: InputSpec, *, batch_lines: bool, score_text: str | None, raw: bool = False) -> Recipe:
     """The recipe for an [input]; `score_text` is the column that is scored instead of what is asked.
 
     InputFault for a bad template, and for settings that exclude each other.
@@ -136,7 +142,8 @@ def make_recipe(spec: InputSpec, *, batch_lines: bool, score_text: str | None) -
     id_at, params_at, route_at, text_at = (None if name is None else at[name] for name, _ in beside)
     is_plain = [kind for _, kind in asked] == ["text"] and params_at is route_at is text_at is None
     plain = 0 if is_plain else None
-    return Recipe(needs, columns, ask, spec.system, id_at, params_at, route_at, text_at, plain)
+    several_choices = raw or batch_lines
+    return Recipe(needs, columns, ask, spec.system, id_at, params_at, route_at, text_at, plain, several_choices)
 
 
 def _check_settings(spec: InputSpec, *, batch_lines: bool) -> None:
