@@ -22,8 +22,8 @@ def job_of(path: Path, output: Path, changes: Mapping[str, Any] | None = None) -
         "router": {"use": "length"},
         "routing": {"threshold": 0.5},
         "endpoints": {
-            "strong": {"model": "big-model", "base_url": "http://127.0.0.1:9/v1", "price": PRICE},
-            "weak": {"model": "small-model", "base_url": "http://127.0.0.1:9/v1", "price": PRICE},
+            "strong": {"model": "big-model", "base_url": "http://127.0.0.1:9/v1", "price": dict(PRICE)},
+            "weak": {"model": "small-model", "base_url": "http://127.0.0.1:9/v1", "price": dict(PRICE)},
         },
         "limits": {},
     }
