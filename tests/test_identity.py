@@ -47,7 +47,7 @@ LANE_FREE: dict[str, dict[str, Any]] = {
     "on_too_long": {"max_input_tokens": 5, "on_too_long": "other"},
     "headers": {"headers": {"x-team": "data"}},
     "price.input": {"price.input": 9.0},
-    "price.cached_input": {"price.cached_input": 9.0},
+    "price.cached_input": {"price.cached_input": 1.0},
     "price.output": {"price.output": 9.0},
 }
 EMBEDDER_FREE: dict[str, Any] = {
