@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.journal import read_journal
+from batchroute.kept import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,15 +80,14 @@ def fingerprints_of(part: Path) -> Path:
 
 
 def table_of(results: Sequence[Result], keep: pa.Schema, *, raw: bool) -> pa.Table:
-    """Columns of rows; the kept columns come back from their Arrow messages with their types."""
+    """Columns of rows; the kept columns come back from their messages with their types."""
     schema = result_schema(keep, raw=raw)
     own = len(schema) - len(keep)
     columns = [
         pa.array(list(map(attrgetter(field.name), results)), type=field.type) for field in list(schema)[:own]
     ]
-    kept = [pa.ipc.read_record_batch(pa.py_buffer(result.keep), keep) for result in results if len(keep)]
-    table = pa.Table.from_batches(kept, keep) if kept else keep.empty_table()
-    return pa.Table.from_arrays([*columns, *table.columns], schema=schema).combine_chunks()
+    kept = unpack([result.keep for result in results], keep)
+    return pa.Table.from_arrays([*columns, *kept.columns], schema=schema).combine_chunks()
 
 
 def write_part(part: Path, table: pa.Table) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchroute.types import RouteReason, Side
 
 CHARS_PER_TOKEN = 4  # of English text; an estimate wherever no provider has counted yet
+_REASONS: tuple[RouteReason, ...] = ("score", "override", "too_long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,10 @@ class Routes:
     def on(self, side: Side) -> NDArray[np.bool_]:
         return self.strong if side == "strong" else ~self.strong
 
-    def reason(self, row: int) -> RouteReason:
-        if self.moved[row]:
-            return "too_long"
-        return "override" if self.forced[row] else "score"
+    def reasons(self, rows: NDArray[np.int64]) -> list[RouteReason]:
+        """Why each of these rows goes where it goes."""
+        codes = np.where(self.moved[rows], 2, self.forced[rows])
+        return [_REASONS[code] for code in codes.tolist()]
 
 
 def route(rows: ScoredRows, threshold: float, endpoints: Endpoints) -> Routes:

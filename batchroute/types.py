@@ -31,7 +31,7 @@ class Prompt(msgspec.Struct, frozen=True):
     """One input row, ready to be sent, or refused before that.
 
     `messages` is the JSON array of chat messages, `params` the row's own fields of the request body,
-    `keep` its kept columns as one Arrow IPC record batch message (empty when no column is kept).
+    `keep` its kept columns as one message (see `kept`; empty when no column is kept).
     `refusal` says why the row can never be asked; the other fields are then best effort.
     """
 

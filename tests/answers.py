@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from batchroute.kept import pack
 from batchroute.types import Result
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def result(row: int, status: str = "ok", side: str | None = "weak", **columns: A
 
 def kept_row(schema: pa.Schema, **values: Any) -> bytes:
     """One row of kept columns, as `Prompt.keep` carries it."""
-    batch = pa.RecordBatch.from_pylist([values], schema=schema)
-    return bytes(batch.serialize().to_pybytes())
+    return pack(pa.RecordBatch.from_pylist([values], schema=schema))[0]
 
 
 @contextmanager

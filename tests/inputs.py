@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.job import InputSpec
+from batchroute.kept import unpack
 from batchroute.source.open import Source, open_source
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def user_texts(of: Source) -> list[str]:
 
 
 def kept(prompt: Prompt, of: Source) -> dict[str, Any]:
-    row: dict[str, Any] = pa.ipc.read_record_batch(pa.py_buffer(prompt.keep), of.keep_schema).to_pylist()[0]
+    row: dict[str, Any] = unpack([prompt.keep], of.keep_schema).to_pylist()[0]
     return row
 
 

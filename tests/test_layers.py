@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # A module may import from every line above its own, and from those left of it on the same line.
 LAYERS = """
-errors types scrub
+errors types scrub kept
 tomlfile consistency job keys jobfile prices threshold
 simulate
 source

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from answers import FINISHED_AT_US, NO_COLUMNS, files_of_at_most, kept_row, result
 from batchroute.journal import Journal, read_journal
+from batchroute.kept import pack
 from batchroute.parts import RESULT_NAMES, result_schema, seal, table_of, write_part
 from steps import hit_at_every_step
 
@@ -165,7 +166,8 @@ VALUES: list[tuple[pa.DataType, list[Any]]] = [
     (pa.bool_(), [True, None]),
     (pa.int8(), [-128, None]),
     (pa.uint64(), [2**64 - 1, None]),
-    (pa.float32(), [0.5, float("inf")]),
+    (pa.float32(), [0.1, float("inf")]),
+    (pa.float16(), [0.5, None]),
     (pa.decimal128(20, 4), [Decimal("1234567.8901"), None]),
     (pa.decimal256(60, 10), [Decimal("1.0000000001"), None]),
     (pa.string(), ["", "\U0001f600\x00"]),
@@ -199,12 +201,17 @@ def test_a_kept_column_keeps_its_type_and_values(tmp_path: Path, kind: pa.DataTy
 def test_nanoseconds_are_kept_to_the_last(tmp_path: Path) -> None:
     keep = pa.schema([("at", pa.timestamp("ns"))])
     instants = pa.array([1_795_000_000_123_456_789, 1], pa.timestamp("ns"))
-    messages = [
-        pa.RecordBatch.from_arrays([instants.slice(row, 1)], schema=keep).serialize().to_pybytes()
-        for row in (0, 1)
-    ]
+    messages = pack(pa.RecordBatch.from_arrays([instants], schema=keep))
     part = sealed(tmp_path, [result(row, keep=message) for row, message in enumerate(messages)], keep)
     assert pq.read_table(part)["at"].combine_chunks().equals(instants)
+
+
+def test_text_that_is_not_utf8_is_kept_as_it_is(tmp_path: Path) -> None:
+    keep = pa.schema([("mine", pa.string())])
+    broken = pa.array([b"\xff\xfe", None, b"fine"], pa.binary()).view(pa.string())
+    messages = pack(pa.RecordBatch.from_arrays([broken], schema=keep))
+    part = sealed(tmp_path, [result(row, keep=message) for row, message in enumerate(messages)], keep)
+    assert pq.read_table(part)["mine"].combine_chunks().view(pa.binary()).equals(broken.view(pa.binary()))
 
 
 def test_rows_stand_in_the_order_of_the_input_in_one_row_group(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_row_goes_where_the_table_says(
 ) -> None:
     routes = route(rows_of([score], [forced], [tokens]), THRESHOLD, endpoints(strong, weak))
     assert bool(routes.strong[0]) == (side == "strong")
-    assert routes.reason(0) == reason
+    assert routes.reasons(np.zeros(1, np.int64))[0] == reason
     assert bool(routes.too_long[0]) == (not fits)
 
 
@@ -114,13 +114,14 @@ def test_every_row_has_one_side_and_no_row_is_sent_where_it_does_not_fit(
     scores, forced, tokens = ([row[n] for row in rows] for n in range(3))
     routes = route(rows_of(scores, forced, tokens), threshold, endpoints(strong, weak))  # type: ignore[arg-type]
     assert (routes.on("strong") ^ routes.on("weak")).all()
+    reasons = routes.reasons(np.arange(len(rows)))
     for place, (score, demanded, size) in enumerate(rows):
         own = demanded or ("strong" if score >= threshold else "weak")
         taken = "strong" if routes.strong[place] else "weak"
         fits = not (strong if taken == "strong" else weak) or size <= LONGEST
         assert fits != bool(routes.too_long[place])
         assert (taken != own) == bool(routes.moved[place])
-        assert routes.reason(place) == ("too_long" if taken != own else "override" if demanded else "score")
+        assert reasons[place] == ("too_long" if taken != own else "override" if demanded else "score")
 
 
 def test_a_side_is_read_off_the_columns() -> None:

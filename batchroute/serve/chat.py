@@ -132,7 +132,7 @@ def place(wanted: Wanted, score: float | None, chars: int, endpoints: Endpoints)
     side: Side = "strong" if routes.strong[0] else "weak"
     if routes.too_long[0]:
         raise Refusal(f"about {chars // 4} input tokens, more than endpoints.{side}.max_input_tokens")
-    return Routed(side, routes.reason(0), score, threshold)
+    return Routed(side, routes.reasons(np.zeros(1, np.int64))[0], score, threshold)
 
 
 def prompt_of(chat: Chat, number: int) -> Prompt:

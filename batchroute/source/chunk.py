@@ -53,7 +53,7 @@ class Records(Protocol):
         ...
 
     def keep(self, picks: NDArray[np.int64]) -> list[bytes]:
-        """Each row's kept columns as an Arrow IPC record batch message, b"" where none is kept."""
+        """Each row's kept columns as one message (see `kept`), b"" where none is kept."""
         ...
 
     def head(self, n: int) -> tuple[Records, int]:

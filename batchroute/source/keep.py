@@ -1,4 +1,4 @@
-"""Input columns that are copied to the results: their schema, and one Arrow message per row.
+"""Input columns that are copied to the results: their schema, and one message per row.
 
 Knows nothing of how a row is read.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from batchroute.errors import InputFault
+from batchroute.kept import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,15 +28,14 @@ class Keep:
     schema: pa.Schema
 
     def messages(self, arrays: Mapping[str, pa.Array], rows: int) -> list[bytes]:
-        """[rows] Arrow IPC record batch messages of one row each; a column that is not among `arrays` is null."""
+        """[rows] one message (see `kept`) for each row; a column that is not among `arrays` is null."""
         if not self.columns:
             return [b""] * rows
         filled = [
             _cast(arrays[name], field.type) if name in arrays else pa.nulls(rows, field.type)
             for name, field in zip(self.columns, self.schema, strict=True)
         ]
-        batch = pa.RecordBatch.from_arrays(filled, schema=self.schema)
-        return [batch.slice(row, 1).serialize().to_pybytes() for row in range(rows)]
+        return pack(pa.RecordBatch.from_arrays(filled, schema=self.schema))
 
 
 def make_keep(
