@@ -87,7 +87,6 @@ def open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
         cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("Accept", "User-Agent", "Content-Type"),
         trust_env=False,
     )
 
@@ -193,6 +192,8 @@ class Endpoint:
     def _clean(self, answer: Answer, latency_s: float) -> Answer:
         """What a provider wrote, without our keys, and how long it took."""
         completion, scrub = answer.completion, self._scrub
+        if not scrub:
+            return msgspec.structs.replace(answer, latency_s=latency_s)
         return msgspec.structs.replace(
             answer,
             error=answer.error and scrub(answer.error),

@@ -98,7 +98,7 @@ def _result(
 ) -> Result:
     prompt = request.prompt
     completion = (answer.completion if answer and status == "ok" else None) or Completion()
-    usage = sum(usages, _usage_of(earlier))
+    usage = usages[0] if earlier is None and len(usages) == 1 else sum(usages, _usage_of(earlier))
     return Result(
         file=prompt.file,
         row=prompt.row,
@@ -156,8 +156,9 @@ def _usage_of(result: Result | None) -> Usage:
 
 def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | None:
     """What is known of a bill, None where nothing is; each attempt is priced by itself, as its size may decide."""
-    costs = [pricing.cost(usage) if pricing else None for usage in usages]
-    known = [cost for cost in costs if cost is not None]
+    if pricing is None:
+        return None
+    known = [cost for usage in usages if (cost := pricing.cost(usage)) is not None]
     return sum(known, Decimal(0)) if known else None
 
 
