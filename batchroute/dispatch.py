@@ -1,11 +1,10 @@
 """One lane: the requests of one side, sent as fast as its endpoint allows, each to its end.
 
-Workers take row after row, about as many as there are slots, and one of them stands at the front of the input.
-All stand in one queue before the endpoint: whoever is first takes a slot, waits for the breaker, the pause a 429
-asked for, the token window, its turn in the schedule and the throttle, and sends. A row that failed waits outside
-(tenacity decides how long) and queues again; while it sleeps it holds no slot, and another worker takes its
-worker's place. What an answer means was decided in `classify`, how fast the lane may go in `limits`; prices, files
-and routing are not known here.
+Rows stand in one queue in front of the endpoint: whoever is first takes a slot, waits for the breaker, the pause
+a 429 asked for, the token window, its turn in the schedule and the throttle, and sends. A new row becomes a task
+only then, so that one task waits for all of them. A row that failed waits outside (tenacity decides how long) and
+queues again; while it sleeps it holds no slot. What an answer means was decided in `classify`, how fast the lane
+may go in `limits`; prices, files and routing are not known here.
 """
 
 from __future__ import annotations
@@ -132,6 +131,7 @@ class OpenRow(Generic[Asking]):
     limited_since: float | None = None
     usages: list[Usage] = field(default_factory=list)
     in_flight: bool = False
+    admission: Admission | None = None  # until the attempt begins
 
 
 class _LetGo(Exception):
@@ -169,17 +169,13 @@ class Lane(Generic[Asking]):
         self._let_go = let_go
         self._clock = clock
         self._stopping = False
-        self._group: asyncio.TaskGroup | None = None  # of the workers
-        self._requests: AsyncIterator[Asking] | None = None  # until the last has been taken
-        self._front = asyncio.Lock()  # of the input
-        self._idle: set[asyncio.Task[None]] = set()  # workers without a row
-        self._busy: set[asyncio.Task[None]] = set()  # workers on the first try of theirs
-        self._open: dict[asyncio.Task[None], OpenRow[Asking]] = {}  # whoever has a row, workers or not
+        self._feeding: asyncio.Task[None] | None = None
+        self._open: dict[asyncio.Task[None], OpenRow[Asking]] = {}
         self._suspects: list[tuple[OpenRow[Asking], Answer]] = []
         self._head_of_queue = asyncio.Lock()
         self._slots = asyncio.Semaphore(limits.max_concurrency)
         # Rows that wait outside hold no slot, but memory: as many again as there are slots may.
-        self._most_open = 2 * limits.max_concurrency + 64
+        self._room = asyncio.Semaphore(2 * limits.max_concurrency + 64)
         self._pace = Pace()
         self._schedule = Schedule()
         self._throttler: Throttler | None = None
@@ -202,56 +198,24 @@ class Lane(Generic[Asking]):
     async def run(self, requests: AsyncIterator[Asking]) -> None:
         """Until every request is settled, or the lane stopped and what was in flight is back."""
         async with asyncio.TaskGroup() as group:
-            self._group, self._requests = group, requests
-            self._hire()
+            self._feeding = group.create_task(self._feed(requests, group))
+            if self._stopping:
+                self._feeding.cancel()
         self._clear_suspects()
 
-    def _hire(self) -> None:
-        """One more worker, where none stands idle and there may be a slot for it."""
-        if self._group is None or self._requests is None or self._stopping or self._idle:
-            return
-        if len(self._busy) < self._limits.max_concurrency and len(self._open) < self._most_open:
-            self._idle.add(self._group.create_task(self._work()))
-
-    async def _work(self) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        try:
-            while (taken := await self._next()) is not None:
-                row, admission = taken
-                self._idle.remove(task)
-                self._busy.add(task)
-                self._open[task] = row
-                self._hire()
-                try:
-                    await self._answer(row, admission)
-                finally:
-                    del self._open[task]
-                if self._stopping or self._is_replaced(task):
-                    return
-                self._busy.discard(task)
-                self._idle.add(task)
-        finally:
-            self._idle.discard(task)
-            self._busy.discard(task)
-
-    def _is_replaced(self, worker: asyncio.Task[None]) -> bool:
-        """Whether others fill the slots, since this one's row failed and kept it."""
-        return worker not in self._busy and len(self._busy) + len(self._idle) >= self._limits.max_concurrency
-
-    async def _next(self) -> tuple[OpenRow[Asking], Admission] | None:
-        """The next row, with leave to send it; None where there is no more."""
-        async with self._front:
-            while self._requests is not None:
-                request = await anext(self._requests, None)
-                if request is None:
-                    self._requests = None
-                    break
-                row = OpenRow(request, request.attempts)
-                try:
-                    return row, await self._admitted(request)
-                except _LetGo:
-                    self._leave(row)
-        return None
+    async def _feed(self, requests: AsyncIterator[Asking], group: asyncio.TaskGroup) -> None:
+        async for request in requests:
+            await self._room.acquire()
+            row = OpenRow(request, request.attempts)
+            try:
+                row.admission = await self._admitted(request)
+            except _LetGo:
+                self._room.release()
+                self._leave(row)
+                continue
+            task = group.create_task(self._answer(row))
+            self._open[task] = row
+            task.add_done_callback(self._close)
 
     async def ask(self, request: Asking) -> None:
         """One request from outside `run`, which stands in the same queue; returns when it is settled or left.
@@ -278,8 +242,8 @@ class Lane(Generic[Asking]):
         if reason is not None and self.stopped is None:
             self.stopped = reason
             self._say(reason)
-        for worker in self._idle:
-            worker.cancel()
+        if self._feeding:
+            self._feeding.cancel()
         for task, row in self._open.items():
             if not row.in_flight:
                 task.cancel()
@@ -290,12 +254,18 @@ class Lane(Generic[Asking]):
         for task in self._open:
             task.cancel()
 
-    async def _answer(self, row: OpenRow[Asking], admission: Admission | None = None) -> None:
+    def _close(self, task: asyncio.Task[None]) -> None:
+        row = self._open.pop(task)
+        if row.admission is not None:  # cancelled before it had begun
+            self._give_back(row.request)
+        self._room.release()
+
+    async def _answer(self, row: OpenRow[Asking]) -> None:
         """One row to its end. Only a row whose first try failed enters tenacity: it costs more than the rest."""
         try:
-            answer = await self._attempt(row, admission or await self._admitted(row.request))
-            if answer.verdict in _AGAIN:
-                answer = await self._try_again(row, answer)
+            answer = await self._attempt(row)
+            while answer.verdict in _AGAIN and not await self._given_up(row, answer):
+                answer = await self._retry(row, answer)
         except asyncio.CancelledError:
             self._leave(row)
             raise
@@ -304,19 +274,12 @@ class Lane(Generic[Asking]):
             return
         self._end(row, answer)
 
-    async def _try_again(self, row: OpenRow[Asking], answer: Answer) -> Answer:
-        self._busy.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        self._hire()
-        while answer.verdict in _AGAIN and not await self._given_up(row, answer):
-            answer = await self._retry(row, answer)
-        return answer
-
     async def _retry(self, row: OpenRow[Asking], failed: Answer) -> Answer:
         tries = iter([failed])
 
         async def attempt(row: OpenRow[Asking]) -> Answer:
             # tenacity's own first attempt is the one that has already been made
-            return next(tries, None) or await self._attempt(row, await self._admitted(row.request))
+            return next(tries, None) or await self._attempt(row)
 
         answer: Answer = await self._retrying(attempt, row)
         return answer
@@ -337,9 +300,12 @@ class Lane(Generic[Asking]):
         return self._used_up(row, answer)
 
     def _others_may_tell(self) -> bool:
-        return self._requests is not None or len(self._open) > self._held_back
+        is_fed = self._feeding is not None and not self._feeding.done()
+        return is_fed or len(self._open) > self._held_back
 
-    async def _attempt(self, row: OpenRow[Asking], admission: Admission) -> Answer:
+    async def _attempt(self, row: OpenRow[Asking]) -> Answer:
+        admission = row.admission or await self._admitted(row.request)
+        row.admission = None
         row.in_flight = True
         row.attempts += 1
         self.in_flight += 1
