@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from batchroute.engine import (
     asked_of,
     connections,
     job_endpoint,
+    lane_proxy,
     load_scorer,
     open_input,
     raise_file_limit,
@@ -70,6 +72,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     found.attempt(lambda: load_scorer(job.router))
     found.attempt(lambda: raise_file_limit(connections(job)))
     for side in SIDES:
+        found.attempt(partial(lane_proxy, job, side))
         found.notes += _endpoint_notes(job, side)
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)

@@ -613,8 +613,14 @@ async def open_address(
         headers=request_headers(secrets, spec.api_key_header, spec.headers),
         timeout_s=spec.timeout_s,
         max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
-        proxy=None if spec.simulate else proxy_for(url),
+        proxy=lane_proxy(job, side),
     )
+
+
+def lane_proxy(job: Job, side: Side) -> str | None:
+    """The proxy of a side's requests; UsageFault where the environment names one that cannot be used."""
+    base_url = job_endpoint(job, side).base_url
+    return None if base_url is None else proxy_for(api_url(base_url, "chat/completions"))
 
 
 def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:

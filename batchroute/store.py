@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchroute.done import DoneRows
-from batchroute.errors import RunFault, Stopped
+from batchroute.errors import RunFault, Stopped, UsageFault
 from batchroute.journal import Journal, read_journal
 from batchroute.parts import fingerprints_of, result_schema, seal, sync_file, write_part
 from batchroute.types import SIDES, Result, Side
@@ -77,8 +77,7 @@ class saving:  # noqa: N801 - reads as a function; as a generator it would cost 
 @contextlib.contextmanager
 def locked(path: Path, mode: int) -> Iterator[None]:
     """Makes the directory, and makes it this process's own; the lock dies with the process, however it ends."""
-    if path.exists() and not path.is_dir():
-        raise RunFault(f"{path}: is a file; output.path must name a directory")
+    refuse_file_in_the_way(path)
     with saving(path):
         _make(path, mode)
         handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -87,6 +86,21 @@ def locked(path: Path, mode: int) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def refuse_file_in_the_way(path: Path) -> None:
+    """RunFault where the directory `path` cannot be made, because it or what should hold it is a file."""
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise RunFault(
+            f"{nearest}: is a file; output.path must name a directory, or one to be made in a directory"
+        )
+
+
+def refuse_homeless(out: Path) -> None:
+    """UsageFault where there is no directory that the file `out` could stand in."""
+    if not out.parent.is_dir():
+        raise UsageFault(f"{out}: there is no directory {out.parent}; create it first")
 
 
 def _make(path: Path, mode: int) -> None:

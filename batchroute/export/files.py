@@ -16,6 +16,7 @@ from batchroute.export.formats import write_batch_lines, write_csv, write_jsonl,
 from batchroute.export.order import tables_in_order
 from batchroute.parts import sync_file
 from batchroute.report.rundir import read_job, result_parts
+from batchroute.store import refuse_homeless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -78,8 +79,7 @@ def _batch_writer(run: Path, out: Path, schema: pa.Schema) -> Writer:
 
 
 def _check_place(run: Path, out: Path) -> None:
-    if not out.parent.is_dir():
-        raise UsageFault(f"{out}: there is no directory {out.parent}; create it first")
+    refuse_homeless(out)
     if out.resolve().is_relative_to((run / "results").resolve()):
         raise UsageFault(f"{out}: only a run writes into its results folder; choose another place")
 
