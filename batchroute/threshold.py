@@ -91,8 +91,8 @@ def _histograms(parts: Iterable[Floats], prefixes: set[int], shift: int) -> dict
     for part in parts:
         keys = (part[~np.isnan(part)] + 0.0).view(np.uint64)  # + 0.0 makes -0.0 an ordinary zero
         higher = None if shift == SHIFTS[0] else keys >> np.uint64(shift + DIGIT_BITS)
-        for prefix, count in counts.items():
+        for prefix in prefixes:
             mine = keys if higher is None else keys[higher == np.uint64(prefix)]
             digits = (mine >> np.uint64(shift)) & np.uint64((1 << DIGIT_BITS) - 1)
-            count += np.bincount(digits.astype(np.int64), minlength=1 << DIGIT_BITS)
+            counts[prefix] += np.bincount(digits.astype(np.int64), minlength=1 << DIGIT_BITS)
     return counts
