@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from batchroute.budget import open_budget
+from batchroute.budget import LEDGER_FILE, open_budget
 from batchroute.directory import open_run_directory
 from batchroute.dispatch import LOOK_AGAIN_S, Lane, LaneLimits, Purse
 from batchroute.downgrade import open_downgrade
@@ -309,7 +309,7 @@ class _Run:
     def _open_budget(self) -> Budget | None:
         path = self.store.path
         return open_budget(
-            path / "ledger.json", self._job.limits.max_cost_usd, self.store.spent_usd + read_bill(path).usd
+            path / LEDGER_FILE, self._job.limits.max_cost_usd, self.store.spent_usd + read_bill(path).usd
         )
 
     def _is_complete(self) -> bool:
