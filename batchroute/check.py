@@ -24,6 +24,7 @@ from batchroute.engine import (
 )
 from batchroute.errors import BatchrouteError
 from batchroute.reuse import answered_parts
+from batchroute.store import refuse_file_in_the_way
 from batchroute.types import SIDES
 from batchroute.vectors.rate import asks_for_vectors, embedder_pricing
 
@@ -53,7 +54,8 @@ class Findings:
         try:
             return look()
         except BatchrouteError as fault:
-            self.faults.append(str(fault))
+            if str(fault) not in self.faults:  # both sides may have the same
+                self.faults.append(str(fault))
             return None
 
 
@@ -65,6 +67,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
         return found
     found.attempt(lambda: refuse_unpriced(job))
     raw, path = job.output.raw, Path(job.output.path)
+    found.attempt(lambda: refuse_file_in_the_way(path))
     source = found.attempt(lambda: open_input(job.input, job.router, path, raw=raw))
     if source is not None:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []

@@ -165,7 +165,9 @@ def _drawer(file: Path) -> Callable[[Evaluation], None]:
         from batchroute.evaluate.plot import draw_curves
     except ImportError as missing:
         raise UsageFault("--plot needs matplotlib: pip install 'batchroute[html]'") from missing
-    from batchroute.store import saving
+    from batchroute.store import refuse_homeless, saving
+
+    refuse_homeless(file)
 
     def draw(evaluation: Evaluation) -> None:
         with saving(file):
