@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+LEDGER_FILE = "ledger.json"  # in the run directory
 STEP = Decimal(
     "0.002"
 )  # of the limit: how far the ceiling is raised at a time, so at most so much a crash may cost

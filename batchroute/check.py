@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from batchroute.engine import (
     asked_of,
     connections,
     job_endpoint,
+    lane_proxy,
     load_scorer,
     open_input,
     raise_file_limit,
@@ -22,6 +24,7 @@ from batchroute.engine import (
 )
 from batchroute.errors import BatchrouteError
 from batchroute.reuse import answered_parts
+from batchroute.store import refuse_file_in_the_way
 from batchroute.types import SIDES
 from batchroute.vectors.rate import asks_for_vectors, embedder_pricing
 
@@ -51,7 +54,8 @@ class Findings:
         try:
             return look()
         except BatchrouteError as fault:
-            self.faults.append(str(fault))
+            if str(fault) not in self.faults:  # both sides may have the same
+                self.faults.append(str(fault))
             return None
 
 
@@ -63,6 +67,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
         return found
     found.attempt(lambda: refuse_unpriced(job))
     raw, path = job.output.raw, Path(job.output.path)
+    found.attempt(lambda: refuse_file_in_the_way(path))
     source = found.attempt(lambda: open_input(job.input, job.router, path, raw=raw))
     if source is not None:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
@@ -70,6 +75,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     found.attempt(lambda: load_scorer(job.router))
     found.attempt(lambda: raise_file_limit(connections(job)))
     for side in SIDES:
+        found.attempt(partial(lane_proxy, job, side))
         found.notes += _endpoint_notes(job, side)
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)

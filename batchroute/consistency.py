@@ -22,6 +22,8 @@ PROVIDERS = ("base_url", "simulate")
 OUTPUT_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 OURS_IN_BODY = ("model", "messages", "stream")
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"}
+# They follow from the address and the body; another value breaks the request or sends it elsewhere.
+_OUR_HEADERS = {"host", "content-length", "transfer-encoding", "content-encoding", "connection"}
 
 
 def at(data: Any, *keys: str) -> Any:
@@ -92,7 +94,11 @@ def _endpoint_contradictions(job: Mapping[str, Any], side: str) -> Iterator[Faul
         yield loc, "does not say where to send; add base_url, or simulate = {} for a trial run"
     if at(endpoint, "api_key_header") is not None and at(endpoint, "api_key_env") is None:
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
+    if str(at(endpoint, "api_key_header")).lower() in _OUR_HEADERS:
+        yield (*loc, "api_key_header"), "names a header that is set by batchroute; name the provider's own"
     for name, value in _items(at(endpoint, "headers")):
+        if name.lower() in _OUR_HEADERS:
+            yield (*loc, "headers", name), "is set by batchroute; remove it"
         if name.lower() in _SECRET_HEADERS and isinstance(value, str):
             yield (*loc, "headers", name), 'holds a secret; put it in a variable and write { env = "NAME" }'
     price = at(endpoint, "price")

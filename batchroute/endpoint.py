@@ -15,6 +15,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -22,6 +23,7 @@ from yarl import URL
 
 from batchroute.classify import Answer, Verdict, classify, read_completion
 from batchroute.deadline import Deadlines
+from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -76,10 +78,24 @@ def request_headers(
 
 
 def proxy_for(url: URL) -> str | None:
-    """The proxy that http_proxy, https_proxy and no_proxy name for this address."""
-    if urllib.request.proxy_bypass(url.host or ""):
+    """The proxy that http_proxy, https_proxy and no_proxy name for this address; without a scheme it is http's.
+
+    Raises UsageFault for one that cannot be used, which it does not quote: a password may stand in it.
+    """
+    named = urllib.request.getproxies_environment().get(url.scheme)
+    if not named or urllib.request.proxy_bypass(url.host or ""):
         return None
-    return urllib.request.getproxies_environment().get(url.scheme)
+    proxy = named if "://" in named else f"http://{named}"
+    try:
+        parts = urlsplit(proxy)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise UsageFault(
+            f"{url.scheme}_proxy: must be an http or https address such as http://proxy.example:3128; mend it"
+        )
+    return proxy
 
 
 def open_session() -> aiohttp.ClientSession:

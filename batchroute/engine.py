@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from batchroute.budget import open_budget
+from batchroute.budget import LEDGER_FILE, open_budget
 from batchroute.directory import open_run_directory
 from batchroute.dispatch import LOOK_AGAIN_S, Lane, LaneLimits, Purse
 from batchroute.downgrade import open_downgrade
@@ -309,7 +309,7 @@ class _Run:
     def _open_budget(self) -> Budget | None:
         path = self.store.path
         return open_budget(
-            path / "ledger.json", self._job.limits.max_cost_usd, self.store.spent_usd + read_bill(path).usd
+            path / LEDGER_FILE, self._job.limits.max_cost_usd, self.store.spent_usd + read_bill(path).usd
         )
 
     def _is_complete(self) -> bool:
@@ -613,8 +613,14 @@ async def open_address(
         headers=request_headers(secrets, spec.api_key_header, spec.headers),
         timeout_s=spec.timeout_s,
         max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
-        proxy=None if spec.simulate else proxy_for(url),
+        proxy=lane_proxy(job, side),
     )
+
+
+def lane_proxy(job: Job, side: Side) -> str | None:
+    """The proxy of a side's requests; UsageFault where the environment names one that cannot be used."""
+    base_url = job_endpoint(job, side).base_url
+    return None if base_url is None else proxy_for(api_url(base_url, "chat/completions"))
 
 
 def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:

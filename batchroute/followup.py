@@ -17,7 +17,7 @@ import tomli_w
 from batchroute.directory import JOB_FILE
 from batchroute.errors import RunFault, UsageFault
 from batchroute.jobfile import MASK, RUN_TABLE
-from batchroute.store import saving
+from batchroute.store import refuse_homeless, saving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,6 +39,7 @@ def write_followup(run: Path, threshold: float, out: Path) -> Followup:
     """
     if not math.isfinite(threshold):
         raise RunFault(f"{run}: no row has a score; there is nothing to run at another threshold")
+    refuse_homeless(out)
     if out.exists():
         raise UsageFault(f"{out}: exists; name a new file for the job")
     directory = run.resolve()

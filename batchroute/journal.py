@@ -89,9 +89,11 @@ def _measure(path: Path) -> tuple[int, int]:
 
 
 def _payloads(path: Path) -> Iterator[bytes]:
-    if not path.exists():
+    try:
+        opened = path.open("rb", buffering=_READ_BYTES)
+    except FileNotFoundError:
         return
-    with path.open("rb", buffering=_READ_BYTES) as file:
+    with opened as file:
         size = os.fstat(file.fileno()).st_size
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             length, checksum = _HEAD.unpack(head)

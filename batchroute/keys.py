@@ -61,8 +61,15 @@ def resolve_key(name: str, environ: Mapping[str, str]) -> Secret | None:
 def _key_file(name: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise JobFault([f"the key file for {_shown(name)} cannot be read; mend the path in _FILE"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise JobFault([f"{_file_words(name, path)} cannot be read ({why}); mend the path"]) from None
+
+
+def _file_words(name: str, path: str) -> str:
+    """With the path where it is surely one: a key pasted in its place must not be printed."""
+    file = f"the key file {path}" if path.startswith(("/", "./", "../")) else "the key file"
+    return f"{file} of {_shown(name)}{'_FILE' if _shown(name) == name else ' and _FILE'}"
 
 
 def endpoint_secrets(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str]) -> EndpointSecrets:

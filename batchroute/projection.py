@@ -45,9 +45,9 @@ class DenseProjection:
 
     def __call__(self, questions: Questions) -> Tensor:
         matrix = self.vectors(questions)
-        if matrix.ndim != 2 or matrix.shape[1] != self.weights.shape[1]:
-            trained = self.weights.shape[1]
-            raise ModelFault(f"the model was trained on vectors of {trained} numbers, not {matrix.shape[1:]}")
+        given, trained = matrix.shape[1], self.weights.shape[1]
+        if given != trained:
+            raise ModelFault(f"the model was trained on vectors of {trained} numbers, not {given}")
         # through dlpack, because a column's vectors lie in read-only Arrow memory
         return from_dlpack(matrix).to(self.weights.device, torch.float64) @ self.weights.T
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,7 @@ from batchroute.types import Questions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from concurrent.futures import Executor
     from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
@@ -74,14 +76,19 @@ class Rater(Protocol):
 
 @dataclass(slots=True)
 class InThread:
-    """The rater of a scorer that needs nobody: a chunk at a time, beside the event loop."""
+    """The rater of a scorer that needs nobody: a chunk at a time, beside the event loop.
+
+    Always in the same `thread`: torch and the allocator keep a pool of their own for every thread that calls them.
+    """
 
     scorer: Scorer
+    thread: Executor
     ahead: int = 1
     stopped: str | None = None
 
     async def rate(self, questions: Questions) -> Rated | None:
-        return Rated(await asyncio.to_thread(self.scorer.score, questions))
+        loop = asyncio.get_running_loop()
+        return Rated(await loop.run_in_executor(self.thread, self.scorer.score, questions))
 
     def stop(self) -> None:
         """A chunk is soon done."""
@@ -93,7 +100,8 @@ class InThread:
 @contextlib.asynccontextmanager
 async def in_thread(scorer: Scorer) -> AsyncIterator[Rater]:
     """See `InThread`."""
-    yield InThread(scorer)
+    with ThreadPoolExecutor(1, "scorer") as thread:
+        yield InThread(scorer, thread)
 
 
 @dataclass(frozen=True, slots=True)

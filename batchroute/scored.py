@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchroute.budget import open_budget
+from batchroute.budget import LEDGER_FILE, open_budget
 from batchroute.directory import open_run_directory
 from batchroute.engine import load_scorer, open_input
 from batchroute.errors import Stopped
@@ -79,7 +79,7 @@ def _budget(job: Job, directory: RunDirectory) -> Budget | None:
     if limit is None or not asks_for_vectors(job.router):
         return None
     return open_budget(
-        directory.path / "ledger.json", limit, directory.store.spent_usd + read_bill(directory.path).usd
+        directory.path / LEDGER_FILE, limit, directory.store.spent_usd + read_bill(directory.path).usd
     )
 
 

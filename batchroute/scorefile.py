@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from batchroute.errors import Stopped, UsageFault
 from batchroute.parts import sync_file
 from batchroute.rating import bare_questions, rated_chunks
-from batchroute.store import saving
+from batchroute.store import refuse_homeless, saving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -46,6 +46,7 @@ async def score_file(
     """
     if out.suffix != ".parquet":
         raise UsageFault(f"{out}: scores are written as Parquet; give a name that ends in .parquet")
+    refuse_homeless(out)
     unfinished = out.with_name(f".{out.name}.unfinished")
     rows = refused = 0
     with saving(out):

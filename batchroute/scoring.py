@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from batchroute.rating import in_thread, rated_chunks
 from batchroute.store import saving
-from batchroute.threshold import threshold_for_share
+from batchroute.threshold import threshold_for_share, thresholds_for_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from batchroute.rating import Rated, Rater, Rating
     from batchroute.router import Scorer
@@ -114,3 +114,8 @@ class Scoring:
 def share_threshold(scores: Scores, share: float) -> float:
     """The threshold that sends this share of the scored rows strong; rows that demand a side do not count."""
     return threshold_for_share(scores.free(), share)[0]
+
+
+def share_thresholds(scores: Scores, shares: Sequence[float]) -> list[float]:
+    """The same for several shares, in one go over the scores."""
+    return [threshold for threshold, _ in thresholds_for_shares(scores.free(), shares)]

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchroute.done import DoneRows
-from batchroute.errors import RunFault, Stopped
+from batchroute.errors import RunFault, Stopped, UsageFault
 from batchroute.journal import Journal, read_journal
 from batchroute.parts import fingerprints_of, result_schema, seal, sync_file, write_part
 from batchroute.types import SIDES, Result, Side
@@ -77,8 +77,7 @@ class saving:  # noqa: N801 - reads as a function; as a generator it would cost 
 @contextlib.contextmanager
 def locked(path: Path, mode: int) -> Iterator[None]:
     """Makes the directory, and makes it this process's own; the lock dies with the process, however it ends."""
-    if path.exists() and not path.is_dir():
-        raise RunFault(f"{path}: is a file; output.path must name a directory")
+    refuse_file_in_the_way(path)
     with saving(path):
         _make(path, mode)
         handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -87,6 +86,21 @@ def locked(path: Path, mode: int) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def refuse_file_in_the_way(path: Path) -> None:
+    """RunFault where the directory `path` cannot be made, because it or what should hold it is a file."""
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise RunFault(
+            f"{nearest}: is a file; output.path must name a directory, or one to be made in a directory"
+        )
+
+
+def refuse_homeless(out: Path) -> None:
+    """UsageFault where there is no directory that the file `out` could stand in."""
+    if not out.parent.is_dir():
+        raise UsageFault(f"{out}: there is no directory {out.parent}; create it first")
 
 
 def _make(path: Path, mode: int) -> None:
@@ -102,6 +116,21 @@ def _lock(handle: int, path: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Stopped(f"{path}: another run is at work in this directory; wait for it, or stop it") from None
+
+
+def parts_in(path: Path) -> list[Path]:
+    """The sealed parts of a run directory, oldest first."""
+    return sorted((path / "results").glob("part-*.parquet"))
+
+
+def journals_in(path: Path) -> list[Path]:
+    """The journals of a run directory, oldest first."""
+    return sorted(path.glob("journal-*"))
+
+
+def part_of(journal: Path) -> Path:
+    """The part that a journal is sealed into."""
+    return journal.parent / "results" / f"part-{_number(journal):05d}.parquet"
 
 
 def clear(path: Path, spare: Collection[str]) -> None:
@@ -179,7 +208,7 @@ class RunStore:
         while not self._full.empty():
             self._seal(*self._full.get_nowait())
         with saving(self.path):
-            if not any(self._results.glob("part-*.parquet")):
+            if not parts_in(self.path):
                 empty = result_schema(self._keep, raw=self._raw).empty_table()
                 write_part(self._part_path(self._number - 1), empty)
             self._journal.close()
@@ -229,24 +258,23 @@ class RunStore:
         """Finishes what a crash left half done; returns the number of the journal to go on with."""
         for unfinished in self.path.glob(".part-*.unfinished"):
             unfinished.unlink()
-        journals = sorted(self.path.glob("journal-*"))
-        for journal in journals:
-            if self._part_path(_number(journal)).exists():
+        for journal in journals_in(self.path):
+            if part_of(journal).exists():
                 journal.unlink()
-        journals = [journal for journal in journals if journal.exists()]
-        numbers = [_number(path) for path in (*journals, *self._results.glob("part-*.parquet"))]
+        journals = journals_in(self.path)
+        numbers = [_number(path) for path in (*journals, *parts_in(self.path))]
         return max(numbers, default=0) if journals else max(numbers, default=-1) + 1
 
     def _load(self) -> None:
-        for part in sorted(self._results.glob("part-*.parquet")):
+        for part in parts_in(self.path):
             self._load_part(part)
         for result in read_failed(self.path / "failed.jsonl"):
             self.unsettled[result.file, result.row] = result
-        for journal in sorted(self.path.glob("journal-*")):
+        for journal in journals_in(self.path):
             for result in read_journal(journal):
                 self._load_record(result)
         self._forget_settled()
-        older = [journal for journal in sorted(self.path.glob("journal-*")) if journal != self._journal.path]
+        older = [journal for journal in journals_in(self.path) if journal != self._journal.path]
         for journal in older:
             self._full.put_nowait((Journal(journal), _number(journal), self.failed))
         if older:  # the crash may have come before what is open had gone over into the newest
@@ -286,7 +314,7 @@ def reopen_refused(path: Path) -> None:
     the two loses none. Rows that the input itself made unusable stay as they are.
     """
     failed_file = path / "failed.jsonl"
-    for part in sorted((path / "results").glob("part-*.parquet")):
+    for part in parts_in(path):
         table = pq.read_table(part)
         again = pc.and_(pc.equal(table["status"], "refused"), pc.not_equal(table["error_type"], "bad_row"))
         again = pc.fill_null(again, fill_value=False)

@@ -6,12 +6,13 @@ Knows nothing of rows, routers or files; the scores are read five times over.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,23 +30,50 @@ def threshold_for_share(parts: Iterable[Floats], share: float) -> tuple[float, i
     score) is left out of N. For k = 0 the threshold is the next float above the maximum; ties all reach it.
     For no scores at all it is infinity. Memory: a histogram beside one part.
     """
+    [found] = thresholds_for_shares(parts, [share])
+    return found
+
+
+def thresholds_for_shares(parts: Iterable[Floats], shares: Sequence[float]) -> list[tuple[float, int]]:
+    """The same for several shares, which are looked for side by side: the parts are read no more often."""
     total, highest = _count(parts)
-    wanted = math.floor(share * total + 0.5)
     if total == 0:
-        return math.inf, 0
-    if wanted == 0:
-        return math.nextafter(highest, math.inf), 0
-    prefix, above, rank = 0, 0, wanted
-    for shift in SHIFTS:
-        counts = _histogram(parts, prefix, shift)
+        return [(math.inf, 0) for _ in shares]
+    places = {rank: _Place(rank) for share in shares if (rank := math.floor(share * total + 0.5))}
+    for shift in SHIFTS if places else ():
+        histograms = _histograms(parts, {place.prefix for place in places.values()}, shift)
+        places = {rank: place.narrowed(histograms[place.prefix]) for rank, place in places.items()}
+    found = {rank: (place.score, place.above + place.tied) for rank, place in places.items()}
+    found[0] = (math.nextafter(highest, math.inf), 0)
+    return [found[math.floor(share * total + 0.5)] for share in shares]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """How much is known of the score looked for: its higher bits, and where it stands among those who share them.
+
+    `rank` is its place from the top among these, `above` how many scores lie above all of them, `tied` how many
+    they are.
+    """
+
+    rank: int
+    prefix: int = 0
+    above: int = 0
+    tied: int = 0
+
+    def narrowed(self, counts: NDArray[np.int64]) -> _Place:
+        """By one digit, whose counts among the scores with this prefix are given."""
         from_top = np.cumsum(counts[::-1])
-        place = int(np.searchsorted(from_top, rank))
+        place = int(np.searchsorted(from_top, self.rank))
         digit = len(counts) - 1 - place
         passed = int(from_top[place] - counts[digit])
-        above, rank = above + passed, rank - passed
-        prefix = (prefix << DIGIT_BITS) | digit
-        tied = int(counts[digit])
-    return float(np.uint64(prefix).view(np.float64)), above + tied
+        prefix = (self.prefix << DIGIT_BITS) | digit
+        return _Place(self.rank - passed, prefix, self.above + passed, int(counts[digit]))
+
+    @property
+    def score(self) -> float:
+        """Once all digits are known."""
+        return float(np.uint64(self.prefix).view(np.float64))
 
 
 def _count(parts: Iterable[Floats]) -> tuple[int, float]:
@@ -57,13 +85,14 @@ def _count(parts: Iterable[Floats]) -> tuple[int, float]:
     return total, highest
 
 
-def _histogram(parts: Iterable[Floats], prefix: int, shift: int) -> NDArray[np.int64]:
-    """Counts of the digit at `shift` among the scores whose higher bits are `prefix`."""
-    counts = np.zeros(1 << DIGIT_BITS, np.int64)
+def _histograms(parts: Iterable[Floats], prefixes: set[int], shift: int) -> dict[int, NDArray[np.int64]]:
+    """By prefix the counts of the digit at `shift` among the scores that have these higher bits."""
+    counts = {prefix: np.zeros(1 << DIGIT_BITS, np.int64) for prefix in prefixes}
     for part in parts:
         keys = (part[~np.isnan(part)] + 0.0).view(np.uint64)  # + 0.0 makes -0.0 an ordinary zero
-        if shift != SHIFTS[0]:
-            keys = keys[keys >> np.uint64(shift + DIGIT_BITS) == np.uint64(prefix)]
-        digits = (keys >> np.uint64(shift)) & np.uint64((1 << DIGIT_BITS) - 1)
-        counts += np.bincount(digits.astype(np.int64), minlength=1 << DIGIT_BITS)
+        higher = None if shift == SHIFTS[0] else keys >> np.uint64(shift + DIGIT_BITS)
+        for prefix in prefixes:
+            mine = keys if higher is None else keys[higher == np.uint64(prefix)]
+            digits = (mine >> np.uint64(shift)) & np.uint64((1 << DIGIT_BITS) - 1)
+            counts[prefix] += np.bincount(digits.astype(np.int64), minlength=1 << DIGIT_BITS)
     return counts

@@ -42,7 +42,12 @@ class Document:
     lines: dict[Loc, int]
 
     def line(self, loc: Loc) -> int:
-        """Where `loc` was written, 0 for a flag; a key that is missing stands where its table does."""
+        """Where `loc` was written, 0 for a flag; a key that is missing stands where its table does.
+
+        A table that has no line of its own, because only flags filled it, is theirs.
+        """
+        if loc not in self.lines and any(known[: len(loc)] == loc for known in self.lines):
+            return FROM_FLAG
         known = (self.lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in self.lines)
         return next(known, 1)
 

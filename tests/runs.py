@@ -1,4 +1,4 @@
-"""Run directories for tests of what reads them, written with pyarrow alone, as SPEC lays them out."""
+"""Run directories for tests of what reads them, written with pyarrow, as SPEC lays them out; journals are ours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from batchroute.journal import Journal
+from batchroute.types import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,6 +153,17 @@ def write_run(
     job = JOB.format(name=json.dumps(name), weak=weak, rows=rows_line, files=entries)
     (run / "job.toml").write_text(job)
     return run
+
+
+def write_journal(run: Path, number: int, rows: Sequence[dict[str, Any]]) -> None:
+    """What a run that was killed has not sealed; an entry of `rows` is one of the above, its status kept."""
+    journal = Journal(run / f"journal-{number:05d}")
+    for row in rows:
+        told = {"id": None, "status": "failed", "finished_at": FINISHED_AT, **row}
+        at = int(told.pop("finished_at").timestamp() * 1e6)
+        journal.append(Result(**told, finished_at=at))
+    journal.sync()
+    journal.close()
 
 
 def _write_scores(run: Path, scores: Sequence[tuple[str, int, float | None]]) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from command import Said, assert_one_message, batchroute
+from runs import ok, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,6 +158,39 @@ def test_an_output_path_that_is_a_file(job: Path, batchroute: Command) -> None:
     said = batchroute("run", job)
     assert_one_message(said, 2, "is a file", "output.path")
     assert (job.parent / "run").read_text() == "mine"
+    for command in ("run", "plan", "check"):
+        said = batchroute(command, job, "--quiet", "--output", job.parent / "run" / "below")
+        assert_one_message(said, 2, "is a file", "output.path")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("score", "JOB", "-o", "gone/scores.parquet"),
+        ("report", "RUN", "--html", "gone/page.html"),
+        ("whatif", "RUN", "--threshold", "0.5", "--output", "gone/job.toml"),
+        ("export", "RUN", "gone/rows.csv"),
+    ],
+)
+def test_a_file_in_a_directory_that_is_not_there(
+    job: Path, batchroute: Command, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(job.parent)
+    run = write_run(job.parent / "finished", [[ok(0)]], rows=1)
+    said = batchroute(*({"JOB": job, "RUN": run}.get(word, word) for word in command))
+    assert said.code == 2
+    assert "there is no directory gone; create it first" in said.err
+
+
+def test_a_proxy_that_cannot_be_used_is_said_once(
+    job: Path, batchroute: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://proxy.example:1080")
+    monkeypatch.setenv("no_proxy", "")
+    address = "http://provider.example/v1"
+    sets = [f"endpoints.{side}.base_url={address}" for side in ("strong", "weak")]
+    said = batchroute("check", job, "--quiet", *(word for each in sets for word in ("--set", each)))
+    assert_one_message(said, 2, "http_proxy: must be an http or https address")
 
 
 def test_an_output_directory_with_something_else_in_it(job: Path, batchroute: Command) -> None:

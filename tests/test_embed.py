@@ -320,7 +320,7 @@ def test_given_vectors_may_lie_in_read_only_memory() -> None:
 @pytest.mark.parametrize("shape", [(2, 4), (2,)])
 def test_vectors_of_another_dimension_are_refused(shape: tuple[int, ...]) -> None:
     product = DenseProduct(lambda _: np.ones(shape, np.float32), torch.ones(3))
-    with pytest.raises(ModelFault, match="trained on vectors of 3 numbers"):
+    with pytest.raises(ModelFault, match=f"trained on vectors of 3 numbers, the embedder gave {shape[-1]};"):
         product(ask(["", ""]))
 
 

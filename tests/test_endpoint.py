@@ -16,6 +16,7 @@ from aiohttp import web
 from yarl import URL
 
 from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for
+from batchroute.errors import UsageFault
 from batchroute.scrub import LEAK_CHARS, Scrubber
 from batchroute.simulate import Behaviour, start
 
@@ -365,6 +366,19 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     return monkeypatch
+
+
+def test_a_proxy_without_a_scheme_is_asked_over_http(proxies: pytest.MonkeyPatch) -> None:
+    proxies.setenv("https_proxy", "me:secret@proxy.example:3128")
+    assert proxy_for(URL("https://provider.example/v1")) == "http://me:secret@proxy.example:3128"
+
+
+@pytest.mark.parametrize("named", ["socks5://proxy.example:1080", "http://", "http://proxy.example:secret"])
+def test_a_proxy_that_cannot_be_used_is_the_users_fault(proxies: pytest.MonkeyPatch, named: str) -> None:
+    proxies.setenv("https_proxy", named)
+    with pytest.raises(UsageFault, match="https_proxy: must be an http or https address") as fault:
+        proxy_for(URL("https://provider.example/v1"))
+    assert "secret" not in str(fault.value)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from batchroute.errors import RunFault, Stopped, UsageFault
 from batchroute.export import export_run
 from batchroute.export.formats import write_csv, write_jsonl
 from batchroute.export.order import tables_in_order
-from runs import FINISHED_AT, ok, refused, write_run
+from runs import FINISHED_AT, failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,6 +223,17 @@ def test_what_is_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         assert export_run(run, tmp_path / "out.jsonl") == 2
     assert "3 have none yet" in caplog.text
+
+
+def test_answers_that_are_not_sealed_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = write_run(tmp_path / "run", [[ok(0)]], rows=5)
+    write_journal(run, 1, [ok(1), ok(2), failed(3)])
+    with caplog.at_level(logging.WARNING):
+        assert export_run(run, tmp_path / "out.jsonl") == 1
+    assert "2 answers in its journal are not sealed yet: run the job again" in caplog.text
+    (run / "results/part-00000.parquet").unlink()
+    with pytest.raises(RunFault, match="no results yet; 2 answers in its journal are not sealed yet"):
+        export_run(run, tmp_path / "out.jsonl")
 
 
 def test_a_complete_run_exports_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

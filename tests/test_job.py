@@ -130,6 +130,8 @@ def test_a_local_embeddings_server_is_not_sent_openais_key() -> None:
         ("endpoints__strong__headers", {"x": {"env": "A", "else": "B"}}),
         ("endpoints__strong__headers", {"x": {"env": 3}}),
         ("endpoints__strong__headers", {"Authorization": "Bearer x"}),
+        ("endpoints__strong__headers", {"Host": "elsewhere.example"}),
+        ("endpoints__strong__headers", {"content-length": {"env": "LENGTH"}}),
         ("endpoints__strong__price", {"input": 1}),
         ("endpoints__strong__price", {"input": -1, "output": 1}),
         ("endpoints__strong__price", {"input": "1", "output": 1}),

@@ -216,6 +216,11 @@ def test_a_flag_that_cannot_be_read_is_a_fault(tmp_path: Path, text: str) -> Non
     assert fault.startswith("--set ")
 
 
+def test_an_unknown_table_of_a_flag_is_the_flags_and_not_the_files(tmp_path: Path) -> None:
+    [fault] = faults(written(tmp_path), "nosuch.key=1")
+    assert fault.startswith("--set nosuch: unknown key")
+
+
 def test_a_data_file_is_scored_without_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec, router = scoring_sections("a.jsonl", "question", ["router.model=./m", "router.batch_size=8"])

@@ -53,9 +53,17 @@ def test_a_key_file_that_cannot_be_read_is_a_fault(tmp_path: Path, content: byte
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(JobFault, match="key file for OUR_KEY cannot be read") as caught:
+    with pytest.raises(
+        JobFault, match=rf"the key file {path} of OUR_KEY_FILE cannot be read \(.*\); mend"
+    ) as caught:
         resolve_key("OUR_KEY", {"OUR_KEY_FILE": str(path)})
     assert "codec" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_key_in_place_of_its_files_path_is_not_shown() -> None:
+    with pytest.raises(JobFault, match="the key file of OUR_KEY_FILE cannot be read") as caught:
+        resolve_key("OUR_KEY", {"OUR_KEY_FILE": CANARY})
+    assert CANARY[:8] not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_endpoints_secrets_are_its_key_and_its_headers_from_the_environment() -> None:

@@ -18,7 +18,7 @@ from batchroute.estimate.band import Band
 from batchroute.estimate.earlier import EarlierLane, earlier_lanes
 from batchroute.estimate.fitting import lowest_fitting
 from batchroute.estimate.lane import NANO, assumed
-from batchroute.estimate.tokens import SAMPLE_ROWS, UNMEASURED, TokenRatio, measured, sample_texts
+from batchroute.estimate.tokens import SAMPLE_ROWS, UNMEASURED, TokenRatio, find_tokenizer, measured, sample_texts
 from batchroute.estimate.totals import choices, totals_at
 from batchroute.job import Endpoints, EndpointSpec, InputSpec, RouterSpec
 from batchroute.jobfile import load_job
@@ -412,3 +412,15 @@ def test_tokens_are_counted_with_an_error() -> None:
     assert mixed.low < mixed.mid < mixed.high
     assert measured(len, ["", ""]) is None
     assert UNMEASURED.low < UNMEASURED.mid < UNMEASURED.high
+
+
+def test_a_tokenizer_in_a_directory_of_the_models_name_is_used(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    words = tokenizers.models.WordLevel({"one": 0, "two": 1, "?": 2}, "?")
+    tokenizer = tokenizers.Tokenizer(words)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    found = find_tokenizer(str(tmp_path))
+    assert found is not None
+    assert (found[0], found[1]("one two one")) == (f"the tokenizer of {tmp_path}", 3)
+    assert find_tokenizer(str(tmp_path / "other")) is None

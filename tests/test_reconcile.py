@@ -127,11 +127,24 @@ def test_every_road_leads_to_the_same_sum(all_rows: list[Row]) -> None:
                 assert figures(on_journals(run)) == expected
             limit = open_budget(run / "ledger.json", Decimal(10**6), store.spent_usd)
             assert float(limit.spent) == pytest.approx(billed(all_rows, number + 1)["cost_usd"], rel=1e-9)
+            killed = build_report(run)  # as it would stand there after kill -9
             store.finish()
             assert figures(in_results(run)) == expected
             report = build_report(run)
-            found = {name: getattr(report, name) or 0 for name in ("cost_usd", "attempts", *TOKENS)}
-            assert found == expected
+            for each in (killed, report):
+                assert {name: getattr(each, name) or 0 for name in ("cost_usd", "attempts", *TOKENS)} == expected
+            counts = (
+                "ok",
+                "refused",
+                "failed",
+                "strong_rows",
+                "weak_rows",
+                "cost_unknown_rows",
+                "failed_cost_usd",
+            )
+            assert [getattr(killed, name) for name in counts] == [getattr(report, name) for name in counts]
+            assert report.unsealed == 0
+            assert killed.failed_cost_usd == pytest.approx(report.failed_cost_usd)
             assert report.ok + report.refused + report.failed == len(all_rows)
             assert (report.failed_cost_usd or 0) == pytest.approx(
                 sum(entry["cost_usd"] or 0 for entry in in_results(run) if "status" not in entry)

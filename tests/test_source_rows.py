@@ -265,6 +265,9 @@ def test_a_template_is_rendered_beside_a_route_and_in_whole_characters(tmp_path:
         ("{{ text / 0 }}", "the template fails"),
         ("{{ n / 0 }}", "the template fails: division by zero"),
         ("{{ text.__class__.__mro__ }}", "the template fails"),
+        ('{{ "a" * 10**11 }}', "the template fails: * makes more than 10,000,000 characters"),
+        ("{{ n ** 1000000000 }}", "the template fails: ** makes more than"),
+        ("{{ '%100000000000d' % n }}", "the template fails: MemoryError"),
     ],
 )
 def test_a_row_that_does_not_fit_the_template_is_refused(tmp_path: Path, template: str, why: str) -> None:
@@ -278,6 +281,8 @@ def test_a_bad_template_and_a_column_that_parquet_lacks_are_faults(tmp_path: Pat
         source(path, template="{{ text }}\n{% if %}")
     with pytest.raises(InputFault, match="no column 'gone'; it has text"):
         source(path, template="{{ text }} {{ gone }}")
+    with pytest.raises(InputFault, match="the filter `random` would make another prompt each time"):
+        source(path, template="{{ text | random }}")
 
 
 # Batch lines.

@@ -432,6 +432,13 @@ def test_an_output_path_that_is_a_file_is_the_users_fault(tmp_path: Path) -> Non
         raise AssertionError("the lock was taken")
 
 
+def test_an_output_path_below_a_file_is_the_users_fault(tmp_path: Path) -> None:
+    (tmp_path / "results.parquet").touch()
+    path = tmp_path / "results.parquet" / "a" / "run"
+    with pytest.raises(RunFault, match=r"results\.parquet: is a file; output\.path"), locked(path, 0o700):
+        raise AssertionError("the lock was taken")
+
+
 def test_clearing_leaves_nothing_but_the_lock_and_whose_it_is(tmp_path: Path) -> None:
     with locked(tmp_path, 0o700):
         store = opened(tmp_path)

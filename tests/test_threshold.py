@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.threshold import threshold_for_share
+from batchroute.threshold import threshold_for_share, thresholds_for_shares
 
 if TYPE_CHECKING:
     from batchroute.types import Floats
@@ -63,3 +63,9 @@ def test_is_exact_to_one_row_among_many() -> None:
     threshold, reached = threshold_for_share(np.array_split(values, 7), 0.1)
     assert reached == 30_000
     assert threshold == by_sorting(values, 0.1)
+
+
+@given(st.lists(st.lists(scores, max_size=30), max_size=6), st.lists(st.floats(0, 1), max_size=7))
+def test_several_shares_are_found_as_one_by_one(parts: list[list[float]], shares: list[float]) -> None:
+    arrays = [np.array(part, np.float64) for part in parts]
+    assert thresholds_for_shares(arrays, shares) == [threshold_for_share(arrays, share) for share in shares]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from batchroute.report import build_report
 from batchroute.whatif import what_if
 from command import assert_one_message, batchroute
-from runs import failed, ok, refused, write_run
+from runs import failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,6 +185,15 @@ def test_rows_without_usage_are_named_and_not_reckoned(tmp_path: Path, batchrout
     said = batchroute("whatif", run, "--threshold", 0.95, "--json")
     assert "2 rows change side but have no usage" in said.err
     assert "1 rows are not answered" in said.err
+
+
+def test_answers_in_the_journal_of_a_killed_run_count(tmp_path: Path) -> None:
+    rows = [ok(0), ok(1, "weak"), ok(2, "weak", score=0.4)]
+    sealed = write_run(tmp_path / "sealed", [rows], rows=3)
+    killed = write_run(tmp_path / "killed", [rows[:1]], rows=3)
+    write_journal(killed, 1, rows[1:])
+    assert what_if(killed, 0.3) == what_if(sealed, 0.3)
+    assert what_if(killed, 0.3).changed_rows == 1
 
 
 def test_no_price_over_there_is_unknown_not_free(tmp_path: Path, batchroute: Command) -> None:

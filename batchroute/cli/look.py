@@ -49,8 +49,9 @@ def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int)
 def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -> None:
     from batchroute.report.details import read_details
     from batchroute.report.html import render_html
-    from batchroute.store import saving
+    from batchroute.store import refuse_homeless, saving
 
+    refuse_homeless(page)
     text = render_html(report, read_details(run_directory, samples=samples))
     with saving(page):
         page.write_text(text, encoding="utf-8")
@@ -68,9 +69,10 @@ def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -
 def whatif(
     run_directory: Path, threshold: float | None, strong_fraction: float | None, as_json: bool, out: Path | None
 ) -> int:
-    """Say what a finished run would have cost at another threshold, and how many rows would change side.
+    """Say what a finished run would have cost at another threshold.
 
-    The job that --output writes takes the answers of all other rows over from the run, at no cost.
+    Also how many rows would change side; sends nothing. The job that --output writes takes the answers of all
+    other rows over from the run, at no cost.
     """
     from batchroute.whatif import share_of_run, what_if, whatif_json, whatif_words
 
@@ -106,7 +108,10 @@ def _write_followup(run_directory: Path, threshold: float, out: Path) -> None:
 )
 @click.option("--exact", is_flag=True, help="Leave cells of a CSV that look like formulas as they are.")
 def export(run_directory: Path, out: Path, style: str, exact: bool) -> int:
-    """Write a run's results in input order as one .parquet, .jsonl or .csv file."""
+    """Write a run's results in input order as one file.
+
+    OUT ends in .parquet, .jsonl or .csv.
+    """
     from batchroute.export import export_run
 
     rows = export_run(

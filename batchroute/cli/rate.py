@@ -74,7 +74,7 @@ def calibrate(
     flags: Flags,
     as_json: bool,
 ) -> int:
-    """Find the threshold that sends a share of this data strong, or keeps a job within a budget.
+    """Find the threshold for a share of strong rows, or for a budget.
 
     INPUT is a job file, a data file with --prompt, or a Parquet file with a column `score`.
     """

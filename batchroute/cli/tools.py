@@ -43,11 +43,12 @@ def train(
     data: Path | None,
     seed: int,
 ) -> int:
-    """Train a router from labelled outcomes, battles or pairs, or by a recipe (.toml, with --data).
+    """Train a router from labelled prompts, or by a recipe.
 
-    LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model, score), battles (prompt, model_a, model_b,
-    winner) or pairs (prompt, strong, weak). With --strong and --weak the model is for these two, which is best for
-    routing between them; without, its table has a row for every model in the labels.
+    A recipe is a .toml file and wants --data. LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model,
+    score), battles (prompt, model_a, model_b, winner) or pairs (prompt, strong, weak). With --strong and --weak
+    the model is for these two, which is best for routing between them; without, its table has a row for every
+    model in the labels.
     """
     from batchroute.jobfile import router_section
     from batchroute.train import read_recipe, train_model, train_recipe
@@ -82,10 +83,10 @@ def train(
 def serve(
     job_file: Path, flags: Flags, max_disk_mb: int, api_key_env: str | None, allow_hosts: Sequence[str], **own: Any
 ) -> int:
-    """Serve a job's two endpoints as one OpenAI-compatible API that routes each request.
+    """Serve a job's two endpoints as one OpenAI-compatible API.
 
-    The first line on stdout is {"port": N, "base_url": "http://..."}. Clients write router-mf-0.24 as their model
-    (a threshold), router (the job's own), or the name of one of the two models.
+    Each request is routed on its own. The first line on stdout is {"port": N, "base_url": "http://..."}. Clients
+    write router-mf-0.24 as their model (a threshold), router (the job's own), or the name of one of the two.
     """
     from batchroute.serve.server import ServeOptions
     from batchroute.serve.server import serve as run_server
@@ -133,12 +134,13 @@ def evaluate(
     as_json: bool,
     plot: Path | None,
 ) -> int:
-    """Compare routers on labelled prompts, beside chance, prompt length and an oracle.
+    """Compare routers on labelled prompts.
 
-    LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model, score), battles (prompt, model_a, model_b,
-    winner) or pairs (prompt, strong, weak). Without --router and --model it is the built-in router. APGR is the
-    mean share of the gap between the models that is recovered (chance: 0.5); CPT50 the percentage of strong
-    calls that recovers half of it. Keep prompts that a model was trained on out of its evaluation.
+    They stand beside chance, prompt length and an oracle. LABELS are Parquet, JSONL or CSV files of outcomes
+    (prompt, model, score), battles (prompt, model_a, model_b, winner) or pairs (prompt, strong, weak). Without
+    --router and --model it is the built-in router. APGR is the mean share of the gap between the models that is
+    recovered (chance: 0.5); CPT50 the percentage of strong calls that recovers half of it. Keep prompts that a
+    model was trained on out of its evaluation.
     """
     from batchroute.evaluate import compare_routers, evaluation_json
     from batchroute.evaluate.terminal import render_evaluation
@@ -163,7 +165,9 @@ def _drawer(file: Path) -> Callable[[Evaluation], None]:
         from batchroute.evaluate.plot import draw_curves
     except ImportError as missing:
         raise UsageFault("--plot needs matplotlib: pip install 'batchroute[html]'") from missing
-    from batchroute.store import saving
+    from batchroute.store import refuse_homeless, saving
+
+    refuse_homeless(file)
 
     def draw(evaluation: Evaluation) -> None:
         with saving(file):
@@ -187,12 +191,17 @@ def _drawer(file: Path) -> Callable[[Evaluation], None]:
 @click.option("--refuse", type=float, nargs=2, metavar="AFTER_S FOR_S", help="Take no connections for a while.")
 @click.option("--seed", type=int, default=0, help="Of the faults.")
 def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | None, **knobs: Any) -> int:
-    """Run a fake OpenAI-compatible provider on loopback, with latency, limits and faults at will.
+    """Run a fake OpenAI-compatible provider on loopback.
 
-    The first line on stdout is {"port": N}. Faults are statuses (429, 500, 529, 307, ...), an error in a 200
-    (ok_server_error, ok_insufficient_quota, ...) and names: reset, cut, slow, stall, hang, endless, content_type,
-    html, truncated, empty, not_utf8, gzip_bomb, oversize, no_choices, null_content, lone_surrogate, no_usage,
-    usage_nulls, usage_strings, insufficient_quota, invalid_api_key, model_not_found, ...
+    It has latency, limits and faults at will. The first line on stdout is {"port": N}.
+
+    A fault is one of these names, any status from 300 to 599, or ok_ before a name for that error in a 200. Names:
+    reset, hang, cut, stall, slow, endless, content_type, html, truncated, empty, not_utf8, gzip_bomb,
+    no_choices, null_content, lone_surrogate, oversize, vectors_shuffled, vector_missing, vector_short,
+    vector_nan, no_usage, usage_nulls, usage_strings, invalid_api_key, insufficient_quota,
+    billing_hard_limit_reached, rate_limit_exceeded, slow_down, model_not_found, context_length_exceeded,
+    content_filter, content_policy_violation, invalid_request_error, permission_denied, account_deactivated,
+    server_error, overloaded_error.
     """
     from batchroute.simulate import Behaviour, serve
 

@@ -34,7 +34,10 @@ def run(
     as_json: bool,
     retry: str | None,
 ) -> int:
-    """Score, route and answer every row of a job; run it again and it goes on where it stopped."""
+    """Score, route and answer every row of a job.
+
+    Run it again after any interruption and it goes on where it stopped.
+    """
     from batchroute.display import watcher
     from batchroute.engine import RunOptions, run_job
     from batchroute.report import render_report, report_json
@@ -111,7 +114,10 @@ def check(
     job_files: Sequence[Path],
     flags: Flags,
 ) -> int:
-    """Look at everything a run needs - job, input, keys, model, prices - and send nothing."""
+    """Find every fault that would keep a job from running.
+
+    Looks at all that a run needs (job, input, keys, model, prices) and sends nothing.
+    """
     from batchroute.check import check_job
 
     code = 0
@@ -136,7 +142,10 @@ def plan(
     flags: Flags,
     as_json: bool,
 ) -> int:
-    """Score a job's input and say what the job will cost and take; sends nothing, and `run` goes on from there."""
+    """Say what a job will cost and how long it will take.
+
+    Scores the input, which `run` then does not do again; sends nothing.
+    """
     from batchroute.planning import plan_job, plan_json, render_plan, unpriced_words
 
     job = flags.load(job_file, require_keys=False)

@@ -44,7 +44,7 @@ class DenseProduct:
         if matrix.ndim != 2 or matrix.shape[1] != len(self.vector):
             raise ModelFault(
                 f"the model was trained on vectors of {len(self.vector)} numbers, the embedder gave "
-                f"{list(matrix.shape[1:])}; set [router.embedder] to the embedder the model was trained on"
+                f"{matrix.shape[-1]}; set [router.embedder] to the embedder the model was trained on"
             )
         # through dlpack, because a column's vectors lie in read-only Arrow memory
         return torch.mv(from_dlpack(matrix).to(self.vector.device), self.vector).double()

@@ -121,17 +121,26 @@ def _tiktoken_cache(address: str) -> Path:
 
 
 def _tokenizers(model: str) -> tuple[str, CountTokens] | None:
-    """A Hugging Face tokenizer that was downloaded before, or lies in a directory of the model's name."""
+    """A Hugging Face tokenizer that lies in a directory of the model's name, or was downloaded before."""
+    try:
+        import tokenizers  # noqa: PLC0415 - not everywhere
+    except ImportError:
+        return None
+    path = Path(model, "tokenizer.json")
+    file = path if path.is_file() else _downloaded(model)
+    if file is None:
+        return None
+    tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    return f"the tokenizer of {model}", lambda text: len(tokenizer.encode(text).ids)
+
+
+def _downloaded(model: str) -> Path | None:
     try:
         import huggingface_hub  # noqa: PLC0415 - not everywhere
-        import tokenizers  # noqa: PLC0415 - not everywhere
     except ImportError:
         return None
     try:
         path = huggingface_hub.try_to_load_from_cache(model, "tokenizer.json")
     except ValueError:  # a model's name that no repository can have
         return None
-    if not isinstance(path, str):
-        return None
-    tokenizer = tokenizers.Tokenizer.from_file(path)
-    return f"the tokenizer of {model}", lambda text: len(tokenizer.encode(text).ids)
+    return Path(path) if isinstance(path, str) else None

@@ -15,7 +15,8 @@ from batchroute.errors import RunFault, Stopped, UsageFault
 from batchroute.export.formats import write_batch_lines, write_csv, write_jsonl, write_parquet
 from batchroute.export.order import tables_in_order
 from batchroute.parts import sync_file
-from batchroute.report.rundir import read_job, result_parts
+from batchroute.report.rundir import read_job, scan_rows
+from batchroute.store import parts_in, refuse_homeless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,9 +37,11 @@ def export_run(run: Path, out: Path, *, format: Format = "auto", exact: bool = F
     without a result are counted in a warning. Raises UsageFault where this cannot be done, Stopped where the disk
     does not take it; `out` then is as it was.
     """
-    job, parts = read_job(run), result_parts(run)
+    job, parts = read_job(run), parts_in(run)
+    unsealed = scan_rows(run).unsealed
+    waiting = f"; {unsealed:,} answers in its journal are not sealed yet: run the job again, which does that first"
     if not parts:
-        raise RunFault(f"{run}: no results yet; run the job first")
+        raise RunFault(f"{run}: no results yet{waiting if unsealed else '; run the job first'}")
     schema = pq.read_schema(parts[0])
     writer = _writer(out.suffix, exact=exact) if format == "auto" else _batch_writer(run, out, schema)
     _check_place(run, out)
@@ -51,7 +54,7 @@ def export_run(run: Path, out: Path, *, format: Format = "auto", exact: bool = F
         missing = (
             "the input is not scored to its end" if job.rows is None else f"{job.rows - rows:,} have none yet"
         )
-        _LOG.warning("%s: %s rows have a result; %s", run, f"{rows:,}", missing)
+        _LOG.warning("%s: %s rows have a result; %s%s", run, f"{rows:,}", missing, waiting if unsealed else "")
     return rows
 
 
@@ -78,8 +81,7 @@ def _batch_writer(run: Path, out: Path, schema: pa.Schema) -> Writer:
 
 
 def _check_place(run: Path, out: Path) -> None:
-    if not out.parent.is_dir():
-        raise UsageFault(f"{out}: there is no directory {out.parent}; create it first")
+    refuse_homeless(out)
     if out.resolve().is_relative_to((run / "results").resolve()):
         raise UsageFault(f"{out}: only a run writes into its results folder; choose another place")
 

@@ -11,7 +11,7 @@ from batchroute.engine import refuse_unpriced
 from batchroute.estimate.estimator import make_estimator
 from batchroute.planning.figures import FrontierPoint, LanePlan, Plan
 from batchroute.scored import scored_job
-from batchroute.scoring import share_threshold
+from batchroute.scoring import share_threshold, share_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     with scored_job(job, limit, on_rows) as scored:
         estimator = make_estimator(job, scored.source, scored.scores.parts)
         threshold = _threshold(job, scored, estimator)
-        shares = [share_threshold(scored.scores, share) for share in FRONTIER]
+        shares = share_thresholds(scored.scores, FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *shares])
     frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
     return _plan(job.name, here, whole, estimator, frontier)

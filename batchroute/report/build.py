@@ -7,29 +7,35 @@ anew. Knows nothing of how a report is shown.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from batchroute.budget import LEDGER_FILE, read_ledger, settled
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.figures import Latency, Report, State, read_report
 from batchroute.report.groups import Group, cost_of, grouped, model_bills, rows_of, score_of, tokens_of
 from batchroute.report.quantiles import counted_latencies, counted_scores, histogram, quantiles, score_bins
-from batchroute.report.rundir import RunJob, read_job, scan_scores, scan_settled
+from batchroute.report.rundir import RunJob, read_job, scan_rows, scan_scores
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from batchroute.report.rundir import Rows
+
 _DECILES = {f"p{percent}": percent / 100 for percent in range(0, 101, 10)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Everything that is read off the rows, each entry aggregated to a bounded size."""
+    """Everything that is read off the rows, aggregated to a bounded size; `open` rows are not settled."""
 
     groups: Sequence[Group]
+    open: Sequence[Group]
+    unsealed: int
     errors: dict[str, int]
     latencies: dict[Side, dict[float, int]]
     histogram: list[int]
@@ -47,19 +53,23 @@ def build_report(
     """What the run in the directory `run` did so far.
 
     `wall_s` is the time since the report that stands there now was written, and is added to that one's; the two
-    amounts are totals over all runs of the directory, and taken from that report where None. Without `state` the
+    amounts are totals over all runs of the directory, and taken from that report where None; what a ledger says to
+    be unconfirmed goes before, since a run that was killed wrote no report. Without `state` the
     rows decide. Raises RunFault where `run` is no run directory.
     """
     job, earlier = read_job(run), read_report(run)
-    settled = scan_settled(run)
-    columns = _aggregate(settled, scan_scores(run, settled))
+    rows = scan_rows(run)
+    columns = _aggregate(rows, scan_scores(run, rows.settled))
     if earlier is not None:
         wall_s += earlier.wall_s or 0.0
         router_cost_usd = earlier.router_cost_usd if router_cost_usd is None else router_cost_usd
         unconfirmed_usd = earlier.unconfirmed_usd if unconfirmed_usd is None else unconfirmed_usd
     if router_cost_usd is None and not job.embedding_is_billed:
         router_cost_usd = 0.0
-    all_usd = {side: all_on_one_side_usd(job.endpoints[side], settled) for side in SIDES}
+    if (run / LEDGER_FILE).exists():
+        spent = (cost_of([*columns.groups, *columns.open]) or 0.0) + (router_cost_usd or 0.0)
+        unconfirmed_usd = float(settled(read_ledger(run / LEDGER_FILE), Decimal(spent)).unconfirmed)
+    all_usd = {side: all_on_one_side_usd(job.endpoints[side], rows.settled) for side in SIDES}
     return _report(
         run.resolve().name,
         job,
@@ -83,26 +93,29 @@ def _report(
     router_usd: float | None,
     unconfirmed: float | None,
 ) -> Report:
-    groups = columns.groups
+    groups, begun = columns.groups, [*columns.groups, *columns.open]
     by_side = {side: [group for group in groups if group.route == side] for side in SIDES}
+    billed = {side: [group for group in begun if group.route == side] for side in SIDES}
     by_status = {
         status: rows_of(g for g in groups if g.status == status) for status in ("ok", "refused", "failed")
     }
     strong_rows, weak_rows = rows_of(by_side["strong"]), rows_of(by_side["weak"])
     done = rows_of(groups)
     remaining = None if job.rows is None else job.rows - done
-    strong_usd, weak_usd = cost_of(by_side["strong"]), cost_of(by_side["weak"])
+    strong_usd, weak_usd = cost_of(billed["strong"]), cost_of(billed["weak"])
     cost_usd = _known_sum(strong_usd, weak_usd)
     total_usd = None if cost_usd is None or router_usd is None else cost_usd + router_usd
-    unknown = sum(group.cost_unknown for group in groups)
+    unknown = sum(group.cost_unknown for group in begun)
+    unfinished = by_status["failed"] or columns.unsealed
     savings_usd = None if unknown else _difference(all_usd["strong"], total_usd)
     return Report(
         name=job.name,
         run=run,
-        state=state or ("complete" if remaining == 0 and not by_status["failed"] else "incomplete"),
+        state=state or ("complete" if remaining == 0 and not unfinished else "incomplete"),
         simulated=[side for side in SIDES if job.endpoints[side].simulated],
         rows=job.rows,
         **by_status,
+        unsealed=columns.unsealed,
         remaining=remaining,
         strong_rows=strong_rows,
         weak_rows=weak_rows,
@@ -111,7 +124,7 @@ def _report(
         cost_usd=cost_usd,
         strong_cost_usd=strong_usd,
         weak_cost_usd=weak_usd,
-        failed_cost_usd=cost_of(group for group in groups if group.status == "failed"),
+        failed_cost_usd=cost_of(group for group in begun if group.status in {"failed", "open"}),
         router_cost_usd=router_usd,
         total_usd=total_usd,
         unconfirmed_usd=unconfirmed,
@@ -120,12 +133,12 @@ def _report(
         all_weak_usd=all_usd["weak"],
         savings_usd=savings_usd,
         savings_fraction=_ratio(savings_usd, all_usd["strong"]),
-        prompt_tokens=tokens_of(groups, "prompt_tokens"),
-        cached_tokens=tokens_of(groups, "cached_tokens"),
-        completion_tokens=tokens_of(groups, "completion_tokens"),
-        reasoning_tokens=tokens_of(groups, "reasoning_tokens"),
-        attempts=sum(group.attempts for group in groups),
-        retries=sum(group.retries for group in groups),
+        prompt_tokens=tokens_of(begun, "prompt_tokens"),
+        cached_tokens=tokens_of(begun, "cached_tokens"),
+        completion_tokens=tokens_of(begun, "completion_tokens"),
+        reasoning_tokens=tokens_of(begun, "reasoning_tokens"),
+        attempts=sum(group.attempts for group in begun),
+        retries=sum(group.retries for group in begun),
         reused=sum(group.reused for group in groups),
         budget_rows=sum(group.budget_rows for group in groups),
         errors=columns.errors,
@@ -135,17 +148,20 @@ def _report(
         score_histogram=columns.histogram,
         score_quantiles=_score_quantiles(columns.scores),
         win_mass_kept=_ratio(score_of(by_side["strong"]), score_of(groups)),
-        models=model_bills(groups),
+        models=model_bills(begun),
     )
 
 
-def _aggregate(settled: pl.LazyFrame, scores: pl.LazyFrame) -> _Columns:
+def _aggregate(rows: Rows, scores: pl.LazyFrame) -> _Columns:
+    settled = rows.settled
     # One query after the other: run together, polars would keep the scan that they share in memory.
     unanswered = settled.filter(pl.col("status") != "ok")
     errors = unanswered.group_by("error_type").len().sort("len", "error_type", descending=[True, False]).collect()
     latencies = counted_latencies(settled).collect()
     return _Columns(
         groups=grouped(settled),
+        open=grouped(rows.open.lazy()),
+        unsealed=rows.unsealed,
         errors={error or "unknown": rows for error, rows in errors.iter_rows()},
         latencies={
             side: dict(latencies.filter(route=side).select("latency_s", "len").iter_rows()) for side in SIDES

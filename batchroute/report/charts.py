@@ -48,7 +48,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 # Narrow enough to be read on a phone without zooming.
-_INCHES = (5.0, 2.9)
+_INCHES = (4.2, 2.6)
 _HOUR_S, _MINUTE_S = 3600.0, 60.0
 
 
@@ -120,7 +120,7 @@ def latency_chart(report: Report) -> str:
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_INCHES, layout="constrained")
     axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, pad=5)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     return figure, axes
 

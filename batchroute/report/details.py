@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from batchroute.parts import RESULT_NAMES
-from batchroute.report.rundir import read_job, result_parts, scan_settled
+from batchroute.report.rundir import read_job, scan_settled
+from batchroute.store import parts_in
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def read_details(run: Path, *, samples: int = 0) -> Details:
     """The details of the run in the directory `run`; text of rows only where `samples` asks for it."""
     settled = scan_settled(run)
     threshold = read_job(run).threshold
-    near = _samples(result_parts(run), threshold, samples) if samples and threshold is not None else []
+    near = _samples(parts_in(run), threshold, samples) if samples and threshold is not None else []
     return Details(_course(settled), _dearest(settled), near)
 
 

@@ -51,6 +51,9 @@ class ModelBill(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """SPEC's report.json, key by key; money in USD, times in seconds.
 
+    `unsealed` of the rows that are done stand in a journal only, as after a crash; `failed_cost_usd` has also what
+    rows cost that a stop left without an answer, which are among `remaining`.
+
     `name` is the job's, `run` the directory's. `rows` and `remaining` are None until the whole input is known.
     `score_histogram` counts rows in 20 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
     "p10" ... "p100" to scores. `reused` rows took their answer from another run, tokens and all, and cost nothing;
@@ -66,6 +69,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ok: int
     refused: int
     failed: int
+    unsealed: int = 0
     remaining: int | None
     strong_rows: int
     weak_rows: int

@@ -1,7 +1,7 @@
 """A run directory as a report reads it: the resolved job, the settled rows, the scores, all without loading them.
 
-Knows file names and columns; knows nothing of sums, prices or tables on a screen. Reads only, and never the
-journal: what is not sealed yet counts as not settled.
+Knows file names and columns; knows nothing of sums, prices or tables on a screen. Reads only. A row counts
+as a run counts it: done if it stands in a sealed part or on a whole journal record.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import polars as pl
 
 from batchroute.errors import RunFault
 from batchroute.job import Price
-from batchroute.store import read_failed
+from batchroute.report.unsealed import read_unsealed
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from batchroute.types import Result
 
 # The columns a report reads; answers, prompts and kept columns stay on disk.
 SETTLED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -110,29 +112,44 @@ def _endpoint(table: dict[str, Any]) -> Endpoint:
     )
 
 
-def result_parts(run: Path) -> list[Path]:
-    return sorted((run / "results").glob("part-*.parquet"))
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a run, in no order.
+
+    `settled` has every row that is done or has failed, once; `unsealed` of them stand in a journal only. `open`
+    rows were begun, and a stop left them with neither an answer nor an error to show for it.
+    """
+
+    settled: pl.LazyFrame
+    open: pl.DataFrame
+    unsealed: int
+
+
+def scan_rows(run: Path) -> Rows:
+    """Of the results only as much is read as is asked of them later."""
+    beside = read_unsealed(run)
+    loose, opened = _frame([*beside.settled, *beside.failed]), _frame(beside.open)
+    if not beside.parts:
+        return Rows(loose.lazy(), opened, len(beside.settled))
+    results = pl.scan_parquet(list(beside.parts)).select(SETTLED_SCHEMA.keys())
+    if loose.is_empty() and opened.is_empty():
+        return Rows(results, opened, 0)
+    place = ["file", "row"]
+    # What is listed as failed or open may have been answered since.
+    named = pl.concat([loose, opened]).select(place)
+    overtaken = results.select(place).join(named.lazy(), on=place, how="semi").collect()
+    loose, opened = (frame.join(overtaken, on=place, how="anti") for frame in (loose, opened))
+    return Rows(pl.concat([results, loose.lazy()]), opened, len(beside.settled))
 
 
 def scan_settled(run: Path) -> pl.LazyFrame:
-    """Every settled row once, in no order: the sealed results, and the failures they have not overtaken."""
-    parts = result_parts(run)
-    if not parts:
-        return _failures(run).lazy()
-    results = pl.scan_parquet(parts).select(SETTLED_SCHEMA.keys())
-    failures = _failures(run)
-    if failures.is_empty():
-        return results
-    place = ["file", "row"]
-    # An interrupted retry leaves rows that are listed as failed and answered since.
-    overtaken = results.select(place).join(failures.lazy().select(place), on=place, how="semi").collect()
-    return pl.concat([results, failures.join(overtaken, on=place, how="anti").lazy()])
+    """Every settled row once, in no order."""
+    return scan_rows(run).settled
 
 
-def _failures(run: Path) -> pl.DataFrame:
-    """The rows of failed.jsonl; there are few, or the run would have stopped."""
-    failed = read_failed(run / "failed.jsonl")
-    columns = {name: list(map(attrgetter(name), failed)) for name in SETTLED_SCHEMA}
+def _frame(results: Sequence[Result]) -> pl.DataFrame:
+    """The rows that no part has; there are few, or they would have been sealed."""
+    columns = {name: list(map(attrgetter(name), results)) for name in SETTLED_SCHEMA}
     return pl.DataFrame(columns, schema=SETTLED_SCHEMA)
 
 

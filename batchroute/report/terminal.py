@@ -85,7 +85,7 @@ def _bill(report: Report) -> Table:
         table.add_row(
             Text(f"{bill.route}  {plain(bill.model or 'never sent')}"),
             count(rows),
-            percent(rows / routed),
+            percent(rows / routed if routed else None),
             count(bill.prompt_tokens),
             count(bill.cached_tokens),
             count(bill.completion_tokens),
@@ -111,7 +111,7 @@ def _savings(report: Report) -> Table:
         "saved against all strong", money(report.savings_usd), percent(report.savings_fraction), style="bold"
     )
     if report.failed_cost_usd:
-        table.add_row("in the total: rows that failed", money(report.failed_cost_usd), "")
+        table.add_row("in the total: rows without an answer", money(report.failed_cost_usd), "")
     if report.unconfirmed_usd:
         table.add_row("not in the total: unconfirmed", money(report.unconfirmed_usd), "at most")
     return table

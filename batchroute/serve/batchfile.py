@@ -12,8 +12,8 @@ import msgspec
 from batchroute.errors import RoutingError
 from batchroute.export import export_run
 from batchroute.job import Job
-from batchroute.report.rundir import result_parts
 from batchroute.serve.batches import BatchError
+from batchroute.store import parts_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +110,7 @@ def write_results(run: Path, output: Path, errors: Path) -> tuple[int, int]:
     whole = output.with_suffix(".jsonl")
     counts = [0, 0]
     with output.open("wb") as good, errors.open("wb") as bad:
-        if result_parts(run):
+        if parts_in(run):
             export_run(run, whole, format="openai-batch")
             with whole.open("rb") as lines:
                 for line in lines:
