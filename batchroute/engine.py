@@ -285,9 +285,9 @@ class _Run:
 
     async def _ask(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            session = await stack.enter_async_context(open_session())
             for side in SIDES:
                 address = await open_address(self._job, side, self._options.environ, stack)
+                session = await stack.enter_async_context(open_session(address))
                 scrub = scrubber_for(self._job, self._options.environ)
                 had_success = self.store.tally.ok[side] > 0
                 endpoint = Endpoint(
