@@ -111,7 +111,7 @@ def test_scores_are_the_formulas_for_any_two_models_in_any_batches_and_order(
 @pytest.fixture(scope="module")
 def on_builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = weights_of(BUILTIN_DIMENSION)
-    return write(tmp_path_factory.mktemp("builtin"), weights, embedder="hashed-ngrams-1")
+    return write(tmp_path_factory.mktemp("builtin"), weights, embedder="hashed-ngrams-2")
 
 
 texts = st.lists(st.text(max_size=40), min_size=1, max_size=9)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from batchroute.embed import BUILTIN_DIMENSION, load_builtin, load_dense
+from batchroute.embed import BUILTIN_DIMENSION, SHARED, load_builtin, load_dense
 from batchroute.ngrams import BUCKETS
+from batchroute.surface import SURFACE
 from batchroute.types import Questions
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-    from batchroute.embed import Encoded, HashedNgrams
+    from batchroute.embed import Encoded
     from batchroute.job import RouterSpec
     from batchroute.types import Vectors
 
@@ -131,7 +132,7 @@ def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFea
     keys, values, counts = [], [], []
     for start in range(0, len(prompts), TEXTS_AT_A_TIME):
         texts = prompts[start : start + TEXTS_AT_A_TIME]
-        key, value = _entries(embedder, embedder.encode(texts))
+        key, value = _entries(embedder.encode(texts))
         merged, place = torch.unique(key, return_inverse=True)
         keys.append((merged % BUILTIN_DIMENSION).int())
         values.append(torch.zeros(len(merged), dtype=value.dtype).index_add_(0, place, value).float())
@@ -142,16 +143,21 @@ def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFea
     )
 
 
-def _entries(embedder: HashedNgrams, encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """Text and number of every entry that is not 0, as text * BUILTIN_DIMENSION + number, and its value."""
-    count, surface = encoded.surface.shape
-    texts = torch.arange(count) * BUILTIN_DIMENSION
-    keys = [(texts.unsqueeze(1) + 2 * BUCKETS + torch.arange(surface)).flatten()]
+def _entries(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Text and number of every entry that is not 0, as text * BUILTIN_DIMENSION + number, and its value.
+
+    What a multiple-choice text has stands once among the numbers of all texts and once among those of its kind.
+    """
+    texts = torch.arange(len(encoded.surface)) * BUILTIN_DIMENSION
+    halves = torch.arange(2) * SHARED
+    places = halves.unsqueeze(1) + 2 * BUCKETS + torch.arange(SURFACE)
+    keys = [(texts.reshape(-1, 1, 1) + places).flatten()]
     values = [encoded.surface.flatten()]
     for kind, block in enumerate((encoded.chars, encoded.words)):
-        lengths = block.offsets.diff()
-        value = embedder.idf[kind][block.ids] / torch.repeat_interleave(block.lengths, lengths)
-        known = value != 0  # "no n-gram", and n-grams seen nowhere else
-        keys.append((torch.repeat_interleave(texts, lengths) + kind * BUCKETS + block.ids)[known])
-        values.append(value[known])
+        sizes = block.offsets.diff()
+        value = torch.repeat_interleave(1 / block.lengths, sizes)
+        key = torch.repeat_interleave(texts, sizes) + kind * BUCKETS + block.ids % BUCKETS
+        choice = block.ids >= BUCKETS
+        keys += [key, key[choice] + SHARED]
+        values += [value, value[choice]]
     return torch.cat(keys), torch.cat(values)
