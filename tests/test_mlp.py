@@ -114,7 +114,8 @@ def on_builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("builtin"), weights, embedder="hashed-ngrams-2")
 
 
-texts = st.lists(st.text(max_size=40), min_size=1, max_size=9)
+choices = st.just("Which of them?\nA. this\nB. that")
+texts = st.lists(st.one_of(st.text(max_size=40), choices), min_size=1, max_size=9)
 
 
 @settings(deadline=None, max_examples=15)
