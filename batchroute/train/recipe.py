@@ -6,6 +6,7 @@ is the strong side's score minus the weak side's; ties count as no gain and stay
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 LOGIT_OF_GAIN = 2.0  # sigmoid(2 g) is (1 + g) / 2 near g = 0: the probability that the strong side's answer wins
 FOLDS = 6
 NEWTON_STEPS = 25
+CHOICES = re.compile(r"\n\s*\(?A[.)]")  # where a list of choices begins
+QUESTION_CHARS = 150  # its end: the same question is asked with and without an introduction
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,13 +90,18 @@ class _Trainer:
         return vector
 
     def unseen(self, seed: int) -> Floats:
-        """[n] gains, each by the one of six models that saw nothing of the prompt's domain."""
+        """[n] gains, each by the one of six models that saw nothing of the prompt's domain.
+
+        Nor of its question where that stands in another domain too, as MMLU's do in MMLU-Pro.
+        """
         domains, member = np.unique(self.pool.domains, return_inverse=True)
         fold = np.random.default_rng(seed).permutation(len(domains))[member] % min(FOLDS, len(domains))
+        _, question = np.unique([_question(prompt) for prompt in self.pool.prompts], return_inverse=True)
         gains = np.empty(len(fold))
-        for held in range(int(fold.max()) + 1):
-            vector = self.fit(np.where(fold == held, 0.0, self.weights))
-            gains[fold == held] = self.design.times(vector).numpy()[fold == held]
+        for number in range(int(fold.max()) + 1):
+            held = fold == number
+            vector = self.fit(np.where(np.isin(question, question[held]), 0.0, self.weights))
+            gains[held] = self.design.times(vector).numpy()[held]
         return gains
 
 
@@ -151,6 +159,12 @@ def calibration_line(predicted: Floats, gain: Floats) -> tuple[float, float]:
     if not line[0] > 0:
         raise InputFault("calibrate_on: on domains that were held out, the model ranks no better than chance")
     return float(line[0]), float(line[1])
+
+
+def _question(prompt: str) -> str:
+    """What is asked, without the choices, in a form that spacing and punctuation do not change."""
+    asked = CHOICES.split(prompt.strip(), maxsplit=1)[0]
+    return " ".join(re.findall(r"\w+", asked.lower()))[-QUESTION_CHARS:]
 
 
 def _place(feature: str) -> int:
