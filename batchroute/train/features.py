@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batchroute.types import Vectors
 
 TEXTS_AT_A_TIME = 64
+ROUNDING = 1e-4
 
 
 class Features(Protocol):
@@ -59,9 +60,10 @@ class DenseFeatures:
     def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
         """See Features."""
         vectors = self.matrix[rows]
-        if noise:
-            vectors = vectors + noise * torch.randn(vectors.shape, generator=generator, device=vectors.device)
-        return vectors @ table
+        if self.dimension <= table.shape[1]:
+            drawn = torch.randn(vectors.shape, generator=generator, device=vectors.device)
+            return (vectors + noise * drawn) @ table
+        return _moved(vectors @ table, table, noise, generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class SparseFeatures:
     dimension: int
 
     def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
-        """See Features; the noise is drawn as what it becomes in the product, which has the same distribution."""
+        """See Features."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         places = ranges(self.offsets[rows], lengths)
         ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(self.ids.dtype)
@@ -86,12 +88,18 @@ class SparseFeatures:
             per_sample_weights=self.values[places],
             include_last_offset=True,
         )
-        if not noise:
-            return product
-        drawn = torch.randn(product.shape, generator=generator, device=product.device)
-        tiny = 1e-6 * torch.eye(table.shape[1], device=table.device)
-        spread: Tensor = torch.linalg.cholesky(table.T @ table + tiny)
-        return product + noise * drawn @ spread.T
+        return _moved(product, table, noise, generator)
+
+
+def _moved(product: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
+    """Noise on the vectors, drawn as what it becomes in the product: the same distribution, far fewer numbers."""
+    if not noise:
+        return product
+    drawn = torch.randn(product.shape, generator=generator, device=product.device)
+    square = table.T @ table
+    tiny = square.diagonal().mean() * ROUNDING + 1e-12  # or rounding could leave it without a root
+    spread: Tensor = torch.linalg.cholesky(square + tiny * torch.eye(len(square), device=table.device))
+    return product + noise * drawn @ spread.T
 
 
 def ranges(starts: Tensor, lengths: Tensor) -> Tensor:
