@@ -102,6 +102,27 @@ def test_a_recipe_names_its_sources_and_its_card_says_so(tmp_path: Path) -> None
     assert card["evaluation"]["held_out_apgr"] == report.held_out
 
 
+def test_a_question_is_left_out_with_its_copies_in_other_domains(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    words = ["".join(map(chr, random.integers(97, 123, 9))) for _ in range(300)]
+    fails = random.permutation(300) < 150  # with no reason that a prompt could show
+    for name, ending in (("a.csv", "?"), ("b.csv", " ?\nA. one\nB. two")):
+        frame = pl.DataFrame(
+            {
+                "prompt": [f"What of {word}{ending}" for word in words],
+                "domain": [f"{name}{place % 6}" for place in range(300)],
+                "strong": 1.0,
+                "weak": np.where(fails, 0.0, 1.0),
+            }
+        )
+        save(frame, tmp_path / name)
+    sources = "".join(f'[[labels]]\nfile = "{name}"\nstrong = []\nweak = []\n' for name in ("a.csv", "b.csv"))
+    (tmp_path / "recipe.toml").write_text(f"{NAMES}{sources}")
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    report = train_recipe(recipe, tmp_path, tmp_path / "model", hold_out=True)
+    assert all(0.35 < figures["model"] < 0.65 for figures in report.held_out.values())
+
+
 def train_with(tmp_path: Path, lines: str, frame: pl.DataFrame) -> TrainReport:
     save(frame, tmp_path / "a.csv")
     recipe = tmp_path / "recipe.toml"
