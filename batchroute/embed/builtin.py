@@ -1,7 +1,8 @@
 """The built-in embedder: hashed n-grams and surface features, multiplied with a vector without being made.
 
 Of its 262,000 numbers a prompt has a few hundred that are not 0, so each bucket carries one weight and a prompt's
-product is a sum of looked-up numbers. Knows nothing of the models behind the vector.
+product is a sum of looked-up numbers. What takes the time is to find the n-grams: a fifth each for the sorts of
+characters, the words and the surface features, a tenth for the sum. Knows nothing of the models behind the vector.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ class FoldedNgrams:
         """[n] float64; every text is summed by itself, so its neighbours cannot change it."""
         total = (encoded.surface * self.surface).sum(dim=(1, 2))
         for block, weights in zip((encoded.chars, encoded.words), self.buckets, strict=True):
-            sums = torch.segment_reduce(weights.take(block.ids), "sum", offsets=block.offsets, initial=0)
+            sums = torch.segment_reduce(
+                weights.index_select(0, block.ids), "sum", offsets=block.offsets, initial=0
+            )
             total = total + sums / block.lengths
         return total
 
