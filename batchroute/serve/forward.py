@@ -17,8 +17,8 @@ import msgspec
 from batchroute.classify import Answer
 from batchroute.dispatch import Lane, Outcome, Purse, Request
 from batchroute.endpoint import Endpoint, open_session
-from batchroute.engine import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
 from batchroute.feed import Body
+from batchroute.lanes import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
 from batchroute.results import settled
 from batchroute.routing import CHARS_PER_TOKEN
 from batchroute.serve.chat import Chat, Routed, prompt_of
