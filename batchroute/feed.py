@@ -93,10 +93,12 @@ def rows_to_ask(
     counts: dict[Side, int] = dict.fromkeys(SIDES, 0)
     for part in parts:
         rows = read_scores(part)
-        routes = route(rows, threshold, endpoints)
         undone = ~among(rows, done)
         undone[left:] = False
         left = max(0, left - part.rows)
+        if not undone.any():
+            continue
+        routes = route(rows, threshold, endpoints)
         for side in SIDES:
             counts[side] += int(np.count_nonzero(routes.on(side) & undone))
     return counts
@@ -137,11 +139,13 @@ class Feed:
     def requests(self, part: ScorePart, threshold: float) -> Iterator[list[Request]]:
         """The requests of the next part, a list for each chunk that has any; refused rows are among them."""
         rows = read_scores(part)
-        routes = route(rows, threshold, self._endpoints)
-        mine = routes.on(self._side) if self._moved is None else among(rows, self._moved)
-        wanted = mine & ~among(rows, self._done)
+        wanted = ~among(rows, self._done)
         wanted[self._left :] = False
         self._left = max(0, self._left - part.rows)
+        if not wanted.any():  # as in nearly every part, when a run is taken up near its end
+            return
+        routes = route(rows, threshold, self._endpoints)
+        wanted &= routes.on(self._side) if self._moved is None else among(rows, self._moved)
         if not wanted.any():
             return
         offset = 0

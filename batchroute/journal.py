@@ -94,12 +94,14 @@ def _payloads(path: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     with opened as file:
-        size = os.fstat(file.fileno()).st_size
+        left = os.fstat(file.fileno()).st_size
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             length, checksum = _HEAD.unpack(head)
+            left -= _HEAD.size
             # A crash of the machine may leave zeros, which would pass for an empty record, or any length.
-            if not 0 < length <= size - file.tell():
+            if not 0 < length <= left:
                 return
+            left -= length
             payload = file.read(length)
             if zlib.crc32(payload) != checksum:
                 return

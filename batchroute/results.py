@@ -164,6 +164,7 @@ def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | No
 
 def _cost_usd(usages: Sequence[Usage], pricing: Pricing | None, earlier: Result | None) -> float | None:
     here = billed_usd(usages, pricing)
-    before = None if earlier is None or earlier.cost_usd is None else Decimal(repr(earlier.cost_usd))
-    known = [cost for cost in (here, before) if cost is not None]
-    return float(sum(known, Decimal(0))) if known else None
+    if earlier is None or earlier.cost_usd is None:
+        return None if here is None else float(here)
+    before = Decimal(repr(earlier.cost_usd))
+    return float(before if here is None else before + here)

@@ -159,7 +159,8 @@ class Scores:
 
 def read_scores(part: ScorePart) -> ScoredRows:
     """One part's columns."""
-    table = pq.read_table(part.path).combine_chunks()
+    with pq.ParquetFile(part.path) as stored:
+        table = stored.read().combine_chunks()
     file = table["file"].combine_chunks() if table.num_rows else pa.array([], _SCHEMA.field("file").type)
     return ScoredRows(
         files=file.dictionary.to_pylist(),

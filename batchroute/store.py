@@ -289,13 +289,14 @@ class RunStore:
 
     def _load_part(self, part: Path) -> None:
         try:
-            table = pq.read_table(part, columns=["file", "row", "status", "route", "cost_usd"])
+            with pq.ParquetFile(part) as file:  # `read_table` takes twice as long for a part of this size
+                table = file.read(["file", "row", "status", "route", "cost_usd"])
         except (OSError, pa.ArrowInvalid) as error:
             raise RunFault(f"{part}: cannot be read ({error}); it belongs to the results, restore it") from error
         rows = table["row"].to_numpy()
         files = table["file"].dictionary_encode().combine_chunks()
-        for code, file in enumerate(files.dictionary.to_pylist()):
-            self.done.add(file, rows[files.indices.to_numpy() == code])
+        for code, name in enumerate(files.dictionary.to_pylist()):
+            self.done.add(name, rows[files.indices.to_numpy() == code])
         totals: list[Any] = [([], "count_all"), ("cost_usd", "sum")]
         for group in table.group_by(["status", "route"]).aggregate(totals).to_pylist():
             self.tally.add(group["status"], group["route"], group["cost_usd_sum"], group["count_all"])
