@@ -135,10 +135,9 @@ def test_several_files_of_several_forms_are_one_set_of_labels(tmp_path: Path) ->
     [
         ("mf", COLUMN, outcomes),
         ("mlp", COLUMN, battles),
-        ("mlp", EmbedderSpec(), pairs),
         ("mf", EmbedderSpec(), pairs),
     ],
-    ids=["mf-column", "mlp-column", "mlp-builtin", "mf-builtin"],
+    ids=["mf-column", "mlp-column", "mf-builtin"],
 )
 def test_the_same_labels_and_seed_give_the_same_model_in_any_order(
     tmp_path: Path, router: str, embedder: EmbedderSpec, make: Callable[[], pl.DataFrame]
