@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from batchroute.checkpoint import kind_of, read_checkpoint
-from batchroute.embed import fold, identity, import_class
+from batchroute.embed import fold, identity, import_class, numbers_in
 from batchroute.errors import ModelFault
 from batchroute.mlp import last_layer, read_network
 from batchroute.projection import project
@@ -117,7 +117,7 @@ class Custom:
     router: Router
 
     def __call__(self, questions: Questions) -> Floats:
-        scores = np.asarray(self.router.score(questions.texts), np.float64)
+        scores = numbers_in(self.router.score(questions.texts), f"{self.use}: `score`").astype(np.float64)
         if scores.shape != (len(questions.texts),):
             shape, prompts = list(scores.shape), len(questions.texts)
             raise ModelFault(f"{self.use}: `score` gave an array of shape {shape} for {prompts} prompts")

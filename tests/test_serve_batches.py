@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from batchroute.serve.batches import Batches
 from batchroute.serve.batchfile import ALL_WEAK, batch_job, look_through
 from batchroute.serve.files import Files, NotStored, checked_id, new_id
 from batchroute.serve.names import Names
+from batchroute.serve.queue import BatchQueue
 from batchroute.serve.sharing import LIMITS, split
 from batchroute.serve.worker import ending_of
 from batchroute.simulate import Behaviour, prompt_digest
@@ -249,6 +251,18 @@ def test_a_batch_survives_whatever_dies(tmp_path: Path, dies: str) -> None:
     assert [row["custom_id"] for row in good] == [f"row-{n}" for n in range(rows)]
     asked_twice = sum(count - 1 for count in stats.asked.values())
     assert asked_twice <= (concurrency if dies in {"worker", "both"} else 0)
+
+
+def test_a_rest_that_ends_while_somebody_looks_is_over(tmp_path: Path) -> None:
+    """Else a batch whose rest ended between a look at the batches and the wait after it is never tried again."""
+    batches = Batches(tmp_path)
+    batch = batches.create(new_id("file"), None, 0)
+    queue = BatchQueue(job_of(tmp_path / "x", tmp_path / "run"), batches, Files(tmp_path, 1), 1, {}, print)
+    queue._rests_until[batch.id] = time.monotonic()
+    asyncio.run(asyncio.wait_for(queue._wait(), 10))
+    assert queue._resting() == frozenset()
+    assert queue._next(frozenset()) == batch
+    assert queue._next(frozenset({batch.id})) is None
 
 
 def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
