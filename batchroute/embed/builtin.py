@@ -56,12 +56,14 @@ class Encoded:
 class HashedNgrams:
     """The built-in embedder: tf-idf of hashed character and word n-grams, each of length 1, and surface features.
 
-    `idf` [2, BUCKETS + 1] float64: characters, words; the last column (no n-gram) is zero. Lengths are taken over
+    `idf` [2, BUCKETS + 1] float64: characters, words; the last column (no n-gram) is zero; `squares` are theirs,
+    which to square anew would be a tenth of the work on a batch of a few texts. Lengths are taken over
     occurrences, so that equal n-grams of a text need not be brought together; n-grams come back more and more in a
     long text, which is therefore shortened by sqrt(1 + n-grams / LONG_TEXT).
     """
 
     idf: Tensor
+    squares: Tensor
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         layout = lay_out([text[:MOST_CHARS] for text in texts])
@@ -69,8 +71,8 @@ class HashedNgrams:
         words = find_words(folded, layout)
         surface = torch.from_numpy(surface_features(layout, words)) * SURFACE_SCALE
         return Encoded(
-            chars=_block(char_bags(folded, layout), self.idf[0], LONG_TEXT[0]),
-            words=_block(word_bags(folded, words), self.idf[1], LONG_TEXT[1]),
+            chars=_block(char_bags(folded, layout), self.squares[0], LONG_TEXT[0]),
+            words=_block(word_bags(folded, words), self.squares[1], LONG_TEXT[1]),
             surface=surface.to(self.idf.device),
         )
 
@@ -101,11 +103,11 @@ class FoldedNgrams:
         return total
 
 
-def _block(bags: Bags, idf: Tensor, long_text: int) -> Block:
-    ids = torch.from_numpy(bags.ids).to(idf.device)
-    offsets = torch.from_numpy(bags.offsets).to(idf.device)
-    squares = bag_sums(idf.square(), ids, offsets).clamp_min(1.0) * (1 + offsets.diff() / long_text)
-    return Block(ids, offsets, squares.sqrt())
+def _block(bags: Bags, squares: Tensor, long_text: int) -> Block:
+    ids = torch.from_numpy(bags.ids).to(squares.device)
+    offsets = torch.from_numpy(bags.offsets).to(squares.device)
+    lengths = bag_sums(squares, ids, offsets).clamp_min(1.0) * (1 + offsets.diff() / long_text)
+    return Block(ids, offsets, lengths.sqrt())
 
 
 def bag_sums(weights: Tensor, ids: Tensor, offsets: Tensor) -> Tensor:
@@ -124,5 +126,5 @@ def _chunks(texts: Sequence[str]) -> list[slice]:
 def load_builtin(device: torch.device) -> HashedNgrams:
     """The embedder with the document frequencies that ship in the package."""
     stored = load(resources.files("batchroute").joinpath("models", BUILTIN_FILE).read_bytes())["idf"]
-    idf = torch.nn.functional.pad(stored.double(), (0, 1))
-    return HashedNgrams(idf.to(device))
+    idf = torch.nn.functional.pad(stored.double(), (0, 1)).to(device)
+    return HashedNgrams(idf, idf.square())
