@@ -12,17 +12,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from batchroute.directory import keeps_raw
-from batchroute.engine import (
-    asked_of,
-    connections,
-    job_endpoint,
-    lane_proxy,
-    load_scorer,
-    open_input,
-    raise_file_limit,
-    refuse_unpriced,
-)
+from batchroute.engine import load_scorer, open_input
 from batchroute.errors import BatchrouteError
+from batchroute.lanes import asked_of, connections, job_endpoint, lane_proxy, refuse_unpriced
+from batchroute.process import raise_file_limit
 from batchroute.reuse import answered_parts
 from batchroute.store import refuse_file_in_the_way
 from batchroute.types import SIDES

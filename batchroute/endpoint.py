@@ -98,11 +98,22 @@ def proxy_for(url: URL) -> str | None:
     return proxy
 
 
-def open_session() -> aiohttp.ClientSession:
-    """A session without limits, cookies or a look at the environment: all that is the lane's to decide."""
+def open_session(address: Address) -> aiohttp.ClientSession:
+    """A session for one address, without limits, cookies or a look at the environment: those are the lane's.
+
+    What all requests have in common stands here: aiohttp would prepare it for every single one otherwise.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
         cookie_jar=aiohttp.DummyCookieJar(),
+        headers={
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "batchroute",
+            **address.headers,
+        },
+        timeout=aiohttp.ClientTimeout(sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s)),
         trust_env=False,
     )
 
@@ -128,8 +139,9 @@ class Endpoint:
         had_success: bool = False,
         read: Read = read_completion,
     ) -> None:
-        """`read` takes the object of a 200; `keep_bodies`: an answer that is ok or refused brings its text.
+        """`session` is the address's own, `read` takes the object of a 200.
 
+        `keep_bodies`: an answer that is ok or refused brings its text.
         `had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key.
         """
         self._address = address
@@ -137,14 +149,6 @@ class Endpoint:
         self._scrub = scrub
         self._keep_bodies = keep_bodies
         self._read = read
-        self._headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "batchroute",
-            **address.headers,
-        }
-        self._timeout = aiohttp.ClientTimeout(sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s))
         self._deadlines = Deadlines(address.timeout_s)
         self._had_success = had_success
 
@@ -188,8 +192,6 @@ class Endpoint:
         async with self._session.post(
             address.url,
             data=body if len(body) <= _AT_ONCE_BYTES else io.BytesIO(body),
-            headers=self._headers,
-            timeout=self._timeout,
             allow_redirects=False,
             proxy=address.proxy,
         ) as response:

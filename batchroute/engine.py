@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import resource
 import signal
 import time
 from dataclasses import dataclass
@@ -18,33 +16,38 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from batchroute.budget import LEDGER_FILE, open_budget
 from batchroute.directory import open_run_directory
-from batchroute.dispatch import LOOK_AGAIN_S, Lane, LaneLimits, Purse
+from batchroute.dispatch import LOOK_AGAIN_S, Lane, Purse
 from batchroute.downgrade import open_downgrade
-from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for, request_headers
-from batchroute.errors import RunFault, Stopped, UsageFault, cause_of
+from batchroute.endpoint import Endpoint, open_session
+from batchroute.errors import RunFault, Stopped, cause_of
 from batchroute.estimate.estimator import budget_threshold
 from batchroute.feed import Feed, rows_to_ask
-from batchroute.keys import endpoint_secrets
+from batchroute.lanes import (
+    asked_of,
+    connections,
+    job_endpoint,
+    job_secrets,
+    lane_limits,
+    open_address,
+    refuse_unpriced,
+    scrubber_for,
+)
 from batchroute.parts import RESULT_NAMES
-from batchroute.prices import find_pricing
+from batchroute.process import loop_factory, raise_file_limit, rare_collections
 from batchroute.progress import Progress
-from batchroute.results import Asked, billed_usd, left_open, never_sent, settled, taken_over
+from batchroute.results import billed_usd, left_open, never_sent, settled, taken_over
 from batchroute.reuse import Reuse, answered_parts
 from batchroute.scoring import Scoring, share_threshold
-from batchroute.scrub import Scrubber
-from batchroute.simulate import Behaviour
-from batchroute.simulate import start as start_simulator
 from batchroute.source import open_source
 from batchroute.store import locked, saving
 from batchroute.types import SIDES, Side
 from batchroute.vectors.paid import read_bill
-from batchroute.vectors.rate import Means, asks_for_vectors, embedder_pricing, embedder_secrets, rating
+from batchroute.vectors.rate import Means, rating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -56,15 +59,12 @@ if TYPE_CHECKING:
     from batchroute.dispatch import OpenRow, Outcome, Request
     from batchroute.done import DoneRows
     from batchroute.downgrade import Downgrade
-    from batchroute.job import EndpointSpec, InputSpec, Job, RouterSpec
-    from batchroute.keys import Secret
+    from batchroute.job import InputSpec, Job, RouterSpec
     from batchroute.rating import Rater
     from batchroute.reuse import AnsweredParts
     from batchroute.router import Scorer
     from batchroute.source import Source
     from batchroute.types import Result
-
-SPARE_FILES = 64  # handles for everything that is no connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,78 +166,6 @@ async def arun_job(job: Job, options: RunOptions) -> RunEnd:
             run.store.close()
 
 
-def refuse_unpriced(job: Job) -> None:
-    """UsageFault where a budget is to hold for a model whose price nobody knows."""
-    budgets = {
-        "limits.max_cost_usd": job.limits.max_cost_usd is not None,
-        "routing.budget_usd": job.routing.budget_usd is not None,
-    }
-    unknown = [f"endpoints.{side}.price" for side in SIDES if asked_of(job, side).pricing is None]
-    if (
-        asks_for_vectors(job.router)
-        and budgets["limits.max_cost_usd"]
-        and not embedder_pricing(job.router.embedder)
-    ):
-        unknown.append("router.embedder.price")
-    if any(budgets.values()) and unknown:
-        budget = next(name for name, used in budgets.items() if used)
-        names = ", ".join(unknown)
-        raise UsageFault(f"{budget} needs prices: set {names}, in USD per million tokens")
-
-
-def job_endpoint(job: Job, side: Side) -> EndpointSpec:
-    return job.endpoints.strong if side == "strong" else job.endpoints.weak
-
-
-def asked_of(job: Job, side: Side) -> Asked:
-    """Whom a lane asks, and the price of it."""
-    spec = job_endpoint(job, side)
-    host = urlsplit(spec.base_url).hostname if spec.base_url else None
-    return Asked(side, spec.model, find_pricing(spec.model, spec.price, host))
-
-
-def connections(job: Job) -> int:
-    """How many may be open at a time."""
-    lanes = sum(job_endpoint(job, side).max_concurrency for side in SIDES)
-    return lanes + (job.router.embedder.max_concurrency if asks_for_vectors(job.router) else 0)
-
-
-def raise_file_limit(connections: int) -> None:
-    """Lets the process open as many connections as the job may; UsageFault where the system does not."""
-    needed = connections + SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise UsageFault(
-            f"max_concurrency adds up to {connections}, but this system allows {hard} open files; "
-            "lower it, or raise the limit (ulimit -Hn)"
-        )
-    if needed > soft != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-@contextlib.contextmanager
-def rare_collections() -> Iterator[None]:
-    """Rows in flight are many long-lived objects; the collector's many looks at them would double their cost."""
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster event loop where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415 - not everywhere
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
 def _open_run(job: Job, source: Source, options: RunOptions) -> _Run:
     directory = open_run_directory(job, source, retry_refused=options.retry_refused)
     with saving(directory.path):
@@ -285,9 +213,9 @@ class _Run:
 
     async def _ask(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            session = await stack.enter_async_context(open_session())
             for side in SIDES:
                 address = await open_address(self._job, side, self._options.environ, stack)
+                session = await stack.enter_async_context(open_session(address))
                 scrub = scrubber_for(self._job, self._options.environ)
                 had_success = self.store.tally.ok[side] > 0
                 endpoint = Endpoint(
@@ -595,58 +523,6 @@ class _Run:
             stopped=tuple(self._stopped),
             signal=self._signal,
         )
-
-
-async def open_address(
-    job: Job, side: Side, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
-) -> Address:
-    """Where a side's lane sends; one that is simulated gets its provider here, on loopback, until `stack` ends."""
-    spec = job_endpoint(job, side)
-    base_url = spec.base_url
-    if spec.simulate is not None:
-        behaviour = Behaviour(**spec.simulate.model_dump())
-        base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
-    url = api_url(base_url or "", "chat/completions")
-    secrets = endpoint_secrets(spec, environ)
-    return Address(
-        url=url,
-        headers=request_headers(secrets, spec.api_key_header, spec.headers),
-        timeout_s=spec.timeout_s,
-        max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
-        proxy=lane_proxy(job, side),
-    )
-
-
-def lane_proxy(job: Job, side: Side) -> str | None:
-    """The proxy of a side's requests; UsageFault where the environment names one that cannot be used."""
-    base_url = job_endpoint(job, side).base_url
-    return None if base_url is None else proxy_for(api_url(base_url, "chat/completions"))
-
-
-def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
-    """Knows all keys of the job: a provider may be told of one by another."""
-    return Scrubber(secret.reveal() for secret in job_secrets(job, environ))
-
-
-def job_secrets(job: Job, environ: Mapping[str, str]) -> Iterator[Secret]:
-    for side in SIDES:
-        secrets = endpoint_secrets(job_endpoint(job, side), environ)
-        yield from (each for each in (secrets.api_key, *secrets.headers.values()) if each is not None)
-    if asks_for_vectors(job.router):
-        yield from embedder_secrets(job.router.embedder, environ)
-
-
-def lane_limits(job: Job, side: Side) -> LaneLimits:
-    """What a side's lane may do."""
-    spec, limits = job_endpoint(job, side), job.limits
-    return LaneLimits(
-        max_concurrency=spec.max_concurrency,
-        max_attempts=spec.max_attempts,
-        outage_s=limits.outage_s,
-        requests_per_minute=spec.requests_per_minute,
-        tokens_per_minute=spec.tokens_per_minute,
-        stop_after_same_refusal=limits.stop_after_same_refusal,
-    )
 
 
 def seconds_until(clock: str, now: datetime) -> float:

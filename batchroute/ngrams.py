@@ -1,13 +1,15 @@
-"""Texts -> bags of hashed n-grams: characters (3 and 4 bytes) and words (1 and 2), over a whole batch at once.
+"""Texts -> sets of hashed n-grams: characters (3 and 4 bytes) and words (1 and 2), over a whole batch at once.
 
-About fifteen array passes over the bytes of all texts, never a step per n-gram; the result for a text depends on
-its bytes alone. Bucket numbers are part of the built-in embedder's format. Knows nothing of weights or labels.
+About fifteen array passes over the bytes of all texts and a sort of each, never a step per n-gram; the result for
+a text depends on its bytes alone. Bucket numbers are part of the built-in embedder's format. Knows nothing of
+weights or labels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -36,7 +38,10 @@ POLYNOMIAL_INVERSE = pow(POLYNOMIAL_BASE, -1, 1 << 64)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The UTF-8 bytes of n texts, each between two spaces: text i is data[starts[i]:ends[i]]."""
+    """The UTF-8 bytes of n texts, each between two spaces: text i is data[starts[i]:ends[i]].
+
+    An empty text is laid out as one space, so that each has a window of three bytes.
+    """
 
     data: Bytes
     starts: Ids
@@ -49,19 +54,20 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of a layout, word j at data[starts[j]:ends[j]]; text i has those from first[i] to first[i + 1]."""
+    """The words of a layout, word j at data[starts[j]:ends[j]]; text i has those from first[i] to first[i + 1].
+
+    `hashes` [words] are well mixed and depend on a word's folded bytes alone.
+    """
 
     starts: Ids
     ends: Ids
     first: Ids
+    hashes: Hashes
 
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """Bucket numbers of n texts, one after another: text i has ids[offsets[i]:offsets[i + 1]].
-
-    The number `BUCKETS` stands for "no n-gram".
-    """
+    """The buckets that n texts fill, each once and in order: text i has ids[offsets[i]:offsets[i + 1]]."""
 
     ids: Ids
     offsets: Ids
@@ -69,7 +75,7 @@ class Bags:
 
 def lay_out(texts: Sequence[str]) -> Layout:
     """Lone surrogates are kept as the three bytes they would have."""
-    parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+    parts = [text.encode("utf-8", "surrogatepass") or b" " for text in texts]
     ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)) + 2)
     starts = np.concatenate((np.zeros(1, np.int64), ends))[:-1]
     blob = b" " + b"  ".join(parts) + b"    "  # the last windows may look beyond the last text
@@ -86,45 +92,63 @@ def find_words(folded: Bytes, layout: Layout) -> Words:
     inside = _word_table()[folded]
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
-    return Words(starts, ends, np.searchsorted(starts, np.append(layout.starts, layout.size)))
+    first = np.searchsorted(starts, np.append(layout.starts, layout.size))
+    return Words(starts, ends, first, _span_hashes(folded, starts, ends))
 
 
 def char_bags(folded: Bytes, layout: Layout) -> Bags:
     """Every window of three and of four bytes inside a text and its two spaces."""
     windows = np.ndarray((layout.size,), np.dtype("<u4"), buffer=folded, strides=(1,))
     shift = np.uint32(32 - BUCKET_BITS)
-    ids = np.empty((layout.size, 2), np.int64)
-    ids[:, 0] = ((windows << np.uint32(8)) * CHAR3_MULTIPLIER) >> shift
-    ids[:, 1] = (windows * CHAR4_MULTIPLIER) >> shift
-    ids[layout.ends - 1] = BUCKETS  # windows that would reach into the next text
-    ids[layout.ends - 2] = BUCKETS
-    ids[np.maximum(layout.ends - 3, layout.starts), 1] = BUCKETS
-    return Bags(ids.ravel(), 2 * np.append(layout.starts, layout.size))
+    buckets = np.empty((layout.size, 2), np.uint16)
+    buckets[:, 0] = ((windows << np.uint32(8)) * CHAR3_MULTIPLIER) >> shift
+    buckets[:, 1] = (windows * CHAR4_MULTIPLIER) >> shift
+    first = buckets[layout.starts, 0]  # stands in for windows that reach into the next text
+    for before_end in (1, 2):
+        buckets[layout.ends - before_end] = first[:, np.newaxis]
+    buckets[layout.ends - 3, 1] = first
+    return _bags(buckets, np.append(layout.starts, layout.size))
 
 
-def word_bags(folded: Bytes, words: Words) -> Bags:
+def word_bags(words: Words) -> Bags:
     """Every word, and every word with the one after it."""
-    hashes = _span_hashes(folded, words.starts, words.ends)
+    hashes = words.hashes
     shift = np.uint64(64 - BUCKET_BITS)
-    ids = np.full((len(hashes), 2), BUCKETS, np.int64)
-    ids[:, 0] = (hashes * WORD_MULTIPLIER) >> shift
-    ids[:-1, 1] = ((hashes[:-1] * BIGRAM_MULTIPLIER + hashes[1:]) * WORD_MULTIPLIER) >> shift
+    buckets = np.empty((len(hashes), 2), np.uint16)
+    buckets[:, 0] = (hashes * WORD_MULTIPLIER) >> shift
+    buckets[:-1, 1] = ((hashes[:-1] * BIGRAM_MULTIPLIER + hashes[1:]) * WORD_MULTIPLIER) >> shift
     last = words.first[1:] - 1
-    ids[last[last >= words.first[:-1]], 1] = BUCKETS
-    return Bags(ids.ravel(), 2 * words.first)
+    last = last[last >= words.first[:-1]]
+    buckets[last, 1] = buckets[last, 0]  # the last word of a text has none after it
+    return _bags(buckets, words.first)
+
+
+def _bags(buckets: NDArray[np.uint16], first: Ids) -> Bags:
+    """Rows first[i] to first[i + 1] of `buckets` [rows, 2], which is sorted in place, are text i's."""
+    flat, edges = buckets.ravel(), 2 * first
+    # one sort of all, with a text's number in the key, takes ten times as long
+    for start, end in pairwise(edges.tolist()):
+        flat[start:end].sort()
+    fresh = np.empty(len(flat) + 1, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=fresh[1:-1])
+    fresh[edges] = True
+    kept = np.flatnonzero(fresh[:-1])
+    return Bags(flat[kept].astype(np.int64), np.searchsorted(kept, edges))
 
 
 def _span_hashes(data: Bytes, starts: Ids, ends: Ids) -> Hashes:
     """Polynomial hashes of data[starts[j]:ends[j]] from prefix sums, mixed so that their high bits are good."""
+    size_bits = len(data).bit_length()
     prefix = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum(data * _powers(POLYNOMIAL_BASE, len(data)), out=prefix[1:])
-    hashes = (prefix[ends] - prefix[starts]) * _powers(POLYNOMIAL_INVERSE, len(data))[starts]
+    np.cumsum(data * _powers(POLYNOMIAL_BASE, size_bits)[: len(data)], out=prefix[1:])
+    hashes = (prefix[ends] - prefix[starts]) * _powers(POLYNOMIAL_INVERSE, size_bits)[starts]
     hashes = (hashes ^ (hashes >> np.uint64(29))) * WORD_MULTIPLIER
     return hashes ^ (hashes >> np.uint64(32))
 
 
-def _powers(base: int, count: int) -> Hashes:
-    powers = np.full(count, base, np.uint64)
+@lru_cache(maxsize=2)  # of the base and its inverse: chunk after chunk is of the same size
+def _powers(base: int, size_bits: int) -> Hashes:
+    powers = np.full(1 << size_bits, base, np.uint64)
     powers[0] = 1
     return np.multiply.accumulate(powers)
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from batchroute.embed import BUILTIN_DIMENSION, load_builtin, load_dense
+from batchroute.embed import BUILTIN_DIMENSION, by_bucket, load_builtin, load_dense
 from batchroute.errors import ModelFault
-from batchroute.ngrams import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +53,7 @@ class DenseProjection:
 
 @dataclass(frozen=True, slots=True)
 class NgramProjection:
-    """For the built-in embedder; `tables` [2][BUCKETS + 1, rows] are idf times W, `surface` [SURFACE, rows]."""
+    """For the built-in embedder; W `by_bucket`: `tables` [2][ids, rows], `surface` [2, SURFACE, rows]."""
 
     embedder: HashedNgrams
     tables: tuple[Tensor, Tensor]
@@ -68,7 +67,7 @@ class NgramProjection:
     def project(self, encoded: Encoded) -> Tensor:
         """[n, rows] float64; every text is summed by itself, so its neighbours cannot change it."""
         # a sum over the features and not a matrix product, whose order of adding may follow the batch
-        total = (encoded.surface.unsqueeze(2) * self.surface).sum(dim=1)
+        total = (encoded.surface.unsqueeze(3) * self.surface).sum(dim=(1, 2))
         for block, table in zip((encoded.chars, encoded.words), self.tables, strict=True):
             sums = torch.nn.functional.embedding_bag(
                 block.ids, table, block.offsets, mode="sum", include_last_offset=True
@@ -87,10 +86,6 @@ def project(spec: EmbedderSpec, weights: Tensor, device: torch.device) -> Projec
             f"the model reads vectors of {weights.shape[1]} numbers, `builtin` makes {BUILTIN_DIMENSION}; set "
             "[router.embedder] use to the embedder the model was trained on"
         )
-    embedder = load_builtin(device)
-    parts = weights[:, :BUCKETS], weights[:, BUCKETS : 2 * BUCKETS]
-    chars, words = (
-        torch.nn.functional.pad(part * idf[:BUCKETS], (0, 1)).T.contiguous()
-        for part, idf in zip(parts, embedder.idf, strict=True)
-    )
-    return NgramProjection(embedder, (chars, words), weights[:, 2 * BUCKETS :].T.contiguous())
+    buckets, surface = by_bucket(weights)
+    chars, words = buckets.permute(1, 2, 0).contiguous().unbind()
+    return NgramProjection(load_builtin(device), (chars, words), surface.permute(1, 2, 0).contiguous())

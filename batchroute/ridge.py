@@ -34,9 +34,9 @@ class Design:
 
     def transposed_times(self, rows: Tensor) -> Tensor:
         """X^T r [BUILTIN_DIMENSION]."""
-        blocks = (self.encoded.chars, self.encoded.words)
-        spread = [_spread(block, rows) * idf for block, idf in zip(blocks, self.embedder.idf, strict=True)]
-        return torch.cat((spread[0][:BUCKETS], spread[1][:BUCKETS], self.encoded.surface.T @ rows))
+        chars, words = (_spread(block, rows) for block in (self.encoded.chars, self.encoded.words))
+        surface = torch.tensordot(rows, self.encoded.surface, dims=1)
+        return torch.cat((chars[0], words[0], surface[0], chars[1], words[1], surface[1]))
 
 
 def solve_ridge(
@@ -60,5 +60,7 @@ def solve_ridge(
 
 
 def _spread(block: Block, rows: Tensor) -> Tensor:
+    """[2, BUCKETS] of all texts, of multiple-choice texts."""
     each = torch.repeat_interleave(rows / block.lengths, block.offsets.diff())
-    return torch.bincount(block.ids, weights=each, minlength=BUCKETS + 1)
+    free, choice = torch.bincount(block.ids, weights=each, minlength=2 * BUCKETS).reshape(2, BUCKETS)
+    return torch.stack((free + choice, choice))

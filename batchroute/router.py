@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from batchroute.projection import Projection
     from batchroute.types import Floats, Router
 
-BUILTIN_MODEL = "builtin-router-1"
+BUILTIN_MODEL = "builtin-router-2"
 HALF_LENGTH_CHARS = 500
 FRACTION_BITS = 53  # random bits that a double in [0, 1) can hold
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from batchroute.embed import (
     BUILTIN_DIMENSION,
-    LONG_TEXT,
     MOST_CHARS,
+    SHARED,
     SURFACE_SCALE,
     DenseProduct,
     HashedNgrams,
@@ -40,7 +40,7 @@ from batchroute.ngrams import (
     fold_case,
     lay_out,
 )
-from batchroute.surface import FEATURES, surface_features
+from batchroute.surface import FEATURES, IS_CHOICE, surface_features
 from batchroute.types import Questions
 
 if TYPE_CHECKING:
@@ -81,20 +81,20 @@ def folded_bytes(text: str) -> bytes:
     return re.sub(rb"[0-9]", b"0", raw.lower())
 
 
-def char_buckets(text: str) -> list[int]:
-    data = b" " + folded_bytes(text) + b" "
+def char_buckets(text: str) -> set[int]:
+    data = b" " + (folded_bytes(text) or b" ") + b" "
     mask, shift = (1 << 32) - 1, 32 - 16
-    threes = [int.from_bytes(b"\0" + data[i : i + 3], "little") for i in range(len(data) - 2)]
-    fours = [int.from_bytes(data[i : i + 4], "little") for i in range(len(data) - 3)]
-    found = [(window * int(CHAR3_MULTIPLIER) & mask) >> shift for window in threes]
-    return found + [(window * int(CHAR4_MULTIPLIER) & mask) >> shift for window in fours]
+    threes = {int.from_bytes(b"\0" + data[i : i + 3], "little") for i in range(len(data) - 2)}
+    fours = {int.from_bytes(data[i : i + 4], "little") for i in range(len(data) - 3)}
+    found = {(window * int(CHAR3_MULTIPLIER) & mask) >> shift for window in threes}
+    return found | {(window * int(CHAR4_MULTIPLIER) & mask) >> shift for window in fours}
 
 
 def words_of(text: str) -> list[bytes]:
     return re.findall(rb"[a-z0\x80-\xff]+", folded_bytes(text))
 
 
-def word_buckets(text: str) -> list[int]:
+def word_buckets(text: str) -> set[int]:
     mask, shift = (1 << 64) - 1, 64 - 16
     hashes = []
     for word in words_of(text):
@@ -102,19 +102,18 @@ def word_buckets(text: str) -> list[int]:
         value = (value ^ (value >> 29)) * int(WORD_MULTIPLIER) & mask
         hashes.append(value ^ (value >> 32))
     pairs = [(a * int(BIGRAM_MULTIPLIER) + b) & mask for a, b in pairwise(hashes)]
-    return [(value * int(WORD_MULTIPLIER) & mask) >> shift for value in (*hashes, *pairs)]
+    return {(value * int(WORD_MULTIPLIER) & mask) >> shift for value in (*hashes, *pairs)}
 
 
-def slow_product(text: str, idf: Floats, vector: Floats) -> float:
-    total = 0.0
-    slots = (2 * len((" " + text + " ").encode("utf-8", "surrogatepass")), 2 * len(words_of(text)))
+def slow_vector(text: str) -> Floats:
+    """[BUILTIN_DIMENSION] e, written out as HashedNgrams defines it."""
+    shared = np.zeros(SHARED)
     for kind, buckets in enumerate((char_buckets(text), word_buckets(text))):
-        length = math.sqrt(max(1.0, sum(idf[kind, bucket] ** 2 for bucket in buckets)))
-        length *= math.sqrt(1 + slots[kind] / LONG_TEXT[kind])
-        total += sum(idf[kind, bucket] * vector[kind * BUCKETS + bucket] for bucket in buckets) / length
+        shared[[kind * BUCKETS + bucket for bucket in buckets]] = 1 / math.sqrt(max(1, len(buckets)))
     layout = lay_out([text])
     surface = surface_features(layout, find_words(fold_case(layout), layout))[0]
-    return total + float(surface @ vector[2 * BUCKETS :]) * SURFACE_SCALE
+    shared[2 * BUCKETS :] = surface * SURFACE_SCALE
+    return np.concatenate((shared, shared * surface[IS_CHOICE]))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +132,7 @@ def test_folded_product_is_what_the_definition_says(
     builtin: HashedNgrams, vector: Tensor, texts: list[str]
 ) -> None:
     fast = builtin.fold(vector)(ask(texts)).numpy()
-    slow = [slow_product(text, builtin.idf.numpy(), vector.numpy()) for text in texts]
+    slow = [slow_vector(text) @ vector.numpy() for text in texts]
     np.testing.assert_allclose(fast, slow, atol=1e-9)
 
 
@@ -158,13 +157,15 @@ def test_long_texts_are_scored_in_chunks_and_only_as_far_as_they_are_read(
     scores = product(ask(texts)).numpy()
     assert scores[0] == scores[5] == product(ask(["short"])).item()
     assert scores[1] == scores[2] == scores[4]
-    assert abs(scores[1]) < 200  # 14,000 times the same words do not add up without bound
+    assert scores[1] == pytest.approx(product(ask(["one two three " * 7_000])).item(), abs=1)  # nothing adds up
 
 
-def test_idf_ships_in_the_package_and_knows_no_ngram_beyond_the_last_bucket(builtin: HashedNgrams) -> None:
-    assert builtin.idf.shape == (2, BUCKETS + 1)
-    assert builtin.idf[:, -1].tolist() == [0.0, 0.0]
-    assert (builtin.idf > 0).double().mean().item() > 0.5
+def test_multiple_choice_has_weights_of_its_own(builtin: HashedNgrams) -> None:
+    own = torch.zeros(BUILTIN_DIMENSION, dtype=torch.float64)
+    own[SHARED:] = 1.0
+    free, choice = builtin.fold(own)(ask(["Which? A. x B. y", "Which?\nA. x\nB. y"])).tolist()
+    assert free == 0
+    assert choice != 0
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,9 @@ def test_idf_ships_in_the_package_and_knows_no_ngram_beyond_the_last_bucket(buil
         ("extraordinary and so on", "long word share", 1.0),
         ("what? why?", "log questions", math.log1p(2)),
         ("", "log words", math.log1p(1) - 3.5),
+        ("Solve it in 3 steps.", "exact task", 1.0),
+        ("Solve what?\nA. x\nB. y", "exact task", 0.0),
+        ("Imagine a story.", "free task", 0.5),
     ],
 )
 def test_surface_features_see_what_they_are_named_after(text: str, feature: str, value: float) -> None:

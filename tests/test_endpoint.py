@@ -54,7 +54,7 @@ async def ask(
         max_response_bytes=max_response_bytes,
         proxy=proxy,
     )
-    async with open_session() as session:
+    async with open_session(address) as session:
         endpoint = Endpoint(address, session, Scrubber([KEY]), keep_bodies=keep_bodies)
         return await endpoint.send(body(prompt, stream=receive is not None), receive)
 

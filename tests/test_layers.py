@@ -27,6 +27,7 @@ budget dispatch
 ngrams surface embed checkpoint mlp projection router labels ridge
 rating routing results progress feed scoring directory estimate vectors
 lookup spool reuse downgrade
+lanes process
 engine
 check scorefile report export
 evaluate train

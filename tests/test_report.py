@@ -293,10 +293,10 @@ def test_a_directory_of_something_else_is_named(tmp_path: Path, content: str | N
 
 
 def test_the_histogram_is_of_all_scored_rows(tmp_path: Path) -> None:
-    values = [0.0, 0.049, 0.05, 0.5, 0.999, 1.0, None]
+    values = [0.0, 0.009, 0.01, 0.5, 0.999, 1.0, None]
     scores = [("prompts.jsonl", row, value) for row, value in enumerate(values)]
     report = build_report(write_run(tmp_path / "run", [[ok(3)]], scores=scores, rows=7))
-    assert report.score_histogram == [2, 1] + [0] * 8 + [1] + [0] * 8 + [2]
+    assert report.score_histogram == [2, 1] + [0] * 48 + [1] + [0] * 48 + [2]
     assert (report.score_quantiles["p0"], report.score_quantiles["p100"]) == (0.0, 1.0)
     assert list(report.score_quantiles) == [f"p{percent}" for percent in range(0, 101, 10)]
 
@@ -328,6 +328,13 @@ def test_the_terminal_report_reads_like_an_invoice(tmp_path: Path) -> None:
     assert "saved against all strong 2.4150 80.9 %" in lines
     assert any("^ threshold 0.50000" in line for line in lines)
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_terminal_shows_the_scores_that_there_are(tmp_path: Path) -> None:
+    scores = [("prompts.jsonl", row, 0.52 + row / 1000) for row in range(100)]
+    report = build_report(write_run(tmp_path / "run", [[ok(3)]], scores=scores, rows=100))
+    axis = next(line for line in _shown(render_report(report)).splitlines() if " score " in line)
+    assert axis.split() == ["0.52", "score", "0.62"]
 
 
 def test_hostile_names_reach_the_terminal_without_control_characters(tmp_path: Path) -> None:
@@ -386,6 +393,12 @@ def test_drift_in_words(before: list[int], after: list[int], verdict: str) -> No
     found = drift(before, after)
     assert found is not None
     assert found.verdict == verdict
+
+
+def test_bins_that_hardly_any_row_is_in_do_not_count_by_themselves() -> None:
+    thin = drift([10_000] + [1] * 50, [10_000] + [0] * 50)
+    assert thin is not None
+    assert thin.psi == 0
 
 
 def test_no_scores_no_drift() -> None:

@@ -234,7 +234,7 @@ def test_routers_and_models_that_are_not_there() -> None:
 def test_a_model_of_another_embedder_is_refused(column_model: Path) -> None:
     with pytest.raises(ModelFault, match="reads vectors of 8 numbers"):
         load_scorer(RouterSpec(model=str(column_model), device="cpu"))
-    with pytest.raises(ModelFault, match="trained on the embedder 'hashed-ngrams-1'"):
+    with pytest.raises(ModelFault, match="trained on the embedder 'hashed-ngrams-2'"):
         load_scorer(RouterSpec(embedder=EmbedderSpec(use="openai"), device="cpu"))
 
 

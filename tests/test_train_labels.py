@@ -123,7 +123,7 @@ def test_several_files_of_several_forms_are_one_set_of_labels(tmp_path: Path) ->
     card = json.loads((tmp_path / "model" / "batchroute.json").read_text())
     assert card["models"] == list(trained.models)
     assert card["router"] == "mf"
-    assert card["embedder"] == {"identity": "hashed-ngrams-1", "dimension": BUILTIN_DIMENSION}
+    assert card["embedder"] == {"identity": "hashed-ngrams-2", "dimension": BUILTIN_DIMENSION}
     assert (card["licence"], card["seed"]) == ("MIT", 4)
     assert card["data"] == "outcomes.jsonl (300 outcomes), battles.csv (100 battles), pairs.parquet (100 pairs)"
     assert card["evaluation"]["held_out"]["prompts"] == 10

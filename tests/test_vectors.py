@@ -259,7 +259,8 @@ def test_vectors_are_shared_by_way_of_a_cache(
     out = folder / "scores.parquet"
     assert batchroute("score", folder / "job.toml", "-o", out, "--quiet", *cache).code == 0
     assert provider.stats().requests == asked + 1
-    assert pl.read_parquet(out)["score"].to_list()[:300] == scores_of(folder / "run")
+    # The last digits of a product depend on how many rows are multiplied at once, on some processors.
+    assert pl.read_parquet(out)["score"].to_list()[:300] == pytest.approx(scores_of(folder / "run"), abs=1e-6)
     found = batchroute("calibrate", folder / "job.toml", "--strong-fraction", "0.5", "--json", *cache)
     assert json.loads(found.out)["strong_rows"] in {150, 151}
     assert provider.stats().requests == asked + 1
@@ -352,7 +353,7 @@ def test_vectors_of_another_length_are_a_wrong_model(
     routellm_checkpoint(folder / "mf.safetensors", 768)
     other = ("--set", "router.embedder.model='mine'", "--output", folder / "other")
     said = batchroute("plan", folder / "job.toml", "--quiet", *other)
-    assert_one_message(said, 2, "768 numbers", "[1536]", "[router.embedder]")
+    assert_one_message(said, 2, "768 numbers", "gave 1536", "[router.embedder]")
 
 
 def test_a_hard_limit_on_money_holds_for_vectors(

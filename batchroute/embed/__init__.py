@@ -14,12 +14,13 @@ from __future__ import annotations
 from batchroute.embed.builtin import (
     BUILTIN_DIMENSION,
     BUILTIN_IDENTITY,
-    LONG_TEXT,
     MOST_CHARS,
+    SHARED,
     SURFACE_SCALE,
     Block,
     Encoded,
     HashedNgrams,
+    by_bucket,
     load_builtin,
 )
 from batchroute.embed.choose import fold, identity, load_dense
@@ -29,14 +30,15 @@ from batchroute.embed.product import DenseProduct, Product
 __all__ = [
     "BUILTIN_DIMENSION",
     "BUILTIN_IDENTITY",
-    "LONG_TEXT",
     "MOST_CHARS",
+    "SHARED",
     "SURFACE_SCALE",
     "Block",
     "DenseProduct",
     "Encoded",
     "HashedNgrams",
     "Product",
+    "by_bucket",
     "fold",
     "identity",
     "import_class",

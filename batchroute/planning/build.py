@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchroute.engine import refuse_unpriced
 from batchroute.estimate.estimator import make_estimator
+from batchroute.lanes import refuse_unpriced
 from batchroute.planning.figures import FrontierPoint, LanePlan, Plan
 from batchroute.scored import scored_job
 from batchroute.scoring import share_threshold, share_thresholds

@@ -61,9 +61,15 @@ def score_chart(report: Report) -> str:
             axes.bar(lefts, heights, widths, align="edge", color=_COLOURS[side])
         if threshold is not None:
             axes.axvline(min(threshold, 1.0), color=_INK, linewidth=1.2)
-            axes.set_title(f"threshold {threshold:.5f}", fontsize=9, loc="right" if threshold > 0.5 else "left")
-        axes.set_xlim(0, 1)
+            axes.set_title(f"threshold {threshold:.5f}", fontsize=9, loc="right")
+        axes.set_xlim(*_occupied(report.score_histogram))
         return _svg(figure)
+
+
+def _occupied(bins: Sequence[int]) -> tuple[float, float]:
+    """Where on [0, 1] there are rows, with a little air on both sides."""
+    numbers = [number for number, rows in enumerate(bins) if rows]
+    return max(0, numbers[0] - 2) / len(bins), min(len(bins), numbers[-1] + 3) / len(bins)
 
 
 def _bars(bins: Sequence[int], threshold: float) -> list[tuple[Side, list[float], list[float], Sequence[int]]]:

@@ -2,7 +2,8 @@
 
 The measure is the population stability index: the sum over bins of (a - b) · ln(a / b) for the shares a and b of
 the rows. By custom less than 0.1 is no change and more than 0.25 a clear one; but between two samples of one
-population it is (bins - 1) · (1/n + 1/m) on average (B. Yurdakul, 2018), so small runs need a wider berth.
+population it is (bins - 1) · (1/n + 1/m) on average (B. Yurdakul, 2018), so small runs need a wider berth. Bins
+are joined until each holds a twentieth of the rows: what lies in thin ones says little, and adds much.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 STABLE_BELOW = 0.10
 SHIFTED_ABOVE = 0.25
+_THINNEST = 0.05  # share of all rows
 # Chance alone exceeds three times its average about never.
 _CHANCE = 3.0
 
@@ -32,9 +34,23 @@ def drift(before: Sequence[int], after: Sequence[int]) -> Drift | None:
     """Compares the rows per bin of two histograms; None where one of them is empty."""
     if not sum(before) or not sum(after):
         return None
+    before, after = _joined(before, after)
     psi = _stability_index(before, after)
     chance = _CHANCE * (len(before) - 1) * (1 / sum(before) + 1 / sum(after))
     return Drift(psi, _verdict(psi, chance))
+
+
+def _joined(before: Sequence[int], after: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The histograms with neighbouring bins joined, the last ones with those before them."""
+    bins: list[tuple[int, int]] = []
+    rows = (0, 0)
+    for b, a in zip(before, after, strict=True):
+        rows = (rows[0] + b, rows[1] + a)
+        if rows[0] / sum(before) + rows[1] / sum(after) >= 2 * _THINNEST:
+            bins.append(rows)
+            rows = (0, 0)
+    bins[-1] = (bins[-1][0] + rows[0], bins[-1][1] + rows[1])
+    return [b for b, _ in bins], [a for _, a in bins]
 
 
 def _stability_index(before: Sequence[int], after: Sequence[int]) -> float:

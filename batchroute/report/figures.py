@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rows cost that a stop left without an answer, which are among `remaining`.
 
     `name` is the job's, `run` the directory's. `rows` and `remaining` are None until the whole input is known.
-    `score_histogram` counts rows in 20 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
+    `score_histogram` counts rows in 100 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
     "p10" ... "p100" to scores. `reused` rows took their answer from another run, tokens and all, and cost nothing;
     `budget_rows` went weak lest the budget be passed. `simulated` names the sides whose answers, and so whose
     money, are make-believe.

@@ -15,7 +15,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-HISTOGRAM_BINS = 20
+HISTOGRAM_BINS = 100  # a calibrated router's scores may all lie within a tenth
 # Rounding is what bounds the counts: half of 1e-5 for a score, half of 0.1 % for a latency.
 SCORE_DECIMALS = 5
 LATENCY_FIGURES = 4

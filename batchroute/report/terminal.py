@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from batchroute.report.figures import Report
 
 _BAR_WIDTH = 2
+_FEWEST_BARS, _MOST_BARS = 10, 25
+_JOINED = (1, 2, 4)  # bins of the histogram in a bar
 _BAR_HEIGHT = 5
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
@@ -136,13 +138,15 @@ def _errors(errors: dict[str, int]) -> Table:
 
 def _histogram(report: Report) -> Text:
     """The score distribution as bars; a caret stands under the threshold."""
-    bars = "\n".join(_bars(report.score_histogram))
-    width = _BAR_WIDTH * len(report.score_histogram)
-    axis = "0" + "score".center(width - 2) + "1"
+    low, high, bins = _occupied(report.score_histogram)
+    bars = "\n".join(_bars(bins))
+    width = _BAR_WIDTH * len(bins)
+    ends = f"{low:.2f}", f"{high:.2f}"
+    axis = ends[0] + "score".center(width - sum(map(len, ends))) + ends[1]
     text = Text(f"{bars}\n{axis}")
     threshold = report.threshold
     if threshold is not None:
-        place = min(width - 1, int(width * threshold))
+        place = min(width - 1, max(0, int(width * (threshold - low) / (high - low))))
         text.append(f"\n{' ' * place}^ threshold {threshold:.5f}, strong from here", style="bold")
     if report.win_mass_kept is not None:
         strong = f"the {percent(report.strong_fraction)} of the rows that went strong"
@@ -150,6 +154,17 @@ def _histogram(report: Report) -> Text:
             f"\n{strong} hold {percent(report.win_mass_kept)} of all expected wins (the sum of the scores)"
         )
     return text
+
+
+def _occupied(bins: Sequence[int]) -> tuple[float, float, list[int]]:
+    """The part of a histogram over [0, 1] that has rows, as a few bars, and where it begins and ends."""
+    occupied = [number for number, rows in enumerate(bins) if rows]
+    joined = next(size for size in _JOINED if -(-(occupied[-1] + 1) // size) - occupied[0] // size <= _MOST_BARS)
+    first, last = occupied[0] // joined * joined, -(-(occupied[-1] + 1) // joined) * joined
+    last = min(max(last, first + _FEWEST_BARS * joined), len(bins))
+    first = max(0, min(first, last - _FEWEST_BARS * joined))
+    bars = [sum(bins[start : start + joined]) for start in range(first, last, joined)]
+    return first / len(bins), last / len(bins), bars
 
 
 def _bars(bins: Sequence[int]) -> Iterable[str]:

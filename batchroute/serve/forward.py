@@ -17,8 +17,8 @@ import msgspec
 from batchroute.classify import Answer
 from batchroute.dispatch import Lane, Outcome, Purse, Request
 from batchroute.endpoint import Endpoint, open_session
-from batchroute.engine import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
 from batchroute.feed import Body
+from batchroute.lanes import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
 from batchroute.results import settled
 from batchroute.routing import CHARS_PER_TOKEN
 from batchroute.serve.chat import Chat, Routed, prompt_of
@@ -171,11 +171,11 @@ async def open_live(
     budget: Budget | None = None,
 ) -> Live:
     """The lanes of a job until `stack` ends; keys come from `environ`."""
-    session = await stack.enter_async_context(open_session())
     scrub = scrubber_for(job, environ)
     lanes: dict[Side, LiveLane] = {}
     for side in SIDES:
         address = await open_address(job, side, environ, stack)
+        session = await stack.enter_async_context(open_session(address))
         endpoint = Endpoint(address, session, scrub, keep_bodies=True)
         pricing = asked_of(job, side).pricing
         purse = Purse(budget, pricing.cost) if budget and pricing else None

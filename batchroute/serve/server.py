@@ -12,17 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from batchroute.engine import (
-    connections,
-    job_secrets,
-    load_scorer,
-    loop_factory,
-    raise_file_limit,
-    rare_collections,
-    refuse_unpriced,
-)
+from batchroute.engine import load_scorer
 from batchroute.errors import UsageFault
 from batchroute.keys import resolve_key
+from batchroute.lanes import connections, job_secrets, refuse_unpriced
+from batchroute.process import loop_factory, raise_file_limit, rare_collections
 from batchroute.rating import bare_questions
 from batchroute.serve.app import Desk, make_app
 from batchroute.serve.batchapi import BatchApi

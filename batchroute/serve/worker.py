@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
-from batchroute.engine import RunOptions, arun_job, loop_factory, rare_collections
+from batchroute.engine import RunOptions, arun_job
 from batchroute.errors import Stopped, UsageFault
 from batchroute.job import Job
+from batchroute.process import loop_factory, rare_collections
 from batchroute.serve.batches import Batch, BatchError, Batches, Counts, ended, failed, held_up
 from batchroute.serve.batchfile import batch_job, look_through, threshold_of, write_results
 from batchroute.serve.files import Files, new_id

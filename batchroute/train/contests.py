@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Parameters = dict[str, Tensor]
 
 ROUTELLM_WIDTH = 128
-NARROW_WIDTH = 32  # over the built-in embedder's 131,000 numbers, where 128 would be 34 MB and slow to learn
+NARROW_WIDTH = 32  # over the built-in embedder's 262,000 numbers, where 128 would be 67 MB and slow to learn
 PAIR_WIDTH = 16  # two models span one direction: more would only be more numbers
 HIDDEN_WIDTH = 32
 LONG_VECTOR = 16_384

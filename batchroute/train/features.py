@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from batchroute.embed import BUILTIN_DIMENSION, load_builtin, load_dense
+from batchroute.embed import BUILTIN_DIMENSION, SHARED, load_builtin, load_dense
 from batchroute.ngrams import BUCKETS
+from batchroute.surface import SURFACE
 from batchroute.types import Questions
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-    from batchroute.embed import Encoded, HashedNgrams
+    from batchroute.embed import Encoded
     from batchroute.job import RouterSpec
     from batchroute.types import Vectors
 
 TEXTS_AT_A_TIME = 64
+ROUNDING = 1e-4
 
 
 class Features(Protocol):
@@ -58,9 +60,10 @@ class DenseFeatures:
     def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
         """See Features."""
         vectors = self.matrix[rows]
-        if noise:
-            vectors = vectors + noise * torch.randn(vectors.shape, generator=generator, device=vectors.device)
-        return vectors @ table
+        if self.dimension <= table.shape[1]:
+            drawn = torch.randn(vectors.shape, generator=generator, device=vectors.device)
+            return (vectors + noise * drawn) @ table
+        return _moved(vectors @ table, table, noise, generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class SparseFeatures:
     dimension: int
 
     def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
-        """See Features; the noise is drawn as what it becomes in the product, which has the same distribution."""
+        """See Features."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         places = ranges(self.offsets[rows], lengths)
         ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(self.ids.dtype)
@@ -85,12 +88,18 @@ class SparseFeatures:
             per_sample_weights=self.values[places],
             include_last_offset=True,
         )
-        if not noise:
-            return product
-        drawn = torch.randn(product.shape, generator=generator, device=product.device)
-        tiny = 1e-6 * torch.eye(table.shape[1], device=table.device)
-        spread: Tensor = torch.linalg.cholesky(table.T @ table + tiny)
-        return product + noise * drawn @ spread.T
+        return _moved(product, table, noise, generator)
+
+
+def _moved(product: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
+    """Noise on the vectors, drawn as what it becomes in the product: the same distribution, far fewer numbers."""
+    if not noise:
+        return product
+    drawn = torch.randn(product.shape, generator=generator, device=product.device)
+    square = table.T @ table
+    tiny = square.diagonal().mean() * ROUNDING + 1e-12  # or rounding could leave it without a root
+    spread: Tensor = torch.linalg.cholesky(square + tiny * torch.eye(len(square), device=table.device))
+    return product + noise * drawn @ spread.T
 
 
 def ranges(starts: Tensor, lengths: Tensor) -> Tensor:
@@ -131,7 +140,7 @@ def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFea
     keys, values, counts = [], [], []
     for start in range(0, len(prompts), TEXTS_AT_A_TIME):
         texts = prompts[start : start + TEXTS_AT_A_TIME]
-        key, value = _entries(embedder, embedder.encode(texts))
+        key, value = _entries(embedder.encode(texts))
         merged, place = torch.unique(key, return_inverse=True)
         keys.append((merged % BUILTIN_DIMENSION).int())
         values.append(torch.zeros(len(merged), dtype=value.dtype).index_add_(0, place, value).float())
@@ -142,16 +151,21 @@ def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFea
     )
 
 
-def _entries(embedder: HashedNgrams, encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """Text and number of every entry that is not 0, as text * BUILTIN_DIMENSION + number, and its value."""
-    count, surface = encoded.surface.shape
-    texts = torch.arange(count) * BUILTIN_DIMENSION
-    keys = [(texts.unsqueeze(1) + 2 * BUCKETS + torch.arange(surface)).flatten()]
+def _entries(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Text and number of every entry that is not 0, as text * BUILTIN_DIMENSION + number, and its value.
+
+    What a multiple-choice text has stands once among the numbers of all texts and once among those of its kind.
+    """
+    texts = torch.arange(len(encoded.surface)) * BUILTIN_DIMENSION
+    halves = torch.arange(2) * SHARED
+    places = halves.unsqueeze(1) + 2 * BUCKETS + torch.arange(SURFACE)
+    keys = [(texts.reshape(-1, 1, 1) + places).flatten()]
     values = [encoded.surface.flatten()]
     for kind, block in enumerate((encoded.chars, encoded.words)):
-        lengths = block.offsets.diff()
-        value = embedder.idf[kind][block.ids] / torch.repeat_interleave(block.lengths, lengths)
-        known = value != 0  # "no n-gram", and n-grams seen nowhere else
-        keys.append((torch.repeat_interleave(texts, lengths) + kind * BUCKETS + block.ids)[known])
-        values.append(value[known])
+        sizes = block.offsets.diff()
+        value = torch.repeat_interleave(1 / block.lengths, sizes)
+        key = torch.repeat_interleave(texts, sizes) + kind * BUCKETS + block.ids % BUCKETS
+        choice = block.ids >= BUCKETS
+        keys += [key, key[choice] + SHARED]
+        values += [value, value[choice]]
     return torch.cat(keys), torch.cat(values)

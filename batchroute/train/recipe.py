@@ -6,57 +6,46 @@ is the strong side's score minus the weak side's; ties count as no gain and stay
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import torch
-from safetensors.torch import save
 
 from batchroute.checkpoint import Card, write_checkpoint
 from batchroute.embed import BUILTIN_DIMENSION, BUILTIN_IDENTITY, SURFACE_SCALE, load_builtin
 from batchroute.errors import InputFault
 from batchroute.evaluate import apgr
 from batchroute.labels import read_labels
-from batchroute.ngrams import BUCKETS, char_bags, find_words, fold_case, lay_out, word_bags
+from batchroute.ngrams import BUCKETS
 from batchroute.ridge import Design, solve_ridge
 from batchroute.surface import FEATURES
+from batchroute.train.pool import Pool, Source, balanced_weights, pool_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from batchroute.labels import Labels
-    from batchroute.ngrams import Bags
     from batchroute.types import Floats
 
 LOGIT_OF_GAIN = 2.0  # sigmoid(2 g) is (1 + g) / 2 near g = 0: the probability that the strong side's answer wins
 FOLDS = 6
-
-
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One label file of a recipe, and the models that stand for the two sides in it.
-
-    A side's score is the mean over its models: the more there are, the less noise. Prompts of the domains in
-    `without` are left out. `by_domain`: each domain is a group of its own, in the balance and in the figures.
-    """
-
-    file: str
-    strong: list[str]
-    weak: list[str]
-    without: list[str] = []
-    by_domain: bool = False
+NEWTON_STEPS = 25
+CHOICES = re.compile(r"\n\s*\(?A[.)]")  # where a list of choices begins
+QUESTION_CHARS = 150  # its end: the same question is asked with and without an introduction
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model is trained: what stands in a recipe file.
 
     `ridge` is the penalty on the squared weights, in units of one prompt; a group of n prompts counts as
-    n ** (1 - balance) of them. `length_weight` is added to the gain per unit of "prose length". `data` and
+    n ** (1 - balance) of them. `prior` maps surface features to what is added to the gain per unit of each: for
+    what is known, but not from the labels. On the prompts of the file `calibrate_on`, each scored by a model that
+    saw nothing of its domain, scores are made the rate at which the strong side wins (ties half). `data` and
     `licence` go to the model's card.
     """
 
@@ -65,7 +54,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[Source]
     ridge: float = 10.0
     balance: float = 0.5
-    length_weight: float = 0.0
+    prior: dict[str, float] = {}
+    calibrate_on: str = ""
     data: str = ""
     licence: str = ""
 
@@ -83,26 +73,50 @@ class TrainReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """The labels of all sources; entry i of each belongs to prompt i. A domain's name holds its file's."""
+class _Trainer:
+    """One recipe's prompts, encoded once and fitted with different ones left out."""
 
-    prompts: list[str]
-    strong: Floats
-    weak: Floats
-    groups: NDArray[np.str_]
-    domains: NDArray[np.str_]
+    recipe: Recipe
+    pool: Pool
+    design: Design
+    weights: Floats
 
-    @property
-    def gain(self) -> Tensor:
-        return torch.from_numpy(self.strong - self.weak)
+    def fit(self, weights: Floats) -> Tensor:
+        """[BUILTIN_DIMENSION] the vector whose product with a prompt's is its gain."""
+        target = torch.from_numpy(self.pool.target)
+        vector = solve_ridge(self.design, target, torch.from_numpy(weights), self.recipe.ridge)
+        for feature, gain in self.recipe.prior.items():
+            vector[_place(feature)] += gain / SURFACE_SCALE
+        return vector
+
+    def unseen(self, seed: int) -> Floats:
+        """[n] gains, each by the one of six models that saw nothing of the prompt's domain.
+
+        Nor of its question where that stands in another domain too, as MMLU's do in MMLU-Pro.
+        """
+        domains, member = np.unique(self.pool.domains, return_inverse=True)
+        fold = np.random.default_rng(seed).permutation(len(domains))[member] % min(FOLDS, len(domains))
+        _, question = np.unique([_question(prompt) for prompt in self.pool.prompts], return_inverse=True)
+        gains = np.empty(len(fold))
+        for number in range(int(fold.max()) + 1):
+            held = fold == number
+            vector = self.fit(np.where(np.isin(question, question[held]), 0.0, self.weights))
+            gains[held] = self.design.times(vector).numpy()[held]
+        return gains
 
 
 def read_recipe(file: Path) -> Recipe:
     """InputFault when the file is no recipe."""
     try:
-        return msgspec.toml.decode(file.read_bytes(), type=Recipe)
+        recipe = msgspec.toml.decode(file.read_bytes(), type=Recipe)
     except (OSError, msgspec.DecodeError) as fault:
         raise InputFault(f"{file}: {fault}") from fault
+    unknown = sorted(set(recipe.prior) - set(FEATURES))
+    if unknown:
+        raise InputFault(f"{file}: prior: no feature is named {unknown[0]!r}; there are {', '.join(FEATURES)}")
+    if recipe.calibrate_on and recipe.calibrate_on not in {source.file for source in recipe.labels}:
+        raise InputFault(f"{file}: calibrate_on: no [[labels]] has the file {recipe.calibrate_on!r}")
+    return recipe
 
 
 def train_recipe(
@@ -110,51 +124,57 @@ def train_recipe(
 ) -> TrainReport:
     """The model of a recipe whose label files lie in `data`, written to the directory `output`.
 
-    The weights follow from the labels alone; `seed` only deals the domains out to the folds of `hold_out`, which
-    trains six more models. InputFault for labels that will not do.
+    How it ranks follows from the labels alone; `seed` deals the domains out to the folds of `hold_out` and of the
+    calibration, which train six more models. InputFault for labels that will not do.
     """
-    pool = _pool(
-        [(source, read_labels(data / source.file, source.strong, source.weak)) for source in recipe.labels]
-    )
+    parts = [(source, read_labels(data / source.file, source.strong, source.weak)) for source in recipe.labels]
+    pool = pool_sources(parts)
     embedder = load_builtin(torch.device("cpu"))
     design = Design(embedder, embedder.encode(pool.prompts))
-    weights = _balance(pool.groups, recipe.balance)
-    held_out = _hold_out(recipe, pool, design, weights, seed) if hold_out else {}
-    vector = _fit(recipe, pool, design, weights)
-    write_checkpoint(output, _one_dimensional(vector * LOGIT_OF_GAIN), _card(recipe, seed, held_out))
+    trainer = _Trainer(recipe, pool, design, balanced_weights(pool, recipe.balance))
+    unseen = trainer.unseen(seed) if hold_out or recipe.calibrate_on else np.zeros(len(pool.prompts))
+    slope, intercept = LOGIT_OF_GAIN, 0.0
+    if recipe.calibrate_on:
+        there = pool.files == recipe.calibrate_on
+        slope, intercept = calibration_line(unseen[there], pool.gain[there])
+    held_out = _held_out(pool, unseen, seed) if hold_out else {}
+    vector = trainer.fit(trainer.weights) * slope
+    vector[_place("constant")] += intercept / SURFACE_SCALE
+    write_checkpoint(output, _one_dimensional(vector), _card(recipe, seed, held_out))
     return TrainReport(output, len(pool.prompts), held_out)
 
 
-def write_document_frequencies(texts: Sequence[str], file: Path) -> None:
-    """The built-in embedder's table: smoothed idf [2, BUCKETS] over `texts`, 0 for n-grams seen in one only."""
-    layout = lay_out(texts)
-    folded = fold_case(layout)
-    bags = (char_bags(folded, layout), word_bags(folded, find_words(folded, layout)))
-    idf = torch.from_numpy(np.stack([_idf(bag) for bag in bags]))
-    file.write_bytes(save({"idf": idf.half()}))
+def calibration_line(predicted: Floats, gain: Floats) -> tuple[float, float]:
+    """(a, b) such that sigmoid(a * predicted + b) is the rate at which the strong side wins, ties half.
+
+    Logistic regression of (1 + gain) / 2 on `predicted` [n], by Newton's method (Platt 1999). InputFault when a
+    higher prediction does not win more often.
+    """
+    rows = np.stack((predicted, np.ones(len(predicted))), axis=1)
+    line = np.zeros(2)
+    for _ in range(NEWTON_STEPS):
+        rate = 1 / (1 + np.exp(-rows @ line))
+        curvature = (rows.T * (rate * (1 - rate))) @ rows
+        line += np.linalg.lstsq(curvature, rows.T @ ((1 + gain) / 2 - rate), rcond=None)[0]
+    if not line[0] > 0:
+        raise InputFault("calibrate_on: on domains that were held out, the model ranks no better than chance")
+    return float(line[0]), float(line[1])
 
 
-def _fit(recipe: Recipe, pool: Pool, design: Design, weights: Floats) -> Tensor:
-    vector = solve_ridge(design, pool.gain, torch.from_numpy(weights), recipe.ridge)
-    vector[2 * BUCKETS + FEATURES.index("prose length")] += recipe.length_weight / SURFACE_SCALE
-    return vector
+def _question(prompt: str) -> str:
+    """What is asked, without the choices, in a form that spacing and punctuation do not change."""
+    asked = CHOICES.split(prompt.strip(), maxsplit=1)[0]
+    return " ".join(re.findall(r"\w+", asked.lower()))[-QUESTION_CHARS:]
 
 
-def _hold_out(
-    recipe: Recipe, pool: Pool, design: Design, weights: Floats, seed: int
-) -> dict[str, dict[str, float]]:
-    """APGR by group, each prompt scored by the one of six models that saw nothing of its domain."""
-    domains, member = np.unique(pool.domains, return_inverse=True)
-    random = np.random.default_rng(seed)
-    fold = random.permutation(len(domains))[member] % min(FOLDS, len(domains))
-    scores = np.empty(len(fold))
-    for held in range(int(fold.max()) + 1):
-        vector = _fit(recipe, pool, design, np.where(fold == held, 0.0, weights))
-        scores[fold == held] = design.times(vector).numpy()[fold == held]
+def _place(feature: str) -> int:
+    return 2 * BUCKETS + FEATURES.index(feature)
+
+
+def _held_out(pool: Pool, unseen: Floats, seed: int) -> dict[str, dict[str, float]]:
     length = np.fromiter(map(len, pool.prompts), np.float64, len(pool.prompts))
-    rivals = {"model": scores, "length": length, "random": random.random(len(fold))}
-    gain = pool.strong - pool.weak
-    with_gap = [group for group in np.unique(pool.groups) if gain[pool.groups == group].sum()]
+    rivals = {"model": unseen, "length": length, "random": np.random.default_rng(seed).random(len(unseen))}
+    with_gap = [group for group in np.unique(pool.groups) if pool.gain[pool.groups == group].sum()]
     return {str(group): _figures(rivals, pool, pool.groups == group) for group in with_gap}
 
 
@@ -175,32 +195,6 @@ def _card(recipe: Recipe, seed: int, held_out: dict[str, Any]) -> Card:
     )
 
 
-def _pool(parts: Sequence[tuple[Source, Labels]]) -> Pool:
-    rows = [
-        (
-            prompt,
-            strong,
-            weak,
-            f"{source.file}/{domain}" if source.by_domain else source.file,
-            f"{source.file}/{domain}",
-        )
-        for source, labels in parts
-        for prompt, domain, strong, weak in zip(
-            labels.prompts, labels.domains, labels.strong.tolist(), labels.weak.tolist(), strict=True
-        )
-        if domain not in source.without
-    ]
-    prompts, strong, weak, groups, domains = zip(*rows, strict=True)
-    return Pool(list(prompts), np.array(strong), np.array(weak), np.array(groups), np.array(domains))
-
-
-def _balance(groups: NDArray[np.str_], balance: float) -> Floats:
-    """[n] weights that let a group of n prompts count as n ** (1 - balance) of them."""
-    _, member, size = np.unique(groups, return_inverse=True, return_counts=True)
-    weights: Floats = (size[member] / size.mean()) ** -balance
-    return weights
-
-
 def _one_dimensional(vector: Tensor) -> dict[str, Tensor]:
     """A model of one dimension, in which the sides are +1 and -1, so that its folded vector is `vector`."""
     return {
@@ -208,11 +202,3 @@ def _one_dimensional(vector: Tensor) -> dict[str, Tensor]:
         "text_proj.0.weight": (vector / 2).half().unsqueeze(0),
         "classifier.0.weight": torch.ones(1, 1),
     }
-
-
-def _idf(bags: Bags) -> Floats:
-    texts = len(bags.offsets) - 1
-    text = np.repeat(np.arange(texts), np.diff(bags.offsets))
-    seen = np.unique(text * (BUCKETS + 1) + bags.ids) % (BUCKETS + 1)
-    count = np.bincount(seen, minlength=BUCKETS + 1)[:BUCKETS]
-    return np.where(count > 1, np.log((1 + texts) / (1 + count)) + 1, 0.0)

@@ -34,8 +34,6 @@ from batchroute.vectors.spelling import TEXTS_UNDER_WAY, Speller
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    import aiohttp
-
     from batchroute.budget import Budget
     from batchroute.job import EmbedderSpec, Limits, RouterSpec
     from batchroute.keys import Secret
@@ -101,9 +99,10 @@ async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIte
     )
     try:
         with contextlib.closing(known):
-            async with open_session() as session, asyncio.TaskGroup() as group:
+            address = _address(spec, means)
+            async with open_session(address) as session, asyncio.TaskGroup() as group:
                 fetching = Fetching(
-                    _endpoint(spec, means, session).send,
+                    Endpoint(address, session, _scrubber(spec, means), read=read_vectors).send,
                     _lane_limits(spec, means.limits),
                     Speller(spec, pricing),
                     known.take,
@@ -123,18 +122,20 @@ async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIte
     _say_what_was_odd(fetching, rater, means.say)
 
 
-def _endpoint(spec: EmbedderSpec, means: Means, session: aiohttp.ClientSession) -> Endpoint:
+def _address(spec: EmbedderSpec, means: Means) -> Address:
     url = api_url(spec.base_url or "", "embeddings")
-    own = tuple(embedder_secrets(spec, means.environ))
-    address = Address(
+    return Address(
         url=url,
         headers=request_headers(endpoint_secrets(spec, means.environ), spec.api_key_header),
         timeout_s=spec.timeout_s,
         max_response_bytes=int(means.limits.max_response_mb * (1 << 20)),
         proxy=proxy_for(url),
     )
-    scrub = Scrubber(secret.reveal() for secret in (*own, *means.secrets))
-    return Endpoint(address, session, scrub, read=read_vectors)
+
+
+def _scrubber(spec: EmbedderSpec, means: Means) -> Scrubber:
+    own = embedder_secrets(spec, means.environ)
+    return Scrubber(secret.reveal() for secret in (*own, *means.secrets))
 
 
 def _lane_limits(spec: EmbedderSpec, limits: Limits) -> LaneLimits:

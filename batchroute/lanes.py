@@ -1,0 +1,116 @@
+"""The two lanes that a job asks for: whom each asks, where, as whom, how fast and at what price.
+
+Knows the job and the environment; sends nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from batchroute.dispatch import LaneLimits
+from batchroute.endpoint import Address, api_url, proxy_for, request_headers
+from batchroute.errors import UsageFault
+from batchroute.keys import endpoint_secrets
+from batchroute.prices import find_pricing
+from batchroute.results import Asked
+from batchroute.scrub import Scrubber
+from batchroute.simulate import Behaviour
+from batchroute.simulate import start as start_simulator
+from batchroute.types import SIDES, Side
+from batchroute.vectors.rate import asks_for_vectors, embedder_pricing, embedder_secrets
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Iterator, Mapping
+
+    from batchroute.job import EndpointSpec, Job
+    from batchroute.keys import Secret
+
+
+def job_endpoint(job: Job, side: Side) -> EndpointSpec:
+    return job.endpoints.strong if side == "strong" else job.endpoints.weak
+
+
+def asked_of(job: Job, side: Side) -> Asked:
+    """Whom a lane asks, and the price of it."""
+    spec = job_endpoint(job, side)
+    host = urlsplit(spec.base_url).hostname if spec.base_url else None
+    return Asked(side, spec.model, find_pricing(spec.model, spec.price, host))
+
+
+def refuse_unpriced(job: Job) -> None:
+    """UsageFault where a budget is to hold for a model whose price nobody knows."""
+    budgets = {
+        "limits.max_cost_usd": job.limits.max_cost_usd is not None,
+        "routing.budget_usd": job.routing.budget_usd is not None,
+    }
+    unknown = [f"endpoints.{side}.price" for side in SIDES if asked_of(job, side).pricing is None]
+    if (
+        asks_for_vectors(job.router)
+        and budgets["limits.max_cost_usd"]
+        and not embedder_pricing(job.router.embedder)
+    ):
+        unknown.append("router.embedder.price")
+    if any(budgets.values()) and unknown:
+        budget = next(name for name, used in budgets.items() if used)
+        names = ", ".join(unknown)
+        raise UsageFault(f"{budget} needs prices: set {names}, in USD per million tokens")
+
+
+def connections(job: Job) -> int:
+    """How many may be open at a time."""
+    lanes = sum(job_endpoint(job, side).max_concurrency for side in SIDES)
+    return lanes + (job.router.embedder.max_concurrency if asks_for_vectors(job.router) else 0)
+
+
+async def open_address(
+    job: Job, side: Side, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
+) -> Address:
+    """Where a side's lane sends; one that is simulated gets its provider here, on loopback, until `stack` ends."""
+    spec = job_endpoint(job, side)
+    base_url = spec.base_url
+    if spec.simulate is not None:
+        behaviour = Behaviour(**spec.simulate.model_dump())
+        base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
+    url = api_url(base_url or "", "chat/completions")
+    secrets = endpoint_secrets(spec, environ)
+    return Address(
+        url=url,
+        headers=request_headers(secrets, spec.api_key_header, spec.headers),
+        timeout_s=spec.timeout_s,
+        max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
+        proxy=lane_proxy(job, side),
+    )
+
+
+def lane_proxy(job: Job, side: Side) -> str | None:
+    """The proxy of a side's requests; UsageFault where the environment names one that cannot be used."""
+    base_url = job_endpoint(job, side).base_url
+    return None if base_url is None else proxy_for(api_url(base_url, "chat/completions"))
+
+
+def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
+    """Knows all keys of the job: a provider may be told of one by another."""
+    return Scrubber(secret.reveal() for secret in job_secrets(job, environ))
+
+
+def job_secrets(job: Job, environ: Mapping[str, str]) -> Iterator[Secret]:
+    for side in SIDES:
+        secrets = endpoint_secrets(job_endpoint(job, side), environ)
+        yield from (each for each in (secrets.api_key, *secrets.headers.values()) if each is not None)
+    if asks_for_vectors(job.router):
+        yield from embedder_secrets(job.router.embedder, environ)
+
+
+def lane_limits(job: Job, side: Side) -> LaneLimits:
+    """What a side's lane may do."""
+    spec, limits = job_endpoint(job, side), job.limits
+    return LaneLimits(
+        max_concurrency=spec.max_concurrency,
+        max_attempts=spec.max_attempts,
+        outage_s=limits.outage_s,
+        requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+        stop_after_same_refusal=limits.stop_after_same_refusal,
+    )
