@@ -44,13 +44,14 @@ class Scorer:
     """Scores questions batch by batch; holds no state, so any thread may call it.
 
     `identity` names what the scores depend on, the same on every machine. Questions must bring vectors of
-    `vector_length` numbers, unless that is None.
+    `vector_length` numbers, unless that is None. `quick`: a short text takes it less than a millisecond.
     """
 
     identity: str
     rate: Callable[[Questions], Floats]
     batch_size: int
     vector_length: int | None = None
+    quick: bool = False
 
     def score(self, questions: Questions) -> Floats:
         """[n] float64 in [0, 1]; NaN where a question is refused. ModelFault for scores that are none."""
@@ -174,7 +175,8 @@ def _matrix_factorisation(router: RouterSpec) -> Scorer:
     name = f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}"
     length = len(vector) if router.embedder.use in {"column", "openai"} else None
     product = fold(router.embedder, vector, device)
-    return Scorer(name, MatrixFactorisation(product), router.batch_size, length)
+    quick = router.embedder.use == "builtin" and device.type == "cpu"
+    return Scorer(name, MatrixFactorisation(product), router.batch_size, length, quick)
 
 
 def _network(router: RouterSpec) -> Scorer:

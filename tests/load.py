@@ -1,11 +1,14 @@
 """What `batchroute serve` adds to each request, measured against its endpoint called directly.
 
-    python tests/load.py [--requests 4000] [--concurrency 16] [--latency-s 0.02] [--rounds 6]
+    python tests/load.py [--requests 1800] [--concurrency 16] [--latency-s 0.3] [--rounds 6] [--at-once]
 
 Three processes on loopback: a simulated provider, the server with the built-in router, and this one, which asks
 each way in turn, round by round, so that what else the machine does falls on both. Added latency is the difference
 of a round's percentiles, the median over all rounds; requests per CPU-second count the CPU time of the server's
 process alone, at a provider without latency, again the median. The prompts are those of jobs/demo.jsonl.
+
+The clients begin one after another, spread over the time an answer takes, and so stay apart; `--at-once` lets all
+of them ask in the same instant again and again, which measures how long the last of them waits for the others.
 """
 
 from __future__ import annotations
@@ -111,10 +114,11 @@ async def load(url: str, asked: list[bytes], requests: int, concurrency: int, sp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What `batchroute serve` adds to each request.")
-    parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--requests", type=int, default=1800)
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--latency-s", type=float, default=0.02)
+    parser.add_argument("--latency-s", type=float, default=0.3)
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--at-once", action="store_true")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, command("simulate", "--response-tokens", "100") as (_, port):
         direct = f"http://127.0.0.1:{port}/v1"
@@ -127,12 +131,13 @@ def main() -> None:
             ask_served()  # warm
             full = [at_full_speed(ask_served, pid, flags.requests // flags.rounds) for _ in range(flags.rounds)]
             uvloop.run(turn(port, flags.latency_s))
-            pairs = [(ask_directly(), ask_served()) for _ in range(flags.rounds)]
+            spread_s = 0.0 if flags.at_once else flags.latency_s
+            pairs = [(ask_directly(spread_s), ask_served(spread_s)) for _ in range(flags.rounds)]
     sys.stdout.write("\n".join(words(flags, pairs, full)) + "\n")
 
 
-def ask(url: str, model: str, flags: argparse.Namespace) -> Load:
-    return uvloop.run(load(url, bodies(model), flags.requests // flags.rounds, flags.concurrency))
+def ask(url: str, model: str, flags: argparse.Namespace, spread_s: float = 0.0) -> Load:
+    return uvloop.run(load(url, bodies(model), flags.requests // flags.rounds, flags.concurrency, spread_s))
 
 
 def at_full_speed(ask_served: Callable[[], Load], pid: int, requests: int) -> tuple[float, float]:
