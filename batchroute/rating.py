@@ -79,8 +79,8 @@ class Rater(Protocol):
 class InThread:
     """The rater of a scorer that needs nobody: a chunk at a time, beside the event loop.
 
-    But for a single short text, where that takes no time. Always in the same `thread`: torch and the allocator keep
-    a pool of their own for every thread that calls them.
+    But for a single short text, where that takes no time. Always in the same `thread`: torch and the allocator
+    keep a pool of their own for every thread that calls them.
     """
 
     scorer: Scorer
