@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batchroute.scores import ScoredRows, ScorePart
     from batchroute.source import Chunk, Source
     from batchroute.store import RunStore
-    from batchroute.types import Prompt, Side
+    from batchroute.types import Prompt, RefusalType, Side
 
 OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 FINGERPRINT_BYTES = 16
@@ -211,20 +211,23 @@ class Feed:
         return self._pricing.cost(Usage(prompt_tokens=len(body), completion_tokens=longest)) or Decimal(0)
 
 
-def _refused(prompt: Prompt, reason: str) -> Prompt:
-    return msgspec.structs.replace(prompt, refusal=prompt.refusal or reason)
+def _refused(prompt: Prompt, reason: str, kind: RefusalType = "bad_row") -> Prompt:
+    """The first reason stays."""
+    if prompt.refusal is not None:
+        return prompt
+    return msgspec.structs.replace(prompt, refusal=reason, refusal_type=kind)
 
 
 def _too_long(prompt: Prompt, tokens: int, side: Side) -> Prompt:
-    message = prompt.refusal or f"about {tokens} input tokens, more than endpoints.{side}.max_input_tokens"
-    return msgspec.structs.replace(prompt, refusal=message)
+    message = f"about {tokens} input tokens, more than endpoints.{side}.max_input_tokens"
+    return _refused(prompt, message, "too_long")
 
 
 def _unbounded(prompt: Prompt) -> Prompt:
     message = (
         "nothing bounds its output, as limits.max_cost_usd needs: give it max_completion_tokens or max_tokens"
     )
-    return msgspec.structs.replace(prompt, refusal=prompt.refusal or message)
+    return _refused(prompt, message, "unbounded")
 
 
 def among(rows: ScoredRows, done: DoneRows) -> NDArray[np.bool_]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Rating: TypeAlias = "Callable[[Scorer], AbstractAsyncContextManager[Rater]]"
     Read: TypeAlias = "Callable[[], tuple[Chunk, Questions] | None]"
 
+AT_ONCE_CHARS = 4096  # of one text: less work than to hand it to a thread and back
 CHARS_AHEAD = 16 << 20  # of texts under way, however few rows they are
 
 
@@ -78,7 +79,8 @@ class Rater(Protocol):
 class InThread:
     """The rater of a scorer that needs nobody: a chunk at a time, beside the event loop.
 
-    Always in the same `thread`: torch and the allocator keep a pool of their own for every thread that calls them.
+    But for a single short text, where that takes no time. Always in the same `thread`: torch and the allocator
+    keep a pool of their own for every thread that calls them.
     """
 
     scorer: Scorer
@@ -87,6 +89,8 @@ class InThread:
     stopped: str | None = None
 
     async def rate(self, questions: Questions) -> Rated | None:
+        if self.scorer.quick and len(questions.texts) == 1 and questions.chars[0] <= AT_ONCE_CHARS:
+            return Rated(self.scorer.score(questions))
         loop = asyncio.get_running_loop()
         return Rated(await loop.run_in_executor(self.thread, self.scorer.score, questions))
 

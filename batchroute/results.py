@@ -32,7 +32,7 @@ class Asked:
 
 
 def never_sent(request: Request, asked: Asked, finished_at: int) -> Result:
-    """The refusal of a row that could not be asked; it has a side if it was scored and then found too long."""
+    """The refusal of a row that could not be asked; it has a side if it was scored before that."""
     prompt = request.prompt
     scored = request.score is not None
     return Result(
@@ -45,7 +45,7 @@ def never_sent(request: Request, asked: Asked, finished_at: int) -> Result:
         model=None,
         status="refused",
         attempts=0,
-        error_type="too_long" if scored else "bad_row",
+        error_type=prompt.refusal_type,
         error=prompt.refusal,
         finished_at=finished_at,
         keep=prompt.keep,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from batchroute.checkpoint import kind_of, read_checkpoint
-from batchroute.embed import fold, identity, import_class
+from batchroute.embed import fold, identity, import_class, numbers_in
 from batchroute.errors import ModelFault
 from batchroute.mlp import last_layer, read_network
 from batchroute.projection import project
@@ -44,13 +44,14 @@ class Scorer:
     """Scores questions batch by batch; holds no state, so any thread may call it.
 
     `identity` names what the scores depend on, the same on every machine. Questions must bring vectors of
-    `vector_length` numbers, unless that is None.
+    `vector_length` numbers, unless that is None. `quick`: a short text takes it less than a millisecond.
     """
 
     identity: str
     rate: Callable[[Questions], Floats]
     batch_size: int
     vector_length: int | None = None
+    quick: bool = False
 
     def score(self, questions: Questions) -> Floats:
         """[n] float64 in [0, 1]; NaN where a question is refused. ModelFault for scores that are none."""
@@ -117,7 +118,7 @@ class Custom:
     router: Router
 
     def __call__(self, questions: Questions) -> Floats:
-        scores = np.asarray(self.router.score(questions.texts), np.float64)
+        scores = numbers_in(self.router.score(questions.texts), f"{self.use}: `score`").astype(np.float64)
         if scores.shape != (len(questions.texts),):
             shape, prompts = list(scores.shape), len(questions.texts)
             raise ModelFault(f"{self.use}: `score` gave an array of shape {shape} for {prompts} prompts")
@@ -174,7 +175,8 @@ def _matrix_factorisation(router: RouterSpec) -> Scorer:
     name = f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}"
     length = len(vector) if router.embedder.use in {"column", "openai"} else None
     product = fold(router.embedder, vector, device)
-    return Scorer(name, MatrixFactorisation(product), router.batch_size, length)
+    quick = router.embedder.use == "builtin" and device.type == "cpu"
+    return Scorer(name, MatrixFactorisation(product), router.batch_size, length, quick)
 
 
 def _network(router: RouterSpec) -> Scorer:

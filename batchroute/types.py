@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Side = Literal["strong", "weak"]
 RouteReason = Literal["score", "budget", "override", "too_long"]
+# Why a row was never sent: the input's fault, longer than its side takes, or of unknown length under a budget.
+RefusalType = Literal["bad_row", "too_long", "unbounded"]
 # Done are the first two; failed rows are asked again by the next run, open ones were begun and left undone.
 Status = Literal["ok", "refused", "failed", "open"]
 
@@ -32,7 +34,8 @@ class Prompt(msgspec.Struct, frozen=True):
 
     `messages` is the JSON array of chat messages, `params` the row's own fields of the request body,
     `keep` its kept columns as one message (see `kept`; empty when no column is kept).
-    `refusal` says why the row can never be asked; the other fields are then best effort.
+    `refusal` says why the row can never be asked, `refusal_type` what kind of reason that is; the other fields are
+    then best effort.
     """
 
     file: str
@@ -42,6 +45,7 @@ class Prompt(msgspec.Struct, frozen=True):
     params: dict[str, Any] | None = None
     keep: bytes = b""
     refusal: str | None = None
+    refusal_type: RefusalType = "bad_row"
 
 
 @dataclass(frozen=True, slots=True)

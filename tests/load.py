@@ -1,10 +1,14 @@
 """What `batchroute serve` adds to each request, measured against its endpoint called directly.
 
-    python tests/load.py [--requests 4000] [--concurrency 16] [--latency-s 0.02]
+    python tests/load.py [--requests 1800] [--concurrency 16] [--latency-s 0.3] [--rounds 6] [--at-once]
 
 Three processes on loopback: a simulated provider, the server with the built-in router, and this one, which asks
-each way in turn. Added latency is the difference of the percentiles; requests per CPU-second count the CPU time of
-the server's process alone, at a provider without latency. The prompts are those of jobs/demo.jsonl.
+each way in turn, round by round, so that what else the machine does falls on both. Added latency is the difference
+of a round's percentiles, the median over all rounds; requests per CPU-second count the CPU time of the server's
+process alone, at a provider without latency, again the median. The prompts are those of jobs/demo.jsonl.
+
+The clients begin one after another, spread over the time an answer takes, and so stay apart; `--at-once` lets all
+of them ask in the same instant again and again, which measures how long the last of them waits for the others.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -27,7 +33,7 @@ import numpy as np
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-c", "from batchroute.cli import main; main()"]
@@ -47,12 +53,11 @@ model = "o4-mini"
 base_url = "{url}"
 max_concurrency = 1024
 """
-ROUNDS = 6
 
 
 @dataclass(frozen=True)
 class Load:
-    """One way's requests: how long each took, and all together."""
+    """One way's requests in one round: how long each took, and all together."""
 
     took_s: list[float]
     wall_s: float
@@ -86,12 +91,13 @@ def bodies(model: str) -> list[bytes]:
     ]
 
 
-async def load(url: str, asked: list[bytes], requests: int, concurrency: int) -> Load:
-    """So many requests, always `concurrency` of them under way."""
+async def load(url: str, asked: list[bytes], requests: int, concurrency: int, spread_s: float = 0.0) -> Load:
+    """So many requests, always `concurrency` of them under way, the first of which begin over `spread_s`."""
     took_s: list[float] = []
     numbers = iter(range(requests))
 
-    async def ask(session: aiohttp.ClientSession) -> None:
+    async def one_by_one(session: aiohttp.ClientSession, client: int) -> None:
+        await asyncio.sleep(spread_s * client / concurrency)
         for number in numbers:
             started = time.perf_counter()
             async with session.post(f"{url}/chat/completions", data=asked[number % len(asked)]) as response:
@@ -102,27 +108,17 @@ async def load(url: str, asked: list[bytes], requests: int, concurrency: int) ->
     headers = {"Content-Type": "application/json"}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
         started = time.perf_counter()
-        await asyncio.gather(*(ask(session) for _ in range(concurrency)))
+        await asyncio.gather(*(one_by_one(session, client) for client in range(concurrency)))
         return Load(took_s, time.perf_counter() - started)
-
-
-def ways(direct: str, served: str, requests: int, concurrency: int) -> tuple[Load, Load]:
-    """Both ways by turns, so that what else the machine does falls on both."""
-    loads: dict[str, list[Load]] = {direct: [], served: []}
-    for _ in range(ROUNDS):
-        for url, model in ((direct, "o4-mini"), (served, "router")):
-            loads[url].append(uvloop.run(load(url, bodies(model), requests // ROUNDS, concurrency)))
-    return tuple(  # type: ignore[return-value]  # two of them
-        Load([s for each in loads[url] for s in each.took_s], sum(each.wall_s for each in loads[url]))
-        for url in (direct, served)
-    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What `batchroute serve` adds to each request.")
-    parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--requests", type=int, default=1800)
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--latency-s", type=float, default=0.02)
+    parser.add_argument("--latency-s", type=float, default=0.3)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--at-once", action="store_true")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, command("simulate", "--response-tokens", "100") as (_, port):
         direct = f"http://127.0.0.1:{port}/v1"
@@ -130,23 +126,40 @@ def main() -> None:
         job.write_text(JOB.format(url=direct))
         with command("serve", str(job), "--port", "0", "--quiet") as (pid, served_port):
             served = f"http://127.0.0.1:{served_port}/v1"
-            uvloop.run(load(served, bodies("router"), 400, flags.concurrency))  # warm
-            before = cpu_s(pid)
-            full = uvloop.run(load(served, bodies("router"), flags.requests, flags.concurrency))
-            per_cpu_s = flags.requests / (cpu_s(pid) - before)
+            ask_directly = partial(ask, direct, "o4-mini", flags)
+            ask_served = partial(ask, served, "router", flags)
+            ask_served()  # warm
+            full = [at_full_speed(ask_served, pid, flags.requests // flags.rounds) for _ in range(flags.rounds)]
             uvloop.run(turn(port, flags.latency_s))
-            plain, routed = ways(direct, served, flags.requests, flags.concurrency)
-    sys.stdout.write("\n".join(words(flags, plain, routed, full, per_cpu_s)) + "\n")
+            spread_s = 0.0 if flags.at_once else flags.latency_s
+            pairs = [(ask_directly(spread_s), ask_served(spread_s)) for _ in range(flags.rounds)]
+    sys.stdout.write("\n".join(words(flags, pairs, full)) + "\n")
 
 
-def words(flags: argparse.Namespace, plain: Load, routed: Load, full: Load, per_cpu_s: float) -> Iterator[str]:
-    latency_ms = flags.latency_s * 1e3
-    yield f"{flags.requests} requests, {flags.concurrency} at a time, a provider that takes {latency_ms:g} ms"
-    for name, each in (("directly", plain), ("through serve", routed)):
-        rate = flags.requests / each.wall_s
-        yield f"{name:14} p50 {each.ms(50):7.2f} ms   p99 {each.ms(99):7.2f} ms   {rate:7.0f} requests/s"
-    yield f"{'added':14} p50 {routed.ms(50) - plain.ms(50):7.2f} ms   p99 {routed.ms(99) - plain.ms(99):7.2f} ms"
-    rate = flags.requests / full.wall_s
+def ask(url: str, model: str, flags: argparse.Namespace, spread_s: float = 0.0) -> Load:
+    return uvloop.run(load(url, bodies(model), flags.requests // flags.rounds, flags.concurrency, spread_s))
+
+
+def at_full_speed(ask_served: Callable[[], Load], pid: int, requests: int) -> tuple[float, float]:
+    """Requests per second, and per CPU-second of the server."""
+    before = cpu_s(pid)
+    wall_s = ask_served().wall_s
+    return requests / wall_s, requests / (cpu_s(pid) - before)
+
+
+def words(
+    flags: argparse.Namespace, pairs: list[tuple[Load, Load]], full: list[tuple[float, float]]
+) -> Iterator[str]:
+    latency_ms, requests = flags.latency_s * 1e3, flags.requests // flags.rounds
+    yield f"{requests} requests, {flags.concurrency} at a time, a provider that takes {latency_ms:g} ms;"
+    yield f"medians of {flags.rounds} rounds, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    for name, loads in zip(("directly", "through serve"), zip(*pairs, strict=True), strict=True):
+        p50, p99 = (median(each.ms(percentile) for each in loads) for percentile in (50, 99))
+        rate = median(requests / each.wall_s for each in loads)
+        yield f"{name:14} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms   {rate:7.0f} requests/s"
+    p50, p99 = (median(routed.ms(p) - plain.ms(p) for plain, routed in pairs) for p in (50, 99))
+    yield f"{'added':14} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms"
+    rate, per_cpu_s = (median(column) for column in zip(*full, strict=True))
     yield f"a provider that takes no time: {rate:.0f} requests/s, {per_cpu_s:.0f} per CPU-second of the server"
 
 

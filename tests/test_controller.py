@@ -23,9 +23,13 @@ from safetensors.torch import save_file
 import batchroute
 from batchroute import Controller, RoutingError, Unanswered
 from batchroute.errors import BatchrouteError, ModelFault
+from batchroute.job import RouterSpec
+from batchroute.rating import bare_questions
+from batchroute.router import load_scorer
 from batchroute.serve.names import Names, parse_model, read_threshold
 from batchroute.simulate import Behaviour
 from servers import threaded_simulator
+from test_mlp import weights_of, write
 from upstream import answer, completion, upstream
 
 if TYPE_CHECKING:
@@ -201,9 +205,19 @@ def test_a_checkpoint_in_routellms_format(tmp_path: Path) -> None:
         Controller(["mf"], "a", "b", config={"mf": {**mf["mf"], "weak_model": "claude-9"}})
 
 
+def test_a_model_of_ones_own_is_read_with_the_embedder_it_names(tmp_path: Path) -> None:
+    network = write(tmp_path, weights_of(4), "test_controller:FourNumbers")
+    config = {"mlp": {"model": network, "strong": "a", "weak": "b"}}
+    scores = Controller(["mlp"], "big-model", "small-model", config=config).batch_calculate_win_rate([HARD], "mlp")
+    spec = RouterSpec(use="mlp", model=str(network), strong="a", weak="b", embedder={"use": "column"})  # type: ignore[arg-type]  # pydantic reads it
+    vectors = FourNumbers().embed([HARD])
+    assert scores == pytest.approx(load_scorer(spec).score(bare_questions([HARD], vectors)))
+
+
 @pytest.mark.parametrize(
     ("routers", "config", "words"),
     [
+        (["mlp"], {}, "no built-in model"),
         (["bert"], {}, "no router 'bert'"),
         (["mf"], {"mf": {"devise": "cpu"}}, "devise"),
         (["mf"], {"mf": {"checkpoint_path": "/nowhere/at/all"}}, "/nowhere/at/all"),

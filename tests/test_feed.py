@@ -203,6 +203,7 @@ def test_under_a_budget_a_row_brings_the_most_it_can_cost_or_is_refused(tmp_path
     assert bounded.most_usd * 10**6 == 2 * len(bounded.body) + 10 * 7
     assert bounded.tokens == -(-50 // 4) + 7
     assert "nothing bounds its output" in str(unbounded.prompt.refusal)
+    assert (bounded.prompt.refusal, unbounded.prompt.refusal_type) == (None, "unbounded")
     assert all(request.most_usd == 0 for request in asked("weak", of, scores, store, 2.0))
 
 

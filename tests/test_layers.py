@@ -35,6 +35,7 @@ scored planning calibrate whatif followup
 display
 serve controller
 cli
+__main__
 """
 ORDER = LAYERS.split()
 HEAVY = ("torch", "polars", "pyarrow", "aiohttp", "rich", "pydantic", "numpy", "msgspec")

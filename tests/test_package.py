@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import batchroute
 
 
@@ -17,3 +20,9 @@ def test_what_a_plan_is_called_is_a_function() -> None:
     import batchroute.planning  # noqa: PLC0415 - the module must not hide the function
 
     assert callable(batchroute.plan)
+
+
+def test_the_package_runs_as_the_command_does() -> None:
+    command = [sys.executable, "-m", "batchroute", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == f"batchroute, version {batchroute.__version__}\n"

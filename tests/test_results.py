@@ -173,7 +173,7 @@ def test_a_row_the_input_refuses_never_had_a_side() -> None:
 
 
 def test_a_row_too_long_for_its_side_has_one() -> None:
-    prompt = Prompt("prompts.jsonl", 6, None, b"", refusal="about 9 input tokens")
+    prompt = Prompt("prompts.jsonl", 6, None, b"", refusal="about 9 input tokens", refusal_type="too_long")
     entry = never_sent(Request(prompt, b"", 9, 0.5, "override"), ASKED, NOW_US)
     assert columns(entry, "status", "route", "route_reason", "score", "error_type") == [
         "refused",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -177,6 +177,23 @@ class NotANumber(Alternating):
         return super().score(prompts) * math.nan
 
 
+class Words(Alternating):
+    def score(self, prompts: Sequence[str]) -> Floats:
+        return np.array([str(len(prompt) % 2) for prompt in prompts])
+
+
+class Ragged(Alternating):
+    def score(self, prompts: Sequence[str]) -> Any:
+        return [[0.5], [0.5, 0.5]]
+
+
+class Learning(Alternating):
+    """As a router comes out of a training loop: with a gradient, in half precision."""
+
+    def score(self, prompts: Sequence[str]) -> Any:
+        return torch.tensor(super().score(prompts), dtype=torch.bfloat16, requires_grad=True)
+
+
 class Mute:
     pass
 
@@ -186,7 +203,8 @@ def custom(cls: type) -> RouterSpec:
 
 
 def test_a_custom_router_is_imported_and_asked() -> None:
-    assert load_scorer(custom(Alternating)).score(ask(["a", "bb"])).tolist() == [1.0, 0.0]
+    for cls in (Alternating, Learning):
+        assert load_scorer(custom(cls)).score(ask(["a", "bb"])).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +213,8 @@ def test_a_custom_router_is_imported_and_asked() -> None:
         (TooFew, r"TooFew: `score` gave an array of shape \[1\] for 2 prompts"),
         (TooHigh, r"TooHigh: a score is not in \[0, 1\]"),
         (NotANumber, r"NotANumber: a score is not in \[0, 1\]"),
+        (Words, "Words: `score` gave an array of <U1, not of numbers"),
+        (Ragged, "Ragged: `score` gave no array of numbers"),
     ],
 )
 def test_a_custom_router_that_misbehaves_is_named(cls: type, message: str) -> None:

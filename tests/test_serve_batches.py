@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -19,12 +20,13 @@ from hypothesis import strategies as st
 
 from batchroute.engine import RunEnd
 from batchroute.errors import UsageFault
-from batchroute.serve.batches import Batches
+from batchroute.serve.batches import Batches, Counts
 from batchroute.serve.batchfile import ALL_WEAK, batch_job, look_through
 from batchroute.serve.files import Files, NotStored, checked_id, new_id
 from batchroute.serve.names import Names
+from batchroute.serve.queue import BatchQueue
 from batchroute.serve.sharing import LIMITS, split
-from batchroute.serve.worker import ending_of
+from batchroute.serve.worker import Work, ending_of, work
 from batchroute.simulate import Behaviour, prompt_digest
 from jobs import job_of
 from servers import simulator_process, threaded_simulator
@@ -120,12 +122,19 @@ def test_a_batch_from_upload_to_results(tmp_path: Path) -> None:
     assert sum(asked.values()) == 59
 
 
-@pytest.mark.parametrize(("model", "served_by"), [("big-model", "big-model"), ("small-model", "small-model")])
-def test_a_batch_for_one_side_alone(tmp_path: Path, model: str, served_by: str) -> None:
+def test_batches_for_one_side_alone_and_one_that_cannot_be_run(tmp_path: Path) -> None:
     with threaded_simulator() as provider, batching(tmp_path, provider.url) as (_, ask):
-        done = poll(ask, start(ask, jsonl(*(line(n, model) for n in range(4)))).id)
-        assert {row["response"]["body"]["model"] for row in lines_of(ask, done.output_file_id)} == {served_by}
-    assert (done.error_file_id, counts_of(done)) == (None, (4, 4, 0))
+        models = "big-model", "small-model"
+        batches = [start(ask, jsonl(*(line(n, model) for n in range(4)))) for model in models]
+        mixed = start(ask, jsonl(*(line(n, model) for n, model in enumerate(models))))
+        for model, batch in zip(models, batches, strict=True):
+            done = poll(ask, batch.id)
+            assert {row["response"]["body"]["model"] for row in lines_of(ask, done.output_file_id)} == {model}
+            assert (done.error_file_id, counts_of(done)) == (None, (4, 4, 0))
+        failed = poll(ask, mixed.id)
+        assert provider.stats().requests == 8
+    assert failed.status == "failed"
+    assert [(error.code, error.line) for error in failed.errors.data] == [("mismatched_model", 2)]
 
 
 @pytest.mark.parametrize(
@@ -138,11 +147,16 @@ def test_a_batch_for_one_side_alone(tmp_path: Path, model: str, served_by: str) 
     ],
 )
 def test_a_batch_that_cannot_be_run(tmp_path: Path, content: bytes, code: str, at_line: int | None) -> None:
-    with threaded_simulator() as provider:
-        with batching(tmp_path, provider.url) as (_, ask):
-            failed = poll(ask, start(ask, content).id)
-        assert provider.stats().requests == 0
-    assert failed.status == "failed"
+    """The worker's own word, without its process; what it writes is what a server tells."""
+    files, batches = Files(tmp_path, 1 << 20), Batches(tmp_path)
+    file_id, written = files.begin()
+    written.write(content)
+    files.finish(file_id, written, "batch.jsonl", "batch")
+    batch = batches.create(file_id, None, 0)
+    assert work(job_of(tmp_path / "x.jsonl", tmp_path / "run"), Work(tmp_path, batch.id, 1 << 20)) == 0
+    failed = batches.get(batch.id)
+    assert (failed.status, failed.request_counts) == ("failed", Counts())
+    assert failed.errors is not None
     assert [(error.code, error.line) for error in failed.errors.data] == [(code, at_line)]
 
 
@@ -164,7 +178,8 @@ def test_a_batch_is_cancelled_and_what_is_answered_is_kept(tmp_path: Path) -> No
     assert done[1].in_progress_at is None
 
 
-def test_a_batch_waits_for_an_endpoint_that_is_away(tmp_path: Path) -> None:
+def test_a_batch_waits_for_an_endpoint_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchroute.serve.queue.FIRST_REST_S", 0.1)
     with threaded_simulator() as provider:
         provider.refuse()
         with batching(tmp_path, provider.url, {"limits.outage_s": 0.5}) as (_, ask):
@@ -215,10 +230,16 @@ def workers(folder: Path) -> list[int]:
     return [int(pid) for pid, args in lines if "batchroute.serve.worker" in args and str(folder) in args]
 
 
-@pytest.mark.parametrize("dies", ["server", "both", "worker", "told"])
-def test_a_batch_survives_whatever_dies(tmp_path: Path, dies: str) -> None:
-    """kill -9 of the server, of its worker, of both, and a plain stop: the batch is done once, by the next."""
-    rows, concurrency = 120, 4
+def get_on(ask: openai.OpenAI, batch_id: str, seen: int = 0) -> int:
+    """Waits until more than `seen` requests are answered; returns how many."""
+    batch = poll(ask, batch_id, lambda batch: batch.request_counts.completed > seen)
+    completed: int = batch.request_counts.completed
+    return completed
+
+
+def test_a_batch_survives_whatever_dies(tmp_path: Path) -> None:
+    """kill -9 of server and worker, then a plain stop, then kill -9 of the server alone: it is done once."""
+    rows, concurrency = 200, 4
     with simulator_process(Behaviour(latency_s=0.1, count_prompts=True)) as provider:
         job = write_job(tmp_path, provider.url)
         job.write_text(
@@ -226,29 +247,61 @@ def test_a_batch_survives_whatever_dies(tmp_path: Path, dies: str) -> None:
         )
         with killable(job) as (server, ask):
             batch = start(ask, jsonl(*(line(n, "small-model") for n in range(rows))))
-            poll(ask, batch.id, lambda batch: batch.request_counts.completed > 0)
+            seen = get_on(ask, batch.id)
             (worker,) = workers(tmp_path)
-            if dies in {"worker", "both"}:
-                os.kill(worker, signal.SIGKILL)
-            if dies in {"server", "both"}:
-                server.kill()
-            if dies == "told":
-                server.send_signal(signal.SIGTERM)
-            if dies == "worker":
-                done = poll(ask, batch.id)
-                good = lines_of(ask, done.output_file_id)
-            server.wait(30) if dies != "worker" else None
-        if dies != "worker":
-            assert dies == "server" or workers(tmp_path) == []
-            with killable(job) as (_, ask):
-                done = poll(ask, batch.id)
-                good = lines_of(ask, done.output_file_id)
-        stats = provider.stats()
+            os.kill(worker, signal.SIGKILL)
+            server.kill()
+            server.wait(30)
+        assert workers(tmp_path) == []
+        with killable(job) as (server, ask):
+            seen = get_on(ask, batch.id, seen)
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+        assert workers(tmp_path) == []
+        with killable(job) as (server, ask):
+            seen = get_on(ask, batch.id, seen)
+            server.kill()
+            server.wait(30)
+        assert seen < rows
+        with killable(job) as (_, ask):  # the worker of the dead server goes on
+            done = poll(ask, batch.id)
+            good = lines_of(ask, done.output_file_id)
+        asked = provider.stats().asked
         wait_for(lambda: workers(tmp_path) == [])
     assert (done.status, counts_of(done), done.error_file_id) == ("completed", (rows, rows, 0), None)
     assert [row["custom_id"] for row in good] == [f"row-{n}" for n in range(rows)]
-    asked_twice = sum(count - 1 for count in stats.asked.values())
-    assert asked_twice <= (concurrency if dies in {"worker", "both"} else 0)
+    assert sum(count - 1 for count in asked.values()) <= concurrency
+
+
+def test_a_batch_survives_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchroute.serve.queue.FIRST_REST_S", 0.1)
+    rows, concurrency = 60, 4
+    changes = {"endpoints.weak.max_concurrency": 2 * concurrency}
+    with threaded_simulator(Behaviour(latency_s=0.1, count_prompts=True)) as provider:
+        with batching(tmp_path, provider.url, changes) as (served, ask):
+            batch = start(ask, jsonl(*(line(n, "small-model") for n in range(rows))))
+            get_on(ask, batch.id)
+            (worker,) = workers(tmp_path)
+            os.kill(worker, signal.SIGKILL)
+            done = poll(ask, batch.id)
+            good = lines_of(ask, done.output_file_id)
+        asked = provider.stats().asked
+    assert ["exit -9" in said for said in served.said] == [True]
+    assert (done.status, counts_of(done)) == ("completed", (rows, rows, 0))
+    assert [row["custom_id"] for row in good] == [f"row-{n}" for n in range(rows)]
+    assert sum(count - 1 for count in asked.values()) <= concurrency
+
+
+def test_a_rest_that_ends_while_somebody_looks_is_over(tmp_path: Path) -> None:
+    """Else a batch whose rest ended between a look at the batches and the wait after it is never tried again."""
+    batches = Batches(tmp_path)
+    batch = batches.create(new_id("file"), None, 0)
+    queue = BatchQueue(job_of(tmp_path / "x", tmp_path / "run"), batches, Files(tmp_path, 1), 1, {}, print)
+    queue._rests_until[batch.id] = time.monotonic()
+    asyncio.run(asyncio.wait_for(queue._wait(), 10))
+    assert queue._resting() == frozenset()
+    assert queue._next(frozenset()) == batch
+    assert queue._next(frozenset({batch.id})) is None
 
 
 def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:

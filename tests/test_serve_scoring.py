@@ -15,7 +15,7 @@ import pytest
 from batchroute import Controller
 from batchroute.errors import ModelFault, Stopped
 from batchroute.job import RouterSpec
-from batchroute.rating import Rated, in_thread
+from batchroute.rating import AT_ONCE_CHARS, Rated, in_thread
 from batchroute.router import Scorer, load_scorer
 from batchroute.serve.scoring import JointScoring
 from batchroute.simulate import Behaviour
@@ -52,6 +52,27 @@ def test_what_comes_at_once_is_one_batch_and_scored_as_alone() -> None:
     assert (scoring.batches, scoring.texts) == (1, 64)
     alone, _ = scored(scorer, texts[5:6])
     assert found[5] == pytest.approx(alone[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("quick", "texts", "here"),
+    [
+        (True, ["short"], True),
+        (True, ["x" * (AT_ONCE_CHARS + 1)], False),
+        (True, ["one", "two"], False),
+        (False, ["short"], False),
+    ],
+)
+def test_a_thread_is_asked_where_that_is_worth_its_while(quick: bool, texts: list[str], here: bool) -> None:
+    threads: list[threading.Thread] = []
+
+    def rate(questions: Questions) -> Floats:
+        threads.append(threading.current_thread())
+        return np.full(len(questions.texts), 0.5)
+
+    found, _ = scored(Scorer("watched", rate, 64, quick=quick), texts)
+    assert found == [0.5] * len(texts)
+    assert [thread is threading.current_thread() for thread in threads] == [here]
 
 
 def test_what_comes_while_a_batch_is_scored_is_the_next_one() -> None:

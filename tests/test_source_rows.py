@@ -214,7 +214,7 @@ def test_messages_are_sent_as_they_are_and_the_last_is_scored(tmp_path: Path, me
     ("value", "why"),
     [
         (None, "missing or null, not a list of messages"),
-        ([], "a list, not a list of messages"),
+        ([], "an empty list, not a list of messages"),
         ("[", "is not JSON"),
         ('{"role": "user"}', "an object, not a list of messages"),
         ([{"content": "a"}], "no message with a role"),

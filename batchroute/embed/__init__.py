@@ -24,7 +24,7 @@ from batchroute.embed.builtin import (
     load_builtin,
 )
 from batchroute.embed.choose import fold, identity, load_dense
-from batchroute.embed.given import import_class
+from batchroute.embed.given import import_class, numbers_in
 from batchroute.embed.product import DenseProduct, Product
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "import_class",
     "load_builtin",
     "load_dense",
+    "numbers_in",
 ]

@@ -67,8 +67,9 @@ class Door:
     def _has_key(self, authorization: str) -> bool:
         if self.key is None:
             return True
-        shown = authorization.removeprefix("Bearer ")
-        return hmac.compare_digest(shown.encode("utf-8", "replace"), self.key.reveal().encode())
+        scheme, _, shown = authorization.partition(" ")
+        is_key = hmac.compare_digest(shown.strip().encode("utf-8", "replace"), self.key.reveal().encode())
+        return is_key and scheme.lower() == "bearer"
 
 
 def make_door(host: str, allowed: Iterable[str], key: Secret | None) -> Door:

@@ -60,7 +60,7 @@ class BatchQueue:
         try:
             while True:
                 self._changed.clear()
-                batch = await asyncio.to_thread(self._next)
+                batch = await asyncio.to_thread(self._next, self._resting())
                 if batch is None:
                     await self._wait()
                 else:
@@ -68,15 +68,20 @@ class BatchQueue:
         finally:
             await self._stop()
 
-    def _next(self) -> Batch | None:
+    def _resting(self) -> frozenset[str]:
+        """Batches that are not to be tried yet; forgets the rests that are over."""
         now = time.monotonic()
-        return next((b for b in self._batches.open() if self._rests_until.get(b.id, now) <= now), None)
+        self._rests_until = {batch_id: until for batch_id, until in self._rests_until.items() if until > now}
+        return frozenset(self._rests_until)
+
+    def _next(self, resting: frozenset[str]) -> Batch | None:
+        return next((batch for batch in self._batches.open() if batch.id not in resting), None)
 
     async def _wait(self) -> None:
-        """For a change, or the end of the first rest."""
-        ends = [until - time.monotonic() for until in self._rests_until.values()]
+        """For a change, or the end of the first rest, which may have come since somebody looked."""
+        ends = [max(0.0, until - time.monotonic()) for until in self._rests_until.values()]
         try:
-            await asyncio.wait_for(self._changed.wait(), min((end for end in ends if end > 0), default=None))
+            await asyncio.wait_for(self._changed.wait(), min(ends, default=None))
         except TimeoutError:
             return
 

@@ -106,7 +106,8 @@ def structure_in(value: object, name: str, replaced: Replaced) -> object:
 def messages_in(value: object, name: str) -> Messages:
     """The value of `name`, which must be a list of chat messages, at least one."""
     if not isinstance(value, list) or not value:
-        raise Refusal(f"{name!r} is {in_words(value)}, not a list of messages")
+        found = "an empty list" if value == [] else in_words(value)
+        raise Refusal(f"{name!r} is {found}, not a list of messages")
     for message in value:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise Refusal(f"{name!r} holds something that is no message with a role")

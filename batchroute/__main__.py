@@ -1,0 +1,5 @@
+"""`python -m batchroute` is the command."""
+
+from batchroute.cli import main
+
+main()
