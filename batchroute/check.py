@@ -14,12 +14,19 @@ import numpy as np
 from batchroute.directory import keeps_raw
 from batchroute.engine import load_scorer, open_input
 from batchroute.errors import BatchrouteError
-from batchroute.lanes import asked_of, connections, job_endpoint, lane_proxy, refuse_unpriced
+from batchroute.lanes import (
+    asked_of,
+    asks_for_vectors,
+    connections,
+    embedder_pricing,
+    job_endpoint,
+    lane_proxy,
+    refuse_unpriced,
+)
 from batchroute.process import raise_file_limit
 from batchroute.reuse import answered_parts
 from batchroute.store import refuse_file_in_the_way
 from batchroute.types import SIDES
-from batchroute.vectors.rate import asks_for_vectors, embedder_pricing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batchroute.errors import RoutingError, Unanswered
+from batchroute.lanes import asks_for_vectors
 from batchroute.rating import bare_questions
 from batchroute.serve.background import Background
 from batchroute.serve.chat import Chat, chat_of, place
@@ -25,7 +26,6 @@ from batchroute.serve.replies import told
 from batchroute.serve.scoring import rate_texts
 from batchroute.serve.settings import load_router, pair_of
 from batchroute.source.asking import Refusal
-from batchroute.vectors.rate import asks_for_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

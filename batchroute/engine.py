@@ -443,7 +443,15 @@ class _Run:
             return endpoint.send(request.body)
 
         purse, let_go = self._purse(side), partial(self._let_go, side)
-        return Lane(send, lane_limits(self._job, side), settle, leave, stopped, purse, let_go)
+        return Lane(
+            send,
+            lane_limits(job_endpoint(self._job, side), self._job.limits),
+            settle,
+            leave,
+            stopped,
+            purse,
+            let_go,
+        )
 
     def _purse(self, side: Side) -> Purse | None:
         pricing = self._asked[side].pricing

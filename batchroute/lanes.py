@@ -1,4 +1,4 @@
-"""The two lanes that a job asks for: whom each asks, where, as whom, how fast and at what price.
+"""The lanes of a job, its two sides' and its embedder's: whom each asks, where, as whom, how fast, at what price.
 
 Knows the job and the environment; sends nothing.
 """
@@ -12,19 +12,18 @@ from batchroute.dispatch import LaneLimits
 from batchroute.endpoint import Address, api_url, proxy_for, request_headers
 from batchroute.errors import UsageFault
 from batchroute.keys import endpoint_secrets
-from batchroute.prices import find_pricing
+from batchroute.prices import PerMillion, Pricing, find_pricing
 from batchroute.results import Asked
 from batchroute.scrub import Scrubber
 from batchroute.simulate import Behaviour
 from batchroute.simulate import start as start_simulator
 from batchroute.types import SIDES, Side
-from batchroute.vectors.rate import asks_for_vectors, embedder_pricing, embedder_secrets
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterator, Mapping
 
-    from batchroute.job import EndpointSpec, Job
+    from batchroute.job import EmbedderSpec, EndpointSpec, Job, Limits, RouterSpec
     from batchroute.keys import Secret
 
 
@@ -37,6 +36,20 @@ def asked_of(job: Job, side: Side) -> Asked:
     spec = job_endpoint(job, side)
     host = urlsplit(spec.base_url).hostname if spec.base_url else None
     return Asked(side, spec.model, find_pricing(spec.model, spec.price, host))
+
+
+def asks_for_vectors(router: RouterSpec) -> bool:
+    """Whether the router's scores need an embeddings API."""
+    return router.embedder.use == "openai" and router.use not in {"random", "length"} and ":" not in router.use
+
+
+def embedder_pricing(spec: EmbedderSpec) -> Pricing | None:
+    """What an embedding costs: the job's own price, else the table's; None when neither knows it."""
+    if spec.price is not None:
+        return Pricing(PerMillion(spec.price.input, spec.price.input, None), "job file")
+    host = urlsplit(spec.base_url or "").hostname
+    model = spec.model or ""
+    return find_pricing(model, None, host) or find_pricing(f"openai/{model}", None, host)
 
 
 def refuse_unpriced(job: Job) -> None:
@@ -97,15 +110,19 @@ def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
 
 def job_secrets(job: Job, environ: Mapping[str, str]) -> Iterator[Secret]:
     for side in SIDES:
-        secrets = endpoint_secrets(job_endpoint(job, side), environ)
-        yield from (each for each in (secrets.api_key, *secrets.headers.values()) if each is not None)
+        yield from secrets_of(job_endpoint(job, side), environ)
     if asks_for_vectors(job.router):
-        yield from embedder_secrets(job.router.embedder, environ)
+        yield from secrets_of(job.router.embedder, environ)
 
 
-def lane_limits(job: Job, side: Side) -> LaneLimits:
-    """What a side's lane may do."""
-    spec, limits = job_endpoint(job, side), job.limits
+def secrets_of(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str]) -> Iterator[Secret]:
+    """The keys that are not to be written anywhere."""
+    secrets = endpoint_secrets(spec, environ)
+    yield from (secret for secret in (secrets.api_key, *secrets.headers.values()) if secret is not None)
+
+
+def lane_limits(spec: EndpointSpec | EmbedderSpec, limits: Limits) -> LaneLimits:
+    """What a lane may do."""
     return LaneLimits(
         max_concurrency=spec.max_concurrency,
         max_attempts=spec.max_attempts,

@@ -15,11 +15,12 @@ from batchroute.directory import open_run_directory
 from batchroute.engine import load_scorer, open_input
 from batchroute.errors import Stopped
 from batchroute.job import Limits
+from batchroute.lanes import asks_for_vectors
 from batchroute.scores import Scores
 from batchroute.scoring import Scoring
 from batchroute.store import locked
 from batchroute.vectors.paid import read_bill
-from batchroute.vectors.rate import Means, asks_for_vectors, rating
+from batchroute.vectors.rate import Means, rating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,9 +25,9 @@ endpoint
 journal parts done scores store identity
 budget dispatch
 ngrams surface embed checkpoint mlp projection router labels ridge
-rating routing results progress feed scoring directory estimate vectors
+rating routing results progress feed scoring directory estimate lanes vectors
 lookup spool reuse downgrade
-lanes process
+process
 engine
 check scorefile report export
 evaluate train

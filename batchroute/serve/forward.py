@@ -179,7 +179,9 @@ async def open_live(
         endpoint = Endpoint(address, session, scrub, keep_bodies=True)
         pricing = asked_of(job, side).pricing
         purse = Purse(budget, pricing.cost) if budget and pricing else None
-        lanes[side] = LiveLane(endpoint, live_limits(lane_limits(job, side)), _saying(say, side), purse)
+        lanes[side] = LiveLane(
+            endpoint, live_limits(lane_limits(job_endpoint(job, side), job.limits)), _saying(say, side), purse
+        )
     return Live(job, lanes, scrub, budgeted=budget is not None)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from batchroute.budget import Budget, Ledger, read_ledger, write_ledger
 from batchroute.errors import UsageFault
 from batchroute.job import Job
+from batchroute.lanes import asks_for_vectors
 from batchroute.store import saving
 from batchroute.types import SIDES
-from batchroute.vectors.rate import asks_for_vectors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from batchroute.dispatch import LaneLimits, Purse
+from batchroute.dispatch import Purse
 from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for, request_headers
 from batchroute.errors import UsageFault, cause_of
 from batchroute.keys import endpoint_secrets
-from batchroute.prices import PerMillion, Pricing, find_pricing
+from batchroute.lanes import asks_for_vectors, embedder_pricing, lane_limits, secrets_of
 from batchroute.rating import Rated, bare_questions, in_thread
 from batchroute.scrub import Scrubber
 from batchroute.vectors.answer import read_vectors
@@ -32,11 +31,13 @@ from batchroute.vectors.paid import PaidScores
 from batchroute.vectors.spelling import TEXTS_UNDER_WAY, Speller
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from batchroute.budget import Budget
+    from batchroute.dispatch import LaneLimits
     from batchroute.job import EmbedderSpec, Limits, RouterSpec
     from batchroute.keys import Secret
+    from batchroute.prices import Pricing
     from batchroute.rating import Rater, Rating
     from batchroute.router import Scorer
     from batchroute.types import Questions, Usage, Vectors
@@ -61,26 +62,6 @@ class Means:
     stopped: Callable[[str], None] = lambda reason: None
 
 
-def asks_for_vectors(router: RouterSpec) -> bool:
-    """Whether the router's scores need an embeddings API."""
-    return router.embedder.use == "openai" and router.use not in {"random", "length"} and ":" not in router.use
-
-
-def embedder_pricing(spec: EmbedderSpec) -> Pricing | None:
-    """What an embedding costs: the job's own price, else the table's; None when neither knows it."""
-    if spec.price is not None:
-        return Pricing(PerMillion(spec.price.input, spec.price.input, None), "job file")
-    host = urlsplit(spec.base_url or "").hostname
-    model = spec.model or ""
-    return find_pricing(model, None, host) or find_pricing(f"openai/{model}", None, host)
-
-
-def embedder_secrets(spec: EmbedderSpec, environ: Mapping[str, str]) -> Iterator[Secret]:
-    """The keys that are not to be written anywhere."""
-    secrets = endpoint_secrets(spec, environ)
-    yield from (secret for secret in (secrets.api_key, *secrets.headers.values()) if secret is not None)
-
-
 def rating(router: RouterSpec, means: Means) -> Rating:
     """How a job's questions get their scores: in a thread, or by way of an embeddings API."""
     return partial(_via_api, router.embedder, means) if asks_for_vectors(router) else in_thread
@@ -103,7 +84,7 @@ async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIte
             async with open_session(address) as session, asyncio.TaskGroup() as group:
                 fetching = Fetching(
                     Endpoint(address, session, _scrubber(spec, means), read=read_vectors).send,
-                    _lane_limits(spec, means.limits),
+                    _unconcerned(lane_limits(spec, means.limits)),
                     Speller(spec, pricing),
                     known.take,
                     means.stopped,
@@ -134,21 +115,13 @@ def _address(spec: EmbedderSpec, means: Means) -> Address:
 
 
 def _scrubber(spec: EmbedderSpec, means: Means) -> Scrubber:
-    own = embedder_secrets(spec, means.environ)
+    own = secrets_of(spec, means.environ)
     return Scrubber(secret.reveal() for secret in (*own, *means.secrets))
 
 
-def _lane_limits(spec: EmbedderSpec, limits: Limits) -> LaneLimits:
+def _unconcerned(limits: LaneLimits) -> LaneLimits:
     """What becomes of a refused or failing request is `fetch`'s affair: the lane must not hold it back."""
-    return LaneLimits(
-        max_concurrency=spec.max_concurrency,
-        max_attempts=spec.max_attempts,
-        outage_s=limits.outage_s,
-        requests_per_minute=spec.requests_per_minute,
-        tokens_per_minute=spec.tokens_per_minute,
-        stop_after_same_refusal=0,
-        excuse_outages=False,
-    )
+    return replace(limits, stop_after_same_refusal=0, excuse_outages=False)
 
 
 def _say_what_was_odd(fetching: Fetching, rater: ViaApi, say: Callable[[str], None]) -> None:
