@@ -191,7 +191,7 @@ class Feed:
             body, longest = (b"", 0) if asked.refusal else self._body(asked)
             if self._pricing and not longest:
                 asked = _unbounded(asked)
-            earlier = self._unsettled.get((prompt.file, prompt.row)) if self._unsettled else None
+            earlier = self._unsettled.get((prompt.file, prompt.row))
             yield Request(
                 asked,
                 body,

@@ -44,8 +44,8 @@ class DenseProjection:
 
     def __call__(self, questions: Questions) -> Tensor:
         matrix = self.vectors(questions)
-        given, trained = matrix.shape[1], self.weights.shape[1]
-        if given != trained:
+        given, trained = matrix.shape[-1], self.weights.shape[1]
+        if matrix.ndim != 2 or given != trained:
             raise ModelFault(f"the model was trained on vectors of {trained} numbers, not {given}")
         # through dlpack, because a column's vectors lie in read-only Arrow memory
         return from_dlpack(matrix).to(self.weights.device, torch.float64) @ self.weights.T

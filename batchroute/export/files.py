@@ -15,7 +15,8 @@ from batchroute.errors import RunFault, Stopped, UsageFault
 from batchroute.export.formats import write_batch_lines, write_csv, write_jsonl, write_parquet
 from batchroute.export.order import tables_in_order
 from batchroute.parts import sync_file
-from batchroute.report.rundir import read_job, scan_rows
+from batchroute.report.rundir import read_job
+from batchroute.report.unsealed import read_unsealed
 from batchroute.store import parts_in, refuse_homeless
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def export_run(run: Path, out: Path, *, format: Format = "auto", exact: bool = F
     does not take it; `out` then is as it was.
     """
     job, parts = read_job(run), parts_in(run)
-    unsealed = scan_rows(run).unsealed
+    unsealed = len(read_unsealed(run).settled)
     waiting = f"; {unsealed:,} answers in its journal are not sealed yet: run the job again, which does that first"
     if not parts:
         raise RunFault(f"{run}: no results yet{waiting if unsealed else '; run the job first'}")
