@@ -1,7 +1,7 @@
 """One request over HTTP: bytes in, a classified `Answer` out.
 
-The only module that knows aiohttp's client. Every exception of it is translated here, by a table; an error of
-our own (no file handles left, a bug) is no answer and passes through.
+Every exception of aiohttp's client is translated here, by a table; an error of our own (no file handles left, a
+bug) is no answer and passes through.
 """
 
 from __future__ import annotations
@@ -9,113 +9,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import io
 import ssl
 import time
-import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from batchroute.classify import Answer, Verdict, classify, read_completion
 from batchroute.deadline import Deadlines
-from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
     from batchroute.classify import Read
-    from batchroute.job import EnvRef
-    from batchroute.keys import EndpointSecrets
     from batchroute.scrub import Scrubber
+    from batchroute.transport import Response, Transport
     from batchroute.types import Completion
 
     Receive: TypeAlias = Callable[[bytes], Awaitable[None]]
 
-CONNECT_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 16
-_AT_ONCE_BYTES = 1 << 20  # aiohttp sends a larger body in pieces only from a file object
 _TEXTS = ("response", "reasoning", "tool_calls", "served_model", "finish_reason")  # of a completion
 _UNSENT = frozenset({"address", "certificate", "connect"})
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a lane sends its requests, and as whom; the headers hold keys and stay out of the repr.
-
-    `proxy` comes from the usual variables, read explicitly: aiohttp's own reading would send `.netrc` along.
-    """
-
-    url: URL
-    headers: Mapping[str, str] = field(repr=False)
-    timeout_s: float
-    max_response_bytes: int
-    proxy: str | None = field(default=None, repr=False)
-
-
-def api_url(base_url: str, path: str) -> URL:
-    """`base_url` with `path` ("chat/completions") behind its own; a query stays."""
-    base = URL(base_url)
-    return base.with_path(f"{base.raw_path.rstrip('/')}/{path}", encoded=True, keep_query=True)
-
-
-def request_headers(
-    secrets: EndpointSecrets, key_header: str | None, plain: Mapping[str, str | EnvRef] | None = None
-) -> dict[str, str]:
-    """The job's headers, and the key as a bearer token or in the header the job names."""
-    headers = {name: value for name, value in (plain or {}).items() if isinstance(value, str)}
-    headers |= {name: secret.reveal() for name, secret in secrets.headers.items()}
-    if secrets.api_key is not None:
-        key = secrets.api_key.reveal()
-        headers |= {key_header: key} if key_header else {"Authorization": f"Bearer {key}"}
-    return headers
-
-
-def proxy_for(url: URL) -> str | None:
-    """The proxy that http_proxy, https_proxy and no_proxy name for this address; without a scheme it is http's.
-
-    Raises UsageFault for one that cannot be used, which it does not quote: a password may stand in it.
-    """
-    named = urllib.request.getproxies_environment().get(url.scheme)
-    if not named or urllib.request.proxy_bypass(url.host or ""):
-        return None
-    proxy = named if "://" in named else f"http://{named}"
-    try:
-        parts = urlsplit(proxy)
-        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise UsageFault(
-            f"{url.scheme}_proxy: must be an http or https address such as http://proxy.example:3128; mend it"
-        )
-    return proxy
-
-
-def open_session(address: Address) -> aiohttp.ClientSession:
-    """A session for one address, without limits, cookies or a look at the environment: those are the lane's.
-
-    What all requests have in common stands here: aiohttp would prepare it for every single one otherwise.
-    """
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "batchroute",
-            **address.headers,
-        },
-        timeout=aiohttp.ClientTimeout(sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s)),
-        trust_env=False,
-    )
 
 
 @dataclass(slots=True)
@@ -131,25 +50,24 @@ class Endpoint:
 
     def __init__(
         self,
-        address: Address,
-        session: aiohttp.ClientSession,
+        transport: Transport,
         scrub: Scrubber,
         *,
         keep_bodies: bool = False,
         had_success: bool = False,
         read: Read = read_completion,
     ) -> None:
-        """`session` is the address's own, `read` takes the object of a 200.
+        """`read` takes the object of a 200.
 
         `keep_bodies`: an answer that is ok or refused brings its text.
         `had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key.
         """
-        self._address = address
-        self._session = session
+        self._transport = transport
+        self._max_bytes = transport.address.max_response_bytes
         self._scrub = scrub
         self._keep_bodies = keep_bodies
         self._read = read
-        self._deadlines = Deadlines(address.timeout_s)
+        self._deadlines = Deadlines(transport.address.timeout_s)
         self._had_success = had_success
 
     async def send(self, body: bytes, receive: Receive | None = None) -> Answer:
@@ -188,24 +106,27 @@ class Endpoint:
         return answer
 
     async def _exchange(self, body: bytes, passing: _Passing | None) -> Answer:
-        address = self._address
-        async with self._session.post(
-            address.url,
-            data=body if len(body) <= _AT_ONCE_BYTES else io.BytesIO(body),
-            allow_redirects=False,
-            proxy=address.proxy,
-        ) as response:
-            if passing is not None and response.status == 200 and response.content_type == "text/event-stream":
-                return await _pass_on(response, passing, address.max_response_bytes)
-            text = await _read(response, address.max_response_bytes)
-            if text is None:
-                return _too_large(address.max_response_bytes)
-            answer = classify(
-                response.status, response.headers, text, had_success=self._had_success, read=self._read
-            )
-            kept = self._keep_bodies and answer.verdict in {"ok", "refused"}
-            kept_text = text.decode("utf-8", "replace") if kept else None
-            return msgspec.structs.replace(answer, status=response.status, body=kept_text)
+        connection = await self._transport.connect()
+        try:
+            response = await self._transport.post(connection, body)
+            if passing is not None and response.status == 200 and _is_event_stream(response):
+                answer = await _pass_on(response, passing, self._max_bytes)
+            else:
+                answer = await self._read_answer(response)
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()  # which closes it, too, where something of the answer is left unread
+        return answer
+
+    async def _read_answer(self, response: Response) -> Answer:
+        text = await _read(response, self._max_bytes)
+        if text is None:
+            return _too_large(self._max_bytes)
+        answer = classify(response.status, response.headers, text, had_success=self._had_success, read=self._read)
+        kept = self._keep_bodies and answer.verdict in {"ok", "refused"}
+        kept_text = text.decode("utf-8", "replace") if kept else None
+        return msgspec.structs.replace(answer, status=response.status, body=kept_text)
 
     def _clean(self, answer: Answer, latency_s: float) -> Answer:
         """What a provider wrote, without our keys, and how long it took."""
@@ -228,29 +149,32 @@ def _scrubbed(completion: Completion, scrub: Scrubber) -> Completion:
     return msgspec.structs.replace(completion, **clean) if clean else completion
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
+def _is_event_stream(response: Response) -> bool:
+    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    return kind.strip().lower() == "text/event-stream"
+
+
+async def _read(response: Response, max_bytes: int) -> bytes | None:
     """The whole body, None as soon as it is larger than `max_bytes` (decompressed)."""
-    length = response.content_length
-    if length is not None and length <= max_bytes and "Content-Encoding" not in response.headers:
-        return await response.read()
+    length = response.headers.get("Content-Length")
+    if length is not None and int(length) <= max_bytes and "Content-Encoding" not in response.headers:
+        return await response.content.read()
     pieces: list[bytes] = []
     size = 0
     async for piece in response.content.iter_chunked(_CHUNK_BYTES):
         size += len(piece)
         if size > max_bytes:
-            response.close()
             return None
         pieces.append(piece)
     return b"".join(pieces)
 
 
-async def _pass_on(response: aiohttp.ClientResponse, passing: _Passing, max_bytes: int) -> Answer:
+async def _pass_on(response: Response, passing: _Passing, max_bytes: int) -> Answer:
     """An event stream, piece by piece."""
     size = 0
     async for piece in response.content.iter_any():
         size += len(piece)
         if size > max_bytes:
-            response.close()
             return _too_large(max_bytes)
         passing.begun = True
         await passing.receive(piece)

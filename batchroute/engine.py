@@ -23,7 +23,7 @@ from batchroute.budget import LEDGER_FILE, open_budget
 from batchroute.directory import open_run_directory
 from batchroute.dispatch import LOOK_AGAIN_S, Lane, Purse
 from batchroute.downgrade import open_downgrade
-from batchroute.endpoint import Endpoint, open_session
+from batchroute.endpoint import Endpoint
 from batchroute.errors import RunFault, Stopped, cause_of
 from batchroute.estimate.estimator import budget_threshold
 from batchroute.feed import Feed, rows_to_ask
@@ -45,6 +45,7 @@ from batchroute.reuse import Reuse, answered_parts
 from batchroute.scoring import Scoring, share_threshold
 from batchroute.source import open_source
 from batchroute.store import locked, saving
+from batchroute.transport import Transport
 from batchroute.types import SIDES, Side
 from batchroute.vectors.paid import read_bill
 from batchroute.vectors.rate import Means, rating
@@ -215,12 +216,10 @@ class _Run:
         async with contextlib.AsyncExitStack() as stack:
             for side in SIDES:
                 address = await open_address(self._job, side, self._options.environ, stack)
-                session = await stack.enter_async_context(open_session(address))
+                transport = await stack.enter_async_context(Transport(address))
                 scrub = scrubber_for(self._job, self._options.environ)
                 had_success = self.store.tally.ok[side] > 0
-                endpoint = Endpoint(
-                    address, session, scrub, keep_bodies=self._directory.raw, had_success=had_success
-                )
+                endpoint = Endpoint(transport, scrub, keep_bodies=self._directory.raw, had_success=had_success)
                 self._lanes[side] = self._lane(side, endpoint)
             if self._signal is not None:  # it came before there were lanes to stop
                 self._drain()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batchroute.dispatch import LaneLimits
-from batchroute.endpoint import Address, api_url, proxy_for, request_headers
 from batchroute.errors import UsageFault
 from batchroute.keys import endpoint_secrets
 from batchroute.prices import PerMillion, Pricing, find_pricing
@@ -17,6 +16,7 @@ from batchroute.results import Asked
 from batchroute.scrub import Scrubber
 from batchroute.simulate import Behaviour
 from batchroute.simulate import start as start_simulator
+from batchroute.transport import Address, api_url, proxy_for, request_headers
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for
+from batchroute.endpoint import Endpoint
 from batchroute.errors import UsageFault
 from batchroute.scrub import LEAK_CHARS, Scrubber
 from batchroute.simulate import Behaviour, start
+from batchroute.transport import Address, Transport, api_url, proxy_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -54,8 +55,8 @@ async def ask(
         max_response_bytes=max_response_bytes,
         proxy=proxy,
     )
-    async with open_session(address) as session:
-        endpoint = Endpoint(address, session, Scrubber([KEY]), keep_bodies=keep_bodies)
+    async with Transport(address) as transport:
+        endpoint = Endpoint(transport, Scrubber([KEY]), keep_bodies=keep_bodies)
         return await endpoint.send(body(prompt, stream=receive is not None), receive)
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 import pytest
 
-from batchroute.endpoint import request_headers
 from batchroute.engine import RunEnd, RunOptions, run_job, seconds_until
 from batchroute.errors import JobFault, RunFault, Stopped, UsageFault
 from batchroute.job import EndpointSpec
 from batchroute.keys import endpoint_secrets
 from batchroute.report import build_report
 from batchroute.simulate import Behaviour, prompt_digest
+from batchroute.transport import request_headers
 from inputs import lines
 from jobs import job_of
 from servers import threaded_simulator

@@ -20,7 +20,7 @@ errors types scrub kept
 tomlfile consistency job keys jobfile prices threshold
 simulate
 source
-classify limits deadline
+classify limits deadline transport
 endpoint
 journal parts done scores store identity
 budget dispatch

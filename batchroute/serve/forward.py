@@ -16,13 +16,14 @@ import msgspec
 
 from batchroute.classify import Answer
 from batchroute.dispatch import Lane, Outcome, Purse, Request
-from batchroute.endpoint import Endpoint, open_session
+from batchroute.endpoint import Endpoint
 from batchroute.feed import Body
 from batchroute.lanes import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
 from batchroute.results import settled
 from batchroute.routing import CHARS_PER_TOKEN
 from batchroute.serve.chat import Chat, Routed, prompt_of
 from batchroute.source.asking import Refusal
+from batchroute.transport import Transport
 from batchroute.types import SIDES, Completion, Usage
 
 if TYPE_CHECKING:
@@ -175,8 +176,8 @@ async def open_live(
     lanes: dict[Side, LiveLane] = {}
     for side in SIDES:
         address = await open_address(job, side, environ, stack)
-        session = await stack.enter_async_context(open_session(address))
-        endpoint = Endpoint(address, session, scrub, keep_bodies=True)
+        transport = await stack.enter_async_context(Transport(address))
+        endpoint = Endpoint(transport, scrub, keep_bodies=True)
         pricing = asked_of(job, side).pricing
         purse = Purse(budget, pricing.cost) if budget and pricing else None
         lanes[side] = LiveLane(

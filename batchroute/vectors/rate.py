@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.dispatch import Purse
-from batchroute.endpoint import Address, Endpoint, api_url, open_session, proxy_for, request_headers
+from batchroute.endpoint import Endpoint
 from batchroute.errors import UsageFault, cause_of
 from batchroute.keys import endpoint_secrets
 from batchroute.lanes import asks_for_vectors, embedder_pricing, lane_limits, secrets_of
 from batchroute.rating import Rated, bare_questions, in_thread
 from batchroute.scrub import Scrubber
+from batchroute.transport import Address, Transport, api_url, proxy_for, request_headers
 from batchroute.vectors.answer import read_vectors
 from batchroute.vectors.cache import VectorCache
 from batchroute.vectors.fetch import Fetching, Unanswered
@@ -81,9 +82,9 @@ async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIte
     try:
         with contextlib.closing(known):
             address = _address(spec, means)
-            async with open_session(address) as session, asyncio.TaskGroup() as group:
+            async with Transport(address) as transport, asyncio.TaskGroup() as group:
                 fetching = Fetching(
-                    Endpoint(address, session, _scrubber(spec, means), read=read_vectors).send,
+                    Endpoint(transport, _scrubber(spec, means), read=read_vectors).send,
                     _unconcerned(lane_limits(spec, means.limits)),
                     Speller(spec, pricing),
                     known.take,
