@@ -157,6 +157,6 @@ class Transport:
 def _head(request: aiohttp.ClientRequest) -> bytes:
     """All of a request that stands before its length."""
     through_proxy = request.proxy is not None and not request.is_ssl()
-    target = str(request.url.with_user(None)) if through_proxy else request.url.raw_path_qs
+    target = str(request.url) if through_proxy else request.url.raw_path_qs
     headers = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     return f"POST {target} HTTP/1.1\r\n{headers}Content-Length: ".encode()
