@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from batchroute.types import Result
+from batchroute.types import Result, RowEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
+
+    Place: TypeAlias = tuple[int, int]  # of a record's value in its file: its first byte, how many it takes
 
 Value = TypeVar("Value")
 
@@ -78,31 +81,45 @@ def read_journal(path: Path) -> Iterator[Result]:
 def read_records(path: Path, kind: type[Value]) -> Iterator[Value]:
     """The values of this kind on whole records, in the order of their writing."""
     decode = msgspec.msgpack.Decoder(kind).decode
-    for payload in _payloads(path):
-        yield decode(payload)
+    return (decode(payload) for _, payload in _payloads(path))
+
+
+def read_ends(path: Path) -> Iterator[tuple[RowEnd, Place]]:
+    """The same of results, but no more than how each ended, and where `read_at` finds the whole of it."""
+    decode = msgspec.msgpack.Decoder(RowEnd).decode
+    return ((decode(payload), (start, len(payload))) for start, payload in _payloads(path))
+
+
+def read_at(path: Path, places: Iterable[Place]) -> Iterator[Result]:
+    """The results at these places of `read_ends`, in this order."""
+    decode = msgspec.msgpack.Decoder(Result).decode
+    with path.open("rb", buffering=0) as file:
+        for start, size in places:
+            yield decode(os.pread(file.fileno(), size, start))
 
 
 def _measure(path: Path) -> tuple[int, int]:
     """How many whole records there are, and how many bytes they take."""
-    sizes = [_HEAD.size + len(payload) for payload in _payloads(path)]
-    return len(sizes), sum(sizes)
+    ends = [start + len(payload) for start, payload in _payloads(path)]
+    return len(ends), ends[-1] if ends else 0
 
 
-def _payloads(path: Path) -> Iterator[bytes]:
+def _payloads(path: Path) -> Iterator[tuple[int, bytes]]:
+    """What each whole record holds, and at which byte of the file that begins."""
     try:
         opened = path.open("rb", buffering=_READ_BYTES)
     except FileNotFoundError:
         return
     with opened as file:
-        left = os.fstat(file.fileno()).st_size
+        size = os.fstat(file.fileno()).st_size
+        start = _HEAD.size
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             length, checksum = _HEAD.unpack(head)
-            left -= _HEAD.size
             # A crash of the machine may leave zeros, which would pass for an empty record, or any length.
-            if not 0 < length <= left:
+            if not 0 < length <= size - start:
                 return
-            left -= length
             payload = file.read(length)
             if zlib.crc32(payload) != checksum:
                 return
-            yield payload
+            yield start, payload
+            start += length + _HEAD.size

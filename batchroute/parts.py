@@ -7,13 +7,14 @@ each part, in a folder of their own, lie the fingerprints of the requests that i
 from __future__ import annotations
 
 import os
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchroute.journal import read_journal
+from batchroute.journal import read_at, read_ends
 from batchroute.kept import unpack
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ RAW = pa.field("raw", pa.string())
 RESULT_NAMES = (*(field.name for field in _COLUMNS), RAW.name)
 # Columns of few distinct values; a dictionary for free text only costs time.
 _REPETITIVE = ["file", "route", "route_reason", "model", "served_model", "status", "finish_reason", "error_type"]
+ROWS_AT_ONCE = 1_000  # as Python objects, which take twice the room of columns
 
 
 def result_schema(keep: pa.Schema, *, raw: bool) -> pa.Schema:
@@ -63,15 +65,17 @@ def seal(journal: Path, part: Path, keep: pa.Schema, *, raw: bool) -> None:
 
     The part appears whole and durable under its name, or not at all; the fingerprints are there before it.
     """
-    last = {(result.file, result.row): result for result in read_journal(journal)}
-    settled = sorted(
-        (result for result in last.values() if result.status in {"ok", "refused"}),
-        key=attrgetter("file", "row"),
-    )
+    last = {(end.file, end.row): (end.status, place) for end, place in read_ends(journal)}
+    settled = [place for _, (status, place) in sorted(last.items()) if status in {"ok", "refused"}]
     if settled:
-        fingerprints = [result.fingerprint for result in settled if result.status == "ok"]
+        fingerprints: list[bytes] = []
+        tables: list[pa.Table] = []
+        results = read_at(journal, settled)
+        while batch := list(islice(results, ROWS_AT_ONCE)):
+            fingerprints += [result.fingerprint for result in batch if result.status == "ok"]
+            tables.append(table_of(batch, keep, raw=raw))
         write_part(fingerprints_of(part), pa.table({"fingerprint": pa.array(fingerprints, pa.binary())}))
-        write_part(part, table_of(settled, keep, raw=raw))
+        write_part(part, pa.concat_tables(tables))
 
 
 def fingerprints_of(part: Path) -> Path:
@@ -87,7 +91,7 @@ def table_of(results: Sequence[Result], keep: pa.Schema, *, raw: bool) -> pa.Tab
         pa.array(list(map(attrgetter(field.name), results)), type=field.type) for field in list(schema)[:own]
     ]
     kept = unpack([result.keep for result in results], keep)
-    return pa.Table.from_arrays([*columns, *kept.columns], schema=schema).combine_chunks()
+    return pa.Table.from_arrays([*columns, *kept.columns], schema=schema)
 
 
 def write_part(part: Path, table: pa.Table) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SYNC_EVERY_S = 0.25
 JOURNAL_ROWS = 20_000
-JOURNAL_BYTES = 64 << 20
+JOURNAL_BYTES = 32 << 20
 
 
 @dataclass(slots=True)

@@ -103,22 +103,27 @@ class Completion(msgspec.Struct, frozen=True):
     usage: Usage | None = None
 
 
-class Result(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """One settled row: the result columns in their order on disk, `keep` still as in `Prompt`.
+class RowEnd(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """The beginning of every `Result`, by itself: which row it is of, and how that ended."""
+
+    file: str
+    row: int
+    status: Status
+
+
+class Result(RowEnd, frozen=True, array_like=True, kw_only=True):
+    """One settled row: the result columns, `keep` still as in `Prompt`.
 
     `cost_usd` None means that price or usage is unknown; `finished_at` is microseconds since the epoch, UTC.
     `fingerprint` tells which request an ok row answers; it is no column.
     """
 
-    file: str
-    row: int
     id: str | None
     score: float | None
     route: Side | None
     route_reason: RouteReason | None
     model: str | None
     served_model: str | None = None
-    status: Status
     response: str | None = None
     reasoning: str | None = None
     tool_calls: str | None = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import stat
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from answers import FINISHED_AT_US, NO_COLUMNS, files_of_at_most, kept_row, result
 from batchroute.journal import Journal, read_journal
 from batchroute.kept import pack
-from batchroute.parts import RESULT_NAMES, result_schema, seal, table_of, write_part
+from batchroute.parts import RESULT_NAMES, ROWS_AT_ONCE, result_schema, seal, table_of, write_part
 from steps import hit_at_every_step
 
 if TYPE_CHECKING:
@@ -227,6 +228,19 @@ def test_rows_stand_in_the_order_of_the_input_in_one_row_group(tmp_path: Path) -
     assert pq.read_metadata(part).num_row_groups == 1
     assert pq.read_metadata(part).row_group(0).column(0).compression == "ZSTD"
     assert stat.S_IMODE(part.stat().st_mode) == 0o600
+
+
+def test_a_part_of_thousands_of_rows_is_one_row_group_in_order(tmp_path: Path) -> None:
+    rows = 2 * ROWS_AT_ONCE + 1
+    kept = [kept_row(KEEP, topic=f"t{row}", weight=row) for row in range(rows)]
+    results = [result(row, response=f"answer {row}", keep=kept[row]) for row in range(rows)]
+    random.Random(7).shuffle(results)  # noqa: S311
+    part = sealed(tmp_path, results, KEEP)
+    assert pq.read_metadata(part).num_row_groups == 1
+    table = pq.read_table(part)
+    assert table["row"].to_pylist() == list(range(rows))
+    assert table["response"].to_pylist() == [f"answer {row}" for row in range(rows)]
+    assert table["topic"].to_pylist() == [f"t{row}" for row in range(rows)]
 
 
 @settings(deadline=None, max_examples=40)

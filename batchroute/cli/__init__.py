@@ -10,6 +10,7 @@ Decides nothing that a function elsewhere could decide, and imports what a comma
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line. Errors the user can act on are one message and an exit code, all others a traceback."""
+    # Two allocators keep what each has freed from the other: Arrow's own makes a run a tenth larger.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         sys.exit(cli.main(arguments, standalone_mode=False) or 0)
     except click.ClickException as error:
