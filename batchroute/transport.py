@@ -130,7 +130,11 @@ class Transport:
     async def connect(self) -> Connection:
         """A connection for one exchange: `release` it when the answer is read, `close` it after an error."""
         try:
-            return await self._connector.connect(self._request, traces=[], timeout=self._timeout)
+            while True:
+                connection = await self._connector.connect(self._request, traces=[], timeout=self._timeout)
+                if connection.protocol is None or not connection.protocol.should_close:
+                    return connection
+                connection.close()  # it said something while nobody asked: that must not pass for an answer
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
 

@@ -33,6 +33,7 @@ LOOPS = pytest.mark.parametrize(
     "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
 )
 MIB = 2**20
+A_MOMENT_S = 0.1
 SLOWER_THAN_WAITED_S = 0.6
 WAITED_S = 0.2
 
@@ -83,6 +84,9 @@ class Echo:
             "more": sized + said + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         }
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + ways.get(manner, sized + said))
+        if manner == "twice":
+            await asyncio.sleep(A_MOMENT_S)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + sized + said)
         return str(manner)
 
 
@@ -108,14 +112,22 @@ async def serving(handle: Handle, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 
 def answers(
-    new_loop: Callable[[], asyncio.AbstractEventLoop], prompts: list[str], **limits: float
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    prompts: list[str],
+    *,
+    timeout_s: float = 5.0,
+    pause_s: float = 0.0,
 ) -> list[Answer]:
     """Those to prompts sent one after another over one transport, to an Echo."""
 
     async def work() -> list[Answer]:
-        async with serving(Echo()) as base_url, Transport(address_of(base_url, **limits)) as transport:
+        async with serving(Echo()) as base_url, Transport(address_of(base_url, timeout_s=timeout_s)) as transport:
             endpoint = Endpoint(transport, Scrubber([]))
-            return [await endpoint.send(body(prompt)) for prompt in prompts]
+            found = []
+            for prompt in prompts:
+                found.append(await endpoint.send(body(prompt)))
+                await asyncio.sleep(pause_s)
+            return found
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(work())
@@ -150,6 +162,12 @@ def test_the_next_answer_is_its_own(
 def test_an_answer_that_came_too_late_is_nobody_elses(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     found = answers(new_loop, ["late 1", "plain 2", "late 3", "plain 4"], timeout_s=WAITED_S)
     assert [said(answer) for answer in found] == ["timeout", "plain 2", "timeout", "plain 4"]
+
+
+@LOOPS
+def test_what_a_server_says_unasked_is_no_answer(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    found = answers(new_loop, ["twice 1", "plain 2", "twice 3", "plain 4"], pause_s=3 * A_MOMENT_S)
+    assert [said(answer) for answer in found] == ["twice 1", "plain 2", "twice 3", "plain 4"]
 
 
 @LOOPS
@@ -208,6 +226,7 @@ def test_a_proxy_is_told_who_we_are_and_the_provider_is_not() -> None:
 ASK = """
 import asyncio, sys
 from batchroute.endpoint import Endpoint
+from batchroute.process import loop_factory
 from batchroute.scrub import Scrubber
 from test_transport import address_of, body, said
 from batchroute.transport import Transport, proxy_for
@@ -219,7 +238,8 @@ async def work(base_url):
         endpoint = Endpoint(transport, Scrubber([]))
         print(*[said(await endpoint.send(body(f"plain {number}"))) for number in range(3)], sep=", ")
 
-asyncio.run(work(sys.argv[1]))
+with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    runner.run(work(sys.argv[1]))
 """
 
 
