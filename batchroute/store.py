@@ -247,6 +247,7 @@ class RunStore:
             write_failed(self.path / "failed.jsonl", failed)
             seal(journal.path, self._part_path(number), self._keep, raw=self._raw)
             journal.path.unlink()
+        pa.default_memory_pool().release_unused()  # else the pieces that rows leave behind add up, part by part
 
     def _journal_path(self, number: int) -> Path:
         return self.path / f"journal-{number:05d}"
