@@ -15,11 +15,14 @@ import torch
 
 from batchroute.classify import Answer, classify
 from batchroute.dispatch import Lane, LaneLimits, Request
+from batchroute.embed.given import given_vectors
+from batchroute.embed.product import DenseProduct
 from batchroute.engine import load_scorer, open_input
 from batchroute.job import InputSpec, RouterSpec
 from batchroute.journal import Journal
 from batchroute.parts import fingerprints_of, seal
-from batchroute.types import Prompt, Result
+from batchroute.router import MatrixFactorisation, Scorer
+from batchroute.types import Prompt, Questions, Result
 from server import completion
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def measure_stages(folder: Folder) -> dict[str, float]:
         "read JSONL": speed(rows, partial(read, lines)),
         "read Parquet": speed(rows, partial(read, columns)),
         "score, built-in": speed(rows, scoring(lines)),
-        "score, vectors of 1,536": speed(100_000, folded(100_000)),
+        **vectors_stages(100_000),
         "classify answers": speed(rows, partial(classified, rows)),
         "dispatch, no network": speed(rows, partial(dispatched, rows)),
         "journal": speed(rows, partial(journalled, journal, rows)),
@@ -83,11 +86,23 @@ def scoring(data: Path) -> Callable[[], None]:
     return score
 
 
-def folded(rows: int) -> Callable[[], Any]:
-    """The product that a folded model is, on vectors that are there."""
-    vectors = torch.rand(rows, VECTOR_DIM, generator=torch.Generator().manual_seed(0))
-    vector = vectors[0].clone()
-    return lambda: torch.sigmoid(torch.mv(vectors, vector))
+def vectors_stages(rows: int) -> dict[str, float]:
+    """Scores of vectors that are there, and how fast they could be read at all: twice the same numbers."""
+    vectors = np.random.default_rng(0).random((rows, VECTOR_DIM), np.float32)
+    vector = torch.from_numpy(vectors[0] / VECTOR_DIM)
+    scorer = Scorer("benchmark", MatrixFactorisation(DenseProduct(given_vectors, vector)), RouterSpec().batch_size)
+    questions = Questions(
+        texts=[""] * rows,
+        ids=[None] * rows,
+        forced=[None] * rows,
+        refused=np.zeros(rows, np.bool_),
+        chars=np.zeros(rows, np.int64),
+        vectors=vectors,
+    )
+    return {
+        "score, vectors of 1,536": speed(rows, lambda: scorer.score(questions)),
+        "read vectors of 1,536": speed(rows, vectors.max),
+    }
 
 
 def classified(rows: int) -> None:
