@@ -393,7 +393,7 @@ class Lane(Generic[Asking]):
             row.usages.append(answer.usage)
             if admission.entry and self._tokens and answer.usage.prompt_tokens is not None:
                 used = answer.usage.prompt_tokens + (answer.usage.completion_tokens or 0)
-                self._tokens.correct(admission.entry, used, now)
+                self._tokens.correct(admission.entry, row.request.tokens, used, now)
         if answer.retry_after_s is not None and answer.retry_after_s > self._limits.outage_s:
             self.stop(f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s; run again later")
         if answer.verdict == "rate_limited":

@@ -79,11 +79,17 @@ class Schedule:
 
 @dataclass(slots=True)
 class TokenWindow:
-    """Tokens sent within the last 60 s, by estimate until the true usage is known."""
+    """Tokens sent within the last 60 s, by estimate until the true usage is known.
+
+    Requests that leave within the same `TOGETHER_S` share an entry, which counts as long as the last of them: at
+    thousands a second, an entry for each would take more memory than the requests.
+    """
 
     tokens_per_minute: int
     _sent: deque[TokenEntry] = field(default_factory=deque)
     _total: int = 0
+
+    TOGETHER_S = 0.05
 
     def wait_s(self, tokens: int, now: float) -> float:
         """0 where `tokens` fit now; else how long until the window may have room for them.
@@ -102,16 +108,21 @@ class TokenWindow:
         return WINDOW_S
 
     def take(self, tokens: int, now: float) -> TokenEntry:
+        """Counts a request that leaves now."""
+        self._total += tokens
+        if self._sent and self._sent[-1].sent_at // self.TOGETHER_S == now // self.TOGETHER_S:
+            entry = self._sent[-1]
+            entry.sent_at, entry.tokens = now, entry.tokens + tokens
+            return entry
         entry = TokenEntry(now, tokens)
         self._sent.append(entry)
-        self._total += tokens
         return entry
 
-    def correct(self, entry: TokenEntry, tokens: int, now: float) -> None:
-        """Puts the true usage in the estimate's place."""
+    def correct(self, entry: TokenEntry, taken: int, used: int, now: float) -> None:
+        """Puts the true usage of a request in the place of what it had taken."""
         if now - entry.sent_at < WINDOW_S * TOKEN_MARGIN and not entry.forgotten:
-            self._total += tokens - entry.tokens
-            entry.tokens = tokens
+            self._total += used - taken
+            entry.tokens += used - taken
 
     def _forget(self, now: float) -> None:
         while self._sent and now - self._sent[0].sent_at >= WINDOW_S * TOKEN_MARGIN:
@@ -122,7 +133,7 @@ class TokenWindow:
 
 @dataclass(slots=True)
 class TokenEntry:
-    sent_at: float
+    sent_at: float  # the last of those that share it
     tokens: int
     forgotten: bool = False
 
