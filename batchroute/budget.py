@@ -66,6 +66,11 @@ class Budget:
         return self.spent + self.unconfirmed + self.reserved
 
     @property
+    def left(self) -> Decimal:
+        """What is not taken; sums of what parts cost may be a hair larger than what was once taken for them."""
+        return max(Decimal(0), self.limit - self.taken)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is out whose bill may leave room for something else."""
         return self.reserved == 0

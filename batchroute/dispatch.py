@@ -363,7 +363,7 @@ class Lane(Generic[Asking]):
         if self._purse.budget.idle:
             if self._let_go(request):
                 raise _LetGo
-            left = self._purse.budget.limit - self._purse.budget.taken
+            left = self._purse.budget.left
             self.stop(f"limits.max_cost_usd: the next row may cost ${request.most_usd:.4f}, ${left:.4f} are left")
         return False
 

@@ -81,6 +81,13 @@ def test_what_does_not_fit_takes_nothing() -> None:
     assert budget.reserve(Decimal("0.5"))
 
 
+def test_what_is_left_is_never_less_than_nothing() -> None:
+    """After a crash the whole limit may be taken, and the same costs added up in another order be a hair more."""
+    ledger = Ledger(Decimal("2.5"))
+    assert Budget(Decimal(10), Decimal("7.4999"), ledger, lambda ledger: None).left == Decimal("0.0001")
+    assert Budget(Decimal(10), Decimal("7.5000000001"), ledger, lambda ledger: None).left == 0
+
+
 def test_a_clean_end_leaves_only_the_unconfirmed() -> None:
     budget, saved = fresh("10")
     budget.reserve(Decimal(1))
