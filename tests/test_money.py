@@ -157,13 +157,17 @@ def killed_after(folder: Path, provider: ThreadedSimulator, requests: int, secon
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 def test_not_even_runs_that_are_killed_at_concurrency_500_pass_the_limit(tmp_path: Path) -> None:
-    """Inputs longer than estimated, answers up to the limit, attempts without usage, until the money is gone."""
-    chance, rows, limit = random.Random(500), 6000, 600  # noqa: S311 - a schedule, not a secret
+    """Inputs longer than estimated, answers up to the limit, attempts without usage, until the money is gone.
+
+    Half of the rows go to each lane, and the money is gone when either has about a third of its own left.
+    """
+    chance, rows, limit = random.Random(500), 6000, 400  # noqa: S311 - a schedule, not a secret
     prompts = (json.dumps({"prompt": f"{n}: " + "tell me more " * (n % 40)}) for n in range(rows))
     (tmp_path / "prompts.jsonl").write_text("\n".join(prompts))
     faults = {"no_usage": 0.02, "cut": 0.02, "reset": 0.02, "503": 0.02}
     odd = Behaviour(latency_s=0.2, jitter_s=0.2, characters_per_token=1.0, response_tokens=400, faults=faults)
     text = JOB.replace("max_concurrency = 100", "max_concurrency = 500").replace("_usd = 2", f"_usd = {limit}")
+    text = text.replace("threshold = 0.1", "threshold = 0.35")  # that of about 270 characters
     kills = 0
     with threaded_simulator(odd) as provider:
         (tmp_path / "job.toml").write_text(text.replace("URL", provider.url))
