@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from inspect import isfunction
 
 import batchroute
 
@@ -17,9 +18,10 @@ def test_a_name_that_is_none_is_no_attribute() -> None:
 
 
 def test_what_a_plan_is_called_is_a_function() -> None:
-    import batchroute.planning  # noqa: PLC0415 - the module must not hide the function
+    import batchroute.run.plan  # noqa: PLC0415 - the rooms must not hide the functions of their names
 
     assert callable(batchroute.plan)
+    assert isfunction(batchroute.run)
 
 
 def test_the_package_runs_as_the_command_does() -> None:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute import __version__
-from batchroute.cli.look import export, report, whatif
-from batchroute.cli.rate import calibrate, score
+from batchroute.cli.job import check, plan, run
+from batchroute.cli.results import export, report, whatif
+from batchroute.cli.scores import calibrate, score
 from batchroute.cli.tools import evaluate, serve, simulate, train
 from batchroute.cli.words import log, setup_logging
-from batchroute.cli.work import check, plan, run
 from batchroute.errors import BatchrouteError, UsageFault
 
 if TYPE_CHECKING:

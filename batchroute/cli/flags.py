@@ -16,7 +16,7 @@ from batchroute.errors import UsageFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchroute.job import Job
+    from batchroute.job.spec import Job
 
 FILE = click.Path(path_type=Path)
 
@@ -34,7 +34,7 @@ class Flags:
 
     def load(self, path: Path, *, require_keys: bool) -> Job:
         """The job in `path` with these flags over it."""
-        from batchroute.jobfile import load_job
+        from batchroute.job.load import load_job
 
         return load_job(
             path,

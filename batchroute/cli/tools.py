@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.cli.flags import Flags
-    from batchroute.evaluate import Evaluation
+    from batchroute.learn.evaluate.figures import Evaluation
 
 
 @click.command()
@@ -50,9 +50,10 @@ def train(
     the model is for these two, which is best for routing between them; without, its table has a row for every
     model in the labels.
     """
-    from batchroute.jobfile import router_section
-    from batchroute.train import read_recipe, train_model, train_recipe
-    from batchroute.train.terminal import epochs_shown, trained_words
+    from batchroute.cli.show.training import epochs_shown, trained_words
+    from batchroute.job.load import router_section
+    from batchroute.learn.train.build import train_model
+    from batchroute.learn.train.recipe import read_recipe, train_recipe
 
     if labels[0].suffix == ".toml":
         if len(labels) > 1 or data is None:
@@ -142,9 +143,10 @@ def evaluate(
     recovered (chance: 0.5); CPT50 the percentage of strong calls that recovers half of it. Keep prompts that a
     model was trained on out of its evaluation.
     """
-    from batchroute.evaluate import compare_routers, evaluation_json
-    from batchroute.evaluate.terminal import render_evaluation
-    from batchroute.jobfile import router_section
+    from batchroute.cli.show.evaluation import render_evaluation
+    from batchroute.job.load import router_section
+    from batchroute.learn.evaluate.build import compare_routers
+    from batchroute.learn.evaluate.figures import evaluation_json
 
     draw = None if plot is None else _drawer(plot)
     found = compare_routers(labels, router_section(sets), routers, models, strong=strong, weak=weak, seed=seed)
@@ -162,10 +164,10 @@ def _drawer(file: Path) -> Callable[[Evaluation], None]:
     if file.suffix not in {".png", ".svg"}:
         raise UsageFault(f"--plot {file}: give a name that ends in .png or .svg")
     try:
-        from batchroute.evaluate.plot import draw_curves
+        from batchroute.cli.show.curves import draw_curves
     except ImportError as missing:
         raise UsageFault("--plot needs matplotlib: pip install 'batchroute[html]'") from missing
-    from batchroute.store import refuse_homeless, saving
+    from batchroute.store.rows import refuse_homeless, saving
 
     refuse_homeless(file)
 
@@ -203,7 +205,8 @@ def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | Non
     content_filter, content_policy_violation, invalid_request_error, permission_denied, account_deactivated,
     server_error, overloaded_error.
     """
-    from batchroute.simulate import Behaviour, serve
+    from batchroute.simulate.behaviour import Behaviour
+    from batchroute.simulate.server import serve
 
     try:
         rates = {name: float(rate) for name, rate in pairs("--fault", faults).items()}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchroute.prices import LOWEST_TIER_TOKENS, find_pricing
+from batchroute.job.prices import LOWEST_TIER_TOKENS, find_pricing
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
-    from batchroute.prices import Pricing
-    from batchroute.report.rundir import Endpoint
+    from batchroute.job.prices import Pricing
+    from batchroute.report.read import Endpoint
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens")
 

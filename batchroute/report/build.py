@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchroute.budget import LEDGER_FILE, read_ledger, settled
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.figures import Latency, Report, State, read_report
 from batchroute.report.groups import Group, cost_of, grouped, model_bills, rows_of, score_of, tokens_of
 from batchroute.report.quantiles import counted_latencies, counted_scores, histogram, quantiles, score_bins
-from batchroute.report.rundir import RunJob, read_job, scan_rows, scan_scores
+from batchroute.report.read import RunJob, read_job, scan_rows, scan_scores
+from batchroute.store.ledger import LEDGER_FILE, read_ledger, reconciled
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from batchroute.report.rundir import Rows
+    from batchroute.report.read import Rows
 
 _DECILES = {f"p{percent}": percent / 100 for percent in range(0, 101, 10)}
 
@@ -68,7 +68,7 @@ def build_report(
         router_cost_usd = 0.0
     if (run / LEDGER_FILE).exists():
         spent = (cost_of([*columns.groups, *columns.open]) or 0.0) + (router_cost_usd or 0.0)
-        unconfirmed_usd = float(settled(read_ledger(run / LEDGER_FILE), Decimal(spent)).unconfirmed)
+        unconfirmed_usd = float(reconciled(read_ledger(run / LEDGER_FILE), Decimal(spent)).unconfirmed)
     all_usd = {side: all_on_one_side_usd(job.endpoints[side], rows.settled) for side in SIDES}
     return _report(
         run.resolve().name,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchroute.parts import RESULT_NAMES
-from batchroute.report.rundir import read_job, scan_settled
-from batchroute.store import parts_in
+from batchroute.report.read import read_job, scan_settled
+from batchroute.store.parts import RESULT_NAMES
+from batchroute.store.rows import parts_in
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:

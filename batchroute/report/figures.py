@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from batchroute.errors import RunFault
-from batchroute.parts import sync_file
-from batchroute.store import saving
+from batchroute.store.parts import sync_file
+from batchroute.store.rows import saving
 from batchroute.types import Side  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:

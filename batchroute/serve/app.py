@@ -11,19 +11,19 @@ import msgspec
 from aiohttp import web
 
 from batchroute.errors import BatchrouteError, ModelFault, RoutingError
+from batchroute.input.asking import Refusal
+from batchroute.serve.batch.files import NotStored
 from batchroute.serve.chat import Chat, Routed, place, read_chat
-from batchroute.serve.files import NotStored
 from batchroute.serve.metrics import MEDIA_TYPE, Metrics, exposition
 from batchroute.serve.replies import error_body, head_start, reply_of, route_headers, told, wait_headers
 from batchroute.serve.stream import EventRelay
-from batchroute.source.asking import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp.typedefs import Middleware
 
-    from batchroute.job import Endpoints
+    from batchroute.job.spec import Endpoints
     from batchroute.serve.door import Door
     from batchroute.serve.forward import Ended, Live
     from batchroute.serve.names import Names

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from batchroute.feed import OUTPUT_BOUNDS
-from batchroute.routing import route
-from batchroute.scores import ScoredRows
-from batchroute.source.asking import Refusal, chars_in, content_text, messages_in
-from batchroute.source.text import Replaced, loads_slowly
+from batchroute.input.asking import Refusal, chars_in, content_text, messages_in
+from batchroute.input.text import Replaced, loads_slowly
+from batchroute.job.rules import OUTPUT_BOUNDS
+from batchroute.route.sides import route
+from batchroute.store.scores import ScoredRows
 from batchroute.types import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchroute.job import Endpoints
+    from batchroute.job.spec import Endpoints
     from batchroute.serve.names import Wanted
     from batchroute.types import RouteReason, Side
 

@@ -19,7 +19,7 @@ from batchroute.errors import UsageFault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from batchroute.keys import Secret
+    from batchroute.job.secrets import Secret
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS = frozenset({"/health"})  # what a load balancer asks, who has no key

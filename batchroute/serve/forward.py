@@ -14,27 +14,28 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.classify import Answer
-from batchroute.dispatch import Lane, Outcome, Purse, Request
-from batchroute.endpoint import Endpoint
-from batchroute.feed import Body
-from batchroute.lanes import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
-from batchroute.results import settled
-from batchroute.routing import CHARS_PER_TOKEN
+from batchroute.input.asking import Refusal
+from batchroute.run.settle import settled
+from batchroute.send.body import Body
+from batchroute.send.classify import Answer
+from batchroute.send.endpoint import Endpoint
+from batchroute.send.http import Transport
+from batchroute.send.lane import Lane, Purse
+from batchroute.send.open import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
+from batchroute.send.request import Outcome, Request
+from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.serve.chat import Chat, Routed, prompt_of
-from batchroute.source.asking import Refusal
-from batchroute.transport import Transport
 from batchroute.types import SIDES, Completion, Usage
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable, Mapping
 
-    from batchroute.budget import Budget
-    from batchroute.dispatch import LaneLimits, OpenRow
-    from batchroute.job import Job
-    from batchroute.results import Asked
-    from batchroute.scrub import Scrubber
+    from batchroute.job.prices import Target
+    from batchroute.job.scrub import Scrubber
+    from batchroute.job.spec import Job
+    from batchroute.send.budget import Budget
+    from batchroute.send.lane import LaneLimits, OpenRow
     from batchroute.serve.stream import EventRelay
     from batchroute.types import Result, Side
 
@@ -131,7 +132,7 @@ class Live:
     def __init__(self, job: Job, lanes: Mapping[Side, LiveLane], scrub: Scrubber, *, budgeted: bool) -> None:
         self.lanes = lanes
         self.scrub = scrub
-        self.asked: dict[Side, Asked] = {side: asked_of(job, side) for side in SIDES}
+        self.asked: dict[Side, Target] = {side: asked_of(job, side) for side in SIDES}
         self._bodies = {
             side: Body(job_endpoint(job, side).model, job_endpoint(job, side).params) for side in SIDES
         }

@@ -11,7 +11,7 @@ from batchroute.types import Side
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchroute.job import Job
+    from batchroute.job.spec import Job
 
 PREFIX = "router"
 Wanted: TypeAlias = Side | float  # a side, or the lowest score that goes strong

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from batchroute.classify import Answer
+    from batchroute.send.classify import Answer
     from batchroute.serve.forward import Ended
 
 # What a client is told of a failure that the endpoint did not explain to it: status, code.

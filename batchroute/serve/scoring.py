@@ -10,14 +10,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from batchroute.errors import ModelFault, Stopped
-from batchroute.rating import bare_questions
-from batchroute.source.asking import Refusal
+from batchroute.input.asking import Refusal
+from batchroute.score.rater import bare_questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchroute.rating import Rater, Rating
-    from batchroute.router import Scorer
+    from batchroute.score.rater import Rater, Rating
+    from batchroute.score.router import Scorer
     from batchroute.types import Floats
 
 MOST_BATCHES = 4  # under way at an embeddings API, which takes its time over each

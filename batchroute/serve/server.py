@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from batchroute.engine import load_scorer
 from batchroute.errors import UsageFault
-from batchroute.keys import resolve_key
-from batchroute.lanes import connections, job_secrets, refuse_unpriced
-from batchroute.process import loop_factory, raise_file_limit, rare_collections
-from batchroute.rating import bare_questions
+from batchroute.job.secrets import resolve_key
+from batchroute.run.engine import load_scorer
+from batchroute.run.process import loop_factory, raise_file_limit, rare_collections
+from batchroute.score.api.rate import Means, rating
+from batchroute.score.rater import bare_questions
+from batchroute.send.open import connections, job_secrets, refuse_unpriced
 from batchroute.serve.app import Desk, make_app
-from batchroute.serve.batchapi import BatchApi
-from batchroute.serve.batches import Batches
+from batchroute.serve.batch.batchapi import BatchApi
+from batchroute.serve.batch.batches import Batches
+from batchroute.serve.batch.files import Files
+from batchroute.serve.batch.queue import BatchQueue
+from batchroute.serve.batch.sharing import LiveBudget, split
 from batchroute.serve.door import make_door
-from batchroute.serve.files import Files
 from batchroute.serve.forward import LIVE_OUTAGE_S, open_live
 from batchroute.serve.names import names_of
-from batchroute.serve.queue import BatchQueue
 from batchroute.serve.scoring import JointScoring
-from batchroute.serve.sharing import LiveBudget, split
-from batchroute.store import locked
-from batchroute.vectors.rate import Means, rating
+from batchroute.store.rows import locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from batchroute.budget import Budget
-    from batchroute.job import Job
-    from batchroute.keys import Secret
-    from batchroute.router import Scorer
+    from batchroute.job.secrets import Secret
+    from batchroute.job.spec import Job
+    from batchroute.score.router import Scorer
+    from batchroute.send.budget import Budget
     from batchroute.serve.door import Door
 
 BACKLOG = 4096

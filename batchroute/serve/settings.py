@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from batchroute.engine import load_scorer
 from batchroute.errors import RoutingError
-from batchroute.job import Job, RouterSpec
-from batchroute.keys import Secret
+from batchroute.job.secrets import Secret
+from batchroute.job.spec import Job, RouterSpec
+from batchroute.run.engine import load_scorer
+from batchroute.score.api.rate import Means, rating
 from batchroute.types import SIDES
-from batchroute.vectors.rate import Means, rating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchroute.rating import Rating
-    from batchroute.router import Scorer
+    from batchroute.score.rater import Rating
+    from batchroute.score.router import Scorer
     from batchroute.types import Side
 
     Settings = Mapping[str, Any]
@@ -125,8 +125,8 @@ def load_router(name: str, config: Settings) -> LoadedRouter:
 
 def _embedder_of(router: str, checkpoint: Path) -> dict[str, str]:
     """The embedder a checkpoint was trained on: RouteLLM's own do not say, and read OpenAI's vectors."""
-    from batchroute.checkpoint import read_checkpoint  # noqa: PLC0415 - imports torch
-    from batchroute.mlp import read_network  # noqa: PLC0415 - the same
+    from batchroute.score.checkpoint import read_checkpoint  # noqa: PLC0415 - imports torch
+    from batchroute.score.mlp import read_network  # noqa: PLC0415 - the same
 
     said = (read_network(checkpoint) if router == "mlp" else read_checkpoint(checkpoint)).embedder
     if said is None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchroute.classify import read_usage
+from batchroute.send.classify import read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from batchroute.scrub import Scrubber
+    from batchroute.job.scrub import Scrubber
     from batchroute.types import Usage
 
 _EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)

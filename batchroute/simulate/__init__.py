@@ -3,9 +3,3 @@
 `start` runs one inside a running event loop, `serve` is the blocking command. It knows nothing of jobs,
 routing or prices; whoever talks to it can tell it from a provider only by its answers, which say so.
 """
-
-from batchroute.simulate.behaviour import Behaviour
-from batchroute.simulate.server import Simulator, serve, start
-from batchroute.simulate.traffic import Stats, prompt_digest
-
-__all__ = ["Behaviour", "Simulator", "Stats", "prompt_digest", "serve", "start"]

@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from batchroute.classify import Answer, classify
-from batchroute.dispatch import Lane, LaneLimits, Request
-from batchroute.embed.given import given_vectors
-from batchroute.embed.product import DenseProduct
-from batchroute.engine import load_scorer, open_input
-from batchroute.job import InputSpec, RouterSpec
-from batchroute.journal import Journal
-from batchroute.parts import fingerprints_of, seal
-from batchroute.router import MatrixFactorisation, Scorer
+from batchroute.job.spec import InputSpec, RouterSpec
+from batchroute.run.engine import load_scorer, open_input
+from batchroute.score.embed.given import given_vectors
+from batchroute.score.embed.product import DenseProduct
+from batchroute.score.router import MatrixFactorisation, Scorer
+from batchroute.send.classify import Answer, classify
+from batchroute.send.lane import Lane, LaneLimits
+from batchroute.send.request import Request
+from batchroute.store.journal import Journal
+from batchroute.store.parts import fingerprints_of, seal
 from batchroute.types import Prompt, Questions, Result
 from server import completion
 

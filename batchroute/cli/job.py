@@ -1,0 +1,179 @@
+"""The commands that work on a job: run, check, plan."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.words import console, harmless, log, row_logger, show
+from batchroute.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batchroute.job.spec import Job
+    from batchroute.report.figures import Report, State
+    from batchroute.run.engine import RunEnd
+    from batchroute.run.planfigures import Plan
+
+
+@click.command()
+@click.argument("job_file", metavar="JOB", type=FILE)
+@job_flags
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@click.option("--retry", type=click.Choice(["refused"]), help="Ask refused rows again too.")
+def run(
+    job_file: Path,
+    flags: Flags,
+    as_json: bool,
+    retry: str | None,
+) -> int:
+    """Score, route and answer every row of a job.
+
+    Run it again after any interruption and it goes on where it stopped.
+    """
+    from batchroute.cli.show.progress import watcher
+    from batchroute.cli.show.report import render_report
+    from batchroute.report.figures import report_json
+    from batchroute.run.engine import RunOptions, run_job
+
+    job = flags.load(job_file, require_keys=True)
+    log.info(f"input {', '.join(job.input.path)}")
+    log.info(f"output {job.output.path}")
+    reports: list[Report] = []
+    options = RunOptions(
+        environ=os.environ,
+        begin=lambda: _say_running(Path(job.output.path)),
+        conclude=lambda end: reports.append(_write_report(job, end)),
+        limit=flags.limit,
+        retry_refused=retry == "refused",
+        watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
+        say=log.warning,
+    )
+    end = run_job(job, options)
+    report = reports[0]
+    if as_json:
+        click.echo(report_json(report).decode(), nl=False)
+    elif not flags.quiet:
+        show(render_report(report))
+    _say_goodbye(job, end)
+    return end.exit_code(job.limits.ok_if_refused)
+
+
+def _say_running(directory: Path) -> None:
+    """report.json tells a scheduler's sensor that figures are on their way; those in it are from before."""
+    from msgspec.structs import replace
+
+    from batchroute.report.build import build_report
+    from batchroute.report.figures import read_report, write_report
+
+    before = read_report(directory)
+    write_report(directory, replace(before or build_report(directory), state="running"))
+
+
+def _write_report(job: Job, end: RunEnd) -> Report:
+    from batchroute.report.build import build_report
+    from batchroute.report.figures import write_report
+
+    directory = Path(job.output.path)
+    state: State = "complete" if end.complete else "incomplete"
+    report = build_report(
+        directory,
+        wall_s=end.wall_s,
+        state=state,
+        router_cost_usd=end.router_cost_usd,
+        unconfirmed_usd=end.unconfirmed_usd,
+    )
+    write_report(directory, report)
+    return report
+
+
+def _say_goodbye(job: Job, end: RunEnd) -> None:
+    where = Path(job.output.path)
+    if not end.asked:
+        log.info(f"the job was complete already, nothing was sent; results are in {where / 'results'}")
+    elif end.complete:
+        log.info(f"complete; results are in {where / 'results'}")
+    else:
+        log.warning(f"not complete; run the same command again to go on. What is answered is in {where}")
+    if end.failed:
+        log.warning(
+            f"{end.failed:,} rows failed, listed in {where / 'failed.jsonl'}; the next run asks them again"
+        )
+    if end.refused:
+        log.warning(f"{end.refused:,} rows were refused; their `error` column says why")
+
+
+@click.command()
+@click.argument("job_files", metavar="JOB...", type=FILE, nargs=-1, required=True)
+@job_flags
+def check(
+    job_files: Sequence[Path],
+    flags: Flags,
+) -> int:
+    """Find every fault that would keep a job from running.
+
+    Looks at all that a run needs (job, input, keys, model, prices) and sends nothing.
+    """
+    from batchroute.run.check import check_job
+
+    code = 0
+    for path in job_files:
+        found = check_job(partial(flags.load, path, require_keys=True), flags.limit)
+        for note in () if flags.quiet else found.notes:
+            click.echo(harmless(note))
+        for fault in found.faults:
+            log.error(fault)
+        code = UsageFault.exit_code if found.faults else code
+        if not found.faults and not flags.quiet:
+            click.echo(f"{path}: fit to run")
+    return code
+
+
+@click.command()
+@click.argument("job_file", metavar="JOB", type=FILE)
+@job_flags
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(
+    job_file: Path,
+    flags: Flags,
+    as_json: bool,
+) -> int:
+    """Say what a job will cost and how long it will take.
+
+    Scores the input, which `run` then does not do again; sends nothing.
+    """
+    from batchroute.cli.show.plan import render_plan, unpriced_words
+    from batchroute.run.plan import plan_job
+    from batchroute.run.planfigures import plan_json
+
+    job = flags.load(job_file, require_keys=False)
+    log.info(f"input {', '.join(job.input.path)}")
+    log.info(f"output {job.output.path}")
+    planned = plan_job(job, flags.limit, row_logger("scored"))
+    if as_json:
+        for words in unpriced_words(planned):
+            log.warning(words)
+        click.echo(plan_json(planned).decode(), nl=False)
+    else:
+        show(render_plan(planned))
+    for words in _beyond_the_plan(job, planned):
+        log.warning(words)
+    log.info(f"the scores are kept in {Path(job.output.path) / 'scores'}; run the job to go on from there")
+    return 0
+
+
+def _beyond_the_plan(job: Job, planned: Plan) -> Iterator[str]:
+    """What will make the bill another than the plan's."""
+    if job.input.reuse:
+        yield "rows that the runs of input.reuse have answered cost nothing; the plan does not take them off"
+    limit, cost = job.limits.max_cost_usd, planned.cost_usd
+    if limit is not None and cost is not None and cost.high > limit:
+        ends = "stops there" if job.limits.on_budget == "stop" else "moves the last rows to the weak side"
+        word = "is" if cost.mid > limit else "may be"
+        yield f"the cost {word} above limits.max_cost_usd = {limit}: the job then {ends}"

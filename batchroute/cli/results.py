@@ -1,0 +1,119 @@
+"""The commands that look at a run: report, whatif, export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from batchroute.cli.flags import FILE
+from batchroute.cli.words import log, show
+from batchroute.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from batchroute.report.figures import Report
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", type=FILE, nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--html", type=FILE, metavar="FILE", help="Write one self-contained page; one run only.")
+@click.option("--samples", type=click.IntRange(min=0), default=0, metavar="N", help="Rows to show on the page.")
+def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int) -> int:
+    """Say what a run did and cost; several runs are compared."""
+    from batchroute.cli.show.comparison import render_comparison
+    from batchroute.cli.show.report import render_report
+    from batchroute.report.build import build_report
+    from batchroute.report.comparison import compare, comparison_json
+    from batchroute.report.figures import report_json
+
+    if html is not None and len(runs) > 1:
+        raise UsageFault("--html shows one run; name one")
+    reports = [build_report(path) for path in runs]
+    if html is not None:
+        _write_page(html, runs[0], reports[0], samples)
+    elif as_json:
+        data = report_json(reports[0]) if len(reports) == 1 else comparison_json(compare(reports))
+        click.echo(data.decode(), nl=False)
+    else:
+        show(render_report(reports[0]) if len(reports) == 1 else render_comparison(compare(reports)))
+    return 0
+
+
+def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -> None:
+    from batchroute.cli.show.html import render_html
+    from batchroute.report.details import read_details
+    from batchroute.store.rows import refuse_homeless, saving
+
+    refuse_homeless(page)
+    text = render_html(report, read_details(run_directory, samples=samples))
+    with saving(page):
+        page.write_text(text, encoding="utf-8")
+    log.info(f"the report is in {page}")
+
+
+@click.command()
+@click.argument("run_directory", metavar="RUN", type=FILE)
+@click.option("--threshold", type=click.FloatRange(min=0), metavar="T", help="Lowest score that goes strong.")
+@click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--output", "out", type=FILE, metavar="JOB.toml", help="Write the job that asks the rows that change."
+)
+def whatif(
+    run_directory: Path, threshold: float | None, strong_fraction: float | None, as_json: bool, out: Path | None
+) -> int:
+    """Say what a finished run would have cost at another threshold.
+
+    Also how many rows would change side; sends nothing. The job that --output writes takes the answers of all
+    other rows over from the run, at no cost.
+    """
+    from batchroute.cli.show.whatif import whatif_words
+    from batchroute.run.whatif import share_of_run, what_if, whatif_json
+
+    if (threshold is None) == (strong_fraction is None):
+        raise UsageFault("say at what threshold: either --threshold T or --strong-fraction F")
+    if threshold is None:
+        threshold = share_of_run(run_directory, strong_fraction or 0.0)
+    found = what_if(run_directory, threshold)
+    if found.unsettled_rows:
+        log.warning(f"{found.unsettled_rows:,} rows are not answered yet and are in none of the figures")
+    if found.uncounted_rows:
+        log.warning(f"{found.uncounted_rows:,} rows change side but have no usage; nothing is reckoned for them")
+    click.echo(whatif_json(found).decode() if as_json else whatif_words(found), nl=not as_json)
+    if out is not None:
+        _write_followup(run_directory, threshold, out)
+    return 0
+
+
+def _write_followup(run_directory: Path, threshold: float, out: Path) -> None:
+    from batchroute.run.followup import write_followup
+
+    written = write_followup(run_directory, threshold, out)
+    for setting in written.masked:
+        log.warning(f"{setting} holds what a run does not write down; put it back before you run {out}")
+    log.info(f"batchroute run {out}  # asks the rows that change or have no answer; into {written.output}")
+
+
+@click.command()
+@click.argument("run_directory", metavar="RUN", type=FILE)
+@click.argument("out", metavar="OUT", type=FILE)
+@click.option(
+    "--format", "style", type=click.Choice(["auto", "openai-batch"]), default="auto", help="How to write."
+)
+@click.option("--exact", is_flag=True, help="Leave cells of a CSV that look like formulas as they are.")
+def export(run_directory: Path, out: Path, style: str, exact: bool) -> int:
+    """Write a run's results in input order as one file.
+
+    OUT ends in .parquet, .jsonl or .csv.
+    """
+    from batchroute.report.export.files import export_run
+
+    rows = export_run(
+        run_directory, out, format="openai-batch" if style == "openai-batch" else "auto", exact=exact
+    )
+    log.info(f"{rows:,} rows: {out}")
+    return 0

@@ -1,0 +1,114 @@
+"""The commands that rate prompts without asking anyone: score, calibrate."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import click
+
+from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.words import harmless, log, row_logger
+from batchroute.errors import UsageFault
+
+
+@click.command()
+@click.argument("source", metavar="INPUT")
+@click.option("-o", "out", type=FILE, metavar="OUT.parquet", help="Where to write the scores.")
+@click.option("--prompt", metavar="COLUMN", help="The text column of a data file.")
+@job_flags
+def score(
+    source: str,
+    out: Path | None,
+    prompt: str | None,
+    flags: Flags,
+) -> int:
+    """Score prompts without asking anyone.
+
+    INPUT is a data file, a job file, or - for one prompt a line from stdin.
+    """
+    from batchroute.job.load import scoring_sections
+    from batchroute.job.spec import Limits
+    from batchroute.run.engine import load_scorer, open_input
+    from batchroute.run.scorefile import score_file, score_lines
+    from batchroute.score.api.rate import Means, rating
+
+    limits = Limits()
+    if source.endswith(".toml"):
+        job = flags.load(Path(source), require_keys=False)
+        data, router, limits = job.input, job.router, job.limits
+    else:
+        data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
+    scorer = load_scorer(router)
+    rate = rating(router, Means(os.environ, limits, log.warning))
+    if source == "-":
+        batch_size = 1 if sys.stdin.isatty() else router.batch_size
+        asyncio.run(score_lines(sys.stdin, scorer, rate, batch_size, lambda line: click.echo(harmless(line))))
+        return 0
+    if out is None:
+        raise UsageFault("name the file for the scores: -o OUT.parquet")
+    started = time.monotonic()
+    opened = open_input(data, router, None)
+    rows, refused = asyncio.run(score_file(opened, scorer, rate, out, flags.limit, row_logger("scored")))
+    took_s = time.monotonic() - started
+    log.info(f"{rows:,} rows, {refused:,} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}")
+    return 0
+
+
+@click.command()
+@click.argument("source", metavar="INPUT")
+@click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
+@click.option("--budget", "budget_usd", metavar="USD", help="What a job may cost; INPUT is its job file.")
+@click.option("--prompt", metavar="COLUMN", help="The text column of a data file that is to be scored.")
+@job_flags
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def calibrate(
+    source: str,
+    strong_fraction: float | None,
+    budget_usd: str | None,
+    prompt: str | None,
+    flags: Flags,
+    as_json: bool,
+) -> int:
+    """Find the threshold for a share of strong rows, or for a budget.
+
+    INPUT is a job file, a data file with --prompt, or a Parquet file with a column `score`.
+    """
+    from batchroute.job.load import scoring_sections
+    from batchroute.run import calibrate as calibration
+
+    if (strong_fraction is None) == (budget_usd is None):
+        raise UsageFault("say what the threshold is for: either --strong-fraction F or --budget USD")
+    on_rows = row_logger("scored")
+    if source.endswith(".toml"):
+        job = flags.load(Path(source), require_keys=False)
+        if budget_usd is not None:
+            found = calibration.calibrate_budget(job, _usd(budget_usd), flags.limit, on_rows)
+        else:
+            found = calibration.calibrate_job(job, strong_fraction or 0.0, flags.limit, on_rows)
+    elif budget_usd is not None:
+        raise UsageFault("--budget needs a job file, which names the models and so their prices")
+    elif prompt is not None:
+        data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
+        found = calibration.calibrate_data(data, router, strong_fraction or 0.0, flags.limit, on_rows)
+    else:
+        found = calibration.calibrate_scores(Path(source), strong_fraction or 0.0, flags.limit)
+    if as_json:
+        click.echo(calibration.calibration_json(found).decode(), nl=False)
+    else:
+        click.echo(calibration.calibration_words(found))
+    return 0
+
+
+def _usd(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not (amount.is_finite() and amount >= 0):
+        raise UsageFault(f"--budget {text}: must be an amount of US dollars, such as 25 or 0.5")
+    return amount

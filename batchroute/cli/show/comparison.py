@@ -1,0 +1,70 @@
+"""Several runs as a table: one column a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from batchroute.cli.show.words import count, duration, money, percent, plain, seconds, simulated_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import RenderableType
+
+    from batchroute.report.comparison import Comparison
+    from batchroute.report.figures import Report
+    from batchroute.types import Side
+
+
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """Cost, share, latency and errors as a table, drift of the scores in words below it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for report in comparison.runs:
+        table.add_column(Text(plain(report.run)), justify="right", overflow="fold")
+    for label, figure in _LINES:
+        table.add_row(label, *(figure(report) for report in comparison.runs))
+    for error_type in dict.fromkeys(error for report in comparison.runs for error in report.errors):
+        rows = (count(report.errors.get(error_type, 0)) for report in comparison.runs)
+        table.add_row(Text(f"  {plain(error_type)}"), *rows)
+    return Group(table, Text(), *_notes(comparison))
+
+
+def _p95(report: Report, side: Side) -> str:
+    latency = report.latency_s.get(side)
+    return seconds(latency.p95 if latency else None)
+
+
+_LINES: tuple[tuple[str, Callable[[Report], str]], ...] = (
+    ("state", lambda report: report.state),
+    ("rows", lambda report: count(report.rows)),
+    ("answered", lambda report: count(report.ok)),
+    ("strong share", lambda report: percent(report.strong_fraction)),
+    ("threshold", lambda report: "unknown" if report.threshold is None else f"{report.threshold:.5f}"),
+    ("total, USD", lambda report: money(report.total_usd)),
+    ("all strong, USD", lambda report: money(report.all_strong_usd)),
+    ("saved", lambda report: percent(report.savings_fraction)),
+    ("output tokens", lambda report: count(report.completion_tokens)),
+    ("strong latency p95, s", lambda report: _p95(report, "strong")),
+    ("weak latency p95, s", lambda report: _p95(report, "weak")),
+    ("time", lambda report: duration(report.wall_s)),
+    ("retries", lambda report: count(report.retries)),
+    ("refused or failed", lambda report: count(report.refused + report.failed)),
+)
+
+
+def _notes(comparison: Comparison) -> list[Text]:
+    first, *others = comparison.runs
+    notes = [
+        f"{plain(other.run)} against {plain(first.run)}: {found.verdict} (stability index {found.psi:.3f})"
+        for other, found in zip(others, comparison.drifts, strict=True)
+        if found
+    ]
+    simulated = [
+        f"{plain(report.run)}: {words}" for report in comparison.runs if (words := simulated_words(report))
+    ]
+    return [Text(note) for note in (*notes, *simulated)]

@@ -1,0 +1,153 @@
+"""Arrow's types and arrays in our terms: what a column can be read as, and its Python values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchroute.input.asking import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from batchroute.input.recipe import Kind
+    from batchroute.types import Vectors
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    checks = (types.is_string, types.is_large_string, types.is_string_view, _is_binary, types.is_null)
+    return any(check(kind) for check in checks)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(check(kind) for check in (types.is_binary, types.is_large_binary, types.is_binary_view))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(check(kind) for check in (types.is_list, types.is_large_list, types.is_fixed_size_list))
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_null(kind):
+        return True
+    return _is_list(kind) and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
+
+
+_FITS: dict[Kind, Callable[[pa.DataType], bool]] = {
+    "text": _is_text,
+    "messages": lambda kind: _is_text(kind) or _is_list(kind),
+    "params": lambda kind: _is_text(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind),
+    "vector": _is_vector,
+    "any": lambda _kind: True,
+}
+_WANTED: dict[Kind, str] = {
+    "text": "text",
+    "messages": "a list of messages or its JSON text",
+    "params": "a struct or its JSON text",
+    "vector": "a list of numbers",
+    "any": "anything",
+}
+
+
+def fits(kind: pa.DataType, need: Kind) -> bool:
+    """Whether a column of this type can be what it is needed for."""
+    return _FITS[need](_value_type(kind))
+
+
+def wanted(need: Kind) -> str:
+    """What a column is needed for, in words."""
+    return _WANTED[need]
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _value_type(kind.storage_type)
+    return _value_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
+
+
+def to_python(array: pa.Array) -> list[Any]:
+    """Python values; nulls in structs are absent, dates are text, what cannot be read is `Unreadable`."""
+    array = _storage(array)
+    if pa.types.is_temporal(array.type):
+        array = array.cast(pa.string())
+    try:
+        values: list[Any] = array.to_pylist()
+    except ValueError:
+        values = [_value(scalar) for scalar in array]
+    mend = _mender(array.type)
+    return values if mend is None else [mend(value) for value in values]
+
+
+def _storage(array: pa.Array) -> pa.Array:
+    while array.type != _value_type(array.type):
+        array = array.storage if isinstance(array.type, pa.BaseExtensionType) else array.dictionary_decode()
+    return array
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return Unreadable("not UTF-8")
+    except ValueError as error:
+        return Unreadable(f"not readable: {error}")
+
+
+def _mender(kind: pa.DataType) -> Callable[[Any], Any] | None:
+    """What makes pyarrow's value of this type ours; None where it is already.
+
+    Structs lose the null fields that Arrow fills in where a row has none, maps become dicts, bytes text.
+    """
+    kind = _value_type(kind)
+    if pa.types.is_struct(kind):
+        fields = {field.name: _mender(field.type) for field in kind}
+        return lambda value: _mended_fields(value.items(), fields.get) if isinstance(value, dict) else value
+    if pa.types.is_map(kind):
+        item = _mender(kind.item_type)
+        return lambda value: _mended_fields(value, lambda _: item) if isinstance(value, list) else value
+    if _is_list(kind) and (inner := _mender(kind.value_type)) is not None:
+        return lambda value: [inner(item) for item in value] if isinstance(value, list) else value
+    return _text_of_bytes if _is_binary(kind) else None
+
+
+def _mended_fields(
+    pairs: Iterable[tuple[Any, Any]], menders: Callable[[Any], Callable[[Any], Any] | None]
+) -> dict[Any, Any]:
+    mended = {}
+    for name, value in pairs:
+        if value is not None:
+            mend = menders(name)
+            mended[name] = value if mend is None else mend(value)
+    return mended
+
+
+def _text_of_bytes(value: Any) -> Any:
+    """Old writers do not mark text as such."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return Unreadable("not UTF-8")
+
+
+def list_lengths(array: pa.Array) -> NDArray[np.int64]:
+    """[n] the lists' lengths, -1 for null."""
+    if pa.types.is_null(array.type):
+        return np.full(len(array), -1)
+    lengths: NDArray[np.int64] = pc.fill_null(pc.list_value_length(array), -1).to_numpy(zero_copy_only=False)
+    return lengths
+
+
+def matrix(array: pa.Array, dim: int) -> Vectors:
+    """[n, dim] of n lists of that length; NaN for null numbers. No copy where they are float32 already."""
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    vectors: Vectors = flat.astype(np.float32, copy=False).reshape(len(array), dim)
+    return vectors

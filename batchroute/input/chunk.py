@@ -1,0 +1,133 @@
+"""A run of consecutive rows of one file, read in two ways: columns to score, prompts to send.
+
+Knows nothing of file formats: `Records` hides them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from batchroute.input.text import Replaced
+from batchroute.types import Prompt, Questions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from batchroute.input.asking import Unreadable, Values
+    from batchroute.input.recipe import Recipe, Row
+    from batchroute.types import Vectors
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place where a chunk starts.
+
+    `file` is an index into the source's files, `row` the number of the row there, `offset` its byte in the
+    (decompressed) JSON lines, or its row number in a Parquet file.
+    """
+
+    file: int
+    row: int
+    offset: int
+
+
+class Records(Protocol):
+    """The undecoded rows of a chunk; `picks` are indices into them."""
+
+    def values(self, picks: NDArray[np.int64], replaced: Replaced) -> Iterable[Values | Unreadable]:
+        """Each row's values, in the order of the recipe's columns."""
+        ...
+
+    def vectors(self, picks: NDArray[np.int64]) -> Vectors | None:
+        """[n, dim] vectors, NaN in rows without a usable one; None where the input brings no vectors."""
+        ...
+
+    def vector_length(self) -> int | None:
+        """The length of the first vector that is not empty; None where there is none."""
+        ...
+
+    def keep(self, picks: NDArray[np.int64]) -> list[bytes]:
+        """Each row's kept columns as one message (see `kept`), b"" where none is kept."""
+        ...
+
+    def head(self, n: int) -> tuple[Records, int]:
+        """The first n rows, and the offset behind them."""
+        ...
+
+    def where(self, row: int) -> str:
+        """A row number in the words of its file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive rows of one file, undecoded; at least one.
+
+    `rows` [n] are their numbers, ascending; blank lines are not among them. `end` is where the next chunk starts.
+    """
+
+    file: str
+    position: Position
+    end: Position
+    rows: NDArray[np.int64]
+    records: Records
+    recipe: Recipe
+    replaced: Replaced
+
+    def questions(self) -> Questions:
+        """The columns that scoring needs, for all n rows. Adds to the source's count of lone surrogates."""
+        everything = np.arange(len(self.rows))
+        vectors, lacking = self._vectors(everything)
+        values = self.records.values(everything, self.replaced)
+        rows = [
+            self.recipe.read(row, self.replaced, lacks_vector=lacks)
+            for row, lacks in zip(values, lacking, strict=True)
+        ]
+        return Questions(
+            texts=[row.text for row in rows],
+            ids=[row.id for row in rows],
+            forced=[row.forced for row in rows],
+            refused=np.fromiter((row.refusal is not None for row in rows), np.bool_, len(rows)),
+            chars=np.fromiter((row.chars for row in rows), np.int64, len(rows)),
+            vectors=vectors,
+        )
+
+    def prompts(self, picks: NDArray[np.int64]) -> list[Prompt]:
+        """The prompts at these indices into `rows`; only they are decoded."""
+        _, lacking = self._vectors(picks)
+        values = self.records.values(picks, Replaced())
+        numbers, kept = self.rows[picks].tolist(), self.records.keep(picks)
+        return [
+            self._prompt(number, self.recipe.read(row, Replaced(), lacks_vector=lacks), keep)
+            for number, row, lacks, keep in zip(numbers, values, lacking, kept, strict=True)
+        ]
+
+    def head(self, n: int) -> Chunk:
+        """Its first n rows (at least one)."""
+        if n >= len(self.rows):
+            return self
+        records, offset = self.records.head(n)
+        end = Position(self.position.file, int(self.rows[n - 1]) + 1, offset)
+        return replace(self, rows=self.rows[:n], end=end, records=records)
+
+    def _vectors(self, picks: NDArray[np.int64]) -> tuple[Vectors | None, Iterable[bool]]:
+        """The rows' vectors, zero where they lack one, and which rows do."""
+        vectors = self.records.vectors(picks)
+        if vectors is None:
+            return None, repeat(False, len(picks))
+        lacking = np.logical_not(np.isfinite(vectors).all(axis=1))
+        if lacking.any():
+            vectors = np.where(lacking[:, None], np.float32(0), vectors)
+        return vectors, lacking.tolist()
+
+    def _prompt(self, number: int, row: Row, keep: bytes) -> Prompt:
+        if row.refusal is not None:
+            refusal = f"{self.records.where(number)}: {row.refusal}"
+            return Prompt(self.file, number, row.id, b"", None, keep, refusal)
+        return Prompt(self.file, number, row.id, self.recipe.messages(row), row.params, keep)

@@ -1,0 +1,86 @@
+"""The rows of a Parquet batch, column by column; knows nothing of files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from batchroute.input.arrow import list_lengths, matrix, to_python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from batchroute.input.asking import Unreadable, Values
+    from batchroute.input.keep import Keep
+    from batchroute.input.text import Replaced
+    from batchroute.types import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFields:
+    """The columns that a job needs of a batch; `dim` is the length of its vectors, 0 for none."""
+
+    columns: tuple[str, ...]
+    vector: str | None
+    dim: int
+    keep: Keep
+
+    @property
+    def read(self) -> list[str]:
+        """All columns to read, each once."""
+        vectors = () if self.vector is None else (self.vector,)
+        return list(dict.fromkeys([*self.columns, *vectors, *self.keep.columns]))
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRecords:
+    """The rows of a batch, the first of which is row `first` of its file."""
+
+    fields: ColumnFields
+    batch: pa.RecordBatch
+    first: int
+
+    def values(self, picks: NDArray[np.int64], _replaced: Replaced) -> Iterator[Values | Unreadable]:
+        """See `chunk.Records`."""
+        columns = [to_python(self._picked(name, picks)) for name in self.fields.columns]
+        return zip(*columns, strict=True) if columns else iter([()] * len(picks))
+
+    def vectors(self, picks: NDArray[np.int64]) -> Vectors | None:
+        """See `chunk.Records`."""
+        if self.fields.vector is None:
+            return None
+        array, dim = self._picked(self.fields.vector, picks), self.fields.dim
+        usable = list_lengths(array) == dim
+        if usable.all():
+            return matrix(array, dim)
+        vectors = np.full((len(array), dim), np.nan, np.float32)
+        if usable.any():
+            vectors[usable] = matrix(array.filter(pa.array(usable)), dim)
+        return vectors
+
+    def vector_length(self) -> int | None:
+        """See `chunk.Records`."""
+        lengths = list_lengths(self.batch.column(self.fields.vector))
+        return next((int(length) for length in lengths if length > 0), None)
+
+    def keep(self, picks: NDArray[np.int64]) -> list[bytes]:
+        """See `chunk.Records`."""
+        here = [name for name in self.fields.keep.columns if name in self.batch.schema.names]
+        return self.fields.keep.messages({name: self._picked(name, picks) for name in here}, len(picks))
+
+    def head(self, n: int) -> tuple[ColumnRecords, int]:
+        """See `chunk.Records`."""
+        return replace(self, batch=self.batch.slice(0, n)), self.first + n
+
+    def where(self, row: int) -> str:
+        """See `chunk.Records`."""
+        return f"row {row}"
+
+    def _picked(self, name: str, picks: NDArray[np.int64]) -> pa.Array:
+        array = self.batch.column(name)
+        return array if len(picks) == len(array) else array.take(pa.array(picks))

@@ -1,0 +1,218 @@
+"""Lines of JSON -> the fields that a job needs; knows nothing of files or of what the fields mean."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from batchroute.input.asking import Unreadable
+from batchroute.input.keep import WHOLE_LINE
+from batchroute.input.text import Replaced, loads, loads_slowly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from batchroute.input.asking import Values
+    from batchroute.input.keep import Keep
+    from batchroute.input.lines import Line, Run
+    from batchroute.types import Vectors
+
+    Decode: TypeAlias = Callable[[bytes], Any]
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+@dataclass(frozen=True, slots=True)
+class LineFields:
+    """Decoders for exactly the fields that a job needs of a line; `dim` is the length of its vectors."""
+
+    columns: tuple[str, ...]
+    vector: str | None
+    dim: int
+    keep: Keep
+    decode: Decode
+    decode_vector: Decode
+    decode_kept: Decode
+
+    def values(self, line: Line, replaced: Replaced) -> Values | Unreadable:
+        """The line's fields in the order of `columns`, None where it has none."""
+        if isinstance(line, Unreadable):
+            return line
+        try:
+            if not line.isascii():
+                line.decode()  # the fast parser does not look into the fields it skips
+            return msgspec.structs.astuple(self.decode(line))
+        except UnicodeDecodeError as error:
+            return Unreadable(f"not UTF-8 at byte {error.start + 1}")
+        except (ValueError, RecursionError):
+            return self._values_slowly(line, replaced)
+
+    def _values_slowly(self, line: bytes, replaced: Replaced) -> Values | Unreadable:
+        try:
+            found = loads_slowly(line, replaced)
+        except ValueError as error:
+            return Unreadable(f"not JSON: {error}")
+        if not isinstance(found, dict):
+            return Unreadable("not a JSON object")
+        return [found.get(column) for column in self.columns]
+
+    def vector_of(self, line: Line) -> list[float] | None:
+        """The line's vector; None where it has none that is a list of numbers."""
+        if isinstance(line, Unreadable):
+            return None
+        try:
+            found: list[float] | None = self.decode_vector(line).field_0
+        except (ValueError, RecursionError):
+            return self._vector_slowly(line)
+        return found
+
+    def _vector_slowly(self, line: bytes) -> list[float] | None:
+        try:
+            return msgspec.convert(loads_slowly(line, Replaced())[self.vector], list[float])
+        except (ValueError, LookupError, TypeError):
+            return None
+
+    def kept(self, line: Line) -> list[str | None]:
+        """The line's kept fields: strings as they are, null as None, anything else as its JSON text."""
+        if isinstance(line, Unreadable):
+            return [None] * len(self.keep.columns)
+        try:
+            texts = [bytes(raw) for raw in msgspec.structs.astuple(self.decode_kept(line))]
+        except (ValueError, RecursionError):
+            by_name = _json_texts(line)
+            texts = [by_name.get(column, b"") for column in self.keep.columns]
+        return [
+            line.decode("utf-8", "replace") if name == WHOLE_LINE else _kept_text(text)
+            for name, text in zip(self.keep.columns, texts, strict=True)
+        ]
+
+
+def line_fields(columns: tuple[str, ...], vector: str | None, keep: Keep) -> LineFields:
+    """The decoders for a job's columns; the vectors' length is still to be found."""
+    vectors = () if vector is None else (vector,)
+    return LineFields(
+        columns,
+        vector,
+        0,
+        keep,
+        _decoder(columns, Any, None),
+        _decoder(vectors, list[float] | None, None),
+        _decoder(keep.columns, msgspec.Raw, msgspec.Raw()),
+    )
+
+
+def _decoder(columns: Iterable[str], kind: Any, default: object) -> Decode:
+    """Decodes a line to a struct of these fields; any name will do for a column, but not for a field."""
+    names = {f"field_{place}": column for place, column in enumerate(columns)}
+    fields = [(name, kind, default) for name in names]
+    return msgspec.json.Decoder(msgspec.defstruct("Line", fields, rename=names, gc=False)).decode
+
+
+def _kept_text(text: bytes) -> str | None:
+    """JSON text as it is kept; b"" stands for a field that is not there."""
+    if text in {b"", b"null"}:
+        return None
+    if text.startswith(b'"'):
+        return str(loads(text, Replaced()))
+    return text.decode("utf-8", "replace")
+
+
+def _json_texts(line: bytes) -> dict[str, bytes]:
+    """The JSON text of each field of a line that the fast parser refuses; none where the line is no object."""
+    try:
+        text = line.decode()
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return dict(_spans(text)) if isinstance(fields, dict) else {}
+
+
+def _spans(text: str) -> Iterator[tuple[str, bytes]]:
+    """The fields' names and JSON texts in a text that is known to be a JSON object."""
+    decoder = json.JSONDecoder()
+    at = _past_space(text, text.index("{") + 1)
+    while text[at] != "}":
+        name, at = decoder.raw_decode(text, at)
+        start = _past_space(text, text.index(":", at) + 1)
+        _, at = decoder.raw_decode(text, start)
+        yield name, text[start:at].encode()
+        at = _past_space(text, at)
+        if text[at] == ",":
+            at = _past_space(text, at + 1)
+
+
+def _past_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+@dataclass(frozen=True, slots=True)
+class LineRecords:
+    """The rows of a run of lines; `at` [n] are their places among its lines."""
+
+    fields: LineFields
+    run: Run
+    at: NDArray[np.int64]
+
+    def values(self, picks: NDArray[np.int64], replaced: Replaced) -> Iterator[Values | Unreadable]:
+        """See `chunk.Records`."""
+        return (self.fields.values(line, replaced) for line in self._lines(picks))
+
+    def vectors(self, picks: NDArray[np.int64]) -> Vectors | None:
+        """See `chunk.Records`."""
+        if self.fields.vector is None:
+            return None
+        vectors = np.full((len(picks), self.fields.dim), np.nan, np.float32)
+        for row, line in enumerate(self._lines(picks)):
+            found = self.fields.vector_of(line)
+            if found is not None and len(found) == self.fields.dim:
+                vectors[row] = found
+        return vectors
+
+    def vector_length(self) -> int | None:
+        """See `chunk.Records`."""
+        found = (self.fields.vector_of(line) for line in self._lines(np.arange(len(self.at))))
+        return next((len(vector) for vector in found if vector), None)
+
+    def keep(self, picks: NDArray[np.int64]) -> list[bytes]:
+        """See `chunk.Records`."""
+        keep = self.fields.keep
+        if not keep.columns:
+            return [b""] * len(picks)
+        rows = [self.fields.kept(line) for line in self._lines(picks)]
+        columns = zip(*rows, strict=True) if rows else [()] * len(keep.columns)
+        arrays = {
+            name: pa.array(list(texts), pa.string()) for name, texts in zip(keep.columns, columns, strict=True)
+        }
+        return keep.messages(arrays, len(picks))
+
+    def head(self, n: int) -> tuple[LineRecords, int]:
+        """See `chunk.Records`."""
+        lines = self.run.lines[: int(self.at[n - 1]) + 1]
+        # A run with a line that could not be read holds that line alone, so all of these are bytes.
+        size = sum(len(line) + 1 for line in lines if isinstance(line, bytes))
+        end = min(self.run.offset + size, self.run.end)
+        return replace(self, run=replace(self.run, lines=lines, end=end), at=self.at[:n]), end
+
+    def where(self, row: int) -> str:
+        """See `chunk.Records`."""
+        return f"line {row + 1}"
+
+    def _lines(self, picks: NDArray[np.int64]) -> Iterator[Line]:
+        lines = self.run.lines
+        return (lines[place] for place in self.at[picks].tolist())
+
+
+def records_of(run: Run, fields: LineFields) -> LineRecords:
+    """The run's rows: all its lines but the blank ones."""
+    lines = enumerate(run.lines)
+    at = [i for i, line in lines if isinstance(line, Unreadable) or (line and not line.isspace())]
+    return LineRecords(fields, run, np.array(at, np.int64))

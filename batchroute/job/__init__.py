@@ -1,0 +1,8 @@
+"""A job file -> a `Job`, or every fault in it with its line; its secrets and its prices.
+
+    spec     what a job is: one model per section        rules    what must hold between settings
+    toml     TOML with line numbers                       load     a job file in, and out again without secrets
+    secrets  keys from the environment, masked; scrubbed  prices   tokens -> US dollars
+
+Knows no rows, no network and no run directory.
+"""

@@ -1,0 +1,246 @@
+"""Job files in and out: TOML to a checked Job, or to every fault with its line; a Job to TOML without secrets.
+
+Knows paths, variables and flags; what the settings mean is the affair of `job`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from batchroute.errors import JobFault
+from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
+from batchroute.job.secrets import key_faults
+from batchroute.job.spec import InputSpec, Job, RouterSpec, settings
+from batchroute.job.toml import FROM_FLAG, Document, dotted, parse_set, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from batchroute.job.rules import Fault
+    from batchroute.job.toml import Loc
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+RUN_TABLE = "batchroute"  # the table that a run directory's job.toml has besides the job
+MASK = "***"
+
+_PATHS: tuple[tuple[str, ...], ...] = (
+    ("input", "path"),
+    ("input", "reuse"),
+    ("output", "path"),
+    ("router", "model"),
+    ("router", "embedder", "model"),
+    ("router", "embedder", "cache"),
+)
+_RIVALS: tuple[tuple[Loc, tuple[str, ...]], ...] = (
+    (("input",), PROMPTS),
+    (("routing",), TARGETS),
+    (("endpoints", "strong"), PROVIDERS),
+    (("endpoints", "weak"), PROVIDERS),
+)
+_WORDS = {
+    "missing": "missing; add it",
+    "string_type": "must be a text in quotes",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a text or a list of texts",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "finite_number": "must be a finite number",
+    "string_too_short": "must not be empty; name one or remove the key",
+    "too_short": "must not be empty; name one",
+}
+
+
+def load_job(
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    sets: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    output: Path | None = None,
+    require_keys: bool = False,
+) -> Job:
+    """The job in `path`, with `sets` (`section.key=value`) over it and `output` over its output.path.
+
+    Paths in the file are taken from its folder, those of flags from the current one; `variables`, then `environ`,
+    fill `${NAME}` in them. Raises JobFault with every fault at once, with those of the keys where
+    `require_keys` asks for them.
+    """
+    document = read_toml(path)
+    document.remove((RUN_TABLE,))
+    document.values.setdefault("name", path.stem)
+    set_faults = [fault for text in sets for fault in _set(document, text)]
+    if output is not None:
+        document.override(("output", "path"), str(output))
+    faults = list(_settle_paths(document, path.absolute().parent, {**environ, **(variables or {})}))
+    job, wrong = _checked(Job, document.values)
+    faults += wrong
+    if require_keys:
+        faults += key_faults(document.values if job is None else job.model_dump(), environ)
+    if job is None or faults or set_faults:
+        ordered = sorted(dict.fromkeys(faults), key=lambda fault: document.line(fault[0]))
+        raise JobFault([*set_faults, *(document.fault(loc, what) for loc, what in ordered)])
+    return job
+
+
+def scoring_sections(
+    data: str, prompt: str | None, sets: Sequence[str], variables: Mapping[str, str] | None = None
+) -> tuple[InputSpec, RouterSpec]:
+    """What scoring a data file needs where there is no job file: the defaults, with `sets` over them.
+
+    Raises JobFault with every fault at once.
+    """
+    column = {} if prompt is None else {"prompt": prompt}
+    values: dict[str, Any] = {"input": {"path": data, **column}, "router": {}}
+    document = Document("", values, dict.fromkeys([("input",), ("router",)], FROM_FLAG))
+    set_faults = [fault for text in sets for fault in _set(document, text)]
+    strange = [loc for loc in document.lines if loc[0] not in {"input", "router"}]
+    faults = [(loc, "without a job file only [input] and [router] can be set") for loc in strange]
+    faults += _settle_paths(document, Path.cwd(), variables or {})
+    faults += contradictions(values)
+    spec, wrong = _checked(InputSpec, values["input"], ("input",))
+    router, wrong_router = _checked(RouterSpec, values["router"], ("router",))
+    faults += wrong + wrong_router
+    if spec is None or router is None or faults or set_faults:
+        raise JobFault([*set_faults, *(document.fault(loc, what) for loc, what in dict.fromkeys(faults))])
+    return spec, router
+
+
+def router_section(sets: Sequence[str]) -> RouterSpec:
+    """The [router] of a command that takes no job file: the defaults, with `sets` over them.
+
+    Raises JobFault with every fault at once.
+    """
+    document = Document("", {"router": {}}, {("router",): FROM_FLAG})
+    set_faults = [fault for text in sets for fault in _set(document, text)]
+    strange = [loc for loc in document.lines if loc[0] != "router"]
+    faults: list[Fault] = [(loc, "only [router] can be set here") for loc in strange]
+    faults += _settle_paths(document, Path.cwd(), {})
+    faults += contradictions(document.values)
+    router, wrong = _checked(RouterSpec, document.values["router"], ("router",))
+    faults += wrong
+    if router is None or faults or set_faults:
+        raise JobFault([*set_faults, *(document.fault(loc, what) for loc, what in dict.fromkeys(faults))])
+    return router
+
+
+def _set(document: Document, text: str) -> Iterator[str]:
+    """Apply one --set; it replaces the setting it cannot stand beside, so a flag never clashes with the file."""
+    try:
+        loc, value = parse_set(text)
+        document.override(loc, value)
+    except (ValueError, TypeError) as fault:
+        yield f"--set {fault}"
+        return
+    for table, keys in _RIVALS:
+        key = loc[len(table)] if loc[: len(table)] == table and len(loc) > len(table) else None
+        for rival in keys if key in keys else ():
+            if rival != key and document.line((*table, rival)) != FROM_FLAG:
+                document.remove((*table, rival))
+
+
+def _settle_paths(document: Document, folder: Path, variables: Mapping[str, str]) -> Iterator[Fault]:
+    """Make every path in the document absolute, its variables filled in."""
+    for loc, holder, text in _written_paths(document.values):
+        yield from ((loc, what) for what in _unset_variables(text, variables))
+        base = Path.cwd() if document.line(loc) == FROM_FLAG else folder
+        holder[loc[-1]] = _absolute(_filled(text, variables), base, loc)
+
+
+def _written_paths(values: Mapping[str, Any]) -> Iterator[tuple[Loc, Any, str]]:
+    """(place, the table or list it is in, text) of every path."""
+    for loc in _PATHS:
+        table, value = at(values, *loc[:-1]), at(values, *loc)
+        if isinstance(value, str) and value:
+            yield loc, table, value
+        for index, text in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(text, str) and text:
+                yield (*loc, index), value, text
+
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+def _unset_variables(text: str, variables: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys(_VARIABLE.findall(text)):
+        if name not in variables:
+            yield f"${{{name}}} is not set; give --var {name}=VALUE or set it in the environment"
+
+
+def _filled(text: str, variables: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda found: variables.get(found[1], found[0]), text)
+
+
+def _absolute(text: str, base: Path, loc: Loc) -> str:
+    """A path from `base`; an address, the built-in model and a model's bare name stay as they are."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) or (loc[0] == "router" and text == "builtin"):
+        return text
+    if loc == ("router", "embedder", "model") and not text.startswith((".", "/", "~")):
+        return text
+    return os.path.normpath(base / Path(text).expanduser())
+
+
+def _checked(model: type[_Model], values: Any, loc: Loc = ()) -> tuple[_Model | None, list[Fault]]:
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        return None, [_explained({**fault, "loc": (*loc, *fault["loc"])}) for fault in found]
+
+
+def _explained(fault: Any) -> Fault:
+    """pydantic's finding in our words, which never hold a value from the file."""
+    kind, loc, about = fault["type"], tuple(part for part in fault["loc"] if part != "[key]"), fault.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            return loc, f"unknown key; {_advice(loc)}"
+        case "literal_error":
+            return loc, f"must be {about['expected']}".replace("'", '"')
+        case "greater_than":
+            return loc, f"must be above {about['gt']:g}"
+        case "greater_than_equal":
+            return loc, f"must be {about['ge']:g} or more"
+        case "less_than_equal":
+            return loc, f"must be {about['le']:g} or less"
+    return loc, _WORDS.get(kind, fault["msg"])
+
+
+def _advice(loc: Loc) -> str:
+    """What the writer of an unknown key may have meant."""
+    known = [place for place, _ in settings()]
+    key = str(loc[-1])
+    here = [str(place[-1]) for place in known if place[:-1] == loc[:-1]]
+    for near in difflib.get_close_matches(key, here, n=1):
+        return f"did you mean {near}?"
+    for place in known:
+        if place[-1] == key and len(place) > 1:
+            return f"it belongs in [{dotted(place[:-1])}]"
+    return "remove it"
+
+
+def resolved_toml(job: Job) -> str:
+    """The whole job as a job file of its own; plain headers and the query values of addresses are masked."""
+    values = job.model_dump(exclude_none=True)
+    for spec in (*values["endpoints"].values(), values["router"]["embedder"]):
+        if "base_url" in spec:
+            spec["base_url"] = _masked_query(spec["base_url"])
+        for name, value in spec.get("headers", {}).items():
+            spec["headers"][name] = MASK if isinstance(value, str) else value
+    return tomli_w.dumps(values)
+
+
+def _masked_query(url: str) -> str:
+    parts = urlsplit(url)
+    names = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    return parts._replace(query="&".join(f"{name}={MASK}" for name in names)).geturl()

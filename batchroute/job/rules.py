@@ -1,0 +1,151 @@
+"""What must hold between the settings of a job.
+
+Reads the settings before they are checked one by one, so that every fault is found at once; a wrong type is not
+its affair. Knows no files and no models.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from batchroute.job.toml import Loc
+
+Fault: TypeAlias = tuple[Loc, str]  # where, and what with what to do
+
+PROMPTS = ("prompt", "messages", "template")
+TARGETS = ("strong_fraction", "threshold", "budget_usd")
+PROVIDERS = ("base_url", "simulate")
+OUTPUT_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+OURS_IN_BODY = ("model", "messages", "stream")
+_SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"}
+# They follow from the address and the body; another value breaks the request or sends it elsewhere.
+_OUR_HEADERS = {"host", "content-length", "transfer-encoding", "content-encoding", "connection"}
+
+
+def at(data: Any, *keys: str) -> Any:
+    """What stands at `keys`; None where nothing does, or where something on the way is no table."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else getattr(data, key, None)
+    return data
+
+
+def is_variable(name: str) -> bool:
+    """Whether `name` can be an environment variable's; most keys, pasted in its place, cannot."""
+    return re.fullmatch(r"[A-Za-z_]\w{0,63}", name, re.ASCII) is not None
+
+
+def contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
+    """What cannot hold together in the unchecked settings of a job; a wrong type is not its affair."""
+    yield from _input_contradictions(job)
+    yield from _routing_contradictions(job)
+    if at(job, "limits", "on_budget") == "downgrade" and at(job, "limits", "max_cost_usd") is None:
+        yield ("limits", "on_budget"), "has no budget to keep; add max_cost_usd, or remove it"
+    yield from _embedder_contradictions(job)
+    for side in ("strong", "weak"):
+        if at(job, "endpoints", side) is not None:
+            yield from _endpoint_contradictions(job, side)
+            yield from _params_contradictions(job, side)
+
+
+def _input_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
+    given = [key for key in PROMPTS if at(job, "input", key) is not None]
+    if at(job, "input", "format") == "openai-batch":
+        for key in (*given, *(key for key in ("system", "id", "params") if at(job, "input", key) is not None)):
+            yield ("input", key), "openai-batch lines bring their own; remove it"
+        return
+    for key in given[1:]:
+        yield ("input", key), f"cannot stand beside {given[0]}; keep one of {_either(PROMPTS)}"
+    if given == ["messages"] and at(job, "input", "system") is not None:
+        yield ("input", "system"), "goes before a prompt or template; messages bring their own, remove it"
+
+
+def _routing_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
+    given = [key for key in TARGETS if at(job, "routing", key) is not None]
+    for key in given[1:]:
+        yield ("routing", key), f"cannot stand beside {given[0]}; keep one of {_either(TARGETS)}"
+    if not given and at(job, "routing") is not None:
+        yield ("routing",), f"does not say which rows go strong; add one of {_either(TARGETS)}"
+
+
+def _embedder_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
+    loc = ("router", "embedder")
+    embedder = at(job, *loc)
+    use = at(embedder, "use")
+    if use == "column" and at(embedder, "column") is None:
+        yield (*loc, "column"), "missing; name the input's column of vectors"
+    if use == "sentence-transformers" and at(embedder, "model") is None:
+        yield (*loc, "model"), "missing; name a model, or a local directory with a leading ./ or /"
+    has_key = at(embedder, "api_key_env") is not None or (use == "openai" and at(embedder, "base_url") is None)
+    if at(embedder, "api_key_header") is not None and not has_key:
+        yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
+
+
+def _endpoint_contradictions(job: Mapping[str, Any], side: str) -> Iterator[Fault]:
+    loc = ("endpoints", side)
+    endpoint = at(job, *loc)
+    given = [key for key in PROVIDERS if at(endpoint, key) is not None]
+    if len(given) > 1:
+        yield (*loc, "simulate"), "cannot stand beside base_url; keep one of them"
+    if not given:
+        yield loc, "does not say where to send; add base_url, or simulate = {} for a trial run"
+    if at(endpoint, "api_key_header") is not None and at(endpoint, "api_key_env") is None:
+        yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
+    if str(at(endpoint, "api_key_header")).lower() in _OUR_HEADERS:
+        yield (*loc, "api_key_header"), "names a header that is set by batchroute; name the provider's own"
+    for name, value in _items(at(endpoint, "headers")):
+        if name.lower() in _OUR_HEADERS:
+            yield (*loc, "headers", name), "is set by batchroute; remove it"
+        if name.lower() in _SECRET_HEADERS and isinstance(value, str):
+            yield (*loc, "headers", name), 'holds a secret; put it in a variable and write { env = "NAME" }'
+    price = at(endpoint, "price")
+    full, cached = at(price, "input"), at(price, "cached_input")
+    if isinstance(full, int | float | Decimal) and isinstance(cached, int | float | Decimal) and cached > full:
+        yield (*loc, "price", "cached_input"), "is above the price of input; exchange the two"
+
+
+def _params_contradictions(job: Mapping[str, Any], side: str) -> Iterator[Fault]:
+    loc = ("endpoints", side, "params")
+    params = at(job, *loc)
+    for name in OURS_IN_BODY:
+        if at(params, name) is not None:
+            yield (*loc, name), "is set by batchroute; remove it"
+    n = at(params, "n")
+    if isinstance(n, int) and n > 1 and not at(job, "output", "raw"):
+        yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
+    for key, value in _items(params):
+        yield from _not_json((*loc, key), value)
+    if at(job, "limits", "max_cost_usd") is not None and not _bounded(job, params):
+        bound = _either(OUTPUT_BOUNDS)
+        yield loc, f"max_cost_usd needs an output bound: add {bound}; or rows bring it: input.params, openai-batch"
+
+
+def _bounded(job: Mapping[str, Any], params: Any) -> bool:
+    """Whether the endpoint's params bound the output, or a row's own params still can."""
+    if at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch":
+        return True
+    bounds = [at(params, name) for name in OUTPUT_BOUNDS]
+    return any(type(bound) is int and bound > 0 for bound in bounds)
+
+
+def _not_json(loc: Loc, value: Any) -> Iterator[Fault]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_json((*loc, key), item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_json((*loc, index), item)
+    elif not (math.isfinite(value) if isinstance(value, float) else isinstance(value, str | int | None)):
+        yield loc, "JSON has no dates, nan or inf; write a text or a number"
+
+
+def _items(table: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(table, Mapping):
+        yield from table.items()
+
+
+def _either(keys: tuple[str, ...]) -> str:
+    return f"{', '.join(keys[:-1])} or {keys[-1]}"

@@ -1,0 +1,118 @@
+"""Keys: from the environment, or from a file named in it, to a value that masks itself.
+
+Knows which settings name a key. Nothing here puts a key's text into a message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchroute.errors import JobFault
+from batchroute.job.rules import at, is_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batchroute.job.rules import Fault
+    from batchroute.job.spec import EmbedderSpec, EndpointSpec
+    from batchroute.job.toml import Loc
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A key; only `reveal` gives its text."""
+
+    _text: str
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSecrets:
+    """What an endpoint is told in confidence: its key, and the headers whose values came from the environment."""
+
+    api_key: Secret | None
+    headers: dict[str, Secret]
+
+
+def resolve_key(name: str, environ: Mapping[str, str]) -> Secret | None:
+    """The key in the variable `name`, else in the file that `name`_FILE names; None where neither is set.
+
+    Raises JobFault when the file cannot be read or the key is nothing a header can carry.
+    """
+    text = environ.get(name, "").strip()
+    path = environ.get(f"{name}_FILE", "")
+    if not text and path:
+        text = _key_file(name, path)
+    if not (text.isascii() and text.isprintable()):
+        raise JobFault([f"the key in {_shown(name)} holds characters that no header can carry; copy it again"])
+    return Secret(text) if text else None
+
+
+def _key_file(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise JobFault([f"{_file_words(name, path)} cannot be read ({why}); mend the path"]) from None
+
+
+def _file_words(name: str, path: str) -> str:
+    """With the path where it is surely one: a key pasted in its place must not be printed."""
+    file = f"the key file {path}" if path.startswith(("/", "./", "../")) else "the key file"
+    return f"{file} of {_shown(name)}{'_FILE' if _shown(name) == name else ' and _FILE'}"
+
+
+def endpoint_secrets(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str]) -> EndpointSecrets:
+    """The secrets that `spec` names. Raises JobFault when a variable is unset."""
+    found: dict[Loc, Secret] = {}
+    for loc, name in _named_variables(spec):
+        key = resolve_key(name, environ)
+        if key is None:
+            raise JobFault([_unset(name)])
+        found[loc] = key
+    headers = {str(loc[1]): key for loc, key in found.items() if loc[0] == "headers"}
+    return EndpointSecrets(found.get(("api_key_env",)), headers)
+
+
+def key_faults(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Fault]:
+    """What is wrong with the keys that a job's settings, checked or not, name."""
+    for table in (("endpoints", "strong"), ("endpoints", "weak"), ("router", "embedder")):
+        for loc, name in _named_variables(at(settings, *table)):
+            try:
+                if resolve_key(name, environ) is None:
+                    yield (*table, *loc), _unset(name)
+            except JobFault as fault:
+                yield (*table, *loc), str(fault)
+
+
+def _named_variables(spec: Any) -> Iterator[tuple[Loc, str]]:
+    """(place below `spec`, variable) of every secret; a simulated endpoint is told none."""
+    if at(spec, "simulate") is not None:
+        return
+    name = at(spec, "api_key_env")
+    if isinstance(name, str) and is_variable(name):
+        yield ("api_key_env",), name
+    headers = at(spec, "headers")
+    for header in headers if isinstance(headers, dict) else ():
+        name = at(headers, header, "env")
+        if isinstance(name, str) and is_variable(name):
+            yield ("headers", header), name
+
+
+def _unset(name: str) -> str:
+    return f"{_shown(name)} is not set; set it, or set that name with _FILE to the path of a file that holds it"
+
+
+def _shown(name: str) -> str:
+    """The name where it looks like one: a key pasted in its place must not be printed."""
+    return name if name == name.upper() else "the variable named here"

@@ -1,0 +1,383 @@
+"""What a job is: one model per section of a job file, and what must hold between the settings.
+
+Knows no files and no environment: paths are absolute and variables replaced before they get here (`jobfile`).
+Every field's description and resume rule is the README's table and the check of a resumed run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from batchroute.job.rules import PROMPTS, at, contradictions, is_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchroute.job.toml import Loc
+
+_EMBEDDER_MODEL = "text-embedding-3-small"
+_CLASS = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
+
+def _fixed(default: Any, what: str, **rules: Any) -> Any:
+    """A setting that a run with an answer keeps for good."""
+    return Field(default, description=what, json_schema_extra={"resume": False}, **rules)
+
+
+def _free(default: Any, what: str, **rules: Any) -> Any:
+    """A setting that may be another when a run goes on."""
+    return Field(default, description=what, json_schema_extra={"resume": True}, **rules)
+
+
+def _wrong(what: str) -> PydanticCustomError:
+    # The text goes through a placeholder because braces in it would be taken for one.
+    return PydanticCustomError("job", "{what}", {"what": what})
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    """Texts that match as a whole; the fault says `what` they must be and never what they are."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text, re.ASCII) is None:
+            raise _wrong(f"must be {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _variable_name(name: str) -> str:
+    if not is_variable(name):
+        raise _wrong("must be the name of an environment variable, never the key itself")
+    return name
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_decimal(value: Any) -> Any:
+    """A number as it is written: 0.1 is a tenth of a dollar, not the nearest binary fraction."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise _wrong("must be a number of US dollars")
+    return Decimal(str(value))
+
+
+def _endpoint_url(url: str) -> str:
+    """An http(s) URL; the message never holds it, because a password may stand in it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
+        raise _wrong('must be an http or https address such as "https://api.openai.com/v1"')
+    if "@" in parts.netloc:
+        raise _wrong("must not hold a user or password; remove them and name the key's variable in api_key_env")
+    return url
+
+
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Usd: TypeAlias = Annotated[
+    Decimal,
+    BeforeValidator(_as_decimal),
+    Field(ge=0),
+    PlainSerializer(float, return_type=float, when_used="json"),  # 25 and 25.0 are the same setting
+]
+BaseUrl: TypeAlias = Annotated[str, AfterValidator(_endpoint_url)]
+EnvName: TypeAlias = Annotated[str, AfterValidator(_variable_name)]
+HeaderName: TypeAlias = Annotated[
+    str, _matching(r"[\w!#$%&'*+.^`|~-]+", "a header's name: letters, digits and dashes")
+]
+RouterName: TypeAlias = Annotated[
+    str, _matching(rf"[a-z][a-z0-9_-]*|{_CLASS}", 'mf, mlp, random, length or "package.module:Class"')
+]
+EmbedderName: TypeAlias = Annotated[
+    str,
+    _matching(
+        rf"builtin|openai|sentence-transformers|column|{_CLASS}",
+        'builtin, openai, sentence-transformers, column or "package.module:Class"',
+    ),
+]
+Device: TypeAlias = Annotated[str, _matching(r"auto|cpu|cuda(:\d+)?", '"auto", "cpu", "cuda" or "cuda:N"')]
+Mode: TypeAlias = Annotated[str, _matching(r"0?[0-7]{3}", 'an octal mode as a text, such as "0750"')]
+TimeOfDay: TypeAlias = Annotated[
+    str, _matching(r"([01]\d|2[0-3]):[0-5]\d", 'a time of day as HH:MM, such as "06:00"')
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class EnvRef(_Section):
+    """A header's value that stands in an environment variable, or in the file that NAME_FILE names."""
+
+    env: EnvName
+
+
+def _header(value: Any) -> str | EnvRef:
+    if isinstance(value, EnvRef):
+        return value
+    if isinstance(value, str) and value.isprintable() and value.isascii():
+        return value
+    if isinstance(value, dict) and value.keys() == {"env"}:
+        return EnvRef(env=value["env"])
+    raise _wrong('must be a plain text or { env = "NAME" }')
+
+
+Header: TypeAlias = Annotated[str | EnvRef, BeforeValidator(_header)]
+
+
+class InputSpec(_Section):
+    """Where the prompts are and which columns mean what."""
+
+    path: Texts = _fixed(..., "file, glob, directory or address (s3://...), or a list of them", min_length=1)
+    format: Literal["auto", "parquet", "jsonl", "openai-batch"] = _fixed("auto", "how the files are written")
+    prompt: Text | None = _fixed(None, 'text column; "prompt" when none of the three is given')
+    messages: Text | None = _fixed(None, "column of chat messages, instead of `prompt`")
+    template: Text | None = _fixed(None, "Jinja template over the columns, instead of `prompt`")
+    system: str | None = _fixed(None, "system message before a prompt or template")
+    id: Text | None = _fixed(None, "column carried to the results as text")
+    keep: Texts = _fixed([], 'columns copied to the results; "*" for all')
+    params: Text | None = _fixed(None, "column merged over the endpoint's params for its row")
+    reuse: Texts = _fixed([], "finished runs whose equal requests are answered from there at no cost")
+    route: Text | None = _fixed(None, 'column that forces a row "strong" or "weak"')
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_column(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("format") == "openai-batch" or data.keys() & set(PROMPTS):
+            return data
+        return {**data, "prompt": "prompt"}
+
+
+class OutputSpec(_Section):
+    """Where the run lives."""
+
+    path: Text = _free(..., "the run's own directory")
+    raw: bool = _fixed(False, "keep each answer's whole JSON body; true by default for openai-batch")
+    mode: Mode = _free("0700", "access mode of the directories, octal")
+
+
+class InputPrice(_Section):
+    """USD per million tokens of a model that answers without any."""
+
+    input: Usd = _free(..., "USD per million tokens")
+
+
+class EmbedderSpec(_Section):
+    """What turns prompts into vectors."""
+
+    use: EmbedderName = _fixed(
+        "builtin", 'builtin, openai, sentence-transformers, column or "package.module:Class"'
+    )
+    model: Text | None = _fixed(None, f'the embedding model; openai: "{_EMBEDDER_MODEL}" by default')
+    dimensions: Count | None = _fixed(None, "length of the vectors to ask for, where the model has several")
+    column: Text | None = _fixed(None, "the input's column of vectors, for `column`")
+    base_url: BaseUrl | None = _free(None, "address of the embeddings API; openai: OpenAI's own by default")
+    api_key_env: EnvName | None = _free(None, "variable that holds the key, or NAME_FILE a path to it")
+    api_key_header: HeaderName | None = _free(None, "header for the key, instead of a bearer token")
+    cache: Text | None = _free(None, "directory of vectors shared between jobs")
+    price: InputPrice | None = _free(None, "USD per million tokens; else from the price table")
+    requests_per_minute: Count | None = _free(None, "limit on requests")
+    tokens_per_minute: Count | None = _free(None, "limit on tokens")
+    max_concurrency: Count = _free(64, "most requests in flight")
+    timeout_s: Positive = _free(600.0, "time for one attempt")
+    max_attempts: Count = _free(6, "attempts for one batch of texts")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _openai_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("use") != "openai":
+            return data
+        openai = {"base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"}
+        return {"model": _EMBEDDER_MODEL, **({} if "base_url" in data else openai), **data}
+
+
+class RouterSpec(_Section):
+    """What scores the prompts."""
+
+    use: RouterName = _fixed("mf", 'mf, mlp, random, length or "package.module:Class"')
+    model: Text = _fixed("builtin", "builtin, or the directory or file of a model")
+    strong: Text = _fixed("gpt-4-1106-preview", "entry of the MF model's table that stands for the strong side")
+    weak: Text = _fixed("mixtral-8x7b-instruct-v0.1", "entry that stands for the weak side")
+    text: Text | None = _fixed(None, "column that is scored instead of the last message")
+    device: Device = _free("auto", "auto, cpu, cuda or cuda:N")
+    batch_size: Count = _free(1024, "prompts scored at a time")
+    seed: int = _fixed(0, "seed of the random router", ge=0)
+    embedder: EmbedderSpec = Field(default=EmbedderSpec(), description="what turns prompts into vectors")
+
+
+class RoutingSpec(_Section):
+    """Which rows go strong; exactly one of the three."""
+
+    strong_fraction: Fraction | None = _fixed(None, "share of this input that goes strong")
+    # `strong_fraction = 0` resolves to the next float above the highest score, which may be 1.
+    threshold: float | None = _fixed(None, "lowest score that goes strong", ge=0, le=math.nextafter(1, 2))
+    budget_usd: Usd | None = _fixed(None, "the lowest threshold whose predicted cost fits")
+
+
+class Price(_Section):
+    """USD per million tokens."""
+
+    input: Usd = _free(..., "USD per million input tokens")
+    cached_input: Usd | None = _free(None, "the same for cached input; `input` when not given")
+    output: Usd = _free(..., "USD per million output tokens")
+
+
+class SimulateSpec(_Section):
+    """A built-in fake provider on loopback."""
+
+    latency_s: NotNegative = _fixed(0.3, "time an answer takes")
+    jitter_s: NotNegative = _fixed(0.0, "most that is added to it at random")
+    error_rate: Fraction = _fixed(0.0, "share of requests answered 500")
+    rate_limit_rate: Fraction = _fixed(0.0, "share of requests answered 429")
+    requests_per_minute: Count | None = _fixed(None, "limit it holds on requests")
+    tokens_per_minute: Count | None = _fixed(None, "limit it holds on tokens")
+    seed: int = _fixed(0, "seed of its chance", ge=0)
+    response_tokens: Count = _fixed(150, "tokens of a middling answer")
+
+
+class EndpointSpec(_Section):
+    """One side of the job; exactly one of `base_url` and `simulate`."""
+
+    model: Text = _fixed(..., "model asked for")
+    base_url: BaseUrl | None = _free(None, "address of an OpenAI-compatible API; may carry a query")
+    simulate: SimulateSpec | None = _fixed(None, "a fake provider on loopback, instead of base_url")
+    api_key_env: EnvName | None = _free(None, "variable that holds the key, or NAME_FILE a path to it")
+    api_key_header: HeaderName | None = _free(None, "header for the key, instead of a bearer token")
+    requests_per_minute: Count | None = _free(None, "limit on requests")
+    tokens_per_minute: Count | None = _free(None, "limit on tokens")
+    max_concurrency: Count = _free(64, "most requests in flight")
+    timeout_s: Positive = _free(600.0, "time for one attempt")
+    max_attempts: Count = _free(6, "attempts for one row")
+    max_input_tokens: Count | None = _free(None, "longest row the side takes")
+    on_too_long: Literal["refuse", "other"] = _free("refuse", "a longer row: refuse, or the other side")
+    params: dict[str, Any] = _fixed({}, "merged into the request body as they are")
+    headers: dict[HeaderName, Header] = _free({}, 'request headers; a secret one as { env = "NAME" }')
+    price: Price | None = _free(None, "USD per million tokens; else from the price table")
+
+
+class Endpoints(_Section):
+    """The two sides."""
+
+    strong: EndpointSpec = Field(description="the side for prompts that need it")
+    weak: EndpointSpec = Field(description="the side for the rest")
+
+
+class Limits(_Section):
+    """When to stop, and what to put up with."""
+
+    max_cost_usd: Usd | None = _free(None, "hard stop, over all runs of the directory")
+    on_budget: Literal["stop", "downgrade"] = _free("stop", "at the budget: stop, or the rest to the weak side")
+    stop_at: TimeOfDay | None = _free(None, "local time HH:MM at which to stop")
+    max_wall_s: Positive | None = _free(None, "time after which to stop")
+    outage_s: Positive = _free(3600.0, "how long to wait for an endpoint that is away")
+    stop_after_same_refusal: int = _free(20, "first answers all the same refusal: stop; 0 = off", ge=0)
+    ok_if_refused: Fraction = _free(0.0, "share of refused rows that still exits 0")
+    max_response_mb: Positive = _free(32.0, "longest answer taken")
+    drain_s: NotNegative = _free(20.0, "how long a stop awaits answers in flight")
+
+
+class Job(_Section):
+    """A whole job; the attributes are the job file's keys."""
+
+    name: Text = _free("job", "name in reports; the job file's stem by default")
+    input: InputSpec = Field(description="where the prompts are")
+    output: OutputSpec = Field(description="where the run lives")
+    router: RouterSpec = Field(default=RouterSpec(), description="what scores the prompts")
+    routing: RoutingSpec = Field(description="which rows go strong")
+    endpoints: Endpoints = Field(description="the two sides")
+    limits: Limits = Field(default=Limits(), description="when to stop")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _whole(cls, data: Any, check: ModelWrapValidatorHandler[Job]) -> Job:
+        """Contradictions beside the faults of single settings, which would hide them from an "after" validator."""
+        if not isinstance(data, Mapping):
+            return check(data)
+        data = _with_raw_default(data)
+        faults = [InitErrorDetails(type=_wrong(what), loc=loc, input=None) for loc, what in contradictions(data)]
+        try:
+            job = check(data)
+        except ValidationError as error:
+            faults += [_kept(fault) for fault in error.errors(include_url=False)]
+        if faults:
+            raise ValidationError.from_exception_data("Job", faults, hide_input=True)
+        return job
+
+
+def _kept(fault: Any) -> InitErrorDetails:
+    kind = PydanticCustomError(fault["type"], "{what}", {**fault.get("ctx", {}), "what": fault["msg"]})
+    return InitErrorDetails(type=kind, loc=fault["loc"], input=None)
+
+
+def _with_raw_default(data: Mapping[str, Any]) -> dict[str, Any]:
+    output = data.get("output")
+    if not isinstance(output, Mapping) or "raw" in output:
+        return dict(data)
+    return {**data, "output": {**output, "raw": at(data, "input", "format") == "openai-batch"}}
+
+
+def settings(model: type[BaseModel] = Job, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
+    """(place, pydantic FieldInfo) of every key a job file may have, tables before what is in them."""
+    for name, info in model.model_fields.items():
+        yield (*loc, name), info
+        inner = section_of(info.annotation)
+        if inner is not None:
+            yield from settings(inner, (*loc, name))
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model a table is checked by, also where the table may be left out."""
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def frozen_settings(job: Job) -> dict[str, JsonValue]:
+    """The settings a directory with an answer in it holds on to, by dotted key.
+
+    `input.path` is not among them: the store's list of the files it stands for (names, sizes, hashes) is what
+    counts, and a job that has moved with its data goes on.
+    """
+    values = job.model_dump(mode="json")
+    found: dict[str, JsonValue] = {}
+    for loc, info in settings():
+        covered = any(".".join(map(str, loc[:n])) in found for n in range(1, len(loc)))
+        if not covered and (info.json_schema_extra or {}).get("resume") is False:
+            found[".".join(map(str, loc))] = at(values, *map(str, loc))
+    del found["input.path"]
+    return found
+
+
+def changed_settings(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
+    """Names of the settings that differ, in the order of `new`, then those only `old` has."""
+    missing = object()
+    keys = [*new, *(key for key in old if key not in new)]
+    return [key for key in keys if old.get(key, missing) != new.get(key, missing)]

@@ -1,0 +1,7 @@
+"""Labels -> a router, and whether it is any good.
+
+    labels/    outcomes, battles and pairs, checked  train/    labels -> a model directory
+    evaluate/  routers against labels: APGR, verdict ridge     the solver of the trainer
+
+Asks no endpoint.
+"""

@@ -1,0 +1,108 @@
+"""What a router buys: a share of the strong side's quality at a share of its cost, from list prices.
+
+Labels hold no tokens, so both models are taken to read a prompt's characters at four a token and to answer with as
+many tokens as an answer usually has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchroute.job.prices import find_pricing
+from batchroute.learn.evaluate.bootstrap import interval
+from batchroute.learn.evaluate.figures import Offer
+from batchroute.learn.evaluate.metrics import quality_curve, share_reaching
+from batchroute.route.forecast.lane import USUAL_COMPLETION
+from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens
+from batchroute.types import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchroute.job.prices import Pricing
+    from batchroute.types import Floats
+
+GOOD_ENOUGH = 0.95  # of the strong side's quality
+ANSWER_TOKENS = int(USUAL_COMPLETION.mid)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What the n prompts cost in USD on each side, and how that was reckoned; None: a price is unknown."""
+
+    strong: Floats | None
+    weak: Floats | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One router's curve over `shares`, as it is and in every draw: mean gain over all-weak."""
+
+    shares: Floats
+    gain: Floats
+    drawn_gain: Floats
+    drawn_weak: Floats
+
+
+def price_calls(prompts: Sequence[str], strong_model: str, weak_model: str) -> Calls:
+    """The cost of every prompt on either side, at list prices for the models' names."""
+    found = {model: find_pricing(model, None, None) for model in (strong_model, weak_model)}
+    unknown = [model for model, pricing in found.items() if pricing is None or pricing.rates.output is None]
+    if unknown:
+        return Calls(None, None, f"no list price is known for {' or '.join(unknown)}: cost is unknown")
+    lines = [f"{model} {_rates(pricing)}" for model, pricing in found.items() if pricing]
+    words = (
+        f"list prices, USD per million tokens in and out: {', '.join(lines)}; "
+        f"{CHARS_PER_TOKEN} characters a token, {ANSWER_TOKENS} tokens an answer"
+    )
+    chars = np.fromiter(map(len, prompts), np.int64, len(prompts))
+    strong, weak = (_costs(found[model], chars) for model in (strong_model, weak_model))
+    return Calls(strong, weak, words)
+
+
+def make_offer(router: str, scores: Floats, course: Course, strong: float, weak: float, calls: Calls) -> Offer:
+    """What `router` buys: GOOD_ENOUGH of the quality; half of the gap where the weak side has that already."""
+    quality = GOOD_ENOUGH if weak < GOOD_ENOUGH * strong else (strong + weak) / 2 / strong
+    share = share_reaching(course.gain, quality * strong - weak, course.shares)
+    drawn_strong = course.drawn_weak + course.drawn_gain[:, -1]
+    drawn = np.array(
+        [
+            share_reaching(gain, needed, course.shares)
+            for gain, needed in zip(course.drawn_gain, quality * drawn_strong - course.drawn_weak, strict=True)
+        ]
+    )
+    between = interval(drawn)
+    cost = _cost_curve(scores, course.shares, calls)
+    return Offer(
+        router=router,
+        quality_percent=100 * quality,
+        strong_percent=100 * share,
+        strong_percent_ci=None if between is None else (100 * between[0], 100 * between[1]),
+        random_percent=100 * (quality * strong - weak) / (strong - weak),
+        cost_percent=None if cost is None else float(np.interp(share, course.shares, cost)),
+        cost_percent_ci=None if cost is None else interval(np.interp(drawn, course.shares, cost)),
+    )
+
+
+def _cost_curve(scores: Floats, shares: Floats, calls: Calls) -> Floats | None:
+    """Cost of sending these shares strong, in percent of sending all."""
+    if calls.strong is None or calls.weak is None:
+        return None
+    curve: Floats = 100 * quality_curve(scores, calls.strong, calls.weak, shares) / calls.strong.mean()
+    return curve
+
+
+def _costs(pricing: Pricing | None, chars: np.typing.NDArray[np.int64]) -> Floats | None:
+    if pricing is None:
+        return None
+    tokens, row = np.unique(estimate_tokens(chars), return_inverse=True)
+    costs = [pricing.cost(Usage(prompt_tokens=int(n), completion_tokens=ANSWER_TOKENS)) for n in tokens]
+    return np.array([float("nan") if cost is None else float(cost) for cost in costs])[row]
+
+
+def _rates(pricing: Pricing) -> str:
+    return f"{pricing.rates.input:f}/{pricing.rates.output:f}"

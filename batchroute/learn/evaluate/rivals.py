@@ -1,0 +1,95 @@
+"""Which routers are compared, and how they score the labelled prompts: through the same scorer that a job uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchroute.errors import UsageFault
+from batchroute.job.spec import EmbedderSpec
+from batchroute.score.checkpoint import kind_of, read_checkpoint
+from batchroute.score.embed.choose import identity
+from batchroute.score.mlp import read_network
+from batchroute.score.router import builtin_model, load_scorer
+from batchroute.types import Questions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchroute.job.spec import RouterSpec
+    from batchroute.learn.labels.sides import Labels
+    from batchroute.score.checkpoint import Checkpoint
+    from batchroute.score.mlp import Network
+    from batchroute.types import Floats
+
+BASELINES = ("random", "length", "oracle")
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A router to be compared: its name in the figures, and what a job would say of it."""
+
+    name: str
+    spec: RouterSpec
+
+
+def find_rivals(
+    routers: Sequence[str], models: Sequence[Path], router: RouterSpec, strong: str, weak: str
+) -> list[Rival]:
+    """The routers named and those in model directories, each with the settings of `router`; without any, `router`.
+
+    A model is asked for the two models of the labels where its table has them, else for the pair that `router`
+    names, else, where it has two, for those. UsageFault for a name that stands twice.
+    """
+    specs = [(use, router.model_copy(update={"use": use})) for use in routers]
+    specs += [
+        (path.resolve().name, router.model_copy(update={"use": kind_of(path), "model": str(path)}))
+        for path in models
+    ]
+    rivals = [Rival(name, _for_pair(spec, strong, weak)) for name, spec in specs or [(router.use, router)]]
+    rivals = [rival for rival in rivals if rival.name != "length"]  # a baseline, and in any case there
+    names = [rival.name for rival in rivals]
+    twice = next((name for name in names if names.count(name) > 1 or name == "oracle"), None)
+    if twice is not None:
+        raise UsageFault(f"two routers would be called {twice!r}; rename one model's directory")
+    return [
+        Rival(f"random:{rival.spec.seed}" if rival.name == "random" else rival.name, rival.spec)
+        for rival in rivals
+    ]
+
+
+def score_labels(spec: RouterSpec, labels: Labels) -> Floats:
+    """[n] scores of the labelled prompts; ModelFault where the router will not do."""
+    count = len(labels.prompts)
+    questions = Questions(
+        texts=labels.prompts,
+        ids=[None] * count,
+        forced=[None] * count,
+        refused=np.zeros(count, np.bool_),
+        chars=np.fromiter(map(len, labels.prompts), np.int64, count),
+        vectors=labels.vectors,
+    )
+    return load_scorer(spec).score(questions)
+
+
+def _for_pair(spec: RouterSpec, strong: str, weak: str) -> RouterSpec:
+    if spec.use not in {"mf", "mlp"} or (spec.use, spec.model) == ("mlp", "builtin"):
+        return spec
+    model = _read(spec)
+    changes: dict[str, object] = {}
+    if {strong, weak} <= set(model.names):
+        changes |= {"strong": strong, "weak": weak}
+    elif len(model.names) == 2 and not {spec.strong, spec.weak} <= set(model.names):
+        changes |= dict(zip(("strong", "weak"), model.names, strict=True))
+    if model.embedder == identity(EmbedderSpec()):
+        # beside a model of another embedder, for which [router.embedder] then stands
+        changes["embedder"] = EmbedderSpec()
+    return spec.model_copy(update=changes)
+
+
+def _read(spec: RouterSpec) -> Checkpoint | Network:
+    path = builtin_model() if spec.model == "builtin" else Path(spec.model)
+    return read_network(path) if spec.use == "mlp" else read_checkpoint(path)

@@ -1,0 +1,172 @@
+"""Prompts -> a matrix that a model's first layer is multiplied with, on the device that trains.
+
+Written out for vectors, kept sparse for the built-in embedder. Knows no labels and no models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch.utils.dlpack import from_dlpack
+
+from batchroute.score.embed.builtin import BUILTIN_DIMENSION, SHARED, load_builtin
+from batchroute.score.embed.choose import load_dense
+from batchroute.score.embed.ngrams import BUCKETS
+from batchroute.score.embed.surface import SURFACE
+from batchroute.types import Questions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator, Tensor
+
+    from batchroute.job.spec import RouterSpec
+    from batchroute.score.embed.builtin import Encoded
+    from batchroute.types import Vectors
+
+TEXTS_AT_A_TIME = 64
+ROUNDING = 1e-4
+
+
+class Features(Protocol):
+    """n embedded prompts."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        ...
+
+    def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
+        """[rows, width] products of some prompts' vectors with `table` [dimension, width].
+
+        Every number of every vector is first moved by a Gaussian of standard deviation `noise`, as RouteLLM
+        trains.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DenseFeatures:
+    """`matrix` [n, dimension] float32."""
+
+    matrix: Tensor
+
+    @property
+    def dimension(self) -> int:
+        return self.matrix.shape[1]
+
+    def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
+        """See Features."""
+        vectors = self.matrix[rows]
+        if self.dimension <= table.shape[1]:
+            drawn = torch.randn(vectors.shape, generator=generator, device=vectors.device)
+            return (vectors + noise * drawn) @ table
+        return _moved(vectors @ table, table, noise, generator)
+
+
+@dataclass(frozen=True, slots=True)
+class SparseFeatures:
+    """Vector i has values[offsets[i]:offsets[i + 1]] at the `ids` [int32] of the same places; values float32."""
+
+    ids: Tensor
+    values: Tensor
+    offsets: Tensor
+    dimension: int
+
+    def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
+        """See Features."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        places = ranges(self.offsets[rows], lengths)
+        ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(self.ids.dtype)
+        product: Tensor = torch.nn.functional.embedding_bag(
+            self.ids[places],
+            table,
+            ends,
+            mode="sum",
+            per_sample_weights=self.values[places],
+            include_last_offset=True,
+        )
+        return _moved(product, table, noise, generator)
+
+
+def _moved(product: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
+    """Noise on the vectors, drawn as what it becomes in the product: the same distribution, far fewer numbers."""
+    if not noise:
+        return product
+    drawn = torch.randn(product.shape, generator=generator, device=product.device)
+    square = table.T @ table
+    tiny = square.diagonal().mean() * ROUNDING + 1e-12  # or rounding could leave it without a root
+    spread: Tensor = torch.linalg.cholesky(square + tiny * torch.eye(len(square), device=table.device))
+    return product + noise * drawn @ spread.T
+
+
+def ranges(starts: Tensor, lengths: Tensor) -> Tensor:
+    """starts[0], starts[0] + 1, ... (lengths[0] of them), starts[1], ..."""
+    first = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths)
+    return first + torch.arange(len(first), device=starts.device)
+
+
+def embed_prompts(
+    prompts: Sequence[str], vectors: Vectors | None, router: RouterSpec, device: torch.device
+) -> DenseFeatures | SparseFeatures:
+    """The prompts as the embedder of a [router] sees them; `vectors` [n, dim] where they are given."""
+    if router.embedder.use == "builtin":
+        return _builtin_features(prompts, device)
+    bring = load_dense(router.embedder, device)
+    parts = []
+    for start in range(0, len(prompts), router.batch_size):
+        batch = slice(start, start + router.batch_size)
+        parts.append(bring(_questions(prompts[batch], None if vectors is None else vectors[batch])))
+    # through dlpack, because a column's vectors lie in read-only Arrow memory
+    return DenseFeatures(torch.cat([from_dlpack(part).to(device, torch.float32) for part in parts]))
+
+
+def _questions(texts: Sequence[str], vectors: Vectors | None) -> Questions:
+    count = len(texts)
+    return Questions(
+        texts=list(texts),
+        ids=[None] * count,
+        forced=[None] * count,
+        refused=np.zeros(count, np.bool_),
+        chars=np.fromiter(map(len, texts), np.int64, count),
+        vectors=vectors,
+    )
+
+
+def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFeatures:
+    embedder = load_builtin(torch.device("cpu"))
+    keys, values, counts = [], [], []
+    for start in range(0, len(prompts), TEXTS_AT_A_TIME):
+        texts = prompts[start : start + TEXTS_AT_A_TIME]
+        key, value = _entries(embedder.encode(texts))
+        merged, place = torch.unique(key, return_inverse=True)
+        keys.append((merged % BUILTIN_DIMENSION).int())
+        values.append(torch.zeros(len(merged), dtype=value.dtype).index_add_(0, place, value).float())
+        counts.append(torch.bincount(merged // BUILTIN_DIMENSION, minlength=len(texts)))
+    offsets = torch.nn.functional.pad(torch.cat(counts).cumsum(0), (1, 0))
+    return SparseFeatures(
+        torch.cat(keys).to(device), torch.cat(values).to(device), offsets.to(device), BUILTIN_DIMENSION
+    )
+
+
+def _entries(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Text and number of every entry that is not 0, as text * BUILTIN_DIMENSION + number, and its value.
+
+    What a multiple-choice text has stands once among the numbers of all texts and once among those of its kind.
+    """
+    texts = torch.arange(len(encoded.surface)) * BUILTIN_DIMENSION
+    halves = torch.arange(2) * SHARED
+    places = halves.unsqueeze(1) + 2 * BUCKETS + torch.arange(SURFACE)
+    keys = [(texts.reshape(-1, 1, 1) + places).flatten()]
+    values = [encoded.surface.flatten()]
+    for kind, block in enumerate((encoded.chars, encoded.words)):
+        sizes = block.offsets.diff()
+        value = torch.repeat_interleave(1 / block.lengths, sizes)
+        key = torch.repeat_interleave(texts, sizes) + kind * BUCKETS + block.ids % BUCKETS
+        choice = block.ids >= BUCKETS
+        keys += [key, key[choice] + SHARED]
+        values += [value, value[choice]]
+    return torch.cat(keys), torch.cat(values)

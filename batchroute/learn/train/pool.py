@@ -1,0 +1,116 @@
+"""The label files of a recipe -> one pool of prompts: what to learn for each, and how much it counts.
+
+Knows nothing of features or models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from batchroute.errors import InputFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from batchroute.learn.labels.sides import Labels
+    from batchroute.types import Floats
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One label file of a recipe, and the models that stand for the two sides in it.
+
+    A side's score is the mean over its models: the more there are, the less noise. Only prompts of the domains in
+    `domains` are taken, all where it is empty. `by_domain`: each domain is a group of its own, in the balance, the
+    levels and the figures. `weight` is how much a prompt counts beside those of other files.
+
+    `target = "difficulty"` is for prompts so hard that the strong side fails on many. There the gain falls as they
+    get harder, while for a pair that answers most prompts it grows; so the share of failures of both sides is
+    learnt in place of the gain, at the same mean.
+    """
+
+    file: str
+    strong: list[str]
+    weak: list[str]
+    domains: list[str] = []
+    by_domain: bool = False
+    weight: float = 1.0
+    target: Literal["gain", "difficulty"] = "gain"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """n labelled prompts of one or several files; entry i of each belongs to prompt i.
+
+    `strong` and `weak` are the sides' scores, `target` is what is learnt. A domain's name holds its file's.
+    """
+
+    prompts: list[str]
+    strong: Floats
+    weak: Floats
+    target: Floats
+    weights: Floats
+    files: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    domains: NDArray[np.str_]
+
+    @property
+    def gain(self) -> Floats:
+        """[n] what the strong side is better by, in [-1, 1]."""
+        return self.strong - self.weak
+
+
+def pool_sources(parts: Sequence[tuple[Source, Labels]]) -> Pool:
+    """All prompts of all sources, in their order. InputFault when a source has none of its domains."""
+    pools = [_of_source(source, labels) for source, labels in parts]
+    return Pool(
+        prompts=[prompt for pool in pools for prompt in pool.prompts],
+        strong=np.concatenate([pool.strong for pool in pools]),
+        weak=np.concatenate([pool.weak for pool in pools]),
+        target=np.concatenate([pool.target for pool in pools]),
+        weights=np.concatenate([pool.weights for pool in pools]),
+        files=np.concatenate([pool.files for pool in pools]),
+        groups=np.concatenate([pool.groups for pool in pools]),
+        domains=np.concatenate([pool.domains for pool in pools]),
+    )
+
+
+def balanced_weights(pool: Pool, balance: float) -> Floats:
+    """[n] the pool's weights, so changed that a group of n prompts counts as n ** (1 - balance) of them."""
+    _, member, size = np.unique(pool.groups, return_inverse=True, return_counts=True)
+    weights: Floats = pool.weights * (size[member] / size.mean()) ** -balance
+    return weights
+
+
+def _of_source(source: Source, labels: Labels) -> Pool:
+    wanted = [i for i, domain in enumerate(labels.domains) if not source.domains or domain in source.domains]
+    if not wanted:
+        raise InputFault(f"{source.file}: no labelled prompt of the domains {', '.join(source.domains)}")
+    strong, weak = labels.strong[wanted], labels.weak[wanted]
+    files = np.full(len(wanted), source.file)
+    domains = np.array([f"{source.file}/{labels.domains[i]}" for i in wanted])
+    groups = domains if source.by_domain else files
+    return Pool(
+        prompts=[labels.prompts[i] for i in wanted],
+        strong=strong,
+        weak=weak,
+        target=strong - weak if source.target == "gain" else _difficulty(strong, weak, groups),
+        weights=np.full(len(wanted), source.weight),
+        files=files,
+        groups=groups,
+        domains=domains,
+    )
+
+
+def _difficulty(strong: Floats, weak: Floats, groups: NDArray[np.str_]) -> Floats:
+    """[n] the share of failures, moved to the mean gain of its group."""
+    _, member, size = np.unique(groups, return_inverse=True, return_counts=True)
+    failures = 1 - (strong + weak) / 2
+    level = np.bincount(member, strong - weak - failures) / size
+    moved: Floats = failures + level[member]
+    return moved

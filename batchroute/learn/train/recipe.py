@@ -1,0 +1,204 @@
+"""Labels -> an MF model on the built-in embedder: ridge regression of the gain, written in RouteLLM's form.
+
+Knows recipes and what is held out for an honest figure; nothing of jobs, endpoints or runs. The gain of a prompt
+is the strong side's score minus the weak side's; ties count as no gain and stay in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import torch
+
+from batchroute.errors import InputFault
+from batchroute.learn.evaluate.metrics import apgr
+from batchroute.learn.labels.sides import read_labels
+from batchroute.learn.ridge import Design, solve_ridge
+from batchroute.learn.train.pool import Pool, Source, balanced_weights, pool_sources
+from batchroute.score.checkpoint import Card, write_checkpoint
+from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, SURFACE_SCALE, load_builtin
+from batchroute.score.embed.ngrams import BUCKETS
+from batchroute.score.embed.surface import FEATURES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from batchroute.types import Floats
+
+LOGIT_OF_GAIN = 2.0  # sigmoid(2 g) is (1 + g) / 2 near g = 0: the probability that the strong side's answer wins
+FOLDS = 6
+NEWTON_STEPS = 25
+CHOICES = re.compile(r"\n\s*\(?A[.)]")  # where a list of choices begins
+QUESTION_CHARS = 150  # its end: the same question is asked with and without an introduction
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model is trained: what stands in a recipe file.
+
+    `ridge` is the penalty on the squared weights, in units of one prompt; a group of n prompts counts as
+    n ** (1 - balance) of them. `prior` maps surface features to what is added to the gain per unit of each: for
+    what is known, but not from the labels. On the prompts of the file `calibrate_on`, each scored by a model that
+    saw nothing of its domain, scores are made the rate at which the strong side wins (ties half). `data` and
+    `licence` go to the model's card.
+    """
+
+    strong: str
+    weak: str
+    labels: list[Source]
+    ridge: float = 10.0
+    balance: float = 0.5
+    prior: dict[str, float] = {}
+    calibrate_on: str = ""
+    data: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What was trained, on how many prompts; `held_out` maps a group to the APGR of model, length and random.
+
+    Each was measured by models that had seen nothing of the prompt's domain; empty when that was not asked for.
+    """
+
+    output: Path
+    prompts: int
+    held_out: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trainer:
+    """One recipe's prompts, encoded once and fitted with different ones left out."""
+
+    recipe: Recipe
+    pool: Pool
+    design: Design
+    weights: Floats
+
+    def fit(self, weights: Floats) -> Tensor:
+        """[BUILTIN_DIMENSION] the vector whose product with a prompt's is its gain."""
+        target = torch.from_numpy(self.pool.target)
+        vector = solve_ridge(self.design, target, torch.from_numpy(weights), self.recipe.ridge)
+        for feature, gain in self.recipe.prior.items():
+            vector[_place(feature)] += gain / SURFACE_SCALE
+        return vector
+
+    def unseen(self, seed: int) -> Floats:
+        """[n] gains, each by the one of six models that saw nothing of the prompt's domain.
+
+        Nor of its question where that stands in another domain too, as MMLU's do in MMLU-Pro.
+        """
+        domains, member = np.unique(self.pool.domains, return_inverse=True)
+        fold = np.random.default_rng(seed).permutation(len(domains))[member] % min(FOLDS, len(domains))
+        _, question = np.unique([_question(prompt) for prompt in self.pool.prompts], return_inverse=True)
+        gains = np.empty(len(fold))
+        for number in range(int(fold.max()) + 1):
+            held = fold == number
+            vector = self.fit(np.where(np.isin(question, question[held]), 0.0, self.weights))
+            gains[held] = self.design.times(vector).numpy()[held]
+        return gains
+
+
+def read_recipe(file: Path) -> Recipe:
+    """InputFault when the file is no recipe."""
+    try:
+        recipe = msgspec.toml.decode(file.read_bytes(), type=Recipe)
+    except (OSError, msgspec.DecodeError) as fault:
+        raise InputFault(f"{file}: {fault}") from fault
+    unknown = sorted(set(recipe.prior) - set(FEATURES))
+    if unknown:
+        raise InputFault(f"{file}: prior: no feature is named {unknown[0]!r}; there are {', '.join(FEATURES)}")
+    if recipe.calibrate_on and recipe.calibrate_on not in {source.file for source in recipe.labels}:
+        raise InputFault(f"{file}: calibrate_on: no [[labels]] has the file {recipe.calibrate_on!r}")
+    return recipe
+
+
+def train_recipe(
+    recipe: Recipe, data: Path, output: Path, *, seed: int = 0, hold_out: bool = False
+) -> TrainReport:
+    """The model of a recipe whose label files lie in `data`, written to the directory `output`.
+
+    How it ranks follows from the labels alone; `seed` deals the domains out to the folds of `hold_out` and of the
+    calibration, which train six more models. InputFault for labels that will not do.
+    """
+    parts = [(source, read_labels(data / source.file, source.strong, source.weak)) for source in recipe.labels]
+    pool = pool_sources(parts)
+    embedder = load_builtin(torch.device("cpu"))
+    design = Design(embedder, embedder.encode(pool.prompts))
+    trainer = _Trainer(recipe, pool, design, balanced_weights(pool, recipe.balance))
+    unseen = trainer.unseen(seed) if hold_out or recipe.calibrate_on else np.zeros(len(pool.prompts))
+    slope, intercept = LOGIT_OF_GAIN, 0.0
+    if recipe.calibrate_on:
+        there = pool.files == recipe.calibrate_on
+        slope, intercept = calibration_line(unseen[there], pool.gain[there])
+    held_out = _held_out(pool, unseen, seed) if hold_out else {}
+    vector = trainer.fit(trainer.weights) * slope
+    vector[_place("constant")] += intercept / SURFACE_SCALE
+    write_checkpoint(output, _one_dimensional(vector), _card(recipe, seed, held_out))
+    return TrainReport(output, len(pool.prompts), held_out)
+
+
+def calibration_line(predicted: Floats, gain: Floats) -> tuple[float, float]:
+    """(a, b) such that sigmoid(a * predicted + b) is the rate at which the strong side wins, ties half.
+
+    Logistic regression of (1 + gain) / 2 on `predicted` [n], by Newton's method (Platt 1999). InputFault when a
+    higher prediction does not win more often.
+    """
+    rows = np.stack((predicted, np.ones(len(predicted))), axis=1)
+    line = np.zeros(2)
+    for _ in range(NEWTON_STEPS):
+        rate = 1 / (1 + np.exp(-rows @ line))
+        curvature = (rows.T * (rate * (1 - rate))) @ rows
+        line += np.linalg.lstsq(curvature, rows.T @ ((1 + gain) / 2 - rate), rcond=None)[0]
+    if not line[0] > 0:
+        raise InputFault("calibrate_on: on domains that were held out, the model ranks no better than chance")
+    return float(line[0]), float(line[1])
+
+
+def _question(prompt: str) -> str:
+    """What is asked, without the choices, in a form that spacing and punctuation do not change."""
+    asked = CHOICES.split(prompt.strip(), maxsplit=1)[0]
+    return " ".join(re.findall(r"\w+", asked.lower()))[-QUESTION_CHARS:]
+
+
+def _place(feature: str) -> int:
+    return 2 * BUCKETS + FEATURES.index(feature)
+
+
+def _held_out(pool: Pool, unseen: Floats, seed: int) -> dict[str, dict[str, float]]:
+    length = np.fromiter(map(len, pool.prompts), np.float64, len(pool.prompts))
+    rivals = {"model": unseen, "length": length, "random": np.random.default_rng(seed).random(len(unseen))}
+    with_gap = [group for group in np.unique(pool.groups) if pool.gain[pool.groups == group].sum()]
+    return {str(group): _figures(rivals, pool, pool.groups == group) for group in with_gap}
+
+
+def _figures(rivals: dict[str, Floats], pool: Pool, where: NDArray[np.bool_]) -> dict[str, float]:
+    strong, weak = pool.strong[where], pool.weak[where]
+    return {name: round(apgr(scores[where], strong, weak), 4) for name, scores in rivals.items()}
+
+
+def _card(recipe: Recipe, seed: int, held_out: dict[str, Any]) -> Card:
+    return Card(
+        models=(recipe.strong, recipe.weak),
+        embedder=BUILTIN_IDENTITY,
+        dimension=BUILTIN_DIMENSION,
+        data=recipe.data,
+        licence=recipe.licence,
+        seed=seed,
+        evaluation={"held_out_apgr": held_out} if held_out else {},
+    )
+
+
+def _one_dimensional(vector: Tensor) -> dict[str, Tensor]:
+    """A model of one dimension, in which the sides are +1 and -1, so that its folded vector is `vector`."""
+    return {
+        "P.weight": torch.tensor([[1.0], [-1.0]]),
+        "text_proj.0.weight": (vector / 2).half().unsqueeze(0),
+        "classifier.0.weight": torch.ones(1, 1),
+    }

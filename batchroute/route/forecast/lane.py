@@ -1,0 +1,156 @@
+"""What is assumed of one side before it was asked, and what its rows then cost and take.
+
+Money is counted in whole nano-dollars per row: such sums are exact in float64 up to nine million dollars, so that
+the same threshold costs the same, by whatever road and in whatever order its rows are added up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchroute.job.prices import LOWEST_TIER_TOKENS
+from batchroute.route.forecast.band import Band
+from batchroute.send.body import longest_output
+from batchroute.types import Usage
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from numpy.typing import NDArray
+
+    from batchroute.job.prices import Pricing
+    from batchroute.job.spec import EndpointSpec
+    from batchroute.route.forecast.earlier import EarlierLane
+    from batchroute.route.forecast.tokens import TokenRatio
+    from batchroute.types import Floats
+
+NANO = 1e9
+USUAL_COMPLETION = Band(100, 500, 2000)  # tokens of an answer of which nothing is known
+EARLIER_ERROR = 0.2  # of an earlier run's mean: another night has other prompts
+SIMULATED_ERROR = 0.1
+FIRST_TOKEN_S = 0.5
+TOKENS_PER_S = 60.0  # of a hosted model
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One side as it is reckoned with; `pricing` None: unknown.
+
+    `latency_is_known`: from an earlier run or a simulated provider, else it is a rule of thumb.
+    """
+
+    spec: EndpointSpec
+    pricing: Pricing | None
+    tokens_per_char: Band
+    completion_tokens: Band
+    latency_s: float
+    latency_is_known: bool
+    words: tuple[str, ...]
+
+    def costs(self, chars: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """[n] low, mid and high cost of rows of so many characters, in whole nano-dollars; needs a price."""
+        ratios, lengths = self.tokens_per_char, self.completion_tokens
+        return (
+            self._cost(chars, ratios.low, lengths.low),
+            self.mid_cost(chars),
+            self._cost(chars, ratios.high, lengths.high),
+        )
+
+    def mid_cost(self, chars: NDArray[np.int64]) -> Floats:
+        """[n] the one in the middle."""
+        return self._cost(chars, self.tokens_per_char.mid, self.completion_tokens.mid)
+
+    def time_s(self, rows: float, chars: float) -> float:
+        """How long so many rows take at the limits that are set."""
+        spec = self.spec
+        tokens = chars * self.tokens_per_char.mid + rows * self.completion_tokens.mid
+        bounds = []
+        if spec.requests_per_minute is not None:
+            bounds.append(60 * rows / spec.requests_per_minute)
+        if spec.tokens_per_minute is not None:
+            bounds.append(60 * tokens / spec.tokens_per_minute)
+        if self.latency_is_known or not bounds:
+            bounds.append(rows * self.latency_s / spec.max_concurrency)
+        return max(bounds)
+
+    def _cost(self, chars: NDArray[np.int64], tokens_per_char: float, completion_tokens: float) -> Floats:
+        if self.pricing is None:
+            return np.zeros(len(chars))
+        prompt_tokens = chars.astype(np.float64) * tokens_per_char
+        fee, per_prompt, per_completion = _rates(self.pricing)
+        cost = fee + per_completion * completion_tokens + per_prompt * prompt_tokens
+        if self.pricing.rates.varies:
+            long = np.flatnonzero(prompt_tokens > LOWEST_TIER_TOKENS)
+            cost[long] = _one_by_one(self.pricing, prompt_tokens[long], completion_tokens)
+        nano: Floats = np.rint(cost * NANO)
+        return nano
+
+
+def _rates(pricing: Pricing) -> tuple[float, float, float]:
+    """USD per request, per prompt token and per completion token, of short requests."""
+    probe = LOWEST_TIER_TOKENS
+    fee, prompt, completion = (_usd(pricing, *tokens) for tokens in ((0, 0), (probe, 0), (0, probe)))
+    return float(fee), float(prompt - fee) / probe, float(completion - fee) / probe
+
+
+def _one_by_one(pricing: Pricing, prompt_tokens: Floats, completion_tokens: float) -> Floats:
+    """Requests that may fall into a dearer tier: there are few, and equal ones cost the same."""
+    tokens, inverse = np.unique(np.rint(prompt_tokens).astype(np.int64), return_inverse=True)
+    costs = [float(_usd(pricing, count, round(completion_tokens))) for count in tokens.tolist()]
+    return np.array(costs, np.float64)[inverse]
+
+
+def _usd(pricing: Pricing, prompt_tokens: int, completion_tokens: int) -> Decimal:
+    cost = pricing.cost(Usage(prompt_tokens, None, completion_tokens))
+    assert cost is not None, "a lane's price knows both its tokens"  # noqa: S101 - see `assumed`
+    return cost
+
+
+def assumed(spec: EndpointSpec, pricing: Pricing | None, ratio: TokenRatio, earlier: EarlierLane | None) -> Lane:
+    """What is reckoned with for a side: an earlier run's figures before rules of thumb."""
+    if pricing is not None and pricing.cost(Usage(1, None, 1)) is None:
+        pricing = None  # the price of something that gives no answers, an embedding
+    completion, completion_words = _completion(spec, earlier)
+    latency_s, is_known, latency_words = _latency(spec, completion, earlier)
+    return Lane(
+        spec=spec,
+        pricing=pricing,
+        tokens_per_char=ratio.tokens_per_char,
+        completion_tokens=completion,
+        latency_s=latency_s,
+        latency_is_known=is_known,
+        words=(f"prompts: {ratio.source}", completion_words, latency_words),
+    )
+
+
+def _completion(spec: EndpointSpec, earlier: EarlierLane | None) -> tuple[Band, str]:
+    """Tokens of an answer, over all its choices: no more than the job's own bound."""
+    bound = longest_output(spec.params) or math.inf
+    if earlier is not None:
+        band = Band.around(earlier.completion_tokens, EARLIER_ERROR).at_most(bound)
+        return band, f"answers: {band.mid:,.0f} tokens as in the run {earlier.run}"
+    if spec.simulate is not None:
+        band = Band.around(spec.simulate.response_tokens, SIMULATED_ERROR).at_most(bound)
+        return band, f"answers: {band.mid:,.0f} tokens as simulated"
+    usual = USUAL_COMPLETION
+    band = Band(usual.low, usual.mid, usual.high if math.isinf(bound) else max(bound, usual.mid)).at_most(bound)
+    return band, (
+        f"answers: {band.mid:,.0f} tokens assumed, {band.low:,.0f} to {band.high:,.0f} possible "
+        f"({'no bound' if math.isinf(bound) else 'by the bound in params'}, no earlier run)"
+    )
+
+
+def _latency(spec: EndpointSpec, completion: Band, earlier: EarlierLane | None) -> tuple[float, bool, str]:
+    if earlier is not None and earlier.latency_s is not None:
+        return earlier.latency_s, True, f"latency: {earlier.latency_s:,.2f} s as in the run {earlier.run}"
+    if spec.simulate is not None:
+        latency_s = spec.simulate.latency_s + spec.simulate.jitter_s / 2
+        return latency_s, True, f"latency: {latency_s:,.2f} s as simulated"
+    latency_s = FIRST_TOKEN_S + completion.mid / TOKENS_PER_S
+    is_used = spec.requests_per_minute is None and spec.tokens_per_minute is None
+    words = f"latency: {latency_s:,.1f} s assumed" if is_used else "latency: unknown, the limits decide the time"
+    return latency_s, False, words

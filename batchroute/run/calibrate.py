@@ -1,0 +1,130 @@
+"""The threshold that sends a share of some data strong, or keeps a job within a budget."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batchroute.errors import InputFault
+from batchroute.route.forecast.estimator import make_estimator
+from batchroute.route.threshold import threshold_for_share
+from batchroute.run.engine import open_input
+from batchroute.run.prepare import score_into, scored_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from decimal import Decimal
+
+    from batchroute.job.spec import InputSpec, Job, RouterSpec
+    from batchroute.types import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`strong_rows` of `rows` reach the threshold; rows without a score, or that demand a side, are in neither."""
+
+    threshold: float
+    strong_fraction: float | None
+    strong_rows: int
+    rows: int
+
+
+def calibration_json(calibration: Calibration) -> bytes:
+    """SPEC's keys; a threshold over no rows at all is infinite, which JSON writes as null."""
+    return msgspec.json.format(msgspec.json.encode(asdict(calibration)), indent=2) + b"\n"
+
+
+def calibration_words(calibration: Calibration) -> str:
+    """A line for the job file, with all the digits it takes to get the same rows again."""
+    share = "no row has a score" if calibration.strong_fraction is None else f"{calibration.strong_fraction:.4%}"
+    return (
+        f"threshold = {calibration.threshold!r}  "
+        f"# {calibration.strong_rows:,} of {calibration.rows:,} rows go strong ({share})"
+    )
+
+
+def calibrate_job(job: Job, share: float, limit: int | None, on_rows: Callable[[int], None]) -> Calibration:
+    """For a share of a job's input, whose scores are left in the run directory for `run`."""
+    with scored_job(job, limit, on_rows) as scored:
+        return calibrated(scored.scores.free(), threshold_for_share(scored.scores.free(), share)[0])
+
+
+def calibrate_budget(
+    job: Job, budget_usd: Decimal, limit: int | None, on_rows: Callable[[int], None]
+) -> Calibration:
+    """The lowest threshold whose predicted cost fits; UsageFault naming the least cost where none does."""
+    with scored_job(job, limit, on_rows) as scored:
+        estimator = make_estimator(job, scored.source, scored.scores.parts)
+        return calibrated(scored.scores.free(), estimator.budget_threshold(budget_usd))
+
+
+def calibrate_data(
+    data: InputSpec, router: RouterSpec, share: float, limit: int | None, on_rows: Callable[[int], None]
+) -> Calibration:
+    """For a share of a data file's prompts, which are scored here and forgotten."""
+    source = open_input(data, router, None)
+    with tempfile.TemporaryDirectory(prefix="batchroute-") as folder:
+        free = score_into(Path(folder), source, router, limit, on_rows).scores.free()
+        return calibrated(free, threshold_for_share(free, share)[0])
+
+
+def calibrate_scores(path: Path, share: float, limit: int | None = None) -> Calibration:
+    """For a share of the scores in a Parquet file's column `score`; null is a row without one."""
+    scores = StoredScores(path, limit)
+    return calibrated(scores, threshold_for_share(scores, share)[0])
+
+
+def calibrated(parts: Iterable[Floats], threshold: float) -> Calibration:
+    """Counts what a threshold does."""
+    rows = strong_rows = 0
+    for part in parts:
+        rows += int(np.count_nonzero(~np.isnan(part)))
+        strong_rows += int(np.count_nonzero(part >= threshold))
+    return Calibration(threshold, strong_rows / rows if rows else None, strong_rows, rows)
+
+
+class StoredScores:
+    """The column `score` of a Parquet file, as often as it is asked for, a batch at a time."""
+
+    def __init__(self, path: Path, limit: int | None = None) -> None:
+        """InputFault where the file has no such column of numbers."""
+        self._path = path
+        self._limit = limit
+        with self._open() as file:
+            names = file.schema_arrow.names
+            if "score" not in names:
+                raise InputFault(f"{path}: has no column `score`; name its text column with --prompt to score it")
+            if not pa.types.is_floating(file.schema_arrow.field("score").type):
+                raise InputFault(f"{path}: the column `score` is no floating-point number; write scores in [0, 1]")
+
+    def __iter__(self) -> Iterator[Floats]:
+        left = self._limit
+        with self._open() as file:
+            for batch in file.iter_batches(columns=["score"]):
+                column = batch.column(0) if left is None else batch.column(0).slice(0, left)
+                left = None if left is None else left - len(column)
+                yield self._checked(pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy())
+                if left == 0:
+                    return
+
+    def _checked(self, scores: Floats) -> Floats:
+        if ((scores < 0) | (scores > 1)).any():
+            raise InputFault(f"{self._path}: a score is not in [0, 1]")
+        return scores
+
+    def _open(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputFault(
+                f"{self._path}: cannot be read as Parquet ({error}); name a Parquet file with a column `score`, "
+                "or the text column with --prompt"
+            ) from error

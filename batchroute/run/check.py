@@ -1,0 +1,140 @@
+"""Is a job fit to run? Every fault at once, and what is worth knowing; sends nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from batchroute.errors import BatchrouteError
+from batchroute.run.engine import load_scorer, open_input
+from batchroute.run.process import raise_file_limit
+from batchroute.send.open import (
+    asked_of,
+    asks_for_vectors,
+    connections,
+    embedder_pricing,
+    job_endpoint,
+    lane_proxy,
+    refuse_unpriced,
+)
+from batchroute.send.reuse import answered_parts
+from batchroute.store.directory import keeps_raw
+from batchroute.store.rows import refuse_file_in_the_way
+from batchroute.types import SIDES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from batchroute.input.chunk import Chunk
+    from batchroute.input.open import Source
+    from batchroute.job.prices import Pricing
+    from batchroute.job.spec import EmbedderSpec, Job
+    from batchroute.types import Side
+
+    Found = TypeVar("Found")
+
+SHOWN_ROWS = 3  # refused rows that are quoted, of however many there are
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check found: `faults` keep the job from running, `notes` do not."""
+
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def attempt(self, look: Callable[[], Found]) -> Found | None:
+        """What `look` returns; None, and a fault more, where it finds the job unfit."""
+        try:
+            return look()
+        except BatchrouteError as fault:
+            if str(fault) not in self.faults:  # both sides may have the same
+                self.faults.append(str(fault))
+            return None
+
+
+def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
+    """Looks at everything a run would, in the order in which a run would meet it; reads up to `limit` rows."""
+    found = Findings()
+    job = found.attempt(load)
+    if job is None:
+        return found
+    found.attempt(lambda: refuse_unpriced(job))
+    raw, path = job.output.raw, Path(job.output.path)
+    found.attempt(lambda: refuse_file_in_the_way(path))
+    source = found.attempt(lambda: open_input(job.input, job.router, path, raw=raw))
+    if source is not None:
+        found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
+        found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
+    found.attempt(lambda: load_scorer(job.router))
+    found.attempt(lambda: raise_file_limit(connections(job)))
+    for side in SIDES:
+        found.attempt(partial(lane_proxy, job, side))
+        found.notes += _endpoint_notes(job, side)
+    if asks_for_vectors(job.router):
+        found.notes += _embedder_notes(job.router.embedder)
+    return found
+
+
+def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
+    rows = refused = 0
+    quoted: list[str] = []
+    for chunk in source.chunks():
+        part = chunk if limit is None else chunk.head(limit - rows)
+        bad = np.flatnonzero(part.questions().refused)
+        quoted += islice(_refusals(part, bad), SHOWN_ROWS - len(quoted))
+        rows, refused = rows + len(part.rows), refused + len(bad)
+        if rows == limit:
+            break
+    yield f"input: {rows:,} rows in {len(source.files):,} files, {source.format}"
+    if refused:
+        yield f"input: {refused:,} rows will be refused: {'; '.join(quoted)}" + (
+            " ..." if refused > len(quoted) else ""
+        )
+    if source.replaced:
+        yield f"input: {source.replaced:,} lone surrogates become U+FFFD"
+
+
+def _reuse_notes(job: Job, *, raw: bool) -> list[str]:
+    answers = int(answered_parts(job, raw=raw).answers.sum())
+    return [f"reuse: {answers:,} answers to take over where a row asks the same"] if job.input.reuse else []
+
+
+def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:
+    yield from (f"{chunk.file}: {prompt.refusal}" for prompt in chunk.prompts(bad[:SHOWN_ROWS]))
+
+
+def _endpoint_notes(job: Job, side: Side) -> Iterator[str]:
+    spec = job_endpoint(job, side)
+    where = "simulated on loopback" if spec.simulate else spec.base_url
+    yield f"{side}: {spec.model}, {where}; {_price_words(asked_of(job, side).pricing)}"
+    if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
+        yield f"{side}: the key goes to another host over plain http; use https"
+
+
+def _embedder_notes(spec: EmbedderSpec) -> Iterator[str]:
+    yield f"embedder: {spec.model}, {spec.base_url}; {_price_words(embedder_pricing(spec))}"
+    if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
+        yield "embedder: the key goes to another host over plain http; use https"
+
+
+def _price_words(pricing: Pricing | None) -> str:
+    if pricing is None:
+        return "price unknown: costs will be null; set its `price` to know them"
+    rates = pricing.per_million()
+    output = "no output" if rates.output is None else f"{rates.output} output"
+    varies = ", higher for some requests" if rates.varies else ""
+    words = f"{rates.input} input, {rates.cached_input} cached, {output}{varies}"
+    return f"USD per million tokens: {words} ({pricing.source})"
+
+
+def _travels_open(base_url: str) -> bool:
+    address = urlsplit(base_url)
+    return address.scheme == "http" and address.hostname not in _LOOPBACK

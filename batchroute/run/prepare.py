@@ -1,0 +1,111 @@
+"""A job's input, scored into its run directory and no more: a run that follows does not score it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchroute.errors import Stopped
+from batchroute.job.spec import Limits
+from batchroute.run.engine import load_scorer, open_input
+from batchroute.run.scoring import Scoring
+from batchroute.score.api.paid import read_bill
+from batchroute.score.api.rate import Means, rating
+from batchroute.send.budget import open_budget
+from batchroute.send.open import asks_for_vectors
+from batchroute.store.directory import open_run_directory
+from batchroute.store.ledger import LEDGER_FILE
+from batchroute.store.rows import locked
+from batchroute.store.scores import Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from batchroute.input.open import Source
+    from batchroute.job.spec import Job, RouterSpec
+    from batchroute.score.router import Scorer
+    from batchroute.send.budget import Budget
+    from batchroute.store.directory import RunDirectory
+
+TELL_EVERY_S = 0.5
+
+log = logging.getLogger("batchroute")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredInput:
+    """All the rows that are wanted, scored; `threshold` is the one that a run in this directory settled on."""
+
+    source: Source
+    scores: Scores
+    threshold: float | None = None
+
+
+@contextlib.contextmanager
+def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> Iterator[ScoredInput]:
+    """Scores what is not scored yet of up to `limit` rows; the run directory is locked meanwhile and after.
+
+    `on_rows` is told the rows scored so far, a few times a second. Raises UsageFault where a run would, Stopped
+    where another is at work in the directory.
+    """
+    path = Path(job.output.path)
+    source = open_input(job.input, job.router, path, raw=job.output.raw)
+    with locked(path, int(job.output.mode, 8)):
+        directory = open_run_directory(job, source)
+
+        def scorer() -> Scorer:
+            loaded = load_scorer(job.router)
+            directory.hold_to(loaded.identity)
+            return loaded
+
+        budget = _budget(job, directory)
+        means = Means(os.environ, job.limits, log.warning, budget, directory.path)
+        try:
+            scoring = Scoring(source, directory.scores, limit, scorer, rating(job.router, means))
+            asyncio.run(_score(scoring, on_rows))
+            if budget is not None:
+                budget.close()
+            yield ScoredInput(source, directory.scores, directory.identity.threshold)
+        finally:
+            directory.store.close()
+
+
+def _budget(job: Job, directory: RunDirectory) -> Budget | None:
+    """Scoring costs money only where an embedder is asked."""
+    limit = job.limits.max_cost_usd
+    if limit is None or not asks_for_vectors(job.router):
+        return None
+    return open_budget(
+        directory.path / LEDGER_FILE, limit, directory.store.spent_usd + read_bill(directory.path).usd
+    )
+
+
+def score_into(
+    folder: Path, source: Source, router: RouterSpec, limit: int | None, on_rows: Callable[[int], None]
+) -> ScoredInput:
+    """Scores an input that belongs to no job; the scores live in `folder`."""
+    scores = Scores(folder)
+    means = Means(os.environ, Limits(), log.warning)
+    scoring = Scoring(source, scores, limit, lambda: load_scorer(router), rating(router, means))
+    asyncio.run(_score(scoring, on_rows))
+    return ScoredInput(source, scores)
+
+
+async def _score(scoring: Scoring, on_rows: Callable[[int], None]) -> None:
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            on_rows(scoring.rows)
+
+    telling = asyncio.create_task(tell())
+    try:
+        await scoring.run()
+    finally:
+        telling.cancel()
+    if scoring.stopped is not None:
+        raise Stopped(f"the embedder stopped: {scoring.stopped}")

@@ -1,0 +1,122 @@
+"""Source -> scores on disk, chunk by chunk in worker threads, while the lanes send what is scored already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
+from batchroute.score.rater import in_thread, rated_chunks
+from batchroute.store.rows import saving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from batchroute.input.chunk import Chunk
+    from batchroute.input.open import Source
+    from batchroute.score.rater import Rated, Rater, Rating
+    from batchroute.score.router import Scorer
+    from batchroute.store.scores import Scores
+    from batchroute.types import Questions
+
+
+class Scoring:
+    """Scores what is not scored yet, up to `limit` rows of the input in all."""
+
+    def __init__(
+        self,
+        source: Source,
+        scores: Scores,
+        limit: int | None,
+        scorer: Callable[[], Scorer],
+        rating: Rating = in_thread,
+    ) -> None:
+        """`scorer` is called, in a worker thread, only when there is something to score: models load slowly."""
+        self._source = source
+        self._scores = scores
+        self._limit = limit
+        self._load = scorer
+        self._rating = rating
+        self._rater: Rater | None = None
+        self._stopping = False
+        self._read_rows = scores.rows
+        self._at_end = False
+        self.rows = scores.rows
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row that is wanted stands in a part."""
+        enough = self._limit is not None and self._scores.rows >= self._limit
+        return enough or self._scores.exhausted
+
+    @property
+    def wanted_rows(self) -> int | None:
+        """How many rows of the input the run is about; None until that is known."""
+        if not self.complete:
+            return None
+        return self._scores.rows if self._limit is None else min(self._limit, self._scores.rows)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the rows could not all be scored, where that is nobody's wish."""
+        return None if self._rater is None else self._rater.stopped
+
+    async def run(self) -> None:
+        """Until all is scored, `stop` was called or the rater stopped; what was scored is sealed either way."""
+        if not self.complete:
+            scorer = await asyncio.to_thread(self._load)
+            async with self._rating(scorer) as self._rater:
+                if self._stopping:
+                    self._rater.stop()
+                await self._score_all(self._rater)
+        await self._scores.announce(finished=True)
+
+    def stop(self) -> None:
+        """After the chunks at hand."""
+        self._stopping = True
+        if self._rater is not None:
+            self._rater.stop()
+
+    def abandon(self) -> None:
+        """Without waiting for answers that are still out."""
+        self.stop()
+        if self._rater is not None:
+            self._rater.abandon()
+
+    async def _score_all(self, rater: Rater) -> None:
+        chunks = self._source.chunks(self._scores.end)
+        async with contextlib.aclosing(rated_chunks(lambda: self._read(chunks), rater)) as rated:
+            async for scored in rated:
+                await asyncio.to_thread(self._add, *scored)
+                await self._scores.announce()
+        await asyncio.to_thread(self._close)
+
+    def _read(self, chunks: Iterator[Chunk]) -> tuple[Chunk, Questions] | None:
+        left = None if self._limit is None else self._limit - self._read_rows
+        chunk = None if self._stopping or left == 0 else next(chunks, None)
+        if chunk is None:
+            self._at_end = not self._stopping and left != 0
+            return None
+        chunk = chunk if left is None else chunk.head(left)
+        self._read_rows += len(chunk.rows)
+        return chunk, chunk.questions()
+
+    def _add(self, chunk: Chunk, questions: Questions, rated: Rated) -> None:
+        with saving(self._scores.folder):
+            self._scores.add(chunk, questions, rated.scores, rated.refusals)
+        self.rows += len(questions.texts)
+
+    def _close(self) -> None:
+        with saving(self._scores.folder):
+            self._scores.close(last=self._at_end and self.rows == self._read_rows)
+
+
+def share_threshold(scores: Scores, share: float) -> float:
+    """The threshold that sends this share of the scored rows strong; rows that demand a side do not count."""
+    return threshold_for_share(scores.free(), share)[0]
+
+
+def share_thresholds(scores: Scores, shares: Sequence[float]) -> list[float]:
+    """The same for several shares, in one go over the scores."""
+    return [threshold for threshold, _ in thresholds_for_shares(scores.free(), shares)]

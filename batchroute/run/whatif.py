@@ -1,0 +1,176 @@
+"""A run at another threshold: which rows would change side, and what that would cost.
+
+Reckons from the scores and tokens that the run left; sends nothing and scores nothing. A row that would change
+side is taken to use the tokens there that it was seen to use here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import polars as pl
+
+from batchroute.errors import RunFault
+from batchroute.report.all_one_side import all_on_one_side_usd
+from batchroute.report.read import read_job, scan_settled
+from batchroute.route.threshold import threshold_for_share
+from batchroute.send.tokens import CHARS_PER_TOKEN
+from batchroute.store.scores import Scores
+from batchroute.types import SIDES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batchroute.report.read import Endpoint, RunJob
+    from batchroute.types import Side
+
+_PLACE = ("file", "row")
+# A row that demanded its side, or was too long for the other, stays whatever the threshold.
+_MOVABLE = ("score", "budget")
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """The run at `threshold`, over its settled rows; amounts that cannot be known are None.
+
+    `cost_usd` is the whole run's there, `delta_usd` there minus here. `uncounted_rows` change side but brought no
+    usage, so nothing is reckoned for them; `unsettled_rows` are not in any figure.
+    """
+
+    threshold: float
+    rows: int
+    strong_rows: int
+    changed_rows: int
+    cost_usd: float | None
+    delta_usd: float | None
+    uncounted_rows: int = 0
+    unsettled_rows: int = 0
+
+
+def what_if(run: Path, threshold: float) -> WhatIf:
+    """The run in the directory `run` at another threshold; RunFault where there is none."""
+    job = read_job(run)
+    routed = _routed_anew(scan_settled(run), run, job, threshold)
+    sums = _sums(routed)
+    there = {side: _moved_usd(job.endpoints[side], routed, side, sums) for side in SIDES}
+    moved_usd = None if None in there.values() else sum(usd for usd in there.values() if usd is not None)
+    stays_known = sums.stay_usd is not None or not sums.stay_unknown
+    cost_usd = (sums.stay_usd or 0.0) + moved_usd if moved_usd is not None and stays_known else None
+    left_usd = None if sums.left_unknown else sums.left_usd or 0.0
+    return WhatIf(
+        threshold=threshold,
+        rows=sums.rows,
+        strong_rows=sums.strong,
+        changed_rows=sums.changed,
+        cost_usd=cost_usd,
+        delta_usd=None if moved_usd is None or left_usd is None else moved_usd - left_usd,
+        uncounted_rows=sums.uncounted,
+        unsettled_rows=0 if job.rows is None else job.rows - sums.rows,
+    )
+
+
+def share_of_run(run: Path, share: float) -> float:
+    """The threshold that sends this share of a run's input strong, by the scores it kept."""
+    scores = Scores(run / "scores")
+    if not scores.exhausted and not scores.parts:
+        raise RunFault(f"{run}: has no scores; name a threshold instead of a share")
+    return threshold_for_share(scores.free(), share)[0]
+
+
+def whatif_json(found: WhatIf) -> bytes:
+    """SPEC's keys, and no others."""
+    keys = ("threshold", "strong_rows", "changed_rows", "cost_usd", "delta_usd")
+    return msgspec.json.format(msgspec.json.encode({key: getattr(found, key) for key in keys}), indent=2) + b"\n"
+
+
+def _routed_anew(settled: pl.LazyFrame, run: Path, job: RunJob, threshold: float) -> pl.LazyFrame:
+    """The settled rows with `there`, their side at the threshold, and whether they `changed`."""
+    movable = pl.col("route_reason").is_in(_MOVABLE) & pl.col("score").is_not_null()
+    wanted = pl.when(pl.col("score") >= threshold).then(pl.lit("strong")).otherwise(pl.lit("weak"))
+    limits = [limit for endpoint in job.endpoints.values() if (limit := endpoint.max_input_tokens) is not None]
+    if limits:
+        settled, wanted = _with_chars(settled, run, min(limits)), _within_limits(wanted, job.endpoints)
+    there = pl.when(movable).then(wanted).otherwise(pl.col("route"))
+    changed = movable & (there != pl.col("route"))
+    return settled.with_columns(there.alias("there")).with_columns(changed.alias("changed"))
+
+
+def _with_chars(settled: pl.LazyFrame, run: Path, limit: int) -> pl.LazyFrame:
+    """The settled rows with their characters, null for those within all limits: the long ones are few."""
+    scores = pl.scan_parquet(sorted((run / "scores").glob("part-*.parquet")))
+    long = scores.filter(pl.col("chars") > CHARS_PER_TOKEN * limit)
+    chars = long.select(pl.col("file").cast(pl.String), "row", "chars")
+    return settled.join(chars, on=list(_PLACE), how="left")
+
+
+def _within_limits(wanted: pl.Expr, endpoints: Mapping[Side, Endpoint]) -> pl.Expr:
+    """As `routing` has it: a row too long for its side goes to the other where that is allowed and has room.
+
+    One that fits nowhere would be refused there: it stays where it is, and costs what it cost.
+    """
+    tokens = (pl.col("chars").fill_null(0) + (CHARS_PER_TOKEN - 1)) // CHARS_PER_TOKEN
+    fits = {
+        side: pl.lit(value=True) if endpoint.max_input_tokens is None else tokens <= endpoint.max_input_tokens
+        for side, endpoint in endpoints.items()
+    }
+    side = wanted
+    for here, other in zip(SIDES, reversed(SIDES), strict=True):
+        moves = fits[other] if endpoints[here].on_too_long == "other" else pl.lit(value=False)
+        instead = pl.when(moves).then(pl.lit(other)).otherwise(pl.col("route"))
+        side = pl.when((wanted == here) & ~fits[here]).then(instead).otherwise(side)
+    return side
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Counts of settled rows; the known cost here of those that stay and those that leave, None where none is.
+
+    `*_unknown` rows have usage, but no cost; those that change side and are `uncounted` have no usage at all.
+    """
+
+    rows: int
+    strong: int
+    changed: int
+    uncounted: int
+    to_strong: int
+    to_weak: int
+    stay_usd: float | None
+    left_usd: float | None
+    stay_unknown: int
+    left_unknown: int
+
+
+def _sums(routed: pl.LazyFrame) -> _Sums:
+    changed, cost = pl.col("changed"), pl.col("cost_usd")
+    counted = pl.col("prompt_tokens").is_not_null() & pl.col("completion_tokens").is_not_null()
+    billed = (pl.col("attempts") > 0) & pl.col("prompt_tokens").is_not_null()
+    found = (
+        routed.select(
+            pl.len().alias("rows"),
+            (pl.col("there") == "strong").sum().alias("strong"),
+            changed.sum().alias("changed"),
+            (changed & ~(counted & (pl.col("status") == "ok"))).sum().alias("uncounted"),
+            *((changed & (pl.col("there") == side)).sum().alias(f"to_{side}") for side in SIDES),
+            *(_known(cost, rows).alias(name) for name, rows in (("stay_usd", ~changed), ("left_usd", changed))),
+            (~changed & billed & cost.is_null()).sum().alias("stay_unknown"),
+            (changed & billed & cost.is_null()).sum().alias("left_unknown"),
+        )
+        .collect()
+        .row(0, named=True)
+    )
+    return _Sums(**found)
+
+
+def _known(cost: pl.Expr, rows: pl.Expr) -> pl.Expr:
+    of = cost.filter(rows)
+    return pl.when(of.is_not_null().any()).then(of.sum())
+
+
+def _moved_usd(endpoint: Endpoint, routed: pl.LazyFrame, side: Side, sums: _Sums) -> float | None:
+    """What the rows that come over to a side cost there; None where it has no price."""
+    if not (sums.to_strong if side == "strong" else sums.to_weak):
+        return 0.0
+    return all_on_one_side_usd(endpoint, routed.filter(pl.col("changed") & (pl.col("there") == side)))

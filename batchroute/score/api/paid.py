@@ -1,0 +1,169 @@
+"""What embeddings brought that is not sealed yet: scores by text, in the run directory; and the bill of them all.
+
+A vector is worth its money until its row's score is sealed, and all that is wanted of it is the score: 24 bytes a
+text instead of 6 KB. The scores count for the scorer that made them, the bill for the directory. The file stays
+small: only as many of the latest scores are kept as can be unsealed.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from batchroute.score.api.batches import TEXTS_UNDER_WAY
+from batchroute.score.api.cache import DIGEST_BYTES, digest
+from batchroute.store.directory import PAID_FILE
+from batchroute.store.journal import Journal, read_records
+from batchroute.store.parts import sync_file
+from batchroute.store.rows import saving
+from batchroute.store.scores import LARGEST_PART_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+REMEMBERED = 65_536  # texts paid for by this run, of which a repeated one is not asked for again
+MOST_UNSEALED = LARGEST_PART_ROWS + 2 * TEXTS_UNDER_WAY
+
+
+class Paid(msgspec.Struct, frozen=True, array_like=True):
+    """One record: the bill of a request, and the scores it brought.
+
+    `usd` None: nobody knows. `digests` are those of the texts one behind the other, `scores` float64 likewise.
+    """
+
+    scorer: str
+    usd: Decimal | None
+    digests: bytes = b""
+    scores: bytes = b""
+
+    @property
+    def texts(self) -> int:
+        return len(self.digests) // DIGEST_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """All embeddings of a directory: what is known of their cost, and whether that is all of it."""
+
+    usd: Decimal = Decimal(0)
+    complete: bool = True
+
+    def plus(self, usd: Decimal | None) -> Bill:
+        return Bill(self.usd + (usd or 0), self.complete and usd is not None)
+
+
+def read_bill(folder: Path) -> Bill:
+    """What the embeddings of the run directory `folder` cost so far, over all its runs."""
+    bill = Bill()
+    for record in read_records(folder / PAID_FILE, Paid):
+        bill = bill.plus(record.usd)
+    return bill
+
+
+class PaidScores:
+    """The file of one locked run directory, or nothing but a bill where there is no `folder`."""
+
+    def __init__(self, folder: Path | None, scorer: str) -> None:
+        """Takes up what is there; `scorer` is the identity whose scores still count."""
+        self.bill = Bill()
+        self._scorer = scorer
+        self._recent: dict[bytes, float] = {}
+        self._older: dict[bytes, float] = {}
+        self._unsealed = 0
+        self._path = None if folder is None else folder / PAID_FILE
+        self._journal: Journal | None = None
+        self._writing = threading.Lock()
+        if self._path is not None:
+            with saving(self._path):
+                self._take_up(self._path)
+
+    def known(self, texts: Sequence[str]) -> dict[str, float]:
+        """The scores that were paid for: by an earlier run and not sealed, or a little while ago."""
+        found: dict[str, float] = {}
+        for text in texts:
+            key = digest(text)
+            score = self._recent.get(key, self._older.get(key))
+            if score is not None:
+                found[text] = score
+        return found
+
+    def add(self, texts: Sequence[str], scores: Sequence[float], usd: Decimal | None) -> None:
+        """Puts what a request brought, and its price, on file before anybody builds on it."""
+        digests = b"".join(map(digest, texts))
+        record = Paid(self._scorer, usd, digests, np.array(scores, "<f8").tobytes())
+        with self._writing:
+            self.bill = self.bill.plus(usd)
+            self._remember(record)
+            if self._path is not None and self._journal is not None:
+                with saving(self._path):
+                    self._journal.append(record)
+                    self._unsealed += record.texts
+                    if self._unsealed > 2 * MOST_UNSEALED:
+                        self._journal = self._rewritten(self._path, MOST_UNSEALED)
+
+    def _remember(self, record: Paid) -> None:
+        """What was unsealed at the start lies before all that is paid now, and has been asked for when it goes."""
+        self._recent |= _scores_of(record)
+        if len(self._recent) > REMEMBERED:
+            self._recent, self._older = {}, self._recent
+
+    def sync(self) -> None:
+        """Forces what was added onto the disk."""
+        if self._path is not None and self._journal is not None:
+            with saving(self._path), self._writing:
+                self._journal.sync()
+
+    def close(self, *, sealed: bool) -> None:
+        """Lets go of the file; where all scores are `sealed` only the bill stays in it."""
+        if self._path is None or self._journal is None:
+            return
+        with saving(self._path):
+            if sealed and self._unsealed:
+                self._journal = self._rewritten(self._path, 0)
+            self._journal.sync()
+            self._journal.close()
+
+    def _take_up(self, path: Path) -> None:
+        for record in read_records(path, Paid):
+            self.bill = self.bill.plus(record.usd)
+            self._unsealed += record.texts
+            if record.scorer == self._scorer:
+                self._older |= _scores_of(record)
+        self._journal = Journal(path)
+
+    def _rewritten(self, path: Path, most: int) -> Journal:
+        """The file anew, with the bill and the latest scores: whole, or the old one."""
+        kept: list[Paid] = []
+        texts = 0
+        for record in reversed(list(read_records(path, Paid))):
+            if texts + record.texts > most:
+                break
+            texts += record.texts
+            kept.append(Paid(record.scorer, Decimal(0), record.digests, record.scores))
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        unfinished.unlink(missing_ok=True)
+        new = Journal(unfinished)
+        new.append(Paid("", self.bill.usd))
+        if not self.bill.complete:
+            new.append(Paid("", None))
+        for record in reversed(kept):
+            new.append(record)
+        new.sync()
+        new.close()
+        if self._journal is not None:
+            self._journal.close()
+        unfinished.rename(path)
+        sync_file(path.parent)
+        self._unsealed = texts
+        return Journal(path)
+
+
+def _scores_of(record: Paid) -> dict[bytes, float]:
+    keys = (record.digests[at : at + DIGEST_BYTES] for at in range(0, len(record.digests), DIGEST_BYTES))
+    return dict(zip(keys, np.frombuffer(record.scores, "<f8").tolist(), strict=True))

@@ -1,0 +1,239 @@
+"""The rater of a router whose embedder is an API: what is known already, and a lane for the rest.
+
+Puts the parts together: settings and keys -> an endpoint and its lane, vectors -> scores, scores and bill -> the
+run directory, vectors -> the shared cache. An empty text is asked of nobody: its vector is taken to be zero, which
+says nothing for either side, so an MF router scores it 0.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchroute.errors import UsageFault, cause_of
+from batchroute.job.scrub import Scrubber
+from batchroute.job.secrets import endpoint_secrets
+from batchroute.score.api.answer import read_vectors
+from batchroute.score.api.batches import TEXTS_UNDER_WAY, Speller
+from batchroute.score.api.cache import VectorCache
+from batchroute.score.api.fetch import Fetching, Unanswered
+from batchroute.score.api.paid import PaidScores
+from batchroute.score.rater import Rated, bare_questions, in_thread
+from batchroute.send.endpoint import Endpoint
+from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
+from batchroute.send.lane import Purse
+from batchroute.send.open import asks_for_vectors, embedder_pricing, lane_limits, secrets_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from batchroute.job.prices import Pricing
+    from batchroute.job.secrets import Secret
+    from batchroute.job.spec import EmbedderSpec, Limits, RouterSpec
+    from batchroute.score.rater import Rater, Rating
+    from batchroute.score.router import Scorer
+    from batchroute.send.budget import Budget
+    from batchroute.send.lane import LaneLimits
+    from batchroute.types import Questions, Usage, Vectors
+
+LOOKED_UP_AT_ONCE = 1024  # cached vectors are scored so many at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an embedder behind an API needs beside its settings.
+
+    `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `folder` is the run
+    directory that keeps what was paid for; `secrets` are other keys that its server must not get written anywhere.
+    """
+
+    environ: Mapping[str, str] = field(repr=False)
+    limits: Limits
+    say: Callable[[str], None]
+    budget: Budget | None = None
+    folder: Path | None = None
+    secrets: Sequence[Secret] = ()
+    stopped: Callable[[str], None] = lambda reason: None
+
+
+def rating(router: RouterSpec, means: Means) -> Rating:
+    """How a job's questions get their scores: in a thread, or by way of an embeddings API."""
+    return partial(_via_api, router.embedder, means) if asks_for_vectors(router) else in_thread
+
+
+@contextlib.asynccontextmanager
+async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIterator[Rater]:
+    pricing = embedder_pricing(spec)
+    if means.budget is not None and pricing is None:
+        raise UsageFault("limits.max_cost_usd needs a price: set router.embedder.price = { input = ... }")
+    known = _Known(
+        scorer=scorer,
+        paid=PaidScores(means.folder, scorer.identity),
+        cache=VectorCache(Path(spec.cache), spec.model or "", spec.dimensions) if spec.cache else None,
+        pricing=pricing,
+    )
+    try:
+        with contextlib.closing(known):
+            address = _address(spec, means)
+            async with Transport(address) as transport, asyncio.TaskGroup() as group:
+                fetching = Fetching(
+                    Endpoint(transport, _scrubber(spec, means), read=read_vectors).send,
+                    _unconcerned(lane_limits(spec, means.limits)),
+                    Speller(spec, pricing),
+                    known.take,
+                    means.stopped,
+                    stop_after_same_refusal=means.limits.stop_after_same_refusal,
+                    purse=Purse(means.budget, pricing.cost) if means.budget and pricing else None,
+                )
+                group.create_task(fetching.run())
+                rater = ViaApi(known, fetching)
+                try:
+                    yield rater
+                finally:
+                    fetching.close()
+                known.sealed = not rater.stopping and fetching.lane.stopped is None
+    except BaseExceptionGroup as group_of_errors:
+        raise cause_of(group_of_errors) from group_of_errors
+    _say_what_was_odd(fetching, rater, means.say)
+
+
+def _address(spec: EmbedderSpec, means: Means) -> Address:
+    url = api_url(spec.base_url or "", "embeddings")
+    return Address(
+        url=url,
+        headers=request_headers(endpoint_secrets(spec, means.environ), spec.api_key_header),
+        timeout_s=spec.timeout_s,
+        max_response_bytes=int(means.limits.max_response_mb * (1 << 20)),
+        proxy=proxy_for(url),
+    )
+
+
+def _scrubber(spec: EmbedderSpec, means: Means) -> Scrubber:
+    own = secrets_of(spec, means.environ)
+    return Scrubber(secret.reveal() for secret in (*own, *means.secrets))
+
+
+def _unconcerned(limits: LaneLimits) -> LaneLimits:
+    """What becomes of a refused or failing request is `fetch`'s affair: the lane must not hold it back."""
+    return replace(limits, stop_after_same_refusal=0, excuse_outages=False)
+
+
+def _say_what_was_odd(fetching: Fetching, rater: ViaApi, say: Callable[[str], None]) -> None:
+    told = (
+        (fetching.cut, "cut to the longest input of the model"),
+        (rater.empty, "empty and scored as a zero vector"),
+        (fetching.vain, "refused by the embedder"),
+    )
+    words = [f"{count:,} {what}" for count, what in told if count]
+    if words:
+        say(f"texts to embed: {', '.join(words)}")
+
+
+@dataclass(slots=True)
+class _Known:
+    """Scores without asking, and the making and keeping of those that were asked for; for worker threads.
+
+    `sealed`: at the end no score is wanted any more that is only kept here.
+    """
+
+    scorer: Scorer
+    paid: PaidScores
+    cache: VectorCache | None
+    pricing: Pricing | None
+    sealed: bool = False
+
+    def find(self, texts: Sequence[str]) -> dict[str, float]:
+        found = self.paid.known(texts)
+        if "" in texts:
+            found |= self._scored([""], np.zeros((1, self.scorer.vector_length or 0), np.float32))
+        missing = [text for text in texts if text not in found]
+        for start in range(0, len(missing) if self.cache else 0, LOOKED_UP_AT_ONCE):
+            found |= self._cached(missing[start : start + LOOKED_UP_AT_ONCE])
+        return found
+
+    def take(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> list[float]:
+        """See `fetch.Take`."""
+        if vectors is None:
+            self.paid.add([], [], self._usd(usages))
+            return []
+        scores = list(self._scored(texts, vectors).values())
+        if self.cache is not None:
+            self.cache.put(texts, vectors)
+        self.paid.add(texts, scores, self._usd(usages))
+        return scores
+
+    def close(self) -> None:
+        self.paid.close(sealed=self.sealed)
+        if self.cache is not None:
+            self.cache.close()
+
+    def _cached(self, texts: Sequence[str]) -> dict[str, float]:
+        found = self.cache.get(texts) if self.cache is not None else {}
+        usable = {text: row for text, row in found.items() if len(row) == self.scorer.vector_length}
+        return self._scored(list(usable), np.stack(list(usable.values()))) if usable else {}
+
+    def _scored(self, texts: Sequence[str], vectors: Vectors) -> dict[str, float]:
+        scores = self.scorer.score(bare_questions(list(texts), vectors))
+        return dict(zip(texts, scores.tolist(), strict=True))
+
+    def _usd(self, usages: Sequence[Usage]) -> Decimal | None:
+        costs = [self.pricing.cost(usage) if self.pricing else None for usage in usages]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known, Decimal(0)) if known and len(known) == len(costs) else None
+
+
+class ViaApi:
+    """See `Rater`."""
+
+    def __init__(self, known: _Known, fetching: Fetching) -> None:
+        self.ahead = TEXTS_UNDER_WAY
+        self.stopping = False
+        self.empty = 0
+        self._in_turn = asyncio.Lock()  # what comes first in the input is asked for first, and sealed first
+        self._known = known
+        self._fetching = fetching
+
+    @property
+    def stopped(self) -> str | None:
+        return self._fetching.lane.stopped
+
+    async def rate(self, questions: Questions) -> Rated | None:
+        usable = [text for text, refused in zip(questions.texts, questions.refused, strict=True) if not refused]
+        self.empty += usable.count("")
+        texts = list(dict.fromkeys(usable))
+        async with self._in_turn:
+            known = await asyncio.to_thread(self._known.find, texts)
+            waiting = await self._fetching.ask([text for text in texts if text not in known])
+        asked = await self._fetching.scores(waiting)
+        if asked is None:
+            return None
+        await asyncio.to_thread(self._known.paid.sync)
+        return _rated(questions, {**known, **asked})
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._fetching.lane.stop()
+
+    def abandon(self) -> None:
+        self.stopping = True
+        self._fetching.lane.abandon()
+
+
+def _rated(questions: Questions, found: Mapping[str, float | Unanswered]) -> Rated:
+    """A row whose text got no vector has no score; that refuses it, unless it demands a side."""
+    scores = np.full(len(questions.texts), np.nan)
+    refusals: dict[int, str] = {}
+    for row in np.flatnonzero(~questions.refused).tolist():
+        value = found[questions.texts[row]]
+        if not isinstance(value, Unanswered):
+            scores[row] = value
+        elif questions.forced[row] is None:
+            refusals[row] = f"the embedder refused it: {value.reason}"
+    return Rated(scores, refusals)

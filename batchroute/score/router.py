@@ -1,0 +1,215 @@
+"""Prompts -> scores in [0, 1]: the routers of a job, behind one `Scorer`.
+
+Knows models, embedders and devices; nothing of files, sides taken or requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from batchroute.errors import ModelFault
+from batchroute.score.checkpoint import kind_of, read_checkpoint
+from batchroute.score.embed.choose import fold, identity
+from batchroute.score.embed.given import import_class, numbers_in
+from batchroute.score.embed.projection import project
+from batchroute.score.mlp import last_layer, read_network
+from batchroute.types import Questions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from batchroute.job.spec import RouterSpec
+    from batchroute.score.checkpoint import Checkpoint
+    from batchroute.score.embed.product import Product
+    from batchroute.score.embed.projection import Projection
+    from batchroute.score.mlp import Network
+    from batchroute.types import Floats, Router
+
+BUILTIN_MODEL = "builtin-router-2"
+HALF_LENGTH_CHARS = 500
+FRACTION_BITS = 53  # random bits that a double in [0, 1) can hold
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Scores questions batch by batch; holds no state, so any thread may call it.
+
+    `identity` names what the scores depend on, the same on every machine. Questions must bring vectors of
+    `vector_length` numbers, unless that is None. `quick`: a short text takes it less than a millisecond.
+    """
+
+    identity: str
+    rate: Callable[[Questions], Floats]
+    batch_size: int
+    vector_length: int | None = None
+    quick: bool = False
+
+    def score(self, questions: Questions) -> Floats:
+        """[n] float64 in [0, 1]; NaN where a question is refused. ModelFault for scores that are none."""
+        scores = np.full(len(questions.texts), np.nan)
+        for start in range(0, len(scores), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            scores[batch] = self._score_batch(_cut(questions, batch))
+        return scores
+
+    def _score_batch(self, questions: Questions) -> Floats:
+        scores = np.where(questions.refused, np.nan, self.rate(questions))
+        wrong = ~questions.refused & ~((scores >= 0) & (scores <= 1))
+        if wrong.any():
+            text = questions.texts[int(wrong.argmax())]
+            raise ModelFault(f"{self.identity}: a score is not in [0, 1] for the prompt beginning {text[:60]!r}")
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixFactorisation:
+    """RouteLLM's router, folded for one pair of models: score = sigmoid(e . v)."""
+
+    product: Product
+
+    def __call__(self, questions: Questions) -> Floats:
+        scores: Floats = torch.sigmoid(self.product(questions)).cpu().numpy()
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenLayer:
+    """A network with one hidden layer, its last layer made for one pair of models."""
+
+    projection: Projection
+    last_layer: Callable[[Tensor], Tensor]
+
+    def __call__(self, questions: Questions) -> Floats:
+        scores: Floats = torch.sigmoid(self.last_layer(self.projection(questions))).cpu().numpy()
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    """A uniform score drawn from the seed and the text, so that neither batches nor a resume change it."""
+
+    seed: int
+
+    def __call__(self, questions: Questions) -> Floats:
+        key = str(self.seed).encode()
+        digests = (
+            blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+            for text in questions.texts
+        )
+        bits = np.frombuffer(b"".join(digests), "<u8") >> np.uint64(64 - FRACTION_BITS)
+        scores: Floats = bits / 2.0**FRACTION_BITS
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """A user's class; `use` names it in messages."""
+
+    use: str
+    router: Router
+
+    def __call__(self, questions: Questions) -> Floats:
+        scores = numbers_in(self.router.score(questions.texts), f"{self.use}: `score`").astype(np.float64)
+        if scores.shape != (len(questions.texts),):
+            shape, prompts = list(scores.shape), len(questions.texts)
+            raise ModelFault(f"{self.use}: `score` gave an array of shape {shape} for {prompts} prompts")
+        return scores
+
+
+def load_scorer(router: RouterSpec) -> Scorer:
+    """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do."""
+    if router.use == "mf":
+        return _matrix_factorisation(router)
+    if router.use == "mlp":
+        return _network(router)
+    if router.use == "random":
+        return Scorer(f"random:{router.seed}", Random(router.seed), router.batch_size)
+    if router.use == "length":
+        return Scorer("length", length_scores, router.batch_size)
+    if ":" in router.use:
+        custom = Custom(router.use, import_class(router.use, "score"))
+        return Scorer(router.use, custom, router.batch_size)
+    raise ModelFault(f"no router is named {router.use!r}; use mf, mlp, random, length or package.module:Class")
+
+
+def length_scores(questions: Questions) -> Floats:
+    """Grows with the characters of the text, one half at `HALF_LENGTH_CHARS`."""
+    chars = np.fromiter(map(len, questions.texts), np.float64, len(questions.texts))
+    return chars / (chars + HALF_LENGTH_CHARS)
+
+
+def resolve_device(name: str) -> torch.device:
+    """auto | cpu | cuda | cuda:N; ModelFault when the GPU asked for is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise ModelFault(f"router.device is {name!r}, but torch sees {found} GPUs; use auto or cpu")
+    return device
+
+
+def builtin_model() -> Path:
+    """The directory of the weights that ship in the package."""
+    return Path(str(resources.files("batchroute.score"))) / "models" / BUILTIN_MODEL
+
+
+def _matrix_factorisation(router: RouterSpec) -> Scorer:
+    path = builtin_model() if router.model == "builtin" else Path(router.model)
+    if kind_of(path) != "mf":
+        raise ModelFault(f'{path}: holds a model of another router; set [router] use = "{kind_of(path)}"')
+    model = read_checkpoint(path)
+    embedder = identity(router.embedder)
+    _check_embedder(model, embedder)
+    device = resolve_device(router.device)
+    vector = model.folded(router.strong, router.weak)
+    name = f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}"
+    length = len(vector) if router.embedder.use in {"column", "openai"} else None
+    product = fold(router.embedder, vector, device)
+    quick = router.embedder.use == "builtin" and device.type == "cpu"
+    return Scorer(name, MatrixFactorisation(product), router.batch_size, length, quick)
+
+
+def _network(router: RouterSpec) -> Scorer:
+    if router.model == "builtin":
+        raise ModelFault('the router mlp has no built-in model; train one with "batchroute train --router mlp"')
+    model = read_network(Path(router.model))
+    embedder = identity(router.embedder)
+    _check_embedder(model, embedder)
+    device = resolve_device(router.device)
+    vector, offset = (part.to(device) for part in model.for_pair(router.strong, router.weak))
+    layer = partial(last_layer, bias=model.bias.to(device), vector=vector, offset=offset)
+    name = f"mlp:{model.digest}:{router.strong}>{router.weak}:{embedder}"
+    return Scorer(name, HiddenLayer(project(router.embedder, model.hidden, device), layer), router.batch_size)
+
+
+def _check_embedder(model: Checkpoint | Network, embedder: str) -> None:
+    """Vectors of a column may come from anywhere: there only their dimension can be checked."""
+    if model.embedder is None or "column" in (model.embedder, embedder):
+        return
+    if model.embedder != embedder:
+        raise ModelFault(
+            f"{model.path}: the model was trained on the embedder {model.embedder!r}, "
+            f"but [router.embedder] is {embedder!r}"
+        )
+
+
+def _cut(questions: Questions, batch: slice) -> Questions:
+    return Questions(
+        texts=questions.texts[batch],
+        ids=questions.ids[batch],
+        forced=questions.forced[batch],
+        refused=questions.refused[batch],
+        chars=questions.chars[batch],
+        vectors=None if questions.vectors is None else questions.vectors[batch],
+    )

@@ -1,0 +1,107 @@
+"""A hard limit on money: nothing is sent unless the most it can cost still fits.
+
+Every attempt reserves its largest possible cost before it leaves and gives back what it did not use. What an
+attempt cost that brought no usage is not known, so its reservation stays taken: "unconfirmed". Before anything is
+sent under it, a ceiling is on disk, so that after a crash whatever was open under it counts as unconfirmed, too.
+Knows amounts in USD; what a request may cost is the caller's affair.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from batchroute.store.ledger import Ledger, read_ledger, reconciled, write_ledger
+from batchroute.store.rows import saving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+STEP = Decimal(
+    "0.002"
+)  # of the limit: how far the ceiling is raised at a time, so at most so much a crash may cost
+
+
+class Budget:
+    """Money of one run directory, over all its runs.
+
+    Invariant, while no provider bills more than was reserved: spent + unconfirmed + reserved <= ceiling <= limit.
+    """
+
+    def __init__(self, limit: Decimal, spent: Decimal, ledger: Ledger, save: Callable[[Ledger], None]) -> None:
+        """`spent` is what all results cost; `save` puts a ledger on disk before it returns."""
+        self.limit = limit
+        self.spent = spent
+        self.unconfirmed = reconciled(ledger, spent).unconfirmed
+        self.reserved = Decimal(0)
+        self._save = save
+        self._ceiling = self.taken
+        self._save(Ledger(self.unconfirmed, self._ceiling))
+
+    @property
+    def taken(self) -> Decimal:
+        return self.spent + self.unconfirmed + self.reserved
+
+    @property
+    def left(self) -> Decimal:
+        """What is not taken; sums of what parts cost may be a hair larger than what was once taken for them."""
+        return max(Decimal(0), self.limit - self.taken)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is out whose bill may leave room for something else."""
+        return self.reserved == 0
+
+    def fits(self, amount: Decimal) -> bool:
+        return self.taken + amount <= self.limit
+
+    @property
+    def overshot(self) -> bool:
+        """Whether a provider billed more than it was allowed to."""
+        return self.taken > self.limit
+
+    def reserve(self, amount: Decimal) -> bool:
+        """Takes `amount`, or nothing where it does not fit."""
+        if not self.fits(amount):
+            return False
+        wanted = self.taken + amount
+        if wanted > self._ceiling:
+            self._ceiling = min(self.limit, wanted + STEP * self.limit)
+            self._save(Ledger(self.unconfirmed, self._ceiling))
+        self.reserved += amount
+        return True
+
+    def spend(self, amount: Decimal, cost: Decimal) -> None:
+        """A reservation of `amount` turned out to cost `cost`."""
+        self.reserved -= amount
+        self.spent += cost
+
+    def lose(self, amount: Decimal) -> None:
+        """Nobody can say what became of a reservation."""
+        self.reserved -= amount
+        self.unconfirmed += amount
+
+    def close(self) -> None:
+        """Records what is open as unconfirmed, and that the run ended in order."""
+        self.unconfirmed += self.reserved
+        self.reserved = Decimal(0)
+        self._save(Ledger(self.unconfirmed, None))
+
+
+def open_budget(path: Path, limit: Decimal | None, spent: Decimal) -> Budget | None:
+    """The budget whose ledger is the file `path`; `spent` is what is known of the directory's bill.
+
+    None where there is no limit; what a dead run left open is then told from what this one will spend.
+    """
+    ledger = read_ledger(path)
+
+    def save(ledger: Ledger) -> None:
+        with saving(path):
+            write_ledger(path, ledger)
+
+    if limit is not None:
+        return Budget(limit, spent, ledger, save)
+    if ledger.ceiling is not None:
+        save(reconciled(ledger, spent))
+    return None

@@ -1,0 +1,222 @@
+"""One request over HTTP: bytes in, a classified `Answer` out.
+
+Every exception of aiohttp's client is translated here, by a table; an error of our own (no file handles left, a
+bug) is no answer and passes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+import msgspec
+
+from batchroute.send.classify import Answer, Verdict, classify, read_completion
+from batchroute.send.deadline import Deadlines
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
+    from batchroute.job.scrub import Scrubber
+    from batchroute.send.classify import Read
+    from batchroute.send.http import Response, Transport
+    from batchroute.types import Completion
+
+    Receive: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+_CHUNK_BYTES = 1 << 16
+_TEXTS = ("response", "reasoning", "tool_calls", "served_model", "finish_reason")  # of a completion
+_UNSENT = frozenset({"address", "certificate", "connect"})
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+
+@dataclass(slots=True)
+class _Passing:
+    """A stream on its way to whoever reads it."""
+
+    receive: Receive
+    begun: bool = False
+
+
+class Endpoint:
+    """Sends request bodies to one address."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        scrub: Scrubber,
+        *,
+        keep_bodies: bool = False,
+        had_success: bool = False,
+        read: Read = read_completion,
+    ) -> None:
+        """`read` takes the object of a 200.
+
+        `keep_bodies`: an answer that is ok or refused brings its text.
+        `had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key.
+        """
+        self._transport = transport
+        self._max_bytes = transport.address.max_response_bytes
+        self._scrub = scrub
+        self._keep_bodies = keep_bodies
+        self._read = read
+        self._deadlines = Deadlines(transport.address.timeout_s)
+        self._had_success = had_success
+
+    async def send(self, body: bytes, receive: Receive | None = None) -> Answer:
+        """One attempt. Raises only errors of our own; what the provider says is free of known keys.
+
+        `receive` is given the pieces of an event stream as they arrive, uncleaned, where the answer is one; such
+        an answer has no completion. It must not raise what a connection raises.
+        """
+        started = time.perf_counter()
+        passing = None if receive is None else _Passing(receive)
+        try:
+            answer = await self._in_time(body, passing)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            answer = translate(error)
+            if passing is not None and passing.begun:  # whoever reads it has its beginning: there is no other try
+                answer = msgspec.structs.replace(answer, verdict="refused")
+        self._had_success = self._had_success or answer.verdict == "ok"
+        return self._clean(answer, time.perf_counter() - started)
+
+    async def _in_time(self, body: bytes, passing: _Passing | None) -> Answer:
+        """Raises TimeoutError where the exchange takes longer than `timeout_s`."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._deadlines.begin(task)
+        try:
+            answer = await self._exchange(body, passing)
+        except asyncio.CancelledError:
+            if self._deadlines.end(task):
+                raise TimeoutError from None
+            raise
+        except BaseException:
+            self._deadlines.end(task)
+            raise
+        if self._deadlines.end(task):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)  # it came in time after all: the cancellation is met here, not further on
+        return answer
+
+    async def _exchange(self, body: bytes, passing: _Passing | None) -> Answer:
+        connection = await self._transport.connect()
+        try:
+            response = await self._transport.post(connection, body)
+            if passing is not None and response.status == 200 and _is_event_stream(response):
+                answer = await _pass_on(response, passing, self._max_bytes)
+            else:
+                answer = await self._read_answer(response)
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()  # which closes it, too, where something of the answer is left unread
+        return answer
+
+    async def _read_answer(self, response: Response) -> Answer:
+        text = await _read(response, self._max_bytes)
+        if text is None:
+            return _too_large(self._max_bytes)
+        answer = classify(response.status, response.headers, text, had_success=self._had_success, read=self._read)
+        kept = self._keep_bodies and answer.verdict in {"ok", "refused"}
+        kept_text = text.decode("utf-8", "replace") if kept else None
+        return msgspec.structs.replace(answer, status=response.status, body=kept_text)
+
+    def _clean(self, answer: Answer, latency_s: float) -> Answer:
+        """What a provider wrote, without our keys, and how long it took."""
+        completion, scrub = answer.completion, self._scrub
+        if not scrub:
+            return msgspec.structs.replace(answer, latency_s=latency_s)
+        return msgspec.structs.replace(
+            answer,
+            error=answer.error and scrub(answer.error),
+            body=answer.body and scrub(answer.body),
+            completion=completion and _scrubbed(completion, scrub),
+            latency_s=latency_s,
+        )
+
+
+def _scrubbed(completion: Completion, scrub: Scrubber) -> Completion:
+    """The same object where there is nothing to take out, as nearly always."""
+    texts = {name: text for name in _TEXTS if (text := getattr(completion, name))}
+    clean = {name: scrubbed for name, text in texts.items() if (scrubbed := scrub(text)) is not text}
+    return msgspec.structs.replace(completion, **clean) if clean else completion
+
+
+def _is_event_stream(response: Response) -> bool:
+    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    return kind.strip().lower() == "text/event-stream"
+
+
+async def _read(response: Response, max_bytes: int) -> bytes | None:
+    """The whole body, None as soon as it is larger than `max_bytes` (decompressed)."""
+    length = response.headers.get("Content-Length")
+    if length is not None and int(length) <= max_bytes and "Content-Encoding" not in response.headers:
+        return await response.content.read()
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_chunked(_CHUNK_BYTES):
+        size += len(piece)
+        if size > max_bytes:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _pass_on(response: Response, passing: _Passing, max_bytes: int) -> Answer:
+    """An event stream, piece by piece."""
+    size = 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > max_bytes:
+            return _too_large(max_bytes)
+        passing.begun = True
+        await passing.receive(piece)
+    if not passing.begun:
+        return Answer(verdict="malformed", error_type="malformed", error="HTTP 200, but the stream is empty")
+    return Answer(verdict="ok", status=200)
+
+
+def _too_large(max_bytes: int) -> Answer:
+    message = f"larger than limits.max_response_mb ({max_bytes >> 20} MiB)"
+    return Answer(verdict="refused", error_type="answer_too_large", error=message)
+
+
+# First match wins, so subclasses stand before their parents.
+_TRANSLATIONS: tuple[tuple[type[BaseException], Verdict, str, str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "transient", "connect", "no connection in time"),
+    (TimeoutError, "transient", "timeout", "no complete answer within timeout_s"),
+    (ssl.SSLCertVerificationError, "fatal", "certificate", "the server's certificate cannot be verified"),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        "fatal",
+        "certificate",
+        "the server's certificate cannot be verified",
+    ),
+    (aiohttp.InvalidURL, "fatal", "address", "the address is not one"),
+    (aiohttp.ClientConnectorDNSError, "transient", "connect", "the host's name cannot be resolved"),
+    (aiohttp.ClientConnectorError, "transient", "connect", "no connection"),
+    (aiohttp.ClientPayloadError, "transient", "cut", "the answer ended early"),
+    (aiohttp.ServerDisconnectedError, "transient", "reset", "the server hung up without an answer"),
+    (aiohttp.ClientResponseError, "transient", "protocol", "the answer is not HTTP"),
+    (aiohttp.ClientError, "transient", "connection", "the connection broke"),
+    (OSError, "transient", "connection", "the connection broke"),
+)
+
+
+def translate(error: BaseException) -> Answer:
+    """The answer that a failed exchange amounts to; raises the error again where it is one of our own."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno in _OURS:
+        raise error
+    verdict, kind, words = next(row[1:] for row in _TRANSLATIONS if isinstance(error, row[0]))
+    # As text, an error about a response shows its address: a query, or a proxy's password, may be secret.
+    detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    message = f"{words}: {detail}" if detail else words
+    return Answer(verdict=verdict, error_type=kind, error=message, unsent=kind in _UNSENT)

@@ -1,0 +1,132 @@
+"""The lanes of a job, its two sides' and its embedder's: whom each asks, where, as whom, how fast, at what price.
+
+Knows the job and the environment; sends nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from batchroute.errors import UsageFault
+from batchroute.job.prices import PerMillion, Pricing, Target, find_pricing
+from batchroute.job.scrub import Scrubber
+from batchroute.job.secrets import endpoint_secrets
+from batchroute.send.http import Address, api_url, proxy_for, request_headers
+from batchroute.send.lane import LaneLimits
+from batchroute.simulate.behaviour import Behaviour
+from batchroute.simulate.server import start as start_simulator
+from batchroute.types import SIDES, Side
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Iterator, Mapping
+
+    from batchroute.job.secrets import Secret
+    from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job, Limits, RouterSpec
+
+
+def job_endpoint(job: Job, side: Side) -> EndpointSpec:
+    return job.endpoints.strong if side == "strong" else job.endpoints.weak
+
+
+def asked_of(job: Job, side: Side) -> Target:
+    """Whom a lane asks, and the price of it."""
+    spec = job_endpoint(job, side)
+    host = urlsplit(spec.base_url).hostname if spec.base_url else None
+    return Target(side, spec.model, find_pricing(spec.model, spec.price, host))
+
+
+def asks_for_vectors(router: RouterSpec) -> bool:
+    """Whether the router's scores need an embeddings API."""
+    return router.embedder.use == "openai" and router.use not in {"random", "length"} and ":" not in router.use
+
+
+def embedder_pricing(spec: EmbedderSpec) -> Pricing | None:
+    """What an embedding costs: the job's own price, else the table's; None when neither knows it."""
+    if spec.price is not None:
+        return Pricing(PerMillion(spec.price.input, spec.price.input, None), "job file")
+    host = urlsplit(spec.base_url or "").hostname
+    model = spec.model or ""
+    return find_pricing(model, None, host) or find_pricing(f"openai/{model}", None, host)
+
+
+def refuse_unpriced(job: Job) -> None:
+    """UsageFault where a budget is to hold for a model whose price nobody knows."""
+    budgets = {
+        "limits.max_cost_usd": job.limits.max_cost_usd is not None,
+        "routing.budget_usd": job.routing.budget_usd is not None,
+    }
+    unknown = [f"endpoints.{side}.price" for side in SIDES if asked_of(job, side).pricing is None]
+    if (
+        asks_for_vectors(job.router)
+        and budgets["limits.max_cost_usd"]
+        and not embedder_pricing(job.router.embedder)
+    ):
+        unknown.append("router.embedder.price")
+    if any(budgets.values()) and unknown:
+        budget = next(name for name, used in budgets.items() if used)
+        names = ", ".join(unknown)
+        raise UsageFault(f"{budget} needs prices: set {names}, in USD per million tokens")
+
+
+def connections(job: Job) -> int:
+    """How many may be open at a time."""
+    lanes = sum(job_endpoint(job, side).max_concurrency for side in SIDES)
+    return lanes + (job.router.embedder.max_concurrency if asks_for_vectors(job.router) else 0)
+
+
+async def open_address(
+    job: Job, side: Side, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
+) -> Address:
+    """Where a side's lane sends; one that is simulated gets its provider here, on loopback, until `stack` ends."""
+    spec = job_endpoint(job, side)
+    base_url = spec.base_url
+    if spec.simulate is not None:
+        behaviour = Behaviour(**spec.simulate.model_dump())
+        base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
+    url = api_url(base_url or "", "chat/completions")
+    secrets = endpoint_secrets(spec, environ)
+    return Address(
+        url=url,
+        headers=request_headers(secrets, spec.api_key_header, spec.headers),
+        timeout_s=spec.timeout_s,
+        max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
+        proxy=lane_proxy(job, side),
+    )
+
+
+def lane_proxy(job: Job, side: Side) -> str | None:
+    """The proxy of a side's requests; UsageFault where the environment names one that cannot be used."""
+    base_url = job_endpoint(job, side).base_url
+    return None if base_url is None else proxy_for(api_url(base_url, "chat/completions"))
+
+
+def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
+    """Knows all keys of the job: a provider may be told of one by another."""
+    return Scrubber(secret.reveal() for secret in job_secrets(job, environ))
+
+
+def job_secrets(job: Job, environ: Mapping[str, str]) -> Iterator[Secret]:
+    for side in SIDES:
+        yield from secrets_of(job_endpoint(job, side), environ)
+    if asks_for_vectors(job.router):
+        yield from secrets_of(job.router.embedder, environ)
+
+
+def secrets_of(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str]) -> Iterator[Secret]:
+    """The keys that are not to be written anywhere."""
+    secrets = endpoint_secrets(spec, environ)
+    yield from (secret for secret in (secrets.api_key, *secrets.headers.values()) if secret is not None)
+
+
+def lane_limits(spec: EndpointSpec | EmbedderSpec, limits: Limits) -> LaneLimits:
+    """What a lane may do."""
+    return LaneLimits(
+        max_concurrency=spec.max_concurrency,
+        max_attempts=spec.max_attempts,
+        outage_s=limits.outage_s,
+        requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+        stop_after_same_refusal=limits.stop_after_same_refusal,
+    )

@@ -1,0 +1,139 @@
+"""A batch's input looked through before it runs, and its run's results as the files a client fetches."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+
+from batchroute.errors import RoutingError
+from batchroute.job.spec import Job
+from batchroute.report.export.files import export_run
+from batchroute.serve.batch.batches import BatchError
+from batchroute.store.rows import parts_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchroute.serve.names import Names, Wanted
+
+MOST_ERRORS = 100  # that a batch tells of
+ALL_STRONG, ALL_WEAK = 0.0, math.nextafter(1, 2)  # every score reaches the first and none the second
+
+
+class _Body(msgspec.Struct):
+    model: Any = None
+
+
+class _Line(msgspec.Struct):
+    body: _Body
+
+
+class _Settled(msgspec.Struct):
+    error: msgspec.Raw
+
+
+_LINE = msgspec.json.Decoder(_Line)
+_SETTLED = msgspec.json.Decoder(_Settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a batch asks for: its requests, who is to answer them, and what keeps it from running."""
+
+    requests: int
+    wanted: Wanted | None
+    errors: list[BatchError]
+
+
+def look_through(path: Path, names: Names) -> Looked:
+    """All requests of a batch must name one model; a line that cannot be read is refused later, by itself."""
+    model, requests = None, 0
+    errors: list[BatchError] = []
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            requests += 1
+            found = _model_in(line)
+            model = found if model is None else model
+            if found not in (None, model) and len(errors) < MOST_ERRORS:
+                message = f"the batch asks for {model!r}, this line for {found!r}; make two batches of it"
+                errors.append(BatchError("mismatched_model", message, number, "body.model"))
+    if not requests:
+        errors.append(BatchError("empty_file", "the file has no requests"))
+    try:
+        wanted = names.read(model) if requests else None
+    except RoutingError as error:
+        return Looked(requests, None, [*errors, BatchError("model_not_found", str(error), 1, "body.model")])
+    return Looked(requests, wanted, errors)
+
+
+def _model_in(line: bytes) -> Any:
+    try:
+        return _LINE.decode(line).body.model
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return json.loads(line)["body"]["model"]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return None
+
+
+def threshold_of(wanted: Wanted) -> float:
+    """The threshold that routes as a batch's model says."""
+    if isinstance(wanted, str):
+        return ALL_STRONG if wanted == "strong" else ALL_WEAK
+    return wanted
+
+
+def batch_job(job: Job, input_file: Path, output: Path, threshold: float) -> Job:
+    """The run that answers a batch: a server's job on the batch's file."""
+    values = job.model_dump(mode="json", exclude_none=True)
+    router = {name: value for name, value in values["router"].items() if name != "text"}
+    changes = {
+        "name": output.name,
+        "input": {"path": [str(input_file)], "format": "openai-batch"},
+        "output": {"path": str(output), "raw": True},
+        "router": router,
+        "routing": {"threshold": threshold},
+    }
+    return Job.model_validate({**values, **changes})
+
+
+def write_results(run: Path, output: Path, errors: Path) -> tuple[int, int]:
+    """A run's answers and its failures as batch lines in two files; returns how many went to each."""
+    whole = output.with_suffix(".jsonl")
+    counts = [0, 0]
+    with output.open("wb") as good, errors.open("wb") as bad:
+        if parts_in(run):
+            export_run(run, whole, format="openai-batch")
+            with whole.open("rb") as lines:
+                for line in lines:
+                    counts[_put(line, good, bad)] += 1
+            whole.unlink()
+        for line in _failed_lines(run / "failed.jsonl"):
+            counts[_put(line, good, bad)] += 1
+    return counts[0], counts[1]
+
+
+def _put(line: bytes, good: IO[bytes], bad: IO[bytes]) -> int:
+    is_error = bytes(_SETTLED.decode(line).error) != b"null"
+    (bad if is_error else good).write(line)
+    return int(is_error)
+
+
+def _failed_lines(path: Path) -> Iterator[bytes]:
+    """The rows that failed for passing reasons: the batch is over, so nothing asks them again."""
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            row = msgspec.json.decode(line)
+            error = {"code": row["error_type"], "message": row["error"]}
+            head = {"id": f"batch_req_{row['file']}:{row['row']}", "custom_id": row["id"]}
+            yield msgspec.json.encode({**head, "response": None, "error": error}) + b"\n"

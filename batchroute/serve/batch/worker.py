@@ -1,0 +1,187 @@
+"""The process that works on one batch: `python -m batchroute.serve.worker STATE BATCH`, with the job on stdin.
+
+A process of its own, so that a batch's scoring and writing take no time of live requests, and so that either may
+die without the other. It goes on where an earlier one stopped; the files are all it knows of that. One works at a
+time. Keys are in the environment, as for any run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
+
+from batchroute.errors import Stopped, UsageFault
+from batchroute.job.spec import Job
+from batchroute.run.engine import RunOptions, arun_job
+from batchroute.run.process import loop_factory, rare_collections
+from batchroute.serve.batch.batches import Batch, BatchError, Batches, Counts, ended, failed, held_up
+from batchroute.serve.batch.batchfile import batch_job, look_through, threshold_of, write_results
+from batchroute.serve.batch.files import Files, new_id
+from batchroute.serve.names import names_of
+
+if TYPE_CHECKING:
+    from batchroute.run.engine import RunEnd
+    from batchroute.run.progress import Progress
+
+LOOK_EVERY_S = 0.5
+Ending = Literal["completed", "expired", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch and where it lives."""
+
+    state: Path
+    batch_id: str
+    most_bytes: int
+
+    @property
+    def batches(self) -> Batches:
+        return Batches(self.state)
+
+    @property
+    def files(self) -> Files:
+        return Files(self.state, self.most_bytes)
+
+    def over_full(self) -> bool:
+        """Whether the state directory holds more than it may."""
+        return self.files.room() < 0
+
+
+def main() -> None:
+    """Exit 0: the batch is over; 4: it is to be tried again; 143: it was told to stop, and goes on later."""
+    state, batch_id, most_bytes = sys.argv[1:]
+    job = Job.model_validate_json(sys.stdin.buffer.read())
+    logging.basicConfig(level=logging.WARNING, format=f"{batch_id}: %(message)s")
+    os.umask(0o077)  # answers are for the server's owner alone
+    with (Path(state) / "worker.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sys.exit(work(job, Work(Path(state), batch_id, int(most_bytes))))
+
+
+def work(job: Job, on: Work) -> int:
+    """Brings a batch as far as the world lets it; returns the exit code."""
+    batch = on.batches.get(on.batch_id)
+    if batch.over:
+        return 0
+    if batch.status == "cancelling" and batch.in_progress_at is None:
+        on.batches.write(ended(batch, "cancelled", _now()))
+        return 0
+    content = on.files.path(batch.input_file_id)
+    looked = look_through(content, names_of(job))
+    if looked.errors or looked.wanted is None:
+        on.batches.write(failed(batch, looked.errors, _now()))
+        return 0
+    batch = _in_progress(batch, looked.requests)
+    on.batches.write(batch)
+    try:
+        run = batch_job(job, content, on.batches.run_directory(batch.id), threshold_of(looked.wanted))
+        return _run(run, batch, on)
+    except UsageFault as fault:
+        on.batches.write(failed(batch, [BatchError("invalid_batch", str(fault))], _now()))
+        return 0
+    except Stopped as stopped:
+        on.batches.write(held_up(batch, str(stopped)))
+        return Stopped.exit_code
+
+
+def _in_progress(batch: Batch, requests: int) -> Batch:
+    started = batch.in_progress_at or _now()
+    counts = replace(batch.request_counts, total=requests)
+    return replace(batch, status="in_progress", in_progress_at=started, request_counts=counts, cancelling_at=None)
+
+
+def _run(job: Job, batch: Batch, on: Work) -> int:
+    full: list[str] = []
+    options = RunOptions(environ=os.environ, watch=partial(_watch, batch, on, full), say=logging.warning)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
+        end = runner.run(arun_job(job, options))
+    cancelled = on.batches.cancel_asked_at(batch.id) is not None
+    ending = ending_of(end, cancelled=cancelled, expired=_now() >= batch.expires_at)
+    if ending is not None:
+        _finish(batch, end, ending, on)
+        return 0
+    stopped = replace(batch, request_counts=_counts(batch, end))
+    if end.stopped or full:
+        on.batches.write(held_up(stopped, "; ".join((*full, *end.stopped))))
+        return Stopped.exit_code
+    on.batches.write(stopped)
+    return end.exit_code(1.0)
+
+
+def _counts(batch: Batch, end: RunEnd) -> Counts:
+    return Counts(batch.request_counts.total, end.ok, end.refused + end.failed)
+
+
+def ending_of(end: RunEnd, *, cancelled: bool, expired: bool) -> Ending | None:
+    """How a batch ends whose run came to this end; None where it goes on later."""
+    if end.signal is None and not end.stopped:
+        return "completed"
+    if cancelled:
+        return "cancelled"
+    return "expired" if expired else None
+
+
+async def _watch(batch: Batch, on: Work, full: list[str], progress: Progress) -> None:
+    """Tells how far the batch is; stops the run where it is cancelled, late, or out of disk, told in `full`."""
+    earlier = batch.request_counts
+    told = batch
+    while not await asyncio.to_thread(_is_to_stop, batch, on, full):
+        await asyncio.sleep(LOOK_EVERY_S)
+        lanes = progress.lanes.values()
+        failures = min(earlier.failed, progress.done_before)
+        completed = progress.done_before - failures + sum(lane.ok for lane in lanes)
+        failures += sum(lane.refused + lane.failed for lane in lanes)
+        counts = Counts(earlier.total, completed, failures)
+        now = replace(batch, request_counts=counts, errors=batch.errors if counts == earlier else None)
+        if now != told:
+            on.batches.write(now)
+            told = now
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_to_stop(batch: Batch, on: Work, full: list[str]) -> bool:
+    if on.over_full():
+        full.append("the server's disk space is used up; delete files")
+    cancelled = on.batches.cancel_asked_at(batch.id) is not None
+    return cancelled or _now() >= batch.expires_at or bool(full)
+
+
+def _finish(batch: Batch, end: RunEnd, ending: Ending, on: Work) -> None:
+    """The files first, then the word that they are there; done again after a crash it is the same."""
+    if batch.output_file_id is None or batch.error_file_id is None:
+        ids = {"output_file_id": new_id("file"), "error_file_id": new_id("file")}
+        batch = replace(batch, status="finalizing", finalizing_at=_now(), **ids)
+        on.batches.write(batch)
+    files = on.files
+    output, errors = str(batch.output_file_id), str(batch.error_file_id)
+    counts = write_results(on.batches.run_directory(batch.id), files.path(output), files.path(errors))
+    kept: list[str | None] = []
+    for file_id, count, kind in ((output, counts[0], "output"), (errors, counts[1], "error")):
+        path = files.path(file_id)
+        if count:
+            files.describe(file_id, path.stat().st_size, f"{batch.id}_{kind}.jsonl", "batch_output")
+        else:
+            path.unlink()
+        kept.append(file_id if count else None)
+    batch = replace(batch, request_counts=_counts(batch, end), output_file_id=kept[0], error_file_id=kept[1])
+    on.batches.write(ended(batch, ending, _now()))
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""RouteLLM's face: the constructor and the calls of its Controller, on batchroute's routers and lanes.
+
+All callers of one controller, synchronous or not, share its limits, retries and connections, and those who come at
+the same time are scored together. Neither `openai` nor `litellm` is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from batchroute.errors import RoutingError, Unanswered
+from batchroute.input.asking import Refusal
+from batchroute.score.rater import bare_questions
+from batchroute.send.open import asks_for_vectors
+from batchroute.serve.background import Background
+from batchroute.serve.chat import Chat, chat_of, place
+from batchroute.serve.completion import ChatCompletion
+from batchroute.serve.names import parse_model, read_threshold
+from batchroute.serve.replies import told
+from batchroute.serve.scoring import rate_texts
+from batchroute.serve.settings import load_router, pair_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Self
+
+    from batchroute.serve.forward import Ended
+    from batchroute.types import Floats, Side
+
+
+class Controller:
+    """Routes prompts and chat completions between a strong and a weak model."""
+
+    def __init__(
+        self,
+        routers: Sequence[str],
+        strong_model: str,
+        weak_model: str,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        progress_bar: bool = False,
+        *,
+        strong: Mapping[str, Any] | None = None,
+        weak: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`config` holds each router's settings, as in [router] or as RouteLLM names them:
+        {"mf": {"checkpoint_path": DIR}}; by default they are the built-in model's.
+
+        `strong` and `weak` are a job file's settings of [endpoints.*] for one side alone - base_url, api_key or
+        api_key_env, requests_per_minute, price - and go before `api_base` and `api_key`; `limits` are those of
+        [limits]. Without any address it is OpenAI's, with the key in OPENAI_API_KEY. `progress_bar` does nothing:
+        routers load at once. Raises RoutingError for what is no router or setting, ModelFault for a bad model.
+        """
+        models: dict[Side, str] = {"strong": strong_model, "weak": weak_model}
+        self._pair = pair_of(
+            models,
+            {"strong": strong or {}, "weak": weak or {}},
+            limits or {},
+            api_base,
+            api_key,
+        )
+        self.model_pair = SimpleNamespace(**models)
+        self.routers = {name: load_router(name, (config or {}).get(name, {})) for name in routers}
+        self.model_counts: dict[str, Counter[str]] = {name: Counter() for name in routers}
+        self.chat = SimpleNamespace(completions=SimpleNamespace(create=self.completion, acreate=self.acompletion))
+        self._background: Background | None = None
+        self._starting = threading.Lock()
+
+    def __repr__(self) -> str:
+        pair = self.model_pair
+        return f"Controller(routers={list(self.routers)}, strong_model={pair.strong!r}, weak_model={pair.weak!r})"
+
+    def route(self, prompt: str, router: str, threshold: float) -> str:
+        """The name of the model a prompt goes to: strong if and only if its score reaches the threshold."""
+        lowest = self._threshold(router, threshold)
+        score = self._scores(_texts([prompt]), router)[0]
+        return str(self.model_pair.strong if score >= lowest else self.model_pair.weak)
+
+    def batch_calculate_win_rate(self, prompts: Any, router: str) -> Any:
+        """The scores of many prompts, in vectorised batches: strong win rates in [0, 1].
+
+        A pandas Series gives one with the same index and name, a polars Series one with the same name, any other
+        sequence of texts a float64 array of its length.
+        """
+        self._threshold(router, 0.0)
+        scores = self._scores(_texts(prompts), router)
+        library = type(prompts).__module__.partition(".")[0]
+        if library == "pandas":
+            return type(prompts)(scores, index=prompts.index, name=prompts.name)
+        return type(prompts)(prompts.name, scores) if library == "polars" else scores
+
+    def completion(
+        self, *, router: str | None = None, threshold: float | None = None, **params: Any
+    ) -> ChatCompletion:
+        """A chat completion by the model that its last message is routed to; blocks.
+
+        `params` are the request's fields: messages, temperature, tools, ...; a `model` such as "router-mf-0.11593"
+        stands for `router` and `threshold`. Raises RoutingError before anything is sent; Unanswered where the
+        endpoint refuses, or fails in every attempt.
+        """
+        background = self._running()
+        return background.submit(self._ask(background, router, threshold, params)).result()
+
+    async def acompletion(
+        self, *, router: str | None = None, threshold: float | None = None, **params: Any
+    ) -> ChatCompletion:
+        """As `completion`, from any event loop."""
+        background = await asyncio.to_thread(self._running)
+        work = background.submit(self._ask(background, router, threshold, params))
+        return await asyncio.wrap_future(work)
+
+    def close(self) -> None:
+        """Closes the connections; what is under way ends as Unanswered. A later call opens new ones."""
+        with self._starting:
+            background, self._background = self._background, None
+        if background is not None:
+            background.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _running(self) -> Background:
+        with self._starting:
+            if self._background is None:
+                self._background = Background(self._pair, self.routers)
+                weakref.finalize(self, self._background.close)
+            return self._background
+
+    async def _ask(
+        self, background: Background, router: str | None, threshold: float | None, params: Mapping[str, Any]
+    ) -> ChatCompletion:
+        fields = {name: value for name, value in params.items() if value is not None}
+        if "model" in fields:
+            router, threshold = parse_model(fields.pop("model"))
+        lowest = self._threshold(router, threshold)
+        try:
+            chat = _chat(fields)
+            score = await background.scorings[str(router)].score(chat.text)
+            routed = place(lowest, score, chat.chars, self._pair.job.endpoints)
+            self.model_counts[str(router)][getattr(self.model_pair, routed.side)] += 1
+            ended = await background.live.ask(chat, routed)
+        except Refusal as refusal:
+            raise RoutingError(str(refusal)) from refusal
+        return _completion(ended)
+
+    def _scores(self, texts: list[str], name: str) -> Floats:
+        """At once, but for an embeddings API, which needs an event loop."""
+        router = self.routers[name]
+        if not asks_for_vectors(router.spec):
+            return router.scorer.score(bare_questions(texts))
+        return self._running().submit(rate_texts(router.rating(self._pair), router.scorer, texts)).result()
+
+    def _threshold(self, router: str | None, threshold: float | None) -> float:
+        if router is None or threshold is None:
+            raise RoutingError("name a router and a threshold, or a model such as router-mf-0.11593")
+        if router not in self.routers:
+            raise RoutingError(f"there is no router {router!r} here; there are {', '.join(self.routers)}")
+        return read_threshold(threshold)
+
+
+def _texts(prompts: Iterable[Any]) -> list[str]:
+    texts = list(prompts)
+    wrong = next((place for place, text in enumerate(texts) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise RoutingError(f"prompt {wrong} is a {type(texts[wrong]).__name__}, not a text")
+    return texts
+
+
+def _chat(fields: dict[str, Any]) -> Chat:
+    if fields.get("stream"):
+        raise RoutingError("a Controller does not stream; `batchroute serve` does, for any OpenAI client")
+    return chat_of(None, fields.pop("messages", None), fields)
+
+
+def _completion(ended: Ended) -> ChatCompletion:
+    answer = ended.outcome.answer
+    if ended.outcome.status == "ok":
+        return ChatCompletion(msgspec.json.decode(answer.body or "{}"), ended.result)
+    status = answer.status if answer.status is not None and answer.status >= 400 else told(answer)[0]
+    raise Unanswered(f"{ended.result.model}: {answer.error}", answer.error_type or "failed", status)

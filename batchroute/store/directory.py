@@ -1,0 +1,77 @@
+"""A run directory taken up: whose it is, the rows that are done, the scores that are kept.
+
+Puts `identity`, `store` and `scores` together for whoever works in the directory. Sends and scores nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchroute.errors import RunFault
+from batchroute.store.identity import identity_of, merge, read_identity, write_identity
+from batchroute.store.rows import RunStore, clear, reopen_refused, saving
+from batchroute.store.scores import Scores
+
+if TYPE_CHECKING:
+    from batchroute.input.open import Source
+    from batchroute.job.spec import Job
+    from batchroute.store.identity import Identity
+
+JOB_FILE = "job.toml"
+PAID_FILE = "embeddings.journal"  # what embeddings cost stays spent, whatever becomes of their scores
+
+
+@dataclass(slots=True)
+class RunDirectory:
+    """A directory that this process has locked; `raw`: its results keep whole answers."""
+
+    path: Path
+    store: RunStore
+    scores: Scores
+    identity: Identity
+    raw: bool
+
+    def hold_to(self, scorer_identity: str) -> None:
+        """Records what scores the rows; RunFault where the scores that stand here came from something else."""
+        if self.scores.parts and self.identity.scorer not in {None, scorer_identity}:
+            raise RunFault(
+                f"the directory was scored by {self.identity.scorer}, router.model now is {scorer_identity}; "
+                "put it back, or use another output.path"
+            )
+        self.identify(scorer=scorer_identity)
+
+    def identify(self, **known: str | float | None) -> None:
+        """Adds to what job.toml says of the directory."""
+        self.identity = replace(self.identity, **known)  # type: ignore[arg-type]  # names are checked by replace
+        with saving(self.path):
+            write_identity(self.path / JOB_FILE, self.identity)
+
+
+def keeps_raw(job: Job, source: Source) -> bool:
+    """Whether results hold whole answers: where asked for, and for what is to become batch output."""
+    return job.output.raw or source.format == "openai-batch"
+
+
+def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False) -> RunDirectory:
+    """Takes up the job's locked directory, or starts it: before all else job.toml says whose it is.
+
+    RunFault where it belongs to another job. `retry_refused`: rows an endpoint refused are to be asked again.
+    """
+    path, mode = Path(job.output.path), int(job.output.mode, 8)
+    raw = keeps_raw(job, source)
+    old, new = read_identity(path / JOB_FILE), identity_of(job, source.fingerprint())
+    if old is None:
+        with saving(path):
+            write_identity(path / JOB_FILE, new)
+    store = RunStore(path, source.keep_schema, raw=raw, mode=mode)
+    identity, void = merge(old, new, store.tally)
+    if void or retry_refused:
+        store.finish()
+        clear(path, {JOB_FILE, PAID_FILE}) if void else reopen_refused(path)
+        store = RunStore(path, source.keep_schema, raw=raw, mode=mode)
+    with saving(path):
+        write_identity(path / JOB_FILE, identity)
+        (path / "scores").mkdir(mode=mode, exist_ok=True)
+    return RunDirectory(path, store, Scores(path / "scores"), identity, raw)

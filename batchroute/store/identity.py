@@ -1,0 +1,137 @@
+"""Which job a run directory belongs to: its job.toml, and what may change when the run goes on.
+
+The file is the resolved job without secrets, plus one table of ours. Knows no rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import tomli_w
+
+from batchroute.errors import RunFault
+from batchroute.job.load import RUN_TABLE, resolved_toml
+from batchroute.job.spec import changed_settings, frozen_settings
+from batchroute.store.parts import sync_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pydantic import JsonValue
+
+    from batchroute.input.place import Fingerprint
+    from batchroute.job.spec import Job
+    from batchroute.store.rows import Tally
+
+FORMAT = 1
+FILES = "input.path"
+# What a lane asks is frozen with that lane's first answer, everything else with the first answer at all.
+_LANE_SETTINGS = ("model", "params", "simulate")
+# A change of these makes everything in the directory void: the scores, or the columns of the parts.
+_VOIDING = ("input.", "router.", "output.")
+_UNFINISHED = ".job.toml.unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a directory is held to.
+
+    `scorer` is what the first score came from; `threshold` and `rows` are known once the scores are.
+    """
+
+    job: str
+    frozen: dict[str, JsonValue]
+    scorer: str | None = None
+    threshold: float | None = None
+    rows: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """One word for the frozen settings."""
+        return hashlib.sha256(msgspec.json.encode(self.frozen, order="sorted")).hexdigest()[:16]
+
+
+def identity_of(job: Job, files: Sequence[Fingerprint]) -> Identity:
+    """What the job asks of its directory."""
+    listed: Any = msgspec.to_builtins(list(files))
+    return Identity(resolved_toml(job), {**frozen_settings(job), FILES: listed})
+
+
+def merge(old: Identity | None, new: Identity, tally: Tally) -> tuple[Identity, bool]:
+    """The identity to go on with, and whether all that stands in the directory is void.
+
+    RunFault names every setting that differs and may not, because a row is answered already.
+    """
+    if old is None:
+        return new, False
+    changed = changed_settings(old.frozen, new.frozen)
+    held = [key for key in changed if _held(key, tally)]
+    if held:
+        raise RunFault(
+            f"the directory has answers of another job: {', '.join(held)} changed; "
+            "put that back, or use another output.path"
+        )
+    if any(key.startswith(_VOIDING) for key in changed):
+        return new, True
+    threshold = None if any(key.startswith("routing.") for key in changed) else old.threshold
+    return replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows), False
+
+
+def _held(key: str, tally: Tally) -> bool:
+    _, side, setting = (*key.split("."), "", "")[:3]
+    if key.startswith("endpoints.") and setting in _LANE_SETTINGS:
+        return tally.ok["strong" if side == "strong" else "weak"] > 0
+    return any(tally.ok.values())
+
+
+def read_identity(path: Path) -> Identity | None:
+    """What the directory's job.toml says; None for a new directory."""
+    if not path.exists():
+        strangers = [entry.name for entry in path.parent.iterdir() if entry.name not in {"lock", _UNFINISHED}]
+        if strangers:
+            raise RunFault(f"{path.parent}: holds {strangers[0]}, but no run; name an empty or new directory")
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        ours = tomllib.loads(text)[RUN_TABLE]
+        return _read(text, ours)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFault(f"{path}: not as a run wrote it ({error}); use another output.path") from error
+
+
+def _read(text: str, ours: Mapping[str, Any]) -> Identity:
+    if ours["format"] != FORMAT:
+        raise RunFault(f"the directory was written by batchroute {ours['version']}; go on with that version")
+    frozen = msgspec.json.decode(ours["frozen"])
+    return Identity(text, frozen, ours.get("scorer"), ours.get("threshold"), ours.get("rows"))
+
+
+def write_identity(path: Path, identity: Identity) -> None:
+    """Whole or not at all."""
+    ours = {
+        "format": FORMAT,
+        "version": version("batchroute"),
+        "fingerprint": identity.fingerprint,
+        "scorer": identity.scorer,
+        "threshold": identity.threshold,
+        "rows": identity.rows,
+        "files": identity.frozen[FILES],
+        "frozen": msgspec.json.encode(identity.frozen).decode(),
+    }
+    table = {RUN_TABLE: {key: value for key, value in ours.items() if value is not None}}
+    job = tomllib.loads(identity.job)
+    job.pop(RUN_TABLE, None)
+    unfinished = path.with_name(_UNFINISHED)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        tomli_w.dump({**job, **table}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+    sync_file(path.parent)

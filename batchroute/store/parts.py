@@ -1,0 +1,119 @@
+"""Result parts: sealed, immutable Parquet files of one schema, and the way from a journal to a part.
+
+Sealing reads nothing but the journal, so a seal in the middle of a run and one after a crash are the same. Beside
+each part, in a folder of their own, lie the fingerprints of the requests that its ok rows answer, in their order.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchroute.input.kept import unpack
+from batchroute.store.journal import read_at, read_ends
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from batchroute.types import Result
+
+_COLUMNS = (
+    pa.field("file", pa.string(), nullable=False),
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("id", pa.string()),
+    pa.field("score", pa.float64()),
+    pa.field("route", pa.string()),
+    pa.field("route_reason", pa.string()),
+    pa.field("model", pa.string()),
+    pa.field("served_model", pa.string()),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("response", pa.string()),
+    pa.field("reasoning", pa.string()),
+    pa.field("tool_calls", pa.string()),
+    pa.field("finish_reason", pa.string()),
+    pa.field("prompt_tokens", pa.int64()),
+    pa.field("cached_tokens", pa.int64()),
+    pa.field("completion_tokens", pa.int64()),
+    pa.field("reasoning_tokens", pa.int64()),
+    pa.field("cost_usd", pa.float64()),
+    pa.field("attempts", pa.int32(), nullable=False),
+    pa.field("latency_s", pa.float64()),
+    pa.field("error_type", pa.string()),
+    pa.field("error", pa.string()),
+    pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
+)
+RAW = pa.field("raw", pa.string())
+RESULT_NAMES = (*(field.name for field in _COLUMNS), RAW.name)
+# Columns of few distinct values; a dictionary for free text only costs time.
+_REPETITIVE = ["file", "route", "route_reason", "model", "served_model", "status", "finish_reason", "error_type"]
+ROWS_AT_ONCE = 1_000  # as Python objects, which take twice the room of columns
+
+
+def result_schema(keep: pa.Schema, *, raw: bool) -> pa.Schema:
+    """The columns of every part of one run, in their order."""
+    return pa.schema([*_COLUMNS, *([RAW] if raw else []), *keep])
+
+
+def seal(journal: Path, part: Path, keep: pa.Schema, *, raw: bool) -> None:
+    """Writes a journal's settled rows, if it has any, as one part; of several records of a row the last counts.
+
+    The part appears whole and durable under its name, or not at all; the fingerprints are there before it.
+    """
+    last = {(end.file, end.row): (end.status, place) for end, place in read_ends(journal)}
+    settled = [place for _, (status, place) in sorted(last.items()) if status in {"ok", "refused"}]
+    if settled:
+        fingerprints: list[bytes] = []
+        tables: list[pa.Table] = []
+        results = read_at(journal, settled)
+        while batch := list(islice(results, ROWS_AT_ONCE)):
+            fingerprints += [result.fingerprint for result in batch if result.status == "ok"]
+            tables.append(table_of(batch, keep, raw=raw))
+        write_part(fingerprints_of(part), pa.table({"fingerprint": pa.array(fingerprints, pa.binary())}))
+        write_part(part, pa.concat_tables(tables))
+
+
+def fingerprints_of(part: Path) -> Path:
+    """Where the fingerprints of a part's ok rows lie."""
+    return part.parent.parent / "requests" / part.name
+
+
+def table_of(results: Sequence[Result], keep: pa.Schema, *, raw: bool) -> pa.Table:
+    """Columns of rows; the kept columns come back from their messages with their types."""
+    schema = result_schema(keep, raw=raw)
+    own = len(schema) - len(keep)
+    columns = [
+        pa.array(list(map(attrgetter(field.name), results)), type=field.type) for field in list(schema)[:own]
+    ]
+    kept = unpack([result.keep for result in results], keep)
+    return pa.Table.from_arrays([*columns, *kept.columns], schema=schema)
+
+
+def write_part(part: Path, table: pa.Table) -> None:
+    """One row group, since every write would make its own; durable before it has its name."""
+    unfinished = part.parent.parent / f".{part.name}.unfinished"
+    pq.write_table(
+        table,
+        unfinished,
+        compression="zstd",
+        row_group_size=max(1, table.num_rows),
+        use_dictionary=[name for name in _REPETITIVE if name in table.schema.names],
+    )
+    unfinished.chmod(0o600)
+    sync_file(unfinished)
+    unfinished.rename(part)
+    sync_file(part.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Forces a file, or the names in a directory, onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

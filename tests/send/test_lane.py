@@ -1,0 +1,700 @@
+"""One lane against a function that answers, in virtual time: what every verdict does to rows and lane."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchroute.send.budget import Budget
+from batchroute.send.classify import Answer
+from batchroute.send.lane import Lane, LaneLimits, OpenRow, Purse
+from batchroute.send.request import Outcome, Request
+from batchroute.store.ledger import Ledger
+from batchroute.types import Completion, Prompt, Usage
+from virtual_time import run_virtually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+
+    from batchroute.send.classify import Verdict
+
+    Say = Callable[[int, int], Answer]  # row and number of the attempt -> what the endpoint answers
+
+USAGE = Usage(prompt_tokens=10, completion_tokens=5)
+OK = Answer(verdict="ok", completion=Completion(response="Hello", usage=USAGE))
+MALFORMED = Answer(
+    verdict="malformed", error_type="malformed", error="no choices", completion=Completion(usage=USAGE)
+)
+TRANSIENT = Answer(verdict="transient", error_type="http_500", error="HTTP 500: oops")
+LIMITED = Answer(verdict="rate_limited", error_type="rate_limit", error="HTTP 429: slower", retry_after_s=2.0)
+REFUSED = Answer(verdict="refused", error_type="http_400", error="HTTP 400: bad parameter")
+FATAL = Answer(verdict="fatal", error_type="invalid_key", error="HTTP 401: who are you?")
+BY_VERDICT = {answer.verdict: answer for answer in (OK, MALFORMED, TRANSIENT, LIMITED, REFUSED, FATAL)}
+
+LIMITS = LaneLimits(max_concurrency=4, max_attempts=3, outage_s=600.0)
+
+
+@dataclass
+class Bench:
+    """A lane with an endpoint that answers what `say` says, and all that came of it."""
+
+    say: Say
+    limits: LaneLimits = LIMITS
+    latency_s: float = 1.0
+    purse: Purse | None = None
+    let_go: Callable[[Request], bool] = lambda request: False
+    fed: list[int] = field(default_factory=list)
+    asked: list[tuple[float, int]] = field(default_factory=list)
+    settled: dict[int, Outcome] = field(default_factory=dict)
+    left: dict[int, OpenRow] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    took_s: float = 0.0
+    lane: Lane = field(init=False)
+
+    def run(
+        self, rows: int | Iterable[int], meanwhile: Callable[[Bench], Coroutine[Any, Any, None]] | None = None
+    ) -> Bench:
+        run_virtually(self._run(range(rows) if isinstance(rows, int) else rows, meanwhile))
+        return self
+
+    async def _run(
+        self, rows: Iterable[int], meanwhile: Callable[[Bench], Coroutine[Any, Any, None]] | None
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        told = (self._settle, self._leave, self.said.append, self.purse, self.let_go)
+        self.lane = Lane(self._send, self.limits, *told, clock=clock)
+        beside = asyncio.create_task(meanwhile(self)) if meanwhile else None
+        try:
+            await self.lane.run(self._feed(rows))
+        finally:
+            self.took_s = clock()
+            if beside:
+                await beside
+
+    async def _feed(self, rows: Iterable[int]) -> AsyncIterator[Request]:
+        for row in rows:
+            self.fed.append(row)
+            yield request(row, most_usd=Decimal(4))
+
+    async def _send(self, request: Request) -> Answer:
+        row = request.prompt.row
+        self.asked.append((asyncio.get_running_loop().time(), row))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        attempt = self.attempts_of(row)
+        try:
+            await asyncio.sleep(self.latency_s)
+        finally:
+            self.in_flight -= 1
+        return self.say(row, attempt)
+
+    def _settle(self, asked: Request, outcome: Outcome) -> None:
+        assert asked.prompt.row not in self.settled, "settled twice"
+        self.settled[asked.prompt.row] = outcome
+
+    def _leave(self, row: OpenRow) -> None:
+        assert row.request.prompt.row not in self.left, "left twice"
+        self.left[row.request.prompt.row] = row
+
+    def attempts_of(self, row: int) -> int:
+        return sum(asked == row for _, asked in self.asked)
+
+    def statuses(self) -> dict[int, str]:
+        return {row: outcome.status for row, outcome in self.settled.items()}
+
+    def gaps_s(self, row: int) -> list[float]:
+        """From each answer that the row got to its next attempt."""
+        at = [when for when, asked in self.asked if asked == row]
+        return [after - before - self.latency_s for before, after in itertools.pairwise(at)]
+
+
+def request(row: int, **changes: Any) -> Request:
+    fields: dict[str, Any] = {"tokens": 10, "score": 0.5, "reason": "score", **changes}
+    prompt = Prompt(file="prompts.jsonl", row=row, id=None, messages=b"[]")
+    return Request(prompt=prompt, body=str(row).encode(), **fields)
+
+
+def script(*answers: Answer, then: Answer = OK) -> Say:
+    """Row 0 gets these answers, then `then`; every other row is answered well."""
+
+    def say(row: int, attempt: int) -> Answer:
+        if row != 0:
+            return OK
+        return answers[attempt - 1] if attempt <= len(answers) else then
+
+    return say
+
+
+# --- how a row ends
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "attempts", "billed"),
+    [
+        ([OK], "ok", 1, 1),
+        ([TRANSIENT, OK], "ok", 2, 1),
+        ([TRANSIENT, TRANSIENT, OK], "ok", 3, 1),
+        ([TRANSIENT, TRANSIENT, TRANSIENT], "failed", 3, 0),
+        ([MALFORMED, OK], "ok", 2, 2),
+        ([MALFORMED, MALFORMED], "failed", 2, 2),
+        ([MALFORMED, TRANSIENT, OK], "ok", 3, 2),
+        ([MALFORMED, TRANSIENT, TRANSIENT], "failed", 3, 1),
+        ([TRANSIENT, TRANSIENT, MALFORMED], "failed", 3, 1),
+        ([REFUSED], "refused", 1, 0),
+        ([TRANSIENT, REFUSED], "refused", 2, 0),
+        ([LIMITED, OK], "ok", 2, 1),
+        ([LIMITED] * 8 + [OK], "ok", 9, 1),
+        ([LIMITED, TRANSIENT, LIMITED, TRANSIENT, OK], "ok", 5, 1),
+    ],
+)
+def test_how_a_row_ends(answers: list[Answer], status: str, attempts: int, billed: int) -> None:
+    bench = Bench(script(*answers, then=FATAL)).run(3)
+    outcome = bench.settled[0]
+    assert (outcome.status, outcome.attempts, outcome.answer) == (status, attempts, answers[-1])
+    assert outcome.usages == (USAGE,) * billed
+    assert bench.attempts_of(0) == attempts
+    assert bench.statuses() == {0: status, 1: "ok", 2: "ok"}
+    assert (bench.left, bench.said, bench.lane.stopped) == ({}, [], None)
+
+
+def test_a_malformed_answer_counts_as_an_attempt() -> None:
+    bench = Bench(script(MALFORMED), replace(LIMITS, max_attempts=1)).run(1)
+    assert bench.statuses() == {0: "failed"}
+    assert bench.attempts_of(0) == 1
+
+
+def test_attempts_of_earlier_runs_are_added() -> None:
+    bench = Bench(script(TRANSIENT))
+
+    async def feed() -> AsyncIterator[Request]:
+        yield request(0, attempts=6)
+
+    async def work() -> None:
+        lane = Lane(
+            bench._send,
+            LIMITS,
+            bench._settle,
+            bench._leave,
+            bench.said.append,
+            clock=asyncio.get_running_loop().time,
+        )
+        await lane.run(feed())
+
+    run_virtually(work())
+    assert bench.settled[0].attempts == 8
+
+
+# --- waiting
+
+
+def test_a_server_error_may_say_how_long_to_wait() -> None:
+    slow = Answer(verdict="transient", error_type="http_503", error="HTTP 503", retry_after_s=77.0)
+    assert Bench(script(slow)).run(1).gaps_s(0) == [pytest.approx(77.0, abs=0.01)]
+
+
+def test_waits_after_failures_stay_short() -> None:
+    bench = Bench(script(*[TRANSIENT] * 19), replace(LIMITS, max_attempts=20)).run(1)
+    gaps_s = bench.gaps_s(0)
+    assert len(gaps_s) == 19
+    assert max(gaps_s) <= 30.1
+    assert gaps_s[0] <= 1.1
+
+
+def test_a_429_holds_up_the_whole_lane() -> None:
+    bench = Bench(script(LIMITED), replace(LIMITS, max_concurrency=1)).run(3)
+    first, second, *_ = [at for at, _ in bench.asked]
+    assert second - first == pytest.approx(1.0 + 2.0, abs=0.01)
+
+
+def test_a_pause_holds_up_the_row_that_the_throttle_holds_up_too() -> None:
+    pause = replace_answer(LIMITED, retry_after_s=50.0)
+    bench = Bench(script(pause), replace(LIMITS, requests_per_minute=3)).run(2)
+    assert [at for at, _ in bench.asked][1] >= 51.0
+
+
+def test_a_server_that_asks_for_no_wait_and_takes_nothing_is_not_stormed() -> None:
+    none = replace_answer(LIMITED, retry_after_s=0.0)
+    bench = Bench(lambda row, attempt: none).run(20)
+    assert len(bench.asked) <= 40 * LIMITS.max_concurrency
+    assert "nothing but 429" in bench.said[0]
+
+
+def test_a_server_error_does_not_slow_the_lane() -> None:
+    bench = Bench(script(TRANSIENT, TRANSIENT), replace(LIMITS, max_concurrency=1)).run(20)
+    sent = [at for at, _ in bench.asked]
+    assert sent == pytest.approx([sent[0] + number for number in range(20 + 2)], abs=0.01)
+
+
+@pytest.mark.parametrize("verdict", ["rate_limited", "transient"])
+def test_a_wait_beyond_the_outage_stops_the_lane(verdict: Verdict) -> None:
+    tomorrow = Answer(verdict=verdict, error="come back tomorrow", retry_after_s=86_400.0)
+    bench = Bench(script(tomorrow)).run(500)
+    assert bench.took_s < 10
+    assert 0 in bench.left
+    assert len(bench.said) == 1
+    assert "86400 s" in bench.said[0]
+
+
+# --- slots
+
+
+def test_concurrency_is_used_and_never_exceeded() -> None:
+    bench = Bench(lambda row, attempt: OK, replace(LIMITS, max_concurrency=7)).run(100)
+    assert bench.most_in_flight == 7
+    assert bench.took_s == pytest.approx(math.ceil(100 / 7), abs=0.1)
+
+
+def test_a_row_that_sleeps_holds_no_slot() -> None:
+    wait = Answer(verdict="transient", error="HTTP 503", retry_after_s=100.0)
+    bench = Bench(
+        lambda row, attempt: wait if row < 4 and attempt == 1 else OK, replace(LIMITS, max_concurrency=4)
+    ).run(40)
+    others = [at for at, row in bench.asked if row >= 4]
+    assert max(others) == pytest.approx(9.0, abs=0.5), "36 rows, 4 at a time, right after the first 4"
+
+
+def test_memory_does_not_grow_with_the_rows_that_wait() -> None:
+    """While a lane stands still it takes only so many rows in."""
+
+    async def after_an_hour(bench: Bench) -> None:
+        await asyncio.sleep(3600)
+        assert len(bench.fed) <= 3 * LIMITS.max_concurrency + 65
+        bench.lane.abandon()
+
+    bench = Bench(lambda row, attempt: OK, latency_s=math.inf).run(100_000, after_an_hour)
+    assert len(bench.asked) == LIMITS.max_concurrency
+
+
+# --- stopping
+
+
+def test_a_wrong_key_stops_the_lane_with_its_advice() -> None:
+    bench = Bench(lambda row, attempt: FATAL).run(1000)
+    assert bench.settled == {}
+    assert set(bench.left) >= {0, 1, 2, 3}
+    assert len(bench.asked) == 4
+    assert bench.said == [bench.lane.stopped]
+    assert "HTTP 401: who are you?; set api_key_env, or check the key" in bench.said[0]
+
+
+def test_answers_in_flight_are_kept_when_another_row_stops_the_lane() -> None:
+    bench = Bench(script(FATAL)).run(4)
+    assert bench.statuses() == {1: "ok", 2: "ok", 3: "ok"}
+    assert set(bench.left) == {0}
+
+
+def test_stop_awaits_what_is_in_flight_and_leaves_what_sleeps() -> None:
+    wait = Answer(verdict="transient", error="HTTP 503", retry_after_s=500.0)
+
+    async def stop(bench: Bench) -> None:
+        await asyncio.sleep(1.5)
+        bench.lane.stop()
+
+    bench = Bench(script(wait)).run(1000, stop)
+    assert 0 in bench.left
+    assert bench.left[0].attempts == 1
+    assert set(bench.settled) == {row for _, row in bench.asked} - {0}
+    assert bench.took_s == pytest.approx(2.0, abs=0.01)
+    assert bench.said == []
+
+
+def test_abandon_leaves_everything() -> None:
+    async def abandon(bench: Bench) -> None:
+        await asyncio.sleep(0.5)
+        bench.lane.stop()
+        await asyncio.sleep(0.1)
+        bench.lane.abandon()
+
+    bench = Bench(lambda row, attempt: OK).run(1000, abandon)
+    assert bench.settled == {}
+    assert {row for row, open_row in bench.left.items() if open_row.attempts} == {0, 1, 2, 3}
+    assert bench.took_s == pytest.approx(0.6, abs=0.01)
+
+
+def test_a_lane_stopped_before_it_runs_sends_nothing() -> None:
+    async def work() -> None:
+        bench.lane = Lane(bench._send, LIMITS, bench._settle, bench._leave, bench.said.append)
+        bench.lane.stop("no money")
+        await bench.lane.run(bench._feed(range(10)))
+
+    bench = Bench(lambda row, attempt: OK)
+    run_virtually(work())
+    assert (bench.asked, bench.settled, bench.said) == ([], {}, ["no money"])
+
+
+# --- requests from outside
+
+
+def test_a_request_from_outside_stands_in_the_same_queue() -> None:
+    bench = Bench(script(TRANSIENT, LIMITED))
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bench.lane.run(bench._feed(range(10, 20))))
+            for row in range(10):
+                group.create_task(bench.lane.ask(request(row)))
+
+    run_virtually(work())
+    assert bench.statuses() == dict.fromkeys(range(20), "ok")
+    assert bench.attempts_of(0) == 3
+    assert bench.most_in_flight == LIMITS.max_concurrency
+
+
+def test_whoever_is_cancelled_lets_go_of_the_row_and_of_no_other() -> None:
+    bench = Bench(lambda row, attempt: OK, replace(LIMITS, max_concurrency=1))
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        asking = [asyncio.create_task(bench.lane.ask(request(row))) for row in range(3)]
+        await asyncio.sleep(0.5)
+        asking[0].cancel()
+        asking[1].cancel()
+        await asyncio.wait(asking)
+
+    run_virtually(work())
+    assert set(bench.left) == {0, 1}
+    assert bench.statuses() == {2: "ok"}
+    assert bench.lane.in_flight == 0
+
+
+def test_a_lane_that_stops_leaves_what_was_asked_of_it() -> None:
+    bench = Bench(lambda row, attempt: FATAL, replace(LIMITS, max_concurrency=1))
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        await asyncio.gather(*(bench.lane.ask(request(row)) for row in range(3)))
+        await bench.lane.ask(request(3))
+
+    run_virtually(work())
+    assert set(bench.left) == {0, 1, 2, 3}
+    assert bench.settled == {}
+
+
+@pytest.mark.parametrize("excuses", [True, False])
+def test_a_row_somebody_waits_for_fails_without_a_look_at_others(excuses: bool) -> None:
+    bench = Bench(script(then=TRANSIENT), replace(LIMITS, excuse_outages=excuses))
+    bench.lane = lane_of(bench)
+
+    async def more_may_come() -> AsyncIterator[Request]:
+        await asyncio.sleep(1000)
+        yield request(1)
+
+    async def work() -> None:
+        running = asyncio.create_task(bench.lane.run(more_may_come()))
+        await bench.lane.ask(request(0))
+        bench.took_s = asyncio.get_running_loop().time()
+        await running
+
+    run_virtually(work())
+    assert bench.statuses() == {0: "failed", 1: "ok"}
+    assert (bench.took_s < 200) == (not excuses)
+
+
+def test_a_probe_that_nobody_waits_for_does_not_hold_the_lane_up() -> None:
+    bench = Bench(lambda row, attempt: TRANSIENT if row < 5 else OK)
+    bench.lane = lane_of(bench)
+
+    async def work() -> None:
+        asking = [asyncio.create_task(bench.lane.ask(request(row))) for row in range(5)]
+        while bench.lane._breaker._probe_at != math.inf:  # noqa: ASYNC110 - nothing tells that a probe is out
+            await asyncio.sleep(0.1)
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
+        await bench.lane.ask(request(9))
+
+    run_virtually(work())
+    assert bench.statuses() == {9: "ok"}
+
+
+def lane_of(bench: Bench) -> Lane[Request]:
+    return Lane(
+        bench._send,
+        bench.limits,
+        bench._settle,
+        bench._leave,
+        bench.said.append,
+        clock=lambda: asyncio.get_running_loop().time(),
+    )
+
+
+class DiskFull(Exception):
+    """What a failed save raises."""
+
+
+def test_a_save_that_fails_ends_the_run_with_its_error() -> None:
+    bench = Bench(lambda row, attempt: OK)
+    keep = bench._settle
+
+    def settle(asked: Request, outcome: Outcome) -> None:
+        if asked.prompt.row == 2:
+            raise DiskFull
+        keep(asked, outcome)
+
+    bench._settle = settle  # type: ignore[method-assign]
+    with pytest.raises(ExceptionGroup) as raised:
+        bench.run(100)
+    assert raised.group_contains(DiskFull)
+    assert set(bench.settled) <= {0, 1, 3}, "what was answered in the same moment may still be kept"
+    assert bench.took_s == pytest.approx(1.0, abs=0.01)
+
+
+# --- an endpoint that is away
+
+
+def away(from_s: float, to_s: float) -> Say:
+    """500s between two moments, good answers before and after."""
+
+    def say(row: int, attempt: int) -> Answer:
+        return TRANSIENT if from_s <= asyncio.get_running_loop().time() < to_s else OK
+
+    return say
+
+
+def test_an_outage_costs_no_row_its_attempts() -> None:
+    bench = Bench(away(10.0, 310.0)).run(200)
+    assert set(bench.statuses().values()) == {"ok"}
+    assert len(bench.settled) == 200
+    probes = [at for at, _ in bench.asked if 20 < at < 309]
+    assert 8 <= len(probes) <= 40, "one probe at a time, 30 s apart at most"
+    assert bench.most_in_flight == LIMITS.max_concurrency
+
+
+@pytest.mark.parametrize("max_attempts", [1, 2])
+@pytest.mark.parametrize("concurrency", [1, 3, 8])
+@pytest.mark.parametrize("requests_per_minute", [None, 30.0])
+def test_not_even_the_first_failures_of_an_outage_count(
+    max_attempts: int, concurrency: int, requests_per_minute: float | None
+) -> None:
+    limits = replace(LIMITS, max_attempts=max_attempts, max_concurrency=concurrency)
+    bench = Bench(away(10.0, 310.0), replace(limits, requests_per_minute=requests_per_minute)).run(200)
+    assert list(bench.statuses().values()) == ["ok"] * 200
+
+
+def test_an_outage_is_one_though_a_gateway_says_429_and_400_in_between() -> None:
+    def say(row: int, attempt: int) -> Answer:
+        now = asyncio.get_running_loop().time()
+        if not 10.0 <= now < 130.0 or (row % 7 == 3 and attempt == 1):
+            return OK if not 10.0 <= now < 130.0 else REFUSED
+        return LIMITED if len(bench.asked) % 3 == 0 else TRANSIENT
+
+    bench = Bench(say)
+    bench.run(400)
+    assert set(bench.statuses().values()) <= {"ok", "refused"}
+    assert len(bench.settled) == 400
+
+
+def test_a_row_that_fails_while_others_succeed_is_failed_though_it_has_one_attempt() -> None:
+    bench = Bench(lambda row, attempt: TRANSIENT if row == 7 else OK, replace(LIMITS, max_attempts=1)).run(50)
+    assert bench.statuses() == {**dict.fromkeys(range(50), "ok"), 7: "failed"}
+    assert bench.attempts_of(7) == 1
+
+
+def test_four_rows_that_fail_to_the_end_are_failed_and_do_not_wait_for_each_other() -> None:
+    bench = Bench(lambda row, attempt: TRANSIENT if row < 4 else OK).run(30)
+    assert {row for row, status in bench.statuses().items() if status == "failed"} == {0, 1, 2, 3}
+    assert bench.took_s < 120
+
+
+@pytest.mark.parametrize(("from_s", "gives_up_after_s"), [(0.0, 60.0), (10.0, 600.0)])
+def test_an_endpoint_that_stays_away_stops_the_lane(from_s: float, gives_up_after_s: float) -> None:
+    """Sooner where it never answered: then its address may be wrong."""
+    bench = Bench(away(from_s, math.inf)).run(200)
+    assert set(bench.statuses().values()) <= {"ok"}
+    assert gives_up_after_s < bench.took_s - from_s < gives_up_after_s + 40
+    assert len(bench.said) == 1
+    assert "does not answer (HTTP 500: oops)" in bench.said[0]
+
+
+def test_the_last_row_alone_is_failed_rather_than_waited_for() -> None:
+    bench = Bench(script(then=TRANSIENT)).run(1)
+    assert bench.statuses() == {0: "failed"}
+    assert bench.attempts_of(0) == LIMITS.max_attempts
+
+
+# --- 429 without end
+
+
+def test_a_row_that_alone_gets_429_is_failed_after_the_outage_time() -> None:
+    wait = replace_answer(LIMITED, retry_after_s=30.0)
+    bench = Bench(script(then=wait), replace(LIMITS, max_concurrency=1)).run(100)
+    assert bench.statuses()[0] == "failed"
+    assert list(bench.statuses().values()).count("ok") == 99
+    assert bench.lane.stopped is None
+
+
+def test_nothing_but_429_stops_the_lane() -> None:
+    bench = Bench(lambda row, attempt: LIMITED).run(20)
+    assert bench.settled == {}
+    assert bench.took_s > LIMITS.outage_s
+    assert len(bench.said) == 1
+    assert "nothing but 429" in bench.said[0]
+
+
+def test_a_first_429_after_a_long_idle_time_stops_nothing() -> None:
+    async def feed() -> AsyncIterator[Request]:
+        yield request(1)
+        await asyncio.sleep(2 * LIMITS.outage_s)  # the input is slow
+        yield request(0)
+
+    async def work() -> None:
+        clock = asyncio.get_running_loop().time
+        bench.lane = Lane(bench._send, LIMITS, bench._settle, bench._leave, bench.said.append, clock=clock)
+        await bench.lane.run(feed())
+
+    bench = Bench(script(LIMITED))
+    run_virtually(work())
+    assert (bench.statuses(), bench.said) == ({0: "ok", 1: "ok"}, [])
+
+
+def test_an_outage_between_429s_starts_their_time_again() -> None:
+    """A row limited before and after 500s is not one that gets nothing but 429."""
+    slow = replace_answer(TRANSIENT, retry_after_s=400.0)
+    bench = Bench(script(LIMITED, slow, LIMITED, slow, LIMITED)).run(2)
+    assert bench.statuses() == {0: "ok", 1: "ok"}
+
+
+def test_the_speed_a_429_taught_never_exceeds_the_one_configured() -> None:
+    limits = replace(LIMITS, max_concurrency=64, requests_per_minute=600)
+    bench = Bench(lambda row, attempt: LIMITED if row == 50 and attempt == 1 else OK, limits).run(1200)
+    arrivals = [at for at, _ in bench.asked]
+    assert all(later - at >= 60 for at, later in zip(arrivals, arrivals[601:], strict=False))
+    assert len(bench.settled) == 1200
+
+
+def test_tokens_a_minute_hold_requests_back() -> None:
+    limits = replace(LIMITS, max_concurrency=64, tokens_per_minute=100)
+    bench = Bench(lambda row, attempt: Answer(verdict="ok"), limits).run(30)
+    per_minute = [sum(start <= at < start + 60 for at, _ in bench.asked) for start, _ in bench.asked]
+    assert max(per_minute) == 10
+    assert bench.took_s == pytest.approx(121, abs=2)
+
+
+def replace_answer(answer: Answer, **changes: Any) -> Answer:
+    return msgspec.structs.replace(answer, **changes)
+
+
+# --- refusals
+
+
+def test_the_same_refusal_from_the_start_stops_the_lane_and_fails_its_rows() -> None:
+    bench = Bench(lambda row, attempt: REFUSED).run(1000)
+    assert 20 <= len(bench.settled) <= 20 + LIMITS.max_concurrency
+    assert set(bench.statuses().values()) == {"failed"}
+    assert len(bench.said) == 1
+    assert "the first 20 answers are the same refusal (HTTP 400: bad parameter)" in bench.said[0]
+
+
+@pytest.mark.parametrize("rows", [1, 19])
+def test_fewer_of_them_are_refused(rows: int) -> None:
+    bench = Bench(lambda row, attempt: REFUSED).run(rows)
+    assert bench.statuses() == dict.fromkeys(range(rows), "refused")
+    assert bench.lane.stopped is None
+
+
+def test_refusals_after_an_answer_never_stop_the_lane() -> None:
+    bench = Bench(lambda row, attempt: OK if row == 10 else REFUSED).run(100)
+    assert list(bench.statuses().values()).count("refused") == 99
+    assert bench.lane.stopped is None
+
+
+def test_refusals_held_back_are_refused_when_the_lane_stops_for_another_reason() -> None:
+    bench = Bench(lambda row, attempt: FATAL if row == 7 else REFUSED).run(1000)
+    assert set(bench.statuses().values()) == {"refused"}
+    assert set(bench.settled) == {row for _, row in bench.asked} - {7}
+    assert set(bench.left) >= {7}
+
+
+# --- whatever happens
+
+VERDICTS = st.sampled_from(["ok"] * 6 + ["malformed", "transient", "transient", "rate_limited", "refused"])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    scripts=st.lists(st.lists(VERDICTS, max_size=8), max_size=30),
+    fatal_row=st.none() | st.integers(0, 29),
+    concurrency=st.integers(1, 6),
+    requests_per_minute=st.none() | st.sampled_from([30.0, 600.0]),
+    stop_at_s=st.none() | st.floats(0, 30),
+    abandon_after_s=st.floats(0, 3),
+)
+def test_every_row_ends_once_and_within_its_bounds(
+    scripts: list[list[Verdict]],
+    fatal_row: int | None,
+    concurrency: int,
+    requests_per_minute: float | None,
+    stop_at_s: float | None,
+    abandon_after_s: float,
+) -> None:
+    def say(row: int, attempt: int) -> Answer:
+        if row == fatal_row:
+            return FATAL
+        verdicts = scripts[row]
+        return BY_VERDICT[verdicts[attempt - 1]] if attempt <= len(verdicts) else OK
+
+    async def stop(bench: Bench) -> None:
+        await asyncio.sleep(stop_at_s or 0.0)
+        bench.lane.stop()
+        await asyncio.sleep(abandon_after_s)
+        bench.lane.abandon()
+
+    limits = replace(LIMITS, max_concurrency=concurrency, requests_per_minute=requests_per_minute)
+    bench = Bench(say, limits).run(len(scripts), None if stop_at_s is None else stop)
+    asked = {row for _, row in bench.asked}
+    assert not set(bench.settled) & set(bench.left)
+    assert asked <= set(bench.settled) | set(bench.left) <= set(bench.fed)
+    assert bench.most_in_flight <= concurrency
+    assert bench.in_flight == bench.lane.in_flight == 0
+    for row, outcome in bench.settled.items():
+        given_answers = [say(row, attempt).verdict for attempt in range(1, outcome.attempts + 1)]
+        assert outcome.attempts == bench.attempts_of(row)
+        assert outcome.answer.verdict == given_answers[-1]
+        assert given_answers.count("malformed") <= 2
+        assert outcome.status == "failed" or given_answers[-1] in {"ok", "refused"}
+    if stop_at_s is None and bench.lane.stopped is None:
+        assert set(bench.settled) == set(range(len(scripts)))
+
+
+# --- money
+
+
+def purse_of(usd: int) -> Purse:
+    """Every answer costs 3 USD, and may cost 4."""
+    budget = Budget(Decimal(usd), Decimal(0), Ledger(), lambda ledger: None)
+    return Purse(budget, lambda usage: Decimal(3))
+
+
+def test_a_row_without_room_stops_the_lane_unless_somebody_takes_it_over() -> None:
+    one_by_one = replace(LIMITS, max_concurrency=1)
+    stopped = Bench(script(), one_by_one, purse=purse_of(10)).run(6)
+    assert (stopped.statuses(), list(stopped.fed)) == ({0: "ok", 1: "ok", 2: "ok"}, [0, 1, 2, 3])
+    assert "limits.max_cost_usd" in stopped.said[0]
+    taken: list[int] = []
+
+    def take_early(asked: Request) -> bool:
+        taken.append(asked.prompt.row)
+        return asked.prompt.row < 5
+
+    helped = Bench(script(), one_by_one, purse=purse_of(10), let_go=take_early).run(7)
+    assert helped.statuses() == {0: "ok", 1: "ok", 2: "ok"}
+    assert (taken, list(helped.left), helped.fed) == ([3, 4, 5], [3, 4], [0, 1, 2, 3, 4, 5])
+    assert len(helped.said) == 1, "row 5 nobody took"
+
+
+def test_a_row_that_is_let_go_between_two_attempts_is_left_with_the_first() -> None:
+    bench = Bench(script(TRANSIENT), purse=purse_of(5), let_go=lambda asked: True).run(1)
+    assert (bench.settled, bench.said, bench.lane.stopped) == ({}, [], None)
+    assert bench.left[0].attempts == 1
