@@ -285,10 +285,24 @@ class EndpointSpec(_Section):
 
 
 class Endpoints(_Section):
-    """The two sides."""
+    """The endpoints by name, in the order of their sections; a job has these two."""
 
     strong: EndpointSpec = Field(description="the side for prompts that need it")
     weak: EndpointSpec = Field(description="the side for the rest")
+
+    def __getitem__(self, name: str) -> EndpointSpec:
+        """Raises KeyError for a name that is none of `names`."""
+        if name not in self.names:
+            raise KeyError(name)
+        spec: EndpointSpec = getattr(self, name)
+        return spec
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(type(self).model_fields)
+
+    def items(self) -> Iterator[tuple[str, EndpointSpec]]:
+        yield from ((name, getattr(self, name)) for name in self.names)
 
 
 class Limits(_Section):

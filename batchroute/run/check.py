@@ -19,7 +19,6 @@ from batchroute.send.open import (
     asks_for_vectors,
     connections,
     embedder_pricing,
-    job_endpoint,
     lane_proxy,
     refuse_unpriced,
 )
@@ -112,7 +111,7 @@ def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:
 
 
 def _endpoint_notes(job: Job, side: Side) -> Iterator[str]:
-    spec = job_endpoint(job, side)
+    spec = job.endpoints[side]
     where = "simulated on loopback" if spec.simulate else spec.base_url
     yield f"{side}: {spec.model}, {where}; {_price_words(asked_of(job, side).pricing)}"
     if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):

@@ -37,7 +37,6 @@ from batchroute.send.lane import LOOK_AGAIN_S, Lane, Purse
 from batchroute.send.open import (
     asked_of,
     connections,
-    job_endpoint,
     job_secrets,
     lane_limits,
     open_address,
@@ -191,7 +190,7 @@ class _Run:
         self._progress = Progress(
             scored=partial(getattr, self._scoring, "rows"),
             done_before=self.store.tally.done,
-            simulated=any(job_endpoint(job, side).simulate for side in SIDES),
+            simulated=any(job.endpoints[side].simulate for side in SIDES),
         )
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._downgrade: Downgrade | None = None
@@ -446,7 +445,7 @@ class _Run:
         purse, let_go = self._purse(side), partial(self._let_go, side)
         return Lane(
             send,
-            lane_limits(job_endpoint(self._job, side), self._job.limits),
+            lane_limits(self._job.endpoints[side], self._job.limits),
             settle,
             leave,
             stopped,

@@ -26,13 +26,9 @@ if TYPE_CHECKING:
     from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job, Limits, RouterSpec
 
 
-def job_endpoint(job: Job, side: Side) -> EndpointSpec:
-    return job.endpoints.strong if side == "strong" else job.endpoints.weak
-
-
 def asked_of(job: Job, side: Side) -> Target:
     """Whom a lane asks, and the price of it."""
-    spec = job_endpoint(job, side)
+    spec = job.endpoints[side]
     host = urlsplit(spec.base_url).hostname if spec.base_url else None
     return Target(side, spec.model, find_pricing(spec.model, spec.price, host))
 
@@ -72,7 +68,7 @@ def refuse_unpriced(job: Job) -> None:
 
 def connections(job: Job) -> int:
     """How many may be open at a time."""
-    lanes = sum(job_endpoint(job, side).max_concurrency for side in SIDES)
+    lanes = sum(job.endpoints[side].max_concurrency for side in SIDES)
     return lanes + (job.router.embedder.max_concurrency if asks_for_vectors(job.router) else 0)
 
 
@@ -80,7 +76,7 @@ async def open_address(
     job: Job, side: Side, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
 ) -> Address:
     """Where a side's lane sends; one that is simulated gets its provider here, on loopback, until `stack` ends."""
-    spec = job_endpoint(job, side)
+    spec = job.endpoints[side]
     base_url = spec.base_url
     if spec.simulate is not None:
         behaviour = Behaviour(**spec.simulate.model_dump())
@@ -98,7 +94,7 @@ async def open_address(
 
 def lane_proxy(job: Job, side: Side) -> str | None:
     """The proxy of a side's requests; UsageFault where the environment names one that cannot be used."""
-    base_url = job_endpoint(job, side).base_url
+    base_url = job.endpoints[side].base_url
     return None if base_url is None else proxy_for(api_url(base_url, "chat/completions"))
 
 
@@ -109,7 +105,7 @@ def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
 
 def job_secrets(job: Job, environ: Mapping[str, str]) -> Iterator[Secret]:
     for side in SIDES:
-        yield from secrets_of(job_endpoint(job, side), environ)
+        yield from secrets_of(job.endpoints[side], environ)
     if asks_for_vectors(job.router):
         yield from secrets_of(job.router.embedder, environ)
 

@@ -21,7 +21,7 @@ from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane, Purse
-from batchroute.send.open import asked_of, job_endpoint, lane_limits, open_address, scrubber_for
+from batchroute.send.open import asked_of, lane_limits, open_address, scrubber_for
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.serve.chat import Chat, Routed, prompt_of
@@ -133,9 +133,7 @@ class Live:
         self.lanes = lanes
         self.scrub = scrub
         self.asked: dict[Side, Target] = {side: asked_of(job, side) for side in SIDES}
-        self._bodies = {
-            side: Body(job_endpoint(job, side).model, job_endpoint(job, side).params) for side in SIDES
-        }
+        self._bodies = {side: Body(job.endpoints[side].model, job.endpoints[side].params) for side in SIDES}
         self._budgeted = budgeted
         self._numbers = itertools.count()
 
@@ -182,7 +180,7 @@ async def open_live(
         pricing = asked_of(job, side).pricing
         purse = Purse(budget, pricing.cost) if budget and pricing else None
         lanes[side] = LiveLane(
-            endpoint, live_limits(lane_limits(job_endpoint(job, side), job.limits)), _saying(say, side), purse
+            endpoint, live_limits(lane_limits(job.endpoints[side], job.limits)), _saying(say, side), purse
         )
     return Live(job, lanes, scrub, budgeted=budget is not None)
 
