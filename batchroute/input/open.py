@@ -63,19 +63,21 @@ class Source:
         """Lone surrogates that became U+FFFD in what `Chunk.questions` read so far; a second pass counts again."""
         return self.counter.count
 
-    def chunks(self, start: Position | None = None) -> Iterator[Chunk]:
-        """All chunks from `start`, the position or end of some chunk, in input order; the same ones every time.
+    def chunks(self, start: Position | None = None, end: Position | None = None) -> Iterator[Chunk]:
+        """The rows from `start` up to but not including `end`, in input order, in the same chunks every time.
 
-        Plain JSONL is sought, Parquet row groups before `start` are not read, compressed lines are read through.
-        Raises Stopped when a file cannot be read any further, InputFault where a Parquet file is broken.
+        Both are positions or ends of chunks, or of a chunk's `head`; without them the input is read from its first
+        row, to its last. The last chunk is cut at `end`, and what lies behind it is not read. Plain JSONL is
+        sought, Parquet row groups before `start` are not read, compressed lines are read through. Raises Stopped
+        when a file cannot be read any further, InputFault where a Parquet file is broken.
         """
-        begin = Position(0, 0, 0) if start is None else start
-        for index in range(begin.file, len(self.places)):
-            at = begin if index == begin.file else Position(index, 0, 0)
-            place = self.places[index]
-            yield from (
-                self._parquet_chunks(place, at) if place.format == "parquet" else self._line_chunks(place, at)
-            )
+        at = start or Position(0, 0, 0)
+        stop = end or Position(len(self.places), 0, 0)
+        while at < stop and at.file < len(self.places):
+            place = self.places[at.file]
+            chunks = self._parquet_chunks(place, at) if place.format == "parquet" else self._line_chunks(place, at)
+            yield from chunks if at.file < stop.file else _before_row(stop.row, chunks)
+            at = Position(at.file + 1, 0, 0)
 
     def fingerprint(self) -> list[Fingerprint]:
         """What tells this input from another: per file its name, size, and hashes of its two ends."""
@@ -107,6 +109,15 @@ class Source:
     ) -> Chunk:
         name = place.file.name
         return Chunk(name, Position(*start), Position(*end), rows, records, self.recipe, self.counter)
+
+
+def _before_row(row: int, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The rows of a file's chunks that come before this row."""
+    for chunk in chunks:
+        if rows := int(np.searchsorted(chunk.rows, row)):
+            yield chunk.head(rows)
+        if chunk.end.row >= row:
+            return
 
 
 def open_source(
