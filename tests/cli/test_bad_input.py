@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from command import Said, assert_one_message, batchroute
+from command import Said, assert_one_message
 from runs import ok, write_run
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]
 
 JOB = """
 [input]

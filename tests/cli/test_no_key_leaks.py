@@ -12,16 +12,15 @@ import polars as pl
 import pytest
 
 from batchroute.simulate.behaviour import Behaviour
-from command import Said, batchroute
 from servers import threaded_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Command = Callable[..., Said]
+    from command import Said
 
-__all__ = ["batchroute"]
+    Command = Callable[..., Said]
 
 KEY = "sk-canary-8f3kQ71xZpL0vB6n"
 TOKEN = "team-7Yw2mN4cR9sT1uE5"

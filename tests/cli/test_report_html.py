@@ -103,7 +103,7 @@ def test_no_text_of_a_row_adds_an_element(tmp_path: Path) -> None:
 
     @given(text=st.text(st.characters(exclude_categories=["Cs"])))
     @example(text="</pre></td><b>")
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def holds(text: str) -> None:
         assert _tags(report, text) == expected
 

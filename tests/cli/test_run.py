@@ -11,15 +11,14 @@ import pyarrow as pa
 import pytest
 
 from checkpoints import routellm_checkpoint
-from command import Said, batchroute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Command = Callable[..., Said]
+    from command import Said
 
-__all__ = ["batchroute"]
+    Command = Callable[..., Said]
 
 SIDES = """
 [router]

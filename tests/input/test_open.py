@@ -41,7 +41,7 @@ FILE_BYTES = st.lists(
 EXTENTS = st.builds(Extent, rows=st.integers(1, 9), chunk_bytes=st.integers(3, 300), line_bytes=st.just(4000))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FILE_BYTES, EXTENTS)
 def test_runs_hold_every_line_once_whatever_their_extent(data: bytes, extent: Extent) -> None:
     stream = memoryview(data)
@@ -63,7 +63,6 @@ def test_runs_hold_every_line_once_whatever_their_extent(data: bytes, extent: Ex
         assert data[run.offset : run.end].rstrip(b"\n") == b"\n".join(run.lines).rstrip(b"\n")  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(FILE_BYTES, EXTENTS)
 def test_both_readings_of_lines_agree_from_any_place(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, extent: Extent
@@ -73,7 +72,7 @@ def test_both_readings_of_lines_agree_from_any_place(
     check_readings(source(path, extent=extent, id="id", keep=["prompt"]))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.one_of(st.none(), st.text(max_size=80)), max_size=40),
     st.integers(1, 40),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
@@ -116,7 +116,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), JSON), st.booleans())
 def test_lines_are_read_as_json_loads_reads_them(row: dict[str, Any], spaced: bool) -> None:
     line = json.dumps(row, separators=None if spaced else (",", ":")).encode()
@@ -142,7 +141,6 @@ LINE = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(LINE)
 def test_a_damaged_line_is_refused_when_python_refuses_it(line: bytes) -> None:
     fields = line_fields(("a",), None, Keep(("a",), pa.schema([("a", pa.string())])))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
@@ -45,7 +45,6 @@ TEXTS = st.lists(st.none() | st.text(max_size=30), max_size=20)
 EXTENTS = st.builds(Extent, rows=st.integers(1, 6), chunk_bytes=st.integers(3, 200), line_bytes=st.just(4000))
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(LINES, LINES.map(tuple), TEXTS.map(column)), min_size=1, max_size=3), EXTENTS, st.data())
 def test_the_shards_of_any_split_are_the_whole_input(
     tmp_path_factory: pytest.TempPathFactory, files: Sequence[Any], extent: Extent, data: st.DataObject

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import JobFault
@@ -296,7 +296,6 @@ PARAMS = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(params=PARAMS, usd=st.decimals(min_value=0, max_value=10**6, places=6), system=st.text())
 def test_any_job_survives_being_written_and_read(
     tmp_path_factory: pytest.TempPathFactory, params: dict[str, Any], usd: object, system: str

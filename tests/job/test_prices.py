@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.job.prices import Pricing, find_pricing, table_date
@@ -148,7 +148,6 @@ def test_an_embedding_has_no_output_to_pay() -> None:
     assert found.cost(Usage(1_000_000, None, 1)) is None
 
 
-@settings(deadline=None)
 @given(prices(), usages(), usages())
 def test_linear_costs_add_up(price: Price, a: Usage, b: Usage) -> None:
     found = pricing("any", price)
@@ -158,7 +157,6 @@ def test_linear_costs_add_up(price: Price, a: Usage, b: Usage) -> None:
     assert first + second == both
 
 
-@settings(deadline=None)
 @given(prices(), TOKENS, TOKENS, TOKENS)
 def test_a_cost_is_never_negative_whatever_a_provider_counts(
     price: Price, prompt: int, cached: int, completion: int
@@ -169,7 +167,6 @@ def test_a_cost_is_never_negative_whatever_a_provider_counts(
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "claude-sonnet-4-5", "gemini-2.5-pro"])
-@settings(deadline=None)
 @given(usage=usages())
 def test_the_tables_costs_are_never_negative(model: str, usage: Usage) -> None:
     cost = pricing(model).cost(usage)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import JobFault
@@ -92,7 +92,6 @@ def test_every_kind_of_key_has_its_line(tmp_path: Path) -> None:
     assert ("fake",) not in lines
 
 
-@settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=5), st.booleans())
 def test_every_value_of_any_document_has_a_line(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any], windows: bool
@@ -103,7 +102,6 @@ def test_every_value_of_any_document_has_a_line(
     assert all(1 <= line <= text.count("\n") + 1 for line in document.lines.values())
 
 
-@settings(deadline=None)
 @given(st.lists(KEYS, min_size=1, max_size=6, unique=True))
 def test_a_key_stands_on_its_own_line(tmp_path_factory: pytest.TempPathFactory, keys: list[str]) -> None:
     text = tomli_w.dumps({"table": dict.fromkeys(keys, 0)})

@@ -18,7 +18,7 @@ from batchroute.learn.evaluate.build import evaluate_labels
 from batchroute.learn.evaluate.figures import evaluation_json
 from batchroute.learn.evaluate.rivals import find_rivals
 from batchroute.learn.labels.sides import Labels
-from command import assert_one_message, batchroute
+from command import assert_one_message
 from labelled import EASY, HARD, battles, outcomes, pairs, save
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from command import Said
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]  # a fixture
 
 unit = st.floats(0, 1, allow_nan=False)
 
@@ -267,7 +265,7 @@ def test_bad_usage_is_one_message(
     assert_one_message(said, 2, *words)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(unit, unit), min_size=1, max_size=6))
 def test_any_labels_have_an_evaluation(rows: list[tuple[float, float]]) -> None:
     strong, weak = np.array(rows).T

@@ -294,7 +294,7 @@ def test_conjugate_gradients_find_the_ridge_solution() -> None:
     assert float((solved - expected).norm() / expected.norm()) < 1e-6
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
 def test_the_design_multiplies_as_its_own_transpose_does(texts: list[str]) -> None:
     embedder = load_builtin(CPU)

@@ -26,7 +26,7 @@ from batchroute.learn.train.split import split_prompts
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION
 from batchroute.score.router import load_scorer
 from batchroute.types import Questions
-from command import assert_one_message, batchroute
+from command import assert_one_message
 from labelled import DIMENSION, EASY, HARD, battles, outcomes, pairs, save, vectors, with_vectors
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from command import Said
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]  # a fixture
 
 COLUMN = EmbedderSpec(use="column", column="v")
 NEW_EASY = [f"Say hello to {name}." for name in ("Pia", "Quinn", "Rex")]

@@ -36,7 +36,7 @@ def _lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_bytes().split(b"\n")[:-1]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_rows_come_out_once_and_in_input_order_however_they_lie_in_parts(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -188,7 +188,7 @@ def test_csv_defuses_formulas(tmp_path: Path, text: str, cell: str) -> None:
         assert (row["response"], row[name], row["low"]) == (expected, expected, "-1")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=8))
 def test_text_survives_jsonl_and_exact_csv(texts: list[str]) -> None:
     table = pa.table({"text": pa.array(texts), "row": pa.array(range(len(texts)))})

@@ -136,7 +136,7 @@ settled = st.builds(
 MAKERS = {"ok": ok, "refused": refused, "failed": failed}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(settled, max_size=12))
 def test_the_sums_reconcile(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     made = [(row.pop("status"), row.pop("side"), row) for row in rows]
@@ -294,7 +294,6 @@ def test_the_histogram_is_of_all_scored_rows(tmp_path: Path) -> None:
     assert list(report.score_quantiles) == [f"p{percent}" for percent in range(0, 101, 10)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.sampled_from([0.0, 0.1, 0.5, 0.95, 0.99, 1.0]))
 def test_quantiles_of_counts_are_those_of_the_values(values: list[int], share: float) -> None:
     counts = {float(value): values.count(value) for value in set(values)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.dataset as ds
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.report.build import build_report
@@ -23,7 +23,7 @@ from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from batchroute.store.ledger import Ledger
 from batchroute.types import SIDES, Prompt
-from command import assert_one_message, batchroute
+from command import assert_one_message
 from inputs import lines
 from jobs import job_of
 from servers import threaded_simulator
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from servers import ThreadedSimulator
 
     Servers = tuple[ThreadedSimulator, ThreadedSimulator]
-
-__all__ = ["batchroute"]  # a fixture
 
 ROWS = 400
 DEAR, CHEAP = {"input": 10.0, "output": 40.0}, {"input": 0.5, "output": 2.0}
@@ -246,7 +244,6 @@ rows_with_costs = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(rows=rows_with_costs, more_usd=st.floats(0, 3))
 def test_whatever_strong_answers_cost_the_weak_ones_are_paid_for(
     rows: list[tuple[int, bool, float]], more_usd: float

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.job.spec import Endpoints
@@ -82,7 +82,6 @@ SIDE = st.sampled_from(["strong", "weak", None])
 LIMIT = st.sampled_from([{}, FULL, OTHER])
 
 
-@settings(deadline=None)
 @given(SCORES, st.floats(0, 1))
 def test_without_overrides_and_limits_a_row_is_strong_if_and_only_if_its_score_reaches_the_threshold(
     scores: list[float], threshold: float
@@ -92,7 +91,6 @@ def test_without_overrides_and_limits_a_row_is_strong_if_and_only_if_its_score_r
     assert not routes.too_long.any()
 
 
-@settings(deadline=None)
 @given(SCORES, st.tuples(st.floats(0, 1), st.floats(0, 1)))
 def test_a_higher_threshold_never_sends_more_rows_strong(
     scores: list[float], between: tuple[float, float]
@@ -102,7 +100,6 @@ def test_a_higher_threshold_never_sends_more_rows_strong(
     assert not (at_high & ~at_low).any()
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1), SIDE, st.integers(0, 2 * LONGEST)), max_size=20),
     st.floats(0, 1),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.run.calibrate import calibrate_scores, calibrated
-from command import assert_one_message, batchroute
+from command import assert_one_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from command import Said
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]  # a fixture
 
 ROWS = 200
 JOB = """

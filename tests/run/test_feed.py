@@ -95,7 +95,7 @@ FILES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     files=FILES,
     chunk_rows=st.sampled_from([1, 3, 8, 4096]),

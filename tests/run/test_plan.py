@@ -29,7 +29,7 @@ from batchroute.send.tokens import find_tokenizer
 from batchroute.store.rows import locked
 from batchroute.store.scores import ScoredRows
 from batchroute.types import Usage
-from command import assert_one_message, batchroute
+from command import assert_one_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from command import Said
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]  # a fixture
 
 ROWS = 120
 RATIO = TokenRatio(Band(0.2, 0.25, 0.3), "told")

@@ -110,7 +110,7 @@ def billed(all_rows: list[Row], runs: int) -> dict[str, float]:
     return {"cost_usd": float(cost), "attempts": attempts, **sums}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(rows(), max_size=10))
 def test_every_road_leads_to_the_same_sum(all_rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from answers import result
@@ -120,7 +120,6 @@ def known_sum(values: list[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-@settings(deadline=None)
 @given(earlier=USAGES, now=USAGES)
 def test_tokens_and_cost_are_those_of_every_attempt_of_every_run(earlier: list[Usage], now: list[Usage]) -> None:
     former = left_open(OpenRow(REQUEST, len(earlier), usages=earlier), ASKED, None, NOW_US)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from batchroute.report.build import build_report
 from batchroute.run.whatif import what_if
-from command import assert_one_message, batchroute
+from command import assert_one_message
 from runs import failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from command import Said
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]  # a fixture
 
 PRICES = {"strong": (2.0, 0.5, 10.0), "weak": (0.2, 0.2, 1.0)}  # those of runs.py
 JOB = """

@@ -21,7 +21,7 @@ from batchroute.simulate.traffic import prompt_digest
 from batchroute.store.directory import PAID_FILE
 from batchroute.store.journal import read_records
 from checkpoints import routellm_checkpoint, routellm_scores
-from command import Said, assert_one_message, batchroute
+from command import Said, assert_one_message
 from servers import simulator_process, threaded_simulator
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from servers import ThreadedSimulator
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]
 
 EMBEDDINGS, CHAT = "POST /v1/embeddings", "POST /v1/chat/completions"
 PER_TOKEN = 0.02e-6  # text-embedding-3-small

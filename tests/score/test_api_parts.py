@@ -47,7 +47,7 @@ SPEC = EmbedderSpec(use="openai", base_url="http://127.0.0.1:9/v1")
 texts_of_any_length = st.text(min_size=1, max_size=30).flatmap(lambda t: st.sampled_from([t, t * 400, t * 3000]))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.text(min_size=1, max_size=30).flatmap(lambda t: st.sampled_from([t, t * 400, t * 3000])), max_size=60

@@ -125,7 +125,7 @@ def vector() -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).standard_normal(BUILTIN_DIMENSION))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(texts=texts_of_any_kind)
 def test_folded_product_is_what_the_definition_says(
     builtin: HashedNgrams, vector: Tensor, texts: list[str]
@@ -135,7 +135,7 @@ def test_folded_product_is_what_the_definition_says(
     np.testing.assert_allclose(fast, slow, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(texts=texts_of_any_kind, data=st.data())
 def test_neighbours_change_nothing(
     builtin: HashedNgrams, vector: Tensor, texts: list[str], data: st.DataObject

@@ -70,7 +70,7 @@ def unit_vectors(n: int, seed: int) -> Vectors:
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.integers(0, 63), st.integers(0, 63), st.integers(1, 9), st.integers(0, 10_000), st.integers(1, 4), st.data()
 )
@@ -95,7 +95,7 @@ def test_the_scores_are_spread_so_that_a_wrong_row_would_show(checkpoint: Path) 
     assert np.abs(first - second).max() > 0.1
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(0, 1000), st.integers(2, 5))
 def test_a_model_that_is_written_scores_as_before(
     tmp_path_factory: pytest.TempPathFactory, seed: int, models: int

@@ -87,7 +87,7 @@ numbers = st.floats(-2, 2, width=32)
 some_vectors = st.lists(st.lists(numbers, min_size=DIMENSION, max_size=DIMENSION), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(some_vectors, st.permutations(range(3)), st.integers(1, 4), st.data())
 def test_scores_are_the_formulas_for_any_two_models_in_any_batches_and_order(
     tmp_path_factory: pytest.TempPathFactory,
@@ -118,7 +118,7 @@ choices = st.just("Which of them?\nA. this\nB. that")
 texts = st.lists(st.one_of(st.text(max_size=40), choices), min_size=1, max_size=9)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(texts, st.integers(1, 4), st.data())
 def test_on_the_builtin_embedder_neighbours_change_nothing(
     on_builtin: Path, prompts: list[str], batch_size: int, data: st.DataObject
@@ -129,7 +129,7 @@ def test_on_the_builtin_embedder_neighbours_change_nothing(
     np.testing.assert_allclose(parts.score(ask([prompts[place] for place in order])), whole[order], atol=1e-12)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(texts)
 def test_projecting_is_folding_once_for_each_row(prompts: list[str]) -> None:
     weights = torch.randn(3, BUILTIN_DIMENSION, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -81,7 +81,7 @@ def test_the_builtin_model_is_no_constant(builtin: Scorer) -> None:
 
 
 @pytest.mark.parametrize("use", ["mf", "random", "length"])
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=12), batch_size=st.integers(1, 5), data=st.data())
 def test_neither_batches_nor_order_change_a_score(
     use: str, texts: list[str], batch_size: int, data: st.DataObject

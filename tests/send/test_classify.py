@@ -184,7 +184,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     status=st.sampled_from([200, 202, 400, 403, 429, 500]),
     body=VALUES.map(lambda value: json.dumps(value).encode())

@@ -39,7 +39,7 @@ async def all_of(exchanges: Sequence[tuple[float, float]]) -> list[tuple[str, fl
     return await asyncio.gather(*(exchange(deadlines, *times) for times in exchanges))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 9) | st.floats(11, 50)), min_size=1, max_size=20))
 def test_each_exchange_has_its_own_time(exchanges: list[tuple[float, float]]) -> None:
     for (end, took_s), (_, takes_s) in zip(run_virtually(all_of(exchanges)), exchanges, strict=True):

@@ -622,7 +622,7 @@ def test_refusals_held_back_are_refused_when_the_lane_stops_for_another_reason()
 VERDICTS = st.sampled_from(["ok"] * 6 + ["malformed", "transient", "transient", "rate_limited", "refused"])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     scripts=st.lists(st.lists(VERDICTS, max_size=8), max_size=30),
     fatal_row=st.none() | st.integers(0, 29),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.send.lookup import Lookup
@@ -22,7 +22,6 @@ def part_of(fingerprints: list[bytes]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, 16)
 
 
-@settings(deadline=None)
 @given(
     parts=st.lists(st.lists(FINGERPRINTS, max_size=12), max_size=4),
     asked=st.lists(FINGERPRINTS, max_size=12),

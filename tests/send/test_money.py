@@ -26,7 +26,6 @@ from batchroute.send.request import Outcome, Request
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.ledger import Ledger
 from batchroute.types import Completion, Prompt, Usage
-from command import Said, batchroute
 from servers import threaded_simulator
 from virtual_time import run_virtually
 
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.simulate.traffic import Stats
+    from command import Said
     from servers import ThreadedSimulator
 
     Command = Callable[..., Said]
-
-__all__ = ["batchroute"]
 
 JOB = """
 [input]
@@ -252,7 +250,7 @@ class Till:
         self.stops.append((reason, self.in_flight))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     limit=st.integers(1, 4000).map(lambda cents: Decimal(cents) / 100),
     rows=st.lists(st.tuples(st.integers(1, 300), st.floats(0.01, 5), ENDS), min_size=1, max_size=40),

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.send.pace import WINDOW_S, Breaker, Pace, SameRefusal, Schedule, TokenEntry, TokenWindow, cadence
@@ -99,7 +99,6 @@ def test_a_schedule_keeps_the_limit_and_uses_it_though_the_process_is_busy(
     assert len(arrivals) >= 0.99 * requests_per_minute * for_s / 60
 
 
-@settings(deadline=None)
 @given(
     requests_per_minute=st.floats(0.5, 60_000),
     stalls=st.lists(st.floats(0, 3) | st.just(0.0), min_size=2, max_size=300),
@@ -148,7 +147,6 @@ class TokenClient:
         return max(minutes, key=sum)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.floats(0, 20), st.integers(1, 1500), st.floats(0.01, 1), st.floats(0, 90)),

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from answers import files_of_at_most
@@ -23,7 +23,6 @@ ANSWERS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(groups=st.lists(st.lists(ANSWERS, max_size=8), max_size=4), data=st.data())
 def test_answers_come_back_in_whatever_order_they_are_asked_for(
     groups: list[list[Answer]], data: st.DataObject

@@ -20,14 +20,12 @@ from batchroute.errors import UsageFault
 from batchroute.job.secrets import Secret
 from batchroute.serve.door import make_door
 from batchroute.simulate.behaviour import Behaviour
-from command import Said, assert_one_message, batchroute
+from command import Said, assert_one_message
 from servers import threaded_simulator
 from test_serve import KEY, SHORT, serve, user, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-__all__ = ["batchroute"]
 
 JSON = {"Content-Type": "application/json"}
 HERE = {"Host": "127.0.0.1:6060", **JSON}

@@ -23,7 +23,7 @@ from batchroute.errors import Stopped
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
-from command import assert_one_message, batchroute
+from command import assert_one_message
 from inputs import lines
 from jobs import job_of
 from servers import threaded_simulator
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from batchroute.run.progress import Progress
     from command import Said
     from servers import ThreadedSimulator
-
-__all__ = ["batchroute"]
 
 CONCURRENCY = 8
 ROWS = 500

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.store.done import DoneRows
@@ -9,7 +9,6 @@ from batchroute.store.done import DoneRows
 ROWS = st.lists(st.integers(0, 5000), max_size=40)
 
 
-@settings(deadline=None)
 @given(added=st.lists(st.tuples(st.sampled_from("ab"), ROWS), max_size=8), asked=ROWS)
 def test_it_is_a_set_of_rows_by_file(added: list[tuple[str, list[int]]], asked: list[int]) -> None:
     done = DoneRows()

@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from answers import files_of_at_most, result
@@ -63,7 +63,6 @@ def test_cut_at_any_byte_the_whole_records_before_it_survive_and_writing_goes_on
         assert list(read_journal(torn)) == [*survivors, later]
 
 
-@settings(deadline=None)
 @given(tail=st.binary(min_size=1, max_size=200))
 def test_garbage_after_the_last_record_is_cut_off(tmp_path_factory: pytest.TempPathFactory, tail: bytes) -> None:
     path = tmp_path_factory.mktemp("garbage") / "journal"
@@ -82,7 +81,6 @@ def test_zeros_after_the_last_record_are_no_records(tmp_path: Path, zeros: int) 
     assert list(read_journal(path)) == RESULTS
 
 
-@settings(deadline=None)
 @given(place=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_a_flipped_bit_spoils_its_record_and_what_follows_but_nothing_before(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int

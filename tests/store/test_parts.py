@@ -243,7 +243,7 @@ def test_a_part_of_thousands_of_rows_is_one_row_group_in_order(tmp_path: Path) -
     assert table["topic"].to_pylist() == [f"t{row}" for row in range(rows)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ok", "refused", "failed", "open"])), max_size=20))
 def test_of_a_row_the_last_record_counts_and_only_settled_rows_are_in_the_part(
     tmp_path_factory: pytest.TempPathFactory, records: list[tuple[int, str]]

@@ -210,7 +210,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(actions=st.lists(ACTIONS, max_size=25))
 def test_whatever_happens_between_runs_no_row_is_lost_or_doubled(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]]

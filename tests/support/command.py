@@ -1,17 +1,9 @@
-"""The command line as a function: what a command printed, and how it exited."""
+"""What a command printed, and how it exited; `conftest.batchroute` runs one."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import pytest
-
-from batchroute.cli import main
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +11,6 @@ class Said:
     code: int
     out: str
     err: str
-
-
-@pytest.fixture
-def batchroute(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Runs one command in this process, through the same door as the shell's."""
-
-    def command(*arguments: object) -> Said:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        code = end.value.code
-        assert isinstance(code, int), f"exited with {code!r}"
-        return Said(code, captured.out, captured.err)
-
-    return command
 
 
 def assert_one_message(said: Said, code: int, *words: str) -> None:
