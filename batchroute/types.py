@@ -120,7 +120,7 @@ class Result(RowEnd, frozen=True, array_like=True, kw_only=True):
 
     id: str | None
     score: float | None
-    route: Side | None
+    route: str | None
     route_reason: RouteReason | None
     model: str | None
     served_model: str | None = None

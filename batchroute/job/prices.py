@@ -1,4 +1,4 @@
-"""Tokens to dollars.
+"""Tokens -> US dollars.
 
 Knows a model's price per million tokens: the job's own, else the bundled table's (genai-prices, offline). Knows no
 requests: discounts for batch or flex service are not in it, a job that has one states its own price.
@@ -7,14 +7,19 @@ requests: discounts for batch or flex service are not in it, a job that has one 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 import genai_prices
 from genai_prices.data import providers
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import StartDateConstraint, TieredPrices
+
+from batchroute.job.spec import Price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,33 +27,38 @@ if TYPE_CHECKING:
 
     from genai_prices.types import ModelInfo, ModelPrice, Provider
 
-    from batchroute.job.spec import Price
-    from batchroute.types import Side, Usage
+    from batchroute.job.spec import EmbedderSpec, Endpoints, InputPrice
+    from batchroute.types import Usage
 
 # No published price has a tier that begins below this many prompt tokens.
 LOWEST_TIER_TOKENS = 32_000
 
 
 @dataclass(frozen=True, slots=True)
-class PerMillion:
-    """USD per million tokens; `output` None for a model that has no output, an embedding's.
-
-    `varies`: these are what a short request costs now; long ones, or another hour, cost otherwise.
-    """
+class Rates:
+    """USD per million tokens; `output` None for a model that has no output, an embedding's."""
 
     input: Decimal
     cached_input: Decimal
     output: Decimal | None
-    varies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """What one model costs, and who says so."""
+    """What one model costs, and who says so.
 
-    rates: PerMillion
+    Where the table's price is more than tokens times rates, `entry` is the table's own, which is asked request by
+    request; `rates` are then what a short request costs now.
+    """
+
+    rates: Rates
     source: str
-    entry: tuple[Provider, ModelInfo] | None = None  # the table's, where the rates vary and it has to be asked
+    entry: tuple[Provider, ModelInfo] | None = None
+
+    @property
+    def varies(self) -> bool:
+        """Whether long requests, or another hour, cost otherwise than `rates` say."""
+        return self.entry is not None
 
     def cost(self, usage: Usage) -> Decimal | None:
         """USD for one request's usage; None where the tokens or their price are unknown, which is not 0."""
@@ -65,12 +75,8 @@ class Pricing:
             return _asked(self.entry, prompt, cached, completion)
         return _linear(self.rates, prompt, cached, completion)
 
-    def per_million(self) -> PerMillion:
-        """The rates, for people."""
-        return self.rates
 
-
-def _linear(rates: PerMillion, prompt: int, cached: int, completion: int) -> Decimal:
+def _linear(rates: Rates, prompt: int, cached: int, completion: int) -> Decimal:
     dollars = (prompt - cached) * rates.input + cached * rates.cached_input + completion * (rates.output or 0)
     return dollars.scaleb(-6)
 
@@ -81,17 +87,23 @@ def _asked(entry: tuple[Provider, ModelInfo], prompt: int, cached: int, completi
     return model.calc_price(usage, provider).total_price
 
 
-def find_pricing(model: str, price: Price | None, base_url_host: str | None) -> Pricing | None:
+def find_pricing(model: str, price: Price | InputPrice | None, base_url_host: str | None) -> Pricing | None:
     """The price of `model`: the job's own, else the table's; None when neither knows it.
 
     The table is asked for the provider that `base_url_host` belongs to. Behind any other host (a gateway, a
     simulated provider) the model's name decides, a prefix as in `openai/gpt-4o` naming its provider.
     """
     if price is not None:
-        cached = price.input if price.cached_input is None else price.cached_input
-        return Pricing(PerMillion(price.input, cached, price.output), "job file")
+        return Pricing(_stated(price), "job file")
     entry = _entry(model, base_url_host)
     return None if entry is None else _from_table(entry)
+
+
+def _stated(price: Price | InputPrice) -> Rates:
+    """The job's own price; an embedder's names the input alone."""
+    if not isinstance(price, Price):
+        return Rates(price.input, price.input, None)
+    return Rates(price.input, price.input if price.cached_input is None else price.cached_input, price.output)
 
 
 def _entry(model: str, host: str | None) -> tuple[Provider, ModelInfo] | None:
@@ -130,11 +142,10 @@ def _from_table(entry: tuple[Provider, ModelInfo]) -> Pricing | None:
     if full is None:
         return None
     cached = _base(price.cache_read_mtok)
-    varies = _varies(model, price)
-    rates = PerMillion(full, full if cached is None else cached, _base(price.output_mtok), varies)
+    rates = Rates(full, full if cached is None else cached, _base(price.output_mtok))
     table = f"genai-prices {genai_prices.__version__} of {table_date(datetime.now(UTC).date())}"
     source = f"{table}: {provider.id}/{model.id}{_since(model, price)}"
-    return Pricing(rates, source, entry if varies else None)
+    return Pricing(rates, source, entry if _varies(model, price) else None)
 
 
 def _base(price: Decimal | TieredPrices | None) -> Decimal | None:
@@ -161,19 +172,57 @@ def _since(model: ModelInfo, price: ModelPrice) -> str:
 
 
 def table_date(today: date) -> date:
-    """When the table was last looked after: the latest day up to `today` that a price or a comment in it names."""
+    """When the table was last maintained: the latest day up to `today` that a price or a comment in it names."""
+    days = _days_named()
+    return days[bisect_right(days, today) - 1]
+
+
+@cache
+def _days_named() -> tuple[date, ...]:
+    """In order; once in a process, as this reads every comment of some thousand models."""
     models = [model for provider in providers for model in provider.models]
     comments = (re.findall(r"\b20\d\d-\d\d-\d\d\b", model.price_comments or "") for model in models)
     cases = (case for model in models if isinstance(model.prices, list) for case in model.prices)
     starts = [case.constraint.start_date for case in cases if isinstance(case.constraint, StartDateConstraint)]
-    named = [date.fromisoformat(day) for days in comments for day in days]
-    return max(day for day in (*named, *starts) if day <= today)
+    return tuple(sorted({*starts, *(date.fromisoformat(day) for days in comments for day in days)}))
+
+
+class Priced(Protocol):
+    """An endpoint as far as its price goes: a job's, or a finished run's."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def price(self) -> Price | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom a lane asks, at which price; `pricing` None: unknown."""
+    """Who is asked, and at which price: an endpoint's name in the job, its model; `pricing` None: unknown."""
 
-    side: Side
+    name: str
     model: str
     pricing: Pricing | None
+
+
+def open_target(name: str, spec: Priced) -> Target:
+    """The endpoint `name`, with its price looked up: once for a command, then passed on."""
+    return Target(name, spec.model, find_pricing(spec.model, spec.price, _host(spec.base_url)))
+
+
+def open_targets(endpoints: Endpoints) -> dict[str, Target]:
+    """Every endpoint of a job, by name."""
+    return {name: open_target(name, spec) for name, spec in endpoints.items()}
+
+
+def open_embedder_target(spec: EmbedderSpec) -> Target:
+    """The embeddings API of a router; behind an unknown host a model of an OpenAI name costs what OpenAI takes."""
+    model, host = spec.model or "", _host(spec.base_url)
+    pricing = find_pricing(model, spec.price, host) or find_pricing(f"openai/{model}", None, host)
+    return Target("embedder", model, pricing)
+
+
+def _host(base_url: str | None) -> str | None:
+    return urlsplit(base_url).hostname if base_url else None

@@ -11,26 +11,25 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchroute.job.prices import LOWEST_TIER_TOKENS, find_pricing
+from batchroute.job.prices import LOWEST_TIER_TOKENS
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
-    from batchroute.job.prices import Pricing
-    from batchroute.report.read import Endpoint
+    from batchroute.job.prices import Pricing, Target
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens")
 
 
-def all_on_one_side_usd(endpoint: Endpoint, settled: pl.LazyFrame) -> float | None:
+def all_on_one_side_usd(target: Target, settled: pl.LazyFrame) -> float | None:
     """The seen tokens of the ok rows at one side's price, one attempt each; None where it has no price."""
-    pricing = find_pricing(endpoint.model, endpoint.price, endpoint.host)
+    pricing = target.pricing
     if pricing is None:
         return None
     counted = pl.col("prompt_tokens").is_not_null() & pl.col("completion_tokens").is_not_null()
     seen = settled.filter((pl.col("status") == "ok") & counted).select(
         "prompt_tokens", pl.col("cached_tokens").fill_null(0), "completion_tokens"
     )
-    if not pricing.rates.varies:
+    if not pricing.varies:
         return _usd(pricing.cost(Usage(*_sums(seen)[1:])))
     is_short = pl.col("prompt_tokens") <= LOWEST_TIER_TOKENS
     short, long = (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.figures import Latency, Report, State, read_report
 from batchroute.report.groups import Group, cost_of, grouped, model_bills, rows_of, score_of, tokens_of
@@ -69,7 +70,7 @@ def build_report(
     if (run / LEDGER_FILE).exists():
         spent = (cost_of([*columns.groups, *columns.open]) or 0.0) + (router_cost_usd or 0.0)
         unconfirmed_usd = float(reconciled(read_ledger(run / LEDGER_FILE), Decimal(spent)).unconfirmed)
-    all_usd = {side: all_on_one_side_usd(job.endpoints[side], rows.settled) for side in SIDES}
+    all_usd = {side: all_on_one_side_usd(open_target(side, job.endpoints[side]), rows.settled) for side in SIDES}
     return _report(
         run.resolve().name,
         job,

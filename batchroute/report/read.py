@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import polars as pl
 
@@ -53,7 +52,7 @@ class Endpoint:
     """One side of the finished job, as far as its bill goes; `price` is the job's own, if any."""
 
     model: str
-    host: str | None = None
+    base_url: str | None = None
     price: Price | None = None
     simulated: bool = False
     max_input_tokens: int | None = None
@@ -104,7 +103,7 @@ def _endpoint(table: dict[str, Any]) -> Endpoint:
     price = table.get("price")
     return Endpoint(
         model=table["model"],
-        host=urlsplit(table.get("base_url") or "").hostname,
+        base_url=table.get("base_url"),
         price=None if price is None else Price.model_validate(price),
         simulated=table.get("simulate") is not None,
         max_input_tokens=table.get("max_input_tokens"),

@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchroute.route.forecast.estimator import make_estimator
 from batchroute.route.forecast.lane import NANO
 from batchroute.route.sides import longest_input, route
 from batchroute.send.body import longest_output
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from batchroute.input.open import Source
-    from batchroute.job.spec import Endpoints, Job
+    from batchroute.job.spec import Endpoints
     from batchroute.route.forecast.lane import Lane
     from batchroute.route.sides import Routes
     from batchroute.send.budget import Budget
@@ -194,8 +192,8 @@ def may_move(
 
 
 def open_downgrade(
-    job: Job,
-    source: Source,
+    endpoints: Endpoints,
+    lanes: Mapping[Side, Lane],
     parts: Sequence[ScorePart],
     store: RunStore,
     budget: Budget,
@@ -207,21 +205,20 @@ def open_downgrade(
 
     `limit` is how many rows are wanted at all.
     """
-    lanes = make_estimator(job, source, parts).lanes
     accounts = {side: _account(lanes[side]) for side in SIDES}
-    longest_weak = longest_input(job.endpoints.weak)
+    longest_weak = longest_input(endpoints.weak)
     rows, chars, longest_chars = 0, 0, 0
     for part in parts:
         scored = read_scores(part)
         wanted = ~np.isnan(scored.score) & ~among(scored, store.done)
         if limit is not None:
             wanted[max(0, limit - rows) :] = False
-        _expect_rows(accounts, scored, route(scored, threshold, job.endpoints), wanted, longest_weak)
+        _expect_rows(accounts, scored, route(scored, threshold, endpoints), wanted, longest_weak)
         rows, chars = rows + part.rows, chars + int(scored.chars.sum())
         longest_chars = max(longest_chars, int(scored.chars.max(initial=0)))
     for side, (known, usd) in _billed(sorted((store.path / "results").glob("part-*.parquet"))).items():
         accounts[side].learn(known, round(known * chars / max(1, rows)), usd)
-    return Downgrade(budget, accounts, longest_weak, _largest_usd(job.endpoints, lanes["weak"], longest_chars))
+    return Downgrade(budget, accounts, longest_weak, _largest_usd(endpoints, lanes["weak"], longest_chars))
 
 
 def _account(lane: Lane) -> Account:

@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from batchroute.errors import BatchrouteError
+from batchroute.job.prices import open_embedder_target, open_targets
 from batchroute.run.engine import load_scorer, open_input
 from batchroute.run.process import raise_file_limit
 from batchroute.send.open import (
-    asked_of,
     asks_for_vectors,
     connections,
-    embedder_pricing,
     lane_proxy,
     refuse_unpriced,
 )
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
-    from batchroute.job.prices import Pricing
-    from batchroute.job.spec import EmbedderSpec, Job
-    from batchroute.types import Side
+    from batchroute.job.prices import Pricing, Target
+    from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job
 
     Found = TypeVar("Found")
 
@@ -65,7 +63,8 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     job = found.attempt(load)
     if job is None:
         return found
-    found.attempt(lambda: refuse_unpriced(job))
+    targets = open_targets(job.endpoints)
+    found.attempt(lambda: refuse_unpriced(job, targets))
     raw, path = job.output.raw, Path(job.output.path)
     found.attempt(lambda: refuse_file_in_the_way(path))
     source = found.attempt(lambda: open_input(job.input, job.router, path, raw=raw))
@@ -76,7 +75,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     found.attempt(lambda: raise_file_limit(connections(job)))
     for side in SIDES:
         found.attempt(partial(lane_proxy, job, side))
-        found.notes += _endpoint_notes(job, side)
+        found.notes += _endpoint_notes(job.endpoints[side], targets[side])
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)
     return found
@@ -110,16 +109,15 @@ def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:
     yield from (f"{chunk.file}: {prompt.refusal}" for prompt in chunk.prompts(bad[:SHOWN_ROWS]))
 
 
-def _endpoint_notes(job: Job, side: Side) -> Iterator[str]:
-    spec = job.endpoints[side]
+def _endpoint_notes(spec: EndpointSpec, target: Target) -> Iterator[str]:
     where = "simulated on loopback" if spec.simulate else spec.base_url
-    yield f"{side}: {spec.model}, {where}; {_price_words(asked_of(job, side).pricing)}"
+    yield f"{target.name}: {spec.model}, {where}; {_price_words(target.pricing)}"
     if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
-        yield f"{side}: the key goes to another host over plain http; use https"
+        yield f"{target.name}: the key goes to another host over plain http; use https"
 
 
 def _embedder_notes(spec: EmbedderSpec) -> Iterator[str]:
-    yield f"embedder: {spec.model}, {spec.base_url}; {_price_words(embedder_pricing(spec))}"
+    yield f"embedder: {spec.model}, {spec.base_url}; {_price_words(open_embedder_target(spec).pricing)}"
     if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
         yield "embedder: the key goes to another host over plain http; use https"
 
@@ -127,9 +125,9 @@ def _embedder_notes(spec: EmbedderSpec) -> Iterator[str]:
 def _price_words(pricing: Pricing | None) -> str:
     if pricing is None:
         return "price unknown: costs will be null; set its `price` to know them"
-    rates = pricing.per_million()
+    rates = pricing.rates
     output = "no output" if rates.output is None else f"{rates.output} output"
-    varies = ", higher for some requests" if rates.varies else ""
+    varies = ", higher for some requests" if pricing.varies else ""
     words = f"{rates.input} input, {rates.cached_input} cached, {output}{varies}"
     return f"USD per million tokens: {words} ({pricing.source})"
 

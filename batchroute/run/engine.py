@@ -21,8 +21,9 @@ import numpy as np
 
 from batchroute.errors import RunFault, Stopped, cause_of
 from batchroute.input.open import open_source
+from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
-from batchroute.route.forecast.estimator import budget_threshold
+from batchroute.route.forecast.estimator import make_estimator
 from batchroute.run.feed import Feed, rows_to_ask
 from batchroute.run.process import loop_factory, raise_file_limit, rare_collections
 from batchroute.run.progress import Progress
@@ -35,7 +36,6 @@ from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import LOOK_AGAIN_S, Lane, Purse
 from batchroute.send.open import (
-    asked_of,
     connections,
     job_secrets,
     lane_limits,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from batchroute.input.open import Source
+    from batchroute.job.prices import Target
     from batchroute.job.spec import InputSpec, Job, RouterSpec
     from batchroute.route.downgrade import Downgrade
     from batchroute.score.rater import Rater
@@ -154,12 +155,13 @@ def run_job(job: Job, options: RunOptions) -> RunEnd:
 
 async def arun_job(job: Job, options: RunOptions) -> RunEnd:
     """As `run_job`, inside a running event loop whose signals it handles meanwhile."""
-    refuse_unpriced(job)
+    targets = open_targets(job.endpoints)
+    refuse_unpriced(job, targets)
     path = Path(job.output.path)
     source = open_input(job.input, job.router, path, raw=job.output.raw)
     raise_file_limit(connections(job))
     with locked(path, int(job.output.mode, 8)):
-        run = _open_run(job, source, options)
+        run = _open_run(job, source, targets, options)
         try:
             return await run.go()
         except BaseExceptionGroup as group:
@@ -168,17 +170,24 @@ async def arun_job(job: Job, options: RunOptions) -> RunEnd:
             run.store.close()
 
 
-def _open_run(job: Job, source: Source, options: RunOptions) -> _Run:
+def _open_run(job: Job, source: Source, targets: Mapping[str, Target], options: RunOptions) -> _Run:
     directory = open_run_directory(job, source, retry_refused=options.retry_refused)
     with saving(directory.path):
         (directory.path / "_SUCCESS").unlink(missing_ok=True)
-    return _Run(job, options, source, directory)
+    return _Run(job, options, source, targets, directory)
 
 
 class _Run:
     """One run of one directory."""
 
-    def __init__(self, job: Job, options: RunOptions, source: Source, directory: RunDirectory) -> None:
+    def __init__(
+        self,
+        job: Job,
+        options: RunOptions,
+        source: Source,
+        targets: Mapping[str, Target],
+        directory: RunDirectory,
+    ) -> None:
         self.store = directory.store
         self._job = job
         self._options = options
@@ -186,7 +195,7 @@ class _Run:
         self._directory = directory
         self._scores = directory.scores
         self._scoring = Scoring(source, directory.scores, options.limit, self._load_scorer, self._rating)
-        self._asked = {side: asked_of(job, side) for side in SIDES}
+        self._targets = targets
         self._progress = Progress(
             scored=partial(getattr, self._scoring, "rows"),
             done_before=self.store.tally.done,
@@ -287,8 +296,11 @@ class _Run:
         return self._budget is not None and self._job.limits.on_budget == "downgrade"
 
     def _open_downgrade(self, budget: Budget, threshold: float) -> Downgrade:
+        lanes = make_estimator(self._job, self._targets, self._source, self._scores.parts).lanes
         parts, limit = self._scores.parts, self._options.limit
-        return open_downgrade(self._job, self._source, parts, self.store, budget, threshold=threshold, limit=limit)
+        return open_downgrade(
+            self._job.endpoints, lanes, parts, self.store, budget, threshold=threshold, limit=limit
+        )
 
     def _rows_to_ask(self, threshold: float) -> dict[Side, int]:
         limit = self._options.limit
@@ -329,7 +341,7 @@ class _Run:
         """Records rows of one file as answered and done."""
         for request, answer in matches:
             earlier = self.store.unsettled.get((request.prompt.file, request.prompt.row))
-            asked, raw = self._asked[side], self._directory.raw
+            asked, raw = self._targets[side], self._directory.raw
             self.store.record(taken_over(request, answer, asked, earlier, _now_us(), raw=raw))
             self._progress.done_before += 1
         if matches:
@@ -339,7 +351,8 @@ class _Run:
     def _threshold_of_scores(self) -> float:
         routing = self._job.routing
         if routing.budget_usd is not None:
-            return budget_threshold(self._job, self._source, self._scores.parts, routing.budget_usd)
+            estimator = make_estimator(self._job, self._targets, self._source, self._scores.parts)
+            return estimator.budget_threshold(routing.budget_usd)
         return share_threshold(self._scores, routing.strong_fraction or 0.0)
 
     def _load_scorer(self) -> Scorer:
@@ -406,7 +419,7 @@ class _Run:
 
     async def _fed(self, side: Side, threshold: float, moved: DoneRows | None = None) -> AsyncIterator[Request]:
         """A way through the input; rows refused before asking are recorded on it."""
-        pricing = self._asked[side].pricing if self._budget else None
+        pricing = self._targets[side].pricing if self._budget else None
         limit = self._options.limit
         feed = Feed(side, self._source, self._job.endpoints, self.store, pricing=pricing, moved=moved, limit=limit)
         number = 0
@@ -415,13 +428,13 @@ class _Run:
             while (requests := await asyncio.to_thread(next, chunks, None)) is not None:
                 for request in requests:
                     if request.prompt.refusal is not None:
-                        self._keep(side, never_sent(request, self._asked[side], _now_us()))
+                        self._keep(side, never_sent(request, self._targets[side], _now_us()))
                     elif await self._goes_there(side, request):
                         yield request
             number += 1
 
     def _lane(self, side: Side, endpoint: Endpoint) -> Lane[Request]:
-        asked, unsettled = self._asked[side], self.store.unsettled
+        asked, unsettled = self._targets[side], self.store.unsettled
 
         def settle(request: Request, outcome: Outcome) -> None:
             earlier = unsettled.get((request.prompt.file, request.prompt.row))
@@ -454,7 +467,7 @@ class _Run:
         )
 
     def _purse(self, side: Side) -> Purse | None:
-        pricing = self._asked[side].pricing
+        pricing = self._targets[side].pricing
         return Purse(self._budget, pricing.cost) if self._budget and pricing else None
 
     def _keep(self, side: Side, result: Result) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchroute.job.prices import open_targets
 from batchroute.route.forecast.estimator import make_estimator
 from batchroute.run.planfigures import FrontierPoint, LanePlan, Plan
 from batchroute.run.prepare import scored_job
@@ -32,9 +33,10 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     `on_rows` is told the rows scored so far. Raises UsageFault where a run would refuse to begin, and where no
     threshold keeps within `routing.budget_usd`; Stopped where another run is at work in the directory.
     """
-    refuse_unpriced(job)
+    targets = open_targets(job.endpoints)
+    refuse_unpriced(job, targets)
     with scored_job(job, limit, on_rows) as scored:
-        estimator = make_estimator(job, scored.source, scored.scores.parts)
+        estimator = make_estimator(job, targets, scored.source, scored.scores.parts)
         threshold = _threshold(job, scored, estimator)
         shares = share_thresholds(scored.scores, FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *shares])

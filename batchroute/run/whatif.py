@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 
 from batchroute.errors import RunFault
+from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.read import read_job, scan_settled
 from batchroute.route.threshold import threshold_for_share
@@ -173,4 +174,6 @@ def _moved_usd(endpoint: Endpoint, routed: pl.LazyFrame, side: Side, sums: _Sums
     """What the rows that come over to a side cost there; None where it has no price."""
     if not (sums.to_strong if side == "strong" else sums.to_weak):
         return 0.0
-    return all_on_one_side_usd(endpoint, routed.filter(pl.col("changed") & (pl.col("there") == side)))
+    return all_on_one_side_usd(
+        open_target(side, endpoint), routed.filter(pl.col("changed") & (pl.col("there") == side))
+    )

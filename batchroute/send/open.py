@@ -6,10 +6,9 @@ Knows the job and the environment; sends nothing.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from batchroute.errors import UsageFault
-from batchroute.job.prices import PerMillion, Pricing, Target, find_pricing
+from batchroute.job.prices import open_embedder_target
 from batchroute.job.scrub import Scrubber
 from batchroute.job.secrets import endpoint_secrets
 from batchroute.send.http import Address, api_url, proxy_for, request_headers
@@ -22,15 +21,9 @@ if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterator, Mapping
 
+    from batchroute.job.prices import Target
     from batchroute.job.secrets import Secret
     from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job, Limits, RouterSpec
-
-
-def asked_of(job: Job, side: Side) -> Target:
-    """Whom a lane asks, and the price of it."""
-    spec = job.endpoints[side]
-    host = urlsplit(spec.base_url).hostname if spec.base_url else None
-    return Target(side, spec.model, find_pricing(spec.model, spec.price, host))
 
 
 def asks_for_vectors(router: RouterSpec) -> bool:
@@ -38,32 +31,17 @@ def asks_for_vectors(router: RouterSpec) -> bool:
     return router.embedder.use == "openai" and router.use not in {"random", "length"} and ":" not in router.use
 
 
-def embedder_pricing(spec: EmbedderSpec) -> Pricing | None:
-    """What an embedding costs: the job's own price, else the table's; None when neither knows it."""
-    if spec.price is not None:
-        return Pricing(PerMillion(spec.price.input, spec.price.input, None), "job file")
-    host = urlsplit(spec.base_url or "").hostname
-    model = spec.model or ""
-    return find_pricing(model, None, host) or find_pricing(f"openai/{model}", None, host)
-
-
-def refuse_unpriced(job: Job) -> None:
-    """UsageFault where a budget is to hold for a model whose price nobody knows."""
-    budgets = {
-        "limits.max_cost_usd": job.limits.max_cost_usd is not None,
-        "routing.budget_usd": job.routing.budget_usd is not None,
-    }
-    unknown = [f"endpoints.{side}.price" for side in SIDES if asked_of(job, side).pricing is None]
-    if (
-        asks_for_vectors(job.router)
-        and budgets["limits.max_cost_usd"]
-        and not embedder_pricing(job.router.embedder)
-    ):
+def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:
+    """UsageFault where a budget is to hold for a model whose price is unknown."""
+    caps_run, routes_by_cost = job.limits.max_cost_usd is not None, job.routing.budget_usd is not None
+    if not (caps_run or routes_by_cost):
+        return
+    unknown = [f"endpoints.{name}.price" for name, target in targets.items() if target.pricing is None]
+    if caps_run and asks_for_vectors(job.router) and open_embedder_target(job.router.embedder).pricing is None:
         unknown.append("router.embedder.price")
-    if any(budgets.values()) and unknown:
-        budget = next(name for name, used in budgets.items() if used)
-        names = ", ".join(unknown)
-        raise UsageFault(f"{budget} needs prices: set {names}, in USD per million tokens")
+    if unknown:
+        budget = "limits.max_cost_usd" if caps_run else "routing.budget_usd"
+        raise UsageFault(f"{budget} needs prices: set {', '.join(unknown)}, in USD per million tokens")
 
 
 def connections(job: Job) -> int:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchroute.input.asking import Refusal
+from batchroute.job.prices import open_targets
 from batchroute.run.settle import settled
 from batchroute.send.body import Body
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane, Purse
-from batchroute.send.open import asked_of, lane_limits, open_address, scrubber_for
+from batchroute.send.open import lane_limits, open_address, scrubber_for
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.serve.chat import Chat, Routed, prompt_of
@@ -129,10 +130,18 @@ class LiveLane:
 class Live:
     """Both sides of a job, open for requests."""
 
-    def __init__(self, job: Job, lanes: Mapping[Side, LiveLane], scrub: Scrubber, *, budgeted: bool) -> None:
+    def __init__(
+        self,
+        job: Job,
+        targets: Mapping[str, Target],
+        lanes: Mapping[Side, LiveLane],
+        scrub: Scrubber,
+        *,
+        budgeted: bool,
+    ) -> None:
         self.lanes = lanes
         self.scrub = scrub
-        self.asked: dict[Side, Target] = {side: asked_of(job, side) for side in SIDES}
+        self.asked = targets
         self._bodies = {side: Body(job.endpoints[side].model, job.endpoints[side].params) for side in SIDES}
         self._budgeted = budgeted
         self._numbers = itertools.count()
@@ -173,16 +182,17 @@ async def open_live(
     """The lanes of a job until `stack` ends; keys come from `environ`."""
     scrub = scrubber_for(job, environ)
     lanes: dict[Side, LiveLane] = {}
+    targets = open_targets(job.endpoints)
     for side in SIDES:
         address = await open_address(job, side, environ, stack)
         transport = await stack.enter_async_context(Transport(address))
         endpoint = Endpoint(transport, scrub, keep_bodies=True)
-        pricing = asked_of(job, side).pricing
+        pricing = targets[side].pricing
         purse = Purse(budget, pricing.cost) if budget and pricing else None
         lanes[side] = LiveLane(
             endpoint, live_limits(lane_limits(job.endpoints[side], job.limits)), _saying(say, side), purse
         )
-    return Live(job, lanes, scrub, budgeted=budget is not None)
+    return Live(job, targets, lanes, scrub, budgeted=budget is not None)
 
 
 def _saying(say: Callable[[str], None], side: Side) -> Callable[[str], None]:

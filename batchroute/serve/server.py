@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from batchroute.errors import UsageFault
+from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
 from batchroute.run.engine import load_scorer
 from batchroute.run.process import loop_factory, raise_file_limit, rare_collections
@@ -72,7 +73,7 @@ def serve(job: Job, options: ServeOptions) -> int:
     UsageFault before anything is listened to where the job cannot be served, or nobody would guard the door.
     """
     refuse_unservable(job)
-    refuse_unpriced(job)
+    refuse_unpriced(job, open_targets(job.endpoints))
     door = make_door(options.host, options.allow_hosts, _client_key(options))
     if options.batch_share:
         split(job, options.batch_share)  # its faults belong before anything is begun

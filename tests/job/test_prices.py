@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,9 @@ from hypothesis import strategies as st
 from batchroute.job.prices import Pricing, find_pricing, table_date
 from batchroute.job.spec import Price
 from batchroute.types import Usage
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 TOKENS = st.integers(min_value=0, max_value=10**9)
 USD = st.decimals(min_value=0, max_value=1000, places=4)
@@ -62,9 +68,9 @@ SHEETS = [
 
 @pytest.mark.parametrize(("model", "full", "cached", "output"), SHEETS)
 def test_the_table_knows_published_prices(model: str, full: str, cached: str, output: str) -> None:
-    rates = pricing(model).per_million()
+    rates = pricing(model).rates
     assert (rates.input, rates.cached_input, rates.output) == (Decimal(full), Decimal(cached), Decimal(output))
-    assert not rates.varies
+    assert not pricing(model).varies
 
 
 @pytest.mark.parametrize(("model", "full", "cached", "output"), SHEETS)
@@ -106,6 +112,23 @@ def test_a_price_of_the_table_is_dated() -> None:
     assert pricing("o3").source.endswith(", since 2025-06-10")
 
 
+def test_the_table_is_searched_for_its_date_once_in_a_process() -> None:
+    searched = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal searched
+        searched += event == "call" and frame.f_code is re.findall.__code__
+
+    pricing("gpt-5")
+    sys.setprofile(count)
+    try:
+        pricing("gpt-5-mini")
+        pricing("o3")
+    finally:
+        sys.setprofile(None)
+    assert searched == 0, "every comment of every model"
+
+
 @pytest.mark.parametrize(
     "usage", [Usage(), Usage(5), Usage(None, None, 5), Usage(-1, None, 5), Usage(1, None, -5)]
 )
@@ -137,7 +160,7 @@ def test_long_requests_cost_their_tier() -> None:
     found = pricing("gemini-2.5-pro")
     short = found.cost(Usage(100_000, None, 1_000))
     long = found.cost(Usage(300_000, None, 1_000))
-    assert found.per_million().varies
+    assert found.varies
     assert short == Decimal("0.125") + Decimal("0.01")
     assert long == Decimal("0.75") + Decimal("0.015")
 

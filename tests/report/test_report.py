@@ -220,7 +220,7 @@ def test_no_published_price_changes_below_the_lowest_tier() -> None:
 def test_long_prompts_are_priced_in_their_tier(tmp_path: Path) -> None:
     pricing = find_pricing("gemini-2.5-pro", None, None)
     assert pricing is not None
-    assert pricing.rates.varies
+    assert pricing.varies
     usages = [(100, 0, 5), (31_999, 100, 5), (32_001, 0, 5), (250_000, 1000, 900), (250_000, 1000, 900), (1, 1, 1)]
     rows = [
         ok(n, prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion)

@@ -322,7 +322,7 @@ def test_long_prompts_are_priced_by_their_tier() -> None:
     of = spec(model="gemini-2.5-pro")
     pricing = find_pricing(of.model, None, None)
     assert pricing is not None
-    assert pricing.rates.varies
+    assert pricing.varies
     chars = np.array([400, 120_000, 2_000_000])
     costs = assumed(of, pricing, RATIO, None).mid_cost(chars)
     for cost, tokens in zip(costs, (100, 30_000, 500_000), strict=True):

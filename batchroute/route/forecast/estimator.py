@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from batchroute.errors import UsageFault
-from batchroute.job.prices import find_pricing
 from batchroute.route.forecast.earlier import earlier_lanes
 from batchroute.route.forecast.fitting import lowest_fitting
 from batchroute.route.forecast.lane import NANO, assumed
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchroute.input.open import Source
+    from batchroute.job.prices import Target
     from batchroute.job.spec import Endpoints, Job
     from batchroute.route.forecast.lane import Lane
     from batchroute.route.forecast.totals import Totals, Whole
@@ -74,19 +73,13 @@ def _whole_nano(usd: Decimal) -> float:
     return nano if nano / NANO <= float(usd) else nano - 1
 
 
-def make_estimator(job: Job, source: Source, parts: Sequence[ScorePart]) -> Estimator:
-    """Looks up prices and an earlier run, and measures the tokens of a sample of the input."""
+def make_estimator(
+    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[ScorePart]
+) -> Estimator:
+    """Looks for an earlier run, and measures the tokens of a sample of the input."""
     earlier = earlier_lanes(job, Path(job.output.path))
-    specs = {"strong": job.endpoints.strong, "weak": job.endpoints.weak}
     lanes = {}
     for side in SIDES:
-        spec = specs[side]
-        host = urlsplit(spec.base_url).hostname if spec.base_url else None
-        pricing = find_pricing(spec.model, spec.price, host)
+        spec, pricing = job.endpoints[side], targets[side].pricing
         lanes[side] = assumed(spec, pricing, token_ratio(spec.model, source, parts), earlier.get(side))
     return Estimator(job.endpoints, lanes, parts)
-
-
-def budget_threshold(job: Job, source: Source, parts: Sequence[ScorePart], budget_usd: Decimal) -> float:
-    """The lowest threshold whose predicted cost for these scores fits; UsageFault naming the least cost."""
-    return make_estimator(job, source, parts).budget_threshold(budget_usd)

@@ -83,7 +83,7 @@ class Lane:
         prompt_tokens = chars.astype(np.float64) * tokens_per_char
         fee, per_prompt, per_completion = _rates(self.pricing)
         cost = fee + per_completion * completion_tokens + per_prompt * prompt_tokens
-        if self.pricing.rates.varies:
+        if self.pricing.varies:
             long = np.flatnonzero(prompt_tokens > LOWEST_TIER_TOKENS)
             cost[long] = _one_by_one(self.pricing, prompt_tokens[long], completion_tokens)
         nano: Floats = np.rint(cost * NANO)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.errors import UsageFault, cause_of
+from batchroute.job.prices import open_embedder_target
 from batchroute.job.scrub import Scrubber
 from batchroute.job.secrets import endpoint_secrets
 from batchroute.score.api.answer import read_vectors
@@ -29,7 +30,7 @@ from batchroute.score.rater import Rated, bare_questions, in_thread
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
 from batchroute.send.lane import Purse
-from batchroute.send.open import asks_for_vectors, embedder_pricing, lane_limits, secrets_of
+from batchroute.send.open import asks_for_vectors, lane_limits, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -70,7 +71,7 @@ def rating(router: RouterSpec, means: Means) -> Rating:
 
 @contextlib.asynccontextmanager
 async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIterator[Rater]:
-    pricing = embedder_pricing(spec)
+    pricing = open_embedder_target(spec).pricing
     if means.budget is not None and pricing is None:
         raise UsageFault("limits.max_cost_usd needs a price: set router.embedder.price = { input = ... }")
     known = _Known(
