@@ -15,12 +15,13 @@ from safetensors.torch import save_file
 from batchroute.errors import ModelFault
 from batchroute.job.spec import EmbedderSpec, RouterSpec
 from batchroute.learn.train.features import DenseFeatures, embed_prompts, ranges
-from batchroute.score.checkpoint import Card, write_model
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, load_builtin
 from batchroute.score.embed.projection import NgramProjection, project
-from batchroute.score.mlp import network_config, read_network
+from batchroute.score.mlp import read_network
 from batchroute.score.router import load_scorer
 from batchroute.types import Questions
+from checkpoints import MLP_DIMENSION, mlp_weights, write_mlp
+from checkpoints import MLP_NAMES as NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,31 +30,11 @@ if TYPE_CHECKING:
     from batchroute.types import Floats, Vectors
 
 CPU = torch.device("cpu")
-WIDTH, DIMENSION = 5, 7
-NAMES = ("a", "b", "c")
-Weights = dict[str, torch.Tensor]
 
 
 def ask(texts: Sequence[str], vectors: Vectors | None = None) -> Questions:
     n = len(texts)
     return Questions(list(texts), [None] * n, [None] * n, np.zeros(n, bool), np.zeros(n, np.int64), vectors)
-
-
-def weights_of(dimension: int = DIMENSION) -> Weights:
-    generator = torch.Generator().manual_seed(2)
-    return {
-        "hidden.weight": torch.randn(WIDTH, dimension, generator=generator),
-        "hidden.bias": torch.randn(WIDTH, generator=generator),
-        "output.weight": torch.randn(len(NAMES), WIDTH, generator=generator),
-        "output.bias": torch.randn(len(NAMES), generator=generator),
-    }
-
-
-def write(folder: Path, weights: Weights, embedder: str = "column") -> Path:
-    dimension = weights["hidden.weight"].shape[1]
-    card = Card(NAMES, embedder, dimension, data="made up", licence="none", seed=0, evaluation={}, router="mlp")
-    write_model(folder, weights, network_config(weights), card)
-    return folder
 
 
 def spec_of(
@@ -71,7 +52,7 @@ def spec_of(
     )
 
 
-def by_hand(weights: Weights, vector: Sequence[float], strong: int, weak: int) -> float:
+def by_hand(weights: dict[str, torch.Tensor], vector: Sequence[float], strong: int, weak: int) -> float:
     hidden, bias, output, offset = (weights[key].double().tolist() for key in weights)
     layer = [
         max(0.0, b + sum(w * x for w, x in zip(row, vector, strict=True)))
@@ -84,7 +65,7 @@ def by_hand(weights: Weights, vector: Sequence[float], strong: int, weak: int) -
 
 
 numbers = st.floats(-2, 2, width=32)
-some_vectors = st.lists(st.lists(numbers, min_size=DIMENSION, max_size=DIMENSION), min_size=1, max_size=8)
+some_vectors = st.lists(st.lists(numbers, min_size=MLP_DIMENSION, max_size=MLP_DIMENSION), min_size=1, max_size=8)
 
 
 @settings(max_examples=25)
@@ -96,8 +77,8 @@ def test_scores_are_the_formulas_for_any_two_models_in_any_batches_and_order(
     batch_size: int,
     data: st.DataObject,
 ) -> None:
-    weights = weights_of()
-    model = write(tmp_path_factory.mktemp("model"), weights)
+    weights = mlp_weights()
+    model = write_mlp(tmp_path_factory.mktemp("model"), weights)
     given_vectors = np.array(rows, np.float32)
     order = data.draw(st.permutations(range(len(rows))))
     strong, weak = pair[:2]
@@ -110,8 +91,8 @@ def test_scores_are_the_formulas_for_any_two_models_in_any_batches_and_order(
 
 @pytest.fixture(scope="module")
 def on_builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    weights = weights_of(BUILTIN_DIMENSION)
-    return write(tmp_path_factory.mktemp("builtin"), weights, embedder="hashed-ngrams-2")
+    weights = mlp_weights(BUILTIN_DIMENSION)
+    return write_mlp(tmp_path_factory.mktemp("builtin"), weights, embedder="hashed-ngrams-2")
 
 
 choices = st.just("Which of them?\nA. this\nB. that")
@@ -176,13 +157,13 @@ def test_ranges_follow_one_another(spans: list[tuple[int, int]]) -> None:
 
 
 def test_a_written_network_comes_back(tmp_path: Path) -> None:
-    weights = weights_of()
-    model = read_network(write(tmp_path / "model", weights))
+    weights = mlp_weights()
+    model = read_network(write_mlp(tmp_path / "model", weights))
     assert (model.names, model.embedder) == (NAMES, "column")
     for key, tensor in zip(weights, (model.hidden, model.bias, model.output, model.offset), strict=True):
         torch.testing.assert_close(tensor, weights[key].double())
-    again = read_network(write(tmp_path / "again", weights))
-    other = read_network(write(tmp_path / "other", weights | {"output.bias": torch.zeros(3)}))
+    again = read_network(write_mlp(tmp_path / "again", weights))
+    other = read_network(write_mlp(tmp_path / "other", weights | {"output.bias": torch.zeros(3)}))
     assert model.digest == again.digest != other.digest
 
 
@@ -197,15 +178,17 @@ def test_a_written_network_comes_back(tmp_path: Path) -> None:
         ({"P.weight": torch.ones(3, 2)}, 'holds a matrix-factorisation model; set .router. use = "mf"'),
     ],
 )
-def test_what_is_wrong_with_the_weights_is_said(tmp_path: Path, changes: Weights, message: str) -> None:
-    folder = write(tmp_path / "model", weights_of())
-    save_file(weights_of() | changes, folder / "model.safetensors")
+def test_what_is_wrong_with_the_weights_is_said(
+    tmp_path: Path, changes: dict[str, torch.Tensor], message: str
+) -> None:
+    folder = write_mlp(tmp_path / "model", mlp_weights())
+    save_file(mlp_weights() | changes, folder / "model.safetensors")
     with pytest.raises(ModelFault, match=message):
         read_network(folder)
 
 
 def test_models_and_settings_that_do_not_fit_are_refused(tmp_path: Path, on_builtin: Path) -> None:
-    column = write(tmp_path / "model", weights_of())
+    column = write_mlp(tmp_path / "model", mlp_weights())
     for spec, message in (
         (RouterSpec(use="mlp"), "mlp has no built-in model; train one"),
         (RouterSpec(use="mf", model=str(column)), 'holds a model of another router; set .router. use = "mlp"'),
@@ -230,6 +213,6 @@ def scores_of(model: Path, device: str, vectors: Vectors) -> Floats:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_the_gpu_scores_as_the_cpu_does(tmp_path: Path) -> None:
-    model = write(tmp_path / "model", weights_of())
-    vectors = np.random.default_rng(0).standard_normal((50, DIMENSION)).astype(np.float32)
+    model = write_mlp(tmp_path / "model", mlp_weights())
+    vectors = np.random.default_rng(0).standard_normal((50, MLP_DIMENSION)).astype(np.float32)
     np.testing.assert_allclose(scores_of(model, "cuda", vectors), scores_of(model, "cpu", vectors), atol=1e-6)

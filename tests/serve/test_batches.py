@@ -31,8 +31,7 @@ from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from jobs import job_of
 from servers import simulator_process, threaded_simulator
-from test_door import COMMAND, write_job
-from test_serve import KEY, client, post, serve, told, user, wait_for
+from serving import COMMAND, KEY, client, error_in, post, serve, user, wait_for, write_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -332,7 +331,7 @@ def test_files_are_listed_fetched_and_deleted(tmp_path: Path) -> None:
             ask.files.content(done.output_file_id)
         for path in ("file-0", "..%2F..%2Fserve.lock", "batch_" + "0" * 32, "file-" + "0" * 32):
             response = post(served, b"", f"/v1/files/{path}/content", "GET")
-            assert (response.status, told(response)["code"]) == (404, "not_found")
+            assert (response.status, error_in(response)["code"]) == (404, "not_found")
     modes = {path.stat().st_mode & 0o077 for path in [state, *state.rglob("*")]}
     assert modes == {0}, "for its owner's eyes only"
     assert not [path for path in state.rglob("*") if "passwd" in path.name]
@@ -395,7 +394,7 @@ def test_an_upload_that_is_none(tmp_path: Path, body: bytes, headers: dict[str, 
     with threaded_simulator() as provider, batching(tmp_path, provider.url) as (served, _):
         response = post(served, body, "/v1/files", **headers)
     assert response.status == status
-    assert told(response)["type"] == "invalid_request_error"
+    assert error_in(response)["type"] == "invalid_request_error"
     assert list((tmp_path / "run.serve" / "files").iterdir()) == []
 
 

@@ -28,8 +28,9 @@ from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from batchroute.serve.names import Names, parse_model, read_threshold
 from batchroute.simulate.behaviour import Behaviour
+from checkpoints import mlp_weights, write_mlp
 from servers import threaded_simulator
-from test_mlp import weights_of, write
+from serving import KEY, user
 from upstream import answer, completion, upstream
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from batchroute.types import Vectors
     from servers import ThreadedSimulator
 
-KEY = "sk-canary-8f3kQ71xZpL0vB6n"
 OTHER_KEY = "sk-canary-Wm2cR4yT9sHd5gJe"
 PRICE = {"input": 2.0, "output": 10.0}
 HARD = "Prove that there are infinitely many primes, and that their sum of reciprocals diverges. " * 3
@@ -58,10 +58,6 @@ def controller(*servers: ThreadedSimulator, routers: Sequence[str] = ("length",)
     urls = {"strong": strong.url, "weak": weak.url}
     sides = {side: {"base_url": url, "price": PRICE, **options.pop(side, {})} for side, url in urls.items()}
     return Controller(routers=routers, strong_model="big-model", weak_model="small-model", **sides, **options)
-
-
-def user(text: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": text}]
 
 
 # --- model strings
@@ -206,7 +202,7 @@ def test_a_checkpoint_in_routellms_format(tmp_path: Path) -> None:
 
 
 def test_a_model_of_ones_own_is_read_with_the_embedder_it_names(tmp_path: Path) -> None:
-    network = write(tmp_path, weights_of(4), "test_controller:FourNumbers")
+    network = write_mlp(tmp_path, mlp_weights(4), "test_controller:FourNumbers")
     config = {"mlp": {"model": network, "strong": "a", "weak": "b"}}
     scores = Controller(["mlp"], "big-model", "small-model", config=config).batch_calculate_win_rate([HARD], "mlp")
     spec = RouterSpec(use="mlp", model=str(network), strong="a", weak="b", embedder={"use": "column"})  # type: ignore[arg-type]  # pydantic reads it

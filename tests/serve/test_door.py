@@ -7,9 +7,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +20,10 @@ from batchroute.serve.door import make_door
 from batchroute.simulate.behaviour import Behaviour
 from command import Said, assert_one_message
 from servers import threaded_simulator
-from test_serve import KEY, SHORT, serve, user, wait_for
+from serving import COMMAND, KEY, SHORT, serve, server_process, user, wait_for, write_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 JSON = {"Content-Type": "application/json"}
 HERE = {"Host": "127.0.0.1:6060", **JSON}
@@ -102,45 +100,6 @@ def test_a_key_is_asked_for_and_a_page_is_not_let_in(tmp_path: Path) -> None:
 
 
 # --- the process
-
-JOB = """
-[input]
-path = "prompts.jsonl"
-[output]
-path = "run"
-[router]
-use = "length"
-[routing]
-threshold = 0.5
-[endpoints.strong]
-model = "big-model"
-base_url = "{url}"
-[endpoints.weak]
-model = "small-model"
-base_url = "{url}"
-[limits]
-drain_s = {drain_s}
-"""
-COMMAND = [sys.executable, "-c", "from batchroute.cli import main; main()"]
-
-
-@contextmanager
-def server_process(job: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`batchroute serve`, and the address it told."""
-    command = [*COMMAND, "serve", str(job), "--port", "0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            first = json.loads(process.stdout.readline())
-            yield process, first["base_url"]
-        finally:
-            process.kill()
-
-
-def write_job(folder: Path, url: str, drain_s: float = 20) -> Path:
-    path = folder / "job.toml"
-    path.write_text(JOB.format(url=url, drain_s=drain_s))
-    return path
 
 
 @pytest.mark.parametrize(("drain_s", "arrives"), [(20, True), (0.1, False)])

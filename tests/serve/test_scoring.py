@@ -21,7 +21,7 @@ from batchroute.serve.scoring import JointScoring
 from batchroute.simulate.behaviour import Behaviour
 from checkpoints import routellm_checkpoint, routellm_scores
 from servers import threaded_simulator
-from test_serve import client, serve, user
+from serving import client, serve, user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

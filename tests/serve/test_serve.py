@@ -7,7 +7,6 @@ import http.client
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,8 @@ from aiohttp import web
 
 from batchroute.serve.app import LARGEST_REQUEST
 from batchroute.simulate.behaviour import Behaviour
-from jobs import job_of
 from servers import threaded_simulator
-from serving import serving
+from serving import KEY, LONG, SHORT, asking, client, error_in, headers_of, post, serve, user, wait_for
 from upstream import answer, completion, upstream
 
 if TYPE_CHECKING:
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 
     Both = tuple[ThreadedSimulator, ThreadedSimulator]
 
-KEY = "sk-canary-8f3kQ71xZpL0vB6n"
-LONG = "x" * 2000  # goes strong by the length router at 0.5, which anything short does not
-SHORT = "Hi"
-
 
 @pytest.fixture
 def servers() -> Iterator[Both]:
@@ -43,41 +37,10 @@ def servers() -> Iterator[Both]:
         yield strong, weak
 
 
-@contextmanager
-def serve(
-    folder: Path, strong_url: str, weak_url: str, changes: dict[str, Any] | None = None, **options: Any
-) -> Iterator[Served]:
-    urls = {"endpoints.strong.base_url": strong_url, "endpoints.weak.base_url": weak_url}
-    with serving(job_of(folder / "x.jsonl", folder / "run", {**urls, **(changes or {})}), **options) as served:
-        yield served
-
-
-@contextmanager
-def asking(
-    folder: Path, url: str, changes: dict[str, Any] | None = None
-) -> Iterator[tuple[Served, openai.OpenAI]]:
-    """A server with one provider behind both sides, and a client of it."""
-    with serve(folder, url, url, changes) as served, client(served) as ask:
-        yield served, ask
-
-
 @pytest.fixture
 def served(tmp_path: Path, servers: Both) -> Iterator[Served]:
     with serve(tmp_path, servers[0].url, servers[1].url) as served:
         yield served
-
-
-def client(served: Served, **options: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=served.url, api_key="anything", max_retries=0, **options)
-
-
-def user(text: str) -> list[Any]:
-    return [{"role": "user", "content": text}]
-
-
-def headers_of(response: Any) -> dict[str, str]:
-    start = "x-batchroute-"
-    return {name.removeprefix(start): text for name, text in response.headers.items() if name.startswith(start)}
 
 
 # --- whole answers
@@ -301,32 +264,7 @@ def test_a_client_that_hangs_up_is_let_go_of(tmp_path: Path) -> None:
         wait_for(lambda: served.server.desk.metrics.gone == 1 and served.server.desk.open_bytes == 0)
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
-
-
 # --- requests by hand
-
-
-def post(
-    served: Served, body: bytes, path: str = "/v1/chat/completions", method: str = "POST", **headers: str
-) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", served.server.port, timeout=30)
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, {"Content-Type": "application/json", **given})
-    response = connection.getresponse()
-    response.body = response.read()  # type: ignore[attr-defined]  # read before the connection goes
-    connection.close()
-    return response
-
-
-def told(response: http.client.HTTPResponse) -> dict[str, Any]:
-    error: dict[str, Any] = json.loads(response.body)["error"]  # type: ignore[attr-defined]
-    assert error.keys() == {"message", "type", "param", "code"}
-    return error
 
 
 BAD = [
@@ -347,7 +285,7 @@ BAD = [
 def test_what_is_no_request_is_refused_and_not_sent(served: Served, servers: Both, body: bytes) -> None:
     response = post(served, body)
     assert response.status == 400
-    assert told(response)["type"] == "invalid_request_error"
+    assert error_in(response)["type"] == "invalid_request_error"
     assert [server.stats().requests for server in servers] == [0, 0]
 
 
@@ -357,7 +295,7 @@ def test_what_is_no_request_is_refused_and_not_sent(served: Served, servers: Bot
 )
 def test_other_paths_and_methods(served: Served, method: str, path: str, status: int) -> None:
     response = post(served, b"", path, method)
-    assert (response.status, told(response)["code"]) == (status, None)
+    assert (response.status, error_in(response)["code"]) == (status, None)
     assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 

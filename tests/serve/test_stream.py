@@ -19,7 +19,7 @@ from batchroute.serve.stream import EventRelay
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.types import Usage
 from servers import threaded_simulator
-from test_serve import KEY, SHORT, asking, headers_of, user
+from serving import KEY, SHORT, asking, headers_of, user
 from upstream import answer, upstream
 
 if TYPE_CHECKING:
