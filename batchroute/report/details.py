@@ -1,6 +1,6 @@
-"""What a page shows beyond the figures: the run's course in time, its dearest rows, rows near the threshold.
+"""What a page shows beyond the figures: its timeline, its most expensive rows, rows near the threshold.
 
-Rows stay rows here, but never many: at most SLICES points of time, DEAREST rows and as many samples as asked for.
+Rows stay rows here, but never many: at most SLICES points of time, MOST_EXPENSIVE rows, and the samples asked for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SLICES = 60
-DEAREST = 10
+MOST_EXPENSIVE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Timeline:
     """Rows and dollars per slice of time and side; slice i begins i · `slice_s` after `began`."""
 
     began: datetime
@@ -35,7 +35,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class DearRow:
+class ExpensiveRow:
     file: str
     row: int
     id: str | None
@@ -60,8 +60,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    course: Course | None
-    dearest: Sequence[DearRow]
+    timeline: Timeline | None
+    most_expensive: Sequence[ExpensiveRow]
     samples: Sequence[Sample]
 
 
@@ -70,10 +70,10 @@ def read_details(run: Path, *, samples: int = 0) -> Details:
     settled = scan_settled(run)
     threshold = read_job(run).threshold
     near = _samples(parts_in(run), threshold, samples) if samples and threshold is not None else []
-    return Details(_course(settled), _dearest(settled), near)
+    return Details(_timeline(settled), _most_expensive(settled), near)
 
 
-def _course(settled: pl.LazyFrame) -> Course | None:
+def _timeline(settled: pl.LazyFrame) -> Timeline | None:
     at = pl.col("finished_at")
     # A failure that does not say when counts from the epoch.
     routed = settled.filter(pl.col("route").is_not_null() & (at.dt.epoch("us") > 0))
@@ -85,7 +85,7 @@ def _course(settled: pl.LazyFrame) -> Course | None:
     sums = routed.group_by("route", number).agg(pl.len().alias("rows"), pl.col("cost_usd").sum()).collect()
     found = {(side, number): (rows, usd) for side, number, rows, usd in sums.iter_rows()}
     by_side = {side: [found.get((side, number), (0, 0.0)) for number in range(SLICES)] for side in SIDES}
-    return Course(
+    return Timeline(
         began,
         slice_us / 1e6,
         {side: [rows for rows, _ in slices] for side, slices in by_side.items()},
@@ -93,10 +93,10 @@ def _course(settled: pl.LazyFrame) -> Course | None:
     )
 
 
-def _dearest(settled: pl.LazyFrame) -> list[DearRow]:
-    priced = settled.filter(pl.col("cost_usd") > 0).select(*DearRow.__slots__)
-    rows = priced.sort("cost_usd", "file", "row", descending=[True, False, False]).head(DEAREST).collect()
-    return [DearRow(**row) for row in rows.iter_rows(named=True)]
+def _most_expensive(settled: pl.LazyFrame) -> list[ExpensiveRow]:
+    priced = settled.filter(pl.col("cost_usd") > 0).select(*ExpensiveRow.__slots__)
+    rows = priced.sort("cost_usd", "file", "row", descending=[True, False, False]).head(MOST_EXPENSIVE).collect()
+    return [ExpensiveRow(**row) for row in rows.iter_rows(named=True)]
 
 
 def _samples(parts: Sequence[Path], threshold: float, count: int) -> list[Sample]:

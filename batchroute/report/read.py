@@ -48,7 +48,7 @@ SETTLED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class RunEndpoint:
     """One side of the finished job, as far as its bill goes; `price` is the job's own, if any."""
 
     model: str
@@ -64,7 +64,7 @@ class RunJob:
     """What job.toml says of a run; `rows` is None until the whole input is scored."""
 
     name: str
-    endpoints: Mapping[Side, Endpoint]
+    endpoints: Mapping[Side, RunEndpoint]
     threshold: float | None = None
     rows: int | None = None
     files: tuple[str, ...] = ()
@@ -99,9 +99,9 @@ def _job(tables: dict[str, Any], run: Path) -> RunJob:
     )
 
 
-def _endpoint(table: dict[str, Any]) -> Endpoint:
+def _endpoint(table: dict[str, Any]) -> RunEndpoint:
     price = table.get("price")
-    return Endpoint(
+    return RunEndpoint(
         model=table["model"],
         base_url=table.get("base_url"),
         price=None if price is None else Price.model_validate(price),

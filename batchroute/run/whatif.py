@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batchroute.report.read import Endpoint, RunJob
+    from batchroute.report.read import RunEndpoint, RunJob
     from batchroute.types import Side
 
 _PLACE = ("file", "row")
@@ -107,7 +107,7 @@ def _with_chars(settled: pl.LazyFrame, run: Path, limit: int) -> pl.LazyFrame:
     return settled.join(chars, on=list(_PLACE), how="left")
 
 
-def _within_limits(wanted: pl.Expr, endpoints: Mapping[Side, Endpoint]) -> pl.Expr:
+def _within_limits(wanted: pl.Expr, endpoints: Mapping[Side, RunEndpoint]) -> pl.Expr:
     """As `routing` has it: a row too long for its side goes to the other where that is allowed and has room.
 
     One that fits nowhere would be refused there: it stays where it is, and costs what it cost.
@@ -170,7 +170,7 @@ def _known(cost: pl.Expr, rows: pl.Expr) -> pl.Expr:
     return pl.when(of.is_not_null().any()).then(of.sum())
 
 
-def _moved_usd(endpoint: Endpoint, routed: pl.LazyFrame, side: Side, sums: _Sums) -> float | None:
+def _moved_usd(endpoint: RunEndpoint, routed: pl.LazyFrame, side: Side, sums: _Sums) -> float | None:
     """What the rows that come over to a side cost there; None where it has no price."""
     if not (sums.to_strong if side == "strong" else sums.to_weak):
         return 0.0

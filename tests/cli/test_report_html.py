@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib", reason="the page's charts are an extra")
 
 from batchroute.cli.show.html import render_html
 from batchroute.report.build import build_report
-from batchroute.report.details import DearRow, Details, Sample, read_details
+from batchroute.report.details import Details, ExpensiveRow, Sample, read_details
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,9 +92,9 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 def _tags(report: Report, text: str) -> list[str]:
     named = structs.replace(report, name=text, run=text, errors={text: 1})
-    dear = DearRow(text, 0, text, text, 1, 1, 1.0)
+    expensive = ExpensiveRow(text, 0, text, text, 1, 1, 1.0)
     sample = Sample(text, 0, text, 0.5, "weak", text, {text: text})
-    return [tag for tag, _ in _Page(render_html(named, Details(None, [dear], [sample]))).tags]
+    return [tag for tag, _ in _Page(render_html(named, Details(None, [expensive], [sample]))).tags]
 
 
 def test_no_text_of_a_row_adds_an_element(tmp_path: Path) -> None:
@@ -124,24 +124,24 @@ def test_samples_are_the_rows_nearest_to_the_threshold(tmp_path: Path) -> None:
     assert samples[0].response == "answer 4"
 
 
-def test_the_dearest_rows_come_first(tmp_path: Path) -> None:
+def test_the_most_expensive_rows_come_first(tmp_path: Path) -> None:
     rows = [ok(n, id=f"q{n}", cost_usd=n / 1000) for n in range(20)]
-    dearest = read_details(_run(tmp_path, rows, failures=[failed(20, cost_usd=0.5)])).dearest
-    assert [row.row for row in dearest] == [20, *range(19, 10, -1)]
-    assert (dearest[0].id, dearest[1].id) == (None, "q19")
+    found = read_details(_run(tmp_path, rows, failures=[failed(20, cost_usd=0.5)])).most_expensive
+    assert [row.row for row in found] == [20, *range(19, 10, -1)]
+    assert (found[0].id, found[1].id) == (None, "q19")
 
 
-def test_the_course_adds_up_to_the_bill(tmp_path: Path) -> None:
+def test_the_timeline_adds_up_to_the_bill(tmp_path: Path) -> None:
     rows = [
         ok(n, "weak" if n % 3 else "strong", cost_usd=0.01, finished_at=FINISHED_AT + timedelta(seconds=n * n))
         for n in range(50)
     ]
-    course = read_details(_run(tmp_path, rows)).course
-    assert course is not None
-    assert course.began == FINISHED_AT
-    assert (sum(course.rows["strong"]), sum(course.rows["weak"])) == (17, 33)
-    assert sum(course.cost_usd["strong"]) == pytest.approx(0.17)
-    assert 49 * 49 <= course.slice_s * len(course.rows["weak"]) < 49 * 49 * 1.1
+    timeline = read_details(_run(tmp_path, rows)).timeline
+    assert timeline is not None
+    assert timeline.began == FINISHED_AT
+    assert (sum(timeline.rows["strong"]), sum(timeline.rows["weak"])) == (17, 33)
+    assert sum(timeline.cost_usd["strong"]) == pytest.approx(0.17)
+    assert 49 * 49 <= timeline.slice_s * len(timeline.rows["weak"]) < 49 * 49 * 1.1
 
 
 def test_a_run_without_rows_has_a_page(tmp_path: Path) -> None:

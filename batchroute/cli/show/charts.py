@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from batchroute.report.details import Course
+    from batchroute.report.details import Timeline
     from batchroute.report.figures import Report
 
 # A colour that matplotlib writes, and the variable of the style sheet that it becomes.
@@ -83,24 +83,24 @@ def _bars(bins: Sequence[int], threshold: float) -> list[tuple[Side, list[float]
     return [("weak", [left for left, _ in spans], weak, bins), ("strong", cuts, strong, bins)]
 
 
-def cost_chart(course: Course) -> str:
+def cost_chart(timeline: Timeline) -> str:
     """Dollars spent so far over time, the sides stacked."""
     with mpl.rc_context(_STYLE):
-        times, unit = _times(course)
+        times, unit = _times(timeline)
         figure, axes = _axes(f"time since the first answer, {unit}", "USD so far")
-        sums = [[0.0, *accumulate(course.cost_usd[side])] for side in reversed(SIDES)]
+        sums = [[0.0, *accumulate(timeline.cost_usd[side])] for side in reversed(SIDES)]
         colours = [_COLOURS[side] for side in reversed(SIDES)]
         axes.stackplot(times, *sums, labels=list(reversed(SIDES)), colors=colours, linewidth=0)
         return _finished(figure, axes, times)
 
 
-def speed_chart(course: Course) -> str:
+def speed_chart(timeline: Timeline) -> str:
     """Rows a second over time, a line per side."""
     with mpl.rc_context(_STYLE):
-        times, unit = _times(course)
+        times, unit = _times(timeline)
         figure, axes = _axes(f"time since the first answer, {unit}", "rows per second")
         for side in SIDES:
-            speeds = [rows / course.slice_s for rows in course.rows[side]]
+            speeds = [rows / timeline.slice_s for rows in timeline.rows[side]]
             axes.stairs(speeds, times, label=side, color=_COLOURS[side], linewidth=1.5, baseline=None)
         return _finished(figure, axes, times)
 
@@ -131,15 +131,15 @@ def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _times(course: Course) -> tuple[Sequence[float], str]:
+def _times(timeline: Timeline) -> tuple[Sequence[float], str]:
     """The edges of the slices in a unit that suits their span."""
-    slices = len(course.rows["strong"])
-    span_s = slices * course.slice_s
+    slices = len(timeline.rows["strong"])
+    span_s = slices * timeline.slice_s
     unit_s, unit = next(
         ((s, name) for s, name in ((_HOUR_S, "hours"), (_MINUTE_S, "minutes")) if span_s >= 2 * s),
         (1.0, "seconds"),
     )
-    return [number * course.slice_s / unit_s for number in range(slices + 1)], unit
+    return [number * timeline.slice_s / unit_s for number in range(slices + 1)], unit
 
 
 def _finished(figure: Figure, axes: Axes, times: Sequence[float]) -> str:

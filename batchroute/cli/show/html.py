@@ -65,9 +65,9 @@ def _charts(report: Report, details: Details) -> dict[str, Markup]:
     drawings = {}
     if any(report.score_histogram):
         drawings["Scores and the threshold"] = charts.score_chart(report)
-    if details.course is not None:
-        drawings["Cost over time"] = charts.cost_chart(details.course)
-        drawings["Throughput"] = charts.speed_chart(details.course)
+    if details.timeline is not None:
+        drawings["Cost over time"] = charts.cost_chart(details.timeline)
+        drawings["Throughput"] = charts.speed_chart(details.timeline)
     if any(report.latency_s.values()):
         drawings["Latency"] = charts.latency_chart(report)
     return {title: Markup(drawing) for title, drawing in drawings.items()}  # noqa: S704  # drawn by us from figures

@@ -47,7 +47,7 @@ def render_report(report: Report) -> RenderableType:
         *_warnings(report),
         _bill(report),
         _savings(report),
-        _course(report),
+        _speed(report),
     ]
     if report.errors:
         blocks.append(_errors(report.errors))
@@ -119,7 +119,7 @@ def _savings(report: Report) -> Table:
     return table
 
 
-def _course(report: Report) -> Group:
+def _speed(report: Report) -> Group:
     table = _table("latency, seconds", "p50", "p95", "p99")
     for side in SIDES:
         if latency := report.latency_s.get(side):
