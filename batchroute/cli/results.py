@@ -46,12 +46,12 @@ def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int)
 def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -> None:
     from batchroute.cli.show.html import render_html
     from batchroute.report.details import read_details
-    from batchroute.store.rows import refuse_homeless, saving
+    from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
 
     refuse_homeless(page)
     text = render_html(report, read_details(run_directory, samples=samples))
     with saving(page):
-        page.write_text(text, encoding="utf-8")
+        write_whole(page, text.encode(), mode=AS_UMASK_SAYS)
     log.info(f"the report is in {page}")
 
 

@@ -167,13 +167,13 @@ def _drawer(file: Path) -> Callable[[Evaluation], None]:
         from batchroute.cli.show.curves import draw_curves
     except ImportError as missing:
         raise UsageFault("--plot needs matplotlib: pip install 'batchroute[html]'") from missing
-    from batchroute.store.rows import refuse_homeless, saving
+    from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
 
     refuse_homeless(file)
 
     def draw(evaluation: Evaluation) -> None:
-        with saving(file):
-            draw_curves(evaluation, file)
+        with saving(file), whole_file(file, mode=AS_UMASK_SAYS) as unfinished:
+            draw_curves(evaluation, unfinished, "svg" if file.suffix == ".svg" else "png")
         log.info(f"the curves are in {file}")
 
     return draw

@@ -6,14 +6,12 @@ unknown, never 0.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from batchroute.errors import RunFault
-from batchroute.store.parts import sync_file
-from batchroute.store.rows import saving
+from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
 from batchroute.types import Side  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
@@ -126,16 +124,6 @@ def write_report(run: Path, report: Report) -> None:
     with saving(run):
         if report.state != "complete":
             success.unlink(missing_ok=True)
-        _replace(run / REPORT_NAME, report_json(report))
+        write_whole(run / REPORT_NAME, report_json(report), mode=AS_UMASK_SAYS)
         if report.state == "complete":
-            _replace(success, b"")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.unfinished")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_file(path.parent)
+            write_whole(success, b"", mode=AS_UMASK_SAYS)

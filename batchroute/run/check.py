@@ -23,7 +23,7 @@ from batchroute.send.open import (
 )
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import keeps_raw
-from batchroute.store.rows import refuse_file_in_the_way
+from batchroute.store.files import refuse_file_in_the_way
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:

@@ -45,9 +45,10 @@ from batchroute.send.open import (
 )
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
+from batchroute.store.files import saving
 from batchroute.store.ledger import LEDGER_FILE
 from batchroute.store.parts import RESULT_NAMES
-from batchroute.store.rows import locked, saving
+from batchroute.store.rows import locked
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:

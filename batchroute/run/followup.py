@@ -17,7 +17,7 @@ import tomli_w
 from batchroute.errors import RunFault, UsageFault
 from batchroute.job.load import MASK, RUN_TABLE
 from batchroute.store.directory import JOB_FILE
-from batchroute.store.rows import refuse_homeless, saving
+from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,7 +49,7 @@ def write_followup(run: Path, threshold: float, out: Path) -> Followup:
     job["routing"] = {"threshold": threshold}
     job["output"]["path"] = output
     with saving(out):
-        out.write_text(_head(directory, threshold) + tomli_w.dumps(job), encoding="utf-8")
+        write_whole(out, (_head(directory, threshold) + tomli_w.dumps(job)).encode(), mode=AS_UMASK_SAYS)
     return Followup(output, tuple(_masked(job)))
 
 

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 
 from batchroute.errors import Stopped, UsageFault
 from batchroute.score.rater import bare_questions, rated_chunks
-from batchroute.store.parts import sync_file
-from batchroute.store.rows import refuse_homeless, saving
+from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -48,20 +47,20 @@ async def score_file(
     if out.suffix != ".parquet":
         raise UsageFault(f"{out}: scores are written as Parquet; give a name that ends in .parquet")
     refuse_homeless(out)
-    unfinished = out.with_name(f".{out.name}.unfinished")
     rows = refused = 0
-    with saving(out):
-        with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
-            async with rating(scorer) as rater:
-                async for table in _grouped(_scored(source, rater, limit)):
-                    await asyncio.to_thread(writer.write_table, table)
-                    rows += table.num_rows
-                    refused += table["score"].null_count
-                    on_rows(rows)
-            if rater.stopped is not None:
-                raise Stopped(f"the embedder stopped: {rater.stopped}")
-        sync_file(unfinished)
-        unfinished.replace(out)
+    with (
+        saving(out),
+        whole_file(out, mode=AS_UMASK_SAYS) as unfinished,
+        pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer,
+    ):
+        async with rating(scorer) as rater:
+            async for table in _grouped(_scored(source, rater, limit)):
+                await asyncio.to_thread(writer.write_table, table)
+                rows += table.num_rows
+                refused += table["score"].null_count
+                on_rows(rows)
+        if rater.stopped is not None:
+            raise Stopped(f"the embedder stopped: {rater.stopped}")
     return rows, refused
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
 from batchroute.score.rater import in_thread, rated_chunks
-from batchroute.store.rows import saving
+from batchroute.store.files import saving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from batchroute.errors import ModelFault
+from batchroute.store.files import AS_UMASK_SAYS, write_together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,9 +141,13 @@ def write_model(directory: Path, weights: Mapping[str, Tensor], config: Mapping[
         "seed": card.seed,
         "evaluation": card.evaluation,
     }
-    (directory / WEIGHTS).write_bytes(save(dict(weights)))
-    (directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (directory / CARD).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    # The weights come last: without them there is no model, while one without a card would pass for RouteLLM's.
+    contents = {CONFIG: _json(config), CARD: _json(about), WEIGHTS: save(dict(weights))}
+    write_together(directory, contents, mode=AS_UMASK_SAYS)
+
+
+def _json(table: Mapping[str, object]) -> bytes:
+    return json.dumps(table, indent=2).encode() + b"\n"
 
 
 def row_of(path: Path, names: Sequence[str], name: str) -> int:

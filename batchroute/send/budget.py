@@ -11,8 +11,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from batchroute.store.files import saving
 from batchroute.store.ledger import Ledger, read_ledger, reconciled, write_ledger
-from batchroute.store.rows import saving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

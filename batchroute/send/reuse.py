@@ -26,9 +26,9 @@ from batchroute.send.classify import Answer
 from batchroute.send.lookup import Lookup
 from batchroute.send.spool import Spool
 from batchroute.store.directory import JOB_FILE
+from batchroute.store.files import saving
 from batchroute.store.identity import read_identity
 from batchroute.store.parts import RAW, fingerprints_of
-from batchroute.store.rows import saving
 from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import RunFault
+from batchroute.store.files import saving
 from batchroute.store.identity import identity_of, merge, read_identity, write_identity
-from batchroute.store.rows import RunStore, clear, reopen_refused, saving
+from batchroute.store.rows import RunStore, clear, reopen_refused
 from batchroute.store.scores import Scores
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ The file is the resolved job without secrets, plus one table of ours. Knows no r
 from __future__ import annotations
 
 import hashlib
-import os
 import tomllib
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -18,7 +17,7 @@ import tomli_w
 from batchroute.errors import RunFault
 from batchroute.job.load import RUN_TABLE, resolved_toml
 from batchroute.job.spec import changed_settings, frozen_settings
-from batchroute.store.parts import sync_file
+from batchroute.store.files import unfinished_name, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +35,6 @@ FILES = "input.path"
 _LANE_SETTINGS = ("model", "params", "simulate")
 # A change of these makes everything in the directory void: the scores, or the columns of the parts.
 _VOIDING = ("input.", "router.", "output.")
-_UNFINISHED = ".job.toml.unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,9 @@ def _held(key: str, tally: Tally) -> bool:
 def read_identity(path: Path) -> Identity | None:
     """What the directory's job.toml says; None for a new directory."""
     if not path.exists():
-        strangers = [entry.name for entry in path.parent.iterdir() if entry.name not in {"lock", _UNFINISHED}]
+        strangers = [
+            entry.name for entry in path.parent.iterdir() if entry.name not in {"lock", unfinished_name(path.name)}
+        ]
         if strangers:
             raise RunFault(f"{path.parent}: holds {strangers[0]}, but no run; name an empty or new directory")
         return None
@@ -128,10 +128,4 @@ def write_identity(path: Path, identity: Identity) -> None:
     table = {RUN_TABLE: {key: value for key, value in ours.items() if value is not None}}
     job = tomllib.loads(identity.job)
     job.pop(RUN_TABLE, None)
-    unfinished = path.with_name(_UNFINISHED)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        tomli_w.dump({**job, **table}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
-    sync_file(path.parent)
+    write_whole(path, tomli_w.dumps({**job, **table}).encode())

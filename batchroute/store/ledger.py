@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from batchroute.errors import RunFault
-from batchroute.store.parts import sync_file
+from batchroute.store.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,10 +45,4 @@ def read_ledger(path: Path) -> Ledger:
 
 def write_ledger(path: Path, ledger: Ledger) -> None:
     """Whole and durable, or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(ledger))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
-    sync_file(path.parent)
+    write_whole(path, msgspec.json.encode(ledger))

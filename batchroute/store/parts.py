@@ -6,7 +6,6 @@ each part, in a folder of their own, lie the fingerprints of the requests that i
 
 from __future__ import annotations
 
-import os
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.input.kept import unpack
+from batchroute.store.files import whole_file
 from batchroute.store.journal import read_at, read_ends
 
 if TYPE_CHECKING:
@@ -96,24 +96,11 @@ def table_of(results: Sequence[Result], keep: pa.Schema, *, raw: bool) -> pa.Tab
 
 def write_part(part: Path, table: pa.Table) -> None:
     """One row group, since every write would make its own; durable before it has its name."""
-    unfinished = part.parent.parent / f".{part.name}.unfinished"
-    pq.write_table(
-        table,
-        unfinished,
-        compression="zstd",
-        row_group_size=max(1, table.num_rows),
-        use_dictionary=[name for name in _REPETITIVE if name in table.schema.names],
-    )
-    unfinished.chmod(0o600)
-    sync_file(unfinished)
-    unfinished.rename(part)
-    sync_file(part.parent)
-
-
-def sync_file(path: Path) -> None:
-    """Forces a file, or the names in a directory, onto the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with whole_file(part, folder=part.parent.parent) as unfinished:  # beside it only parts may lie
+        pq.write_table(
+            table,
+            unfinished,
+            compression="zstd",
+            row_group_size=max(1, table.num_rows),
+            use_dictionary=[name for name in _REPETITIVE if name in table.schema.names],
+        )

@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchroute.errors import RunFault, Stopped, UsageFault
+from batchroute.errors import RunFault, Stopped
 from batchroute.store.done import DoneRows
+from batchroute.store.files import make_directory, refuse_file_in_the_way, saving, sync_file, whole_file
 from batchroute.store.journal import Journal, read_journal
-from batchroute.store.parts import fingerprints_of, result_schema, seal, sync_file, write_part
+from batchroute.store.parts import fingerprints_of, result_schema, seal, write_part
 from batchroute.types import SIDES, Result, Side
 
 if TYPE_CHECKING:
@@ -57,58 +58,18 @@ class Tally:
             self.ok["strong" if route == "strong" else "weak"] += rows
 
 
-class saving:  # noqa: N801 - reads as a function; as a generator it would cost every row a microsecond and a half
-    """A failed save ends the run at once: nothing may be taken for kept that is not."""
-
-    __slots__ = ("_path",)
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            what = error.strerror or error
-            raise Stopped(f"{self._path}: cannot be written: {what}; mend that, then run again") from error
-
-
 @contextlib.contextmanager
 def locked(path: Path, mode: int) -> Iterator[None]:
     """Makes the directory, and makes it this process's own; the lock dies with the process, however it ends."""
     refuse_file_in_the_way(path)
     with saving(path):
-        _make(path, mode)
+        make_directory(path, mode)
         handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(handle, path)
         yield
     finally:
         os.close(handle)
-
-
-def refuse_file_in_the_way(path: Path) -> None:
-    """RunFault where the directory `path` cannot be made, because it or what should hold it is a file."""
-    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not nearest.is_dir():
-        raise RunFault(
-            f"{nearest}: is a file; output.path must name a directory, or one to be made in a directory"
-        )
-
-
-def refuse_homeless(out: Path) -> None:
-    """UsageFault where there is no directory that the file `out` could stand in."""
-    if not out.parent.is_dir():
-        raise UsageFault(f"{out}: there is no directory {out.parent}; create it first")
-
-
-def _make(path: Path, mode: int) -> None:
-    """The directory and those above it, each one's name forced onto the disk: without it all inside is lost."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
-    for folder in missing:
-        sync_file(folder.parent)
 
 
 def _lock(handle: int, path: Path) -> None:
@@ -361,16 +322,11 @@ class _FailedRow(msgspec.Struct, kw_only=True):
 
 def write_failed(path: Path, failed: list[Result]) -> None:
     """All failed rows, in input order as far as names tell; the file appears whole or not at all."""
-    unfinished = path.with_name(".failed.jsonl.unfinished")
     encode = msgspec.json.Encoder().encode
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
         for result in sorted(failed, key=lambda result: (result.file, result.row)):
             fields = {name: getattr(result, name) for name in _FailedRow.__struct_fields__}
             file.write(encode(fields) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
-    sync_file(path.parent)
 
 
 def read_failed(path: Path) -> list[Result]:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from batchroute.errors import RunFault
 from batchroute.input.chunk import Position
-from batchroute.store.parts import sync_file
+from batchroute.store.files import AS_UMASK_SAYS, whole_file
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
@@ -131,13 +131,10 @@ class Scores:
     def _seal(self, *, last: bool) -> None:
         start, end = self._start or Position(0, 0, 0), self._end or Position(0, 0, 0)
         path = self.folder / f"part-{len(self.parts):05d}.parquet"
-        unfinished = self.folder / f".{path.name}.unfinished"
         span = msgspec.json.encode(_Span(start, end, last))
         table = pa.Table.from_batches(self._pending, _SCHEMA).unify_dictionaries()
-        pq.write_table(table.replace_schema_metadata({_META: span}), unfinished, compression="zstd")
-        sync_file(unfinished)
-        unfinished.rename(path)
-        sync_file(self.folder)
+        with whole_file(path, mode=AS_UMASK_SAYS) as unfinished:
+            pq.write_table(table.replace_schema_metadata({_META: span}), unfinished, compression="zstd")
         self._pending, self._start, self._end = [], None, None
         self.parts.append(ScorePart(path, start, end, table.num_rows, last))
 

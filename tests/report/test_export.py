@@ -263,7 +263,7 @@ def test_out_appears_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
 def test_a_disk_that_takes_nothing_leaves_out_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").mkdir()
     run = write_run(tmp_path / "run", [[ok(0)]])
-    with pytest.raises(Stopped, match="not written"):
+    with pytest.raises(Stopped, match="cannot be written"):
         export_run(run, tmp_path / "results.jsonl")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.jsonl", "run"]
 

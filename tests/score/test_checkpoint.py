@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from batchroute.errors import ModelFault
-from batchroute.score.checkpoint import ROUTELLM_MODELS, Card, read_checkpoint, write_checkpoint
+from batchroute.score.checkpoint import (
+    CARD,
+    CONFIG,
+    ROUTELLM_MODELS,
+    WEIGHTS,
+    Card,
+    read_checkpoint,
+    write_checkpoint,
+)
+from steps import hit_at_every_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -103,6 +113,33 @@ def test_a_written_model_comes_back(tmp_path: Path) -> None:
     assert model.embedder == "some-embedder"
     torch.testing.assert_close(model.models, weights["P.weight"].double())
     torch.testing.assert_close(model.classifier, weights["classifier.0.weight"][0].double())
+
+
+OLD, NEW = weights_of(3), {name: -tensor for name, tensor in weights_of(3).items()}
+
+
+def a_model_replaced(directory: Path) -> Iterator[None]:
+    write_checkpoint(directory / "model", OLD, card("a", "b", "c"))
+    yield
+    write_checkpoint(directory / "model", NEW, card("d", "e", "f"))
+
+
+@pytest.mark.parametrize("mishap", ["kill", "full"])
+def test_whatever_step_a_model_is_replaced_at_its_files_belong_together(tmp_path: Path, mishap: Any) -> None:
+    found = Counter[str]()
+    for hit in hit_at_every_step("test_checkpoint:a_model_replaced", mishap, tmp_path):
+        try:
+            model = read_checkpoint(hit.directory / "model")
+        except ModelFault:
+            found["none"] += 1
+            continue
+        is_old = torch.equal(model.models, OLD["P.weight"].double())
+        assert model.names == (("a", "b", "c") if is_old else ("d", "e", "f")), hit
+        found["old" if is_old else "new"] += 1
+        write_checkpoint(hit.directory / "model", NEW, card("d", "e", "f"))
+        assert sorted(path.name for path in (hit.directory / "model").iterdir()) == sorted([CARD, CONFIG, WEIGHTS])
+    assert found["old"] > 3
+    assert found["new"] >= 1
 
 
 def test_the_digest_names_the_weights_and_not_where_they_lie(tmp_path: Path) -> None:

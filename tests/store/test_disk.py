@@ -84,7 +84,7 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
 def test_a_disk_that_fills_up_stops_the_run_which_goes_on_when_there_is_room(tmp_path: Path, size: str) -> None:
     with small_disk(tmp_path / "run", size), threaded_simulator(COUNTING) as server:
         job = job_at(tmp_path, server)
-        with pytest.raises(Stopped, match="cannot be written: No space left on device; mend that, then run again"):
+        with pytest.raises(Stopped, match="cannot be written: No space left on device; fix that, then run again"):
             run_job(job, OPTIONS)
         with pytest.raises(Stopped, match="No space left on device"):
             run_job(job, OPTIONS)
@@ -132,7 +132,7 @@ def test_a_directory_closed_in_the_middle_stops_the_run_which_goes_on_when_it_is
                 for closed in (folder / "run" / "results", folder / "run"):
                     closed.chmod(0o555)
 
-            with pytest.raises(Stopped, match="cannot be written: Permission denied; mend that, then run again"):
+            with pytest.raises(Stopped, match="cannot be written: Permission denied; fix that, then run again"):
                 run_job(job, RunOptions(environ={}, watch=close))
             for opened in (folder / "run", folder / "run" / "results"):
                 opened.chmod(0o700)

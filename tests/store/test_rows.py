@@ -22,18 +22,10 @@ from hypothesis import strategies as st
 
 from answers import NO_COLUMNS, files_of_at_most, kept_row, result, unprivileged
 from batchroute.errors import RunFault, Stopped
+from batchroute.store.files import saving
 from batchroute.store.journal import Journal, read_journal
 from batchroute.store.parts import result_schema
-from batchroute.store.rows import (
-    JOURNAL_ROWS,
-    RunStore,
-    clear,
-    locked,
-    read_failed,
-    reopen_refused,
-    saving,
-    write_failed,
-)
+from batchroute.store.rows import JOURNAL_ROWS, RunStore, clear, locked, read_failed, reopen_refused, write_failed
 from steps import hit_at_every_step
 
 if TYPE_CHECKING:
@@ -390,7 +382,7 @@ def test_a_directory_that_may_not_be_written_stops_the_run_naming_it() -> None:
 
 
 def test_saving_names_the_place_and_the_reason(tmp_path: Path) -> None:
-    message = f"{tmp_path}: cannot be written: Is a directory; mend that, then run again"
+    message = f"{tmp_path}: cannot be written: Is a directory; fix that, then run again"
     with pytest.raises(Stopped, match=message), saving(tmp_path):
         tmp_path.open("wb")
 

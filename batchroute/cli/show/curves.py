@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ _RC: dict[Any, Any] = {
 }
 
 
-def draw_curves(evaluation: Evaluation, file: Path) -> None:
+def draw_curves(evaluation: Evaluation, file: Path, kind: Literal["png", "svg"]) -> None:
     """Writes a .png or .svg; the same evaluation gives the same bytes."""
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(7.5, 5.0), layout="constrained", dpi=120)
@@ -47,8 +47,8 @@ def draw_curves(evaluation: Evaluation, file: Path) -> None:
         axes.set_xlim(0, 100)
         axes.set_title(f"{evaluation.rows:,} labelled prompts", loc="left", fontsize=10)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="APGR", alignment="left")
-        metadata = {"Date": None} if file.suffix == ".svg" else {"Software": None}
-        figure.savefig(file, metadata=metadata)
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(file, format=kind, metadata=metadata)
 
 
 def _add_level(axes: Axes, quality: float, words: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +10,12 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow.parquet as pq
 
-from batchroute.errors import RunFault, Stopped, UsageFault
+from batchroute.errors import RunFault, UsageFault
 from batchroute.report.export.formats import write_batch_lines, write_csv, write_jsonl, write_parquet
 from batchroute.report.export.order import tables_in_order
 from batchroute.report.read import read_job
-from batchroute.store.parts import sync_file
-from batchroute.store.rows import parts_in, refuse_homeless
+from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
+from batchroute.store.rows import parts_in
 from batchroute.store.unsealed import read_unsealed
 
 if TYPE_CHECKING:
@@ -46,10 +45,8 @@ def export_run(run: Path, out: Path, *, format: Format = "auto", exact: bool = F
     schema = pq.read_schema(parts[0])
     writer = _writer(out.suffix, exact=exact) if format == "auto" else _batch_writer(run, out, schema)
     _check_place(run, out)
-    try:
+    with saving(out):
         _write(out, parts, job.files, schema, writer)
-    except OSError as error:
-        raise Stopped(f"{out}: not written: {error.strerror or error}") from error
     rows: int = sum(pq.read_metadata(part).num_rows for part in parts)
     if job.rows is None or rows < job.rows:
         missing = (
@@ -88,12 +85,6 @@ def _check_place(run: Path, out: Path) -> None:
 
 
 def _write(out: Path, parts: Sequence[Path], files: Sequence[str], schema: pa.Schema, writer: Writer) -> None:
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
-        unfinished, spill = Path(work) / "unfinished", Path(work) / "spill"
-        spill.mkdir()
-        with unfinished.open("wb") as stream:
-            writer(tables_in_order(parts, files, spill), schema, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(out)
-    sync_file(out.parent)
+    spilled = TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    with spilled as spill, whole_file(out, mode=AS_UMASK_SAYS) as unfinished, unfinished.open("wb") as stream:
+        writer(tables_in_order(parts, files, Path(spill)), schema, stream)

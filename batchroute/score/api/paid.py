@@ -18,9 +18,8 @@ import numpy as np
 from batchroute.score.api.batches import TEXTS_UNDER_WAY
 from batchroute.score.api.cache import DIGEST_BYTES, digest
 from batchroute.store.directory import PAID_FILE
+from batchroute.store.files import saving, whole_file
 from batchroute.store.journal import Journal, read_records
-from batchroute.store.parts import sync_file
-from batchroute.store.rows import saving
 from batchroute.store.scores import LARGEST_PART_ROWS
 
 if TYPE_CHECKING:
@@ -146,20 +145,16 @@ class PaidScores:
                 break
             texts += record.texts
             kept.append(Paid(record.scorer, Decimal(0), record.digests, record.scores))
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        unfinished.unlink(missing_ok=True)
-        new = Journal(unfinished)
-        new.append(Paid("", self.bill.usd))
-        if not self.bill.complete:
-            new.append(Paid("", None))
-        for record in reversed(kept):
-            new.append(record)
-        new.sync()
-        new.close()
+        with whole_file(path) as unfinished:
+            new = Journal(unfinished)
+            new.append(Paid("", self.bill.usd))
+            if not self.bill.complete:
+                new.append(Paid("", None))
+            for record in reversed(kept):
+                new.append(record)
+            new.close()
         if self._journal is not None:
             self._journal.close()
-        unfinished.rename(path)
-        sync_file(path.parent)
         self._unsealed = texts
         return Journal(path)
 

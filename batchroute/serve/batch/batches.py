@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec.structs import replace
 
-from batchroute.serve.batch.files import NotStored, checked_id, new_id, write_whole
+from batchroute.serve.batch.files import NotStored, checked_id, new_id
+from batchroute.store.files import saving, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,8 @@ class Batches:
         return batch
 
     def write(self, batch: Batch) -> None:
-        write_whole(self._path(batch.id), msgspec.json.encode(batch))
+        with saving(self._folder):
+            write_whole(self._path(batch.id), msgspec.json.encode(batch))
 
     def get(self, batch_id: str) -> Batch:
         """As its client is to see it: one that is to be cancelled and is not yet is `cancelling`."""
@@ -142,7 +144,8 @@ class Batches:
         if batch.over:
             raise NotStored(409, f"the batch is {batch.status} already", "batch_over")
         if self.cancel_asked_at(batch_id) is None:
-            write_whole(self._wish(batch_id), str(now).encode())
+            with saving(self._folder):
+                write_whole(self._wish(batch_id), str(now).encode())
 
     def cancel_asked_at(self, batch_id: str) -> int | None:
         """When it was asked for, in seconds since the epoch."""

@@ -13,6 +13,7 @@ from batchroute.errors import RoutingError
 from batchroute.job.spec import Job
 from batchroute.report.export.files import export_run
 from batchroute.serve.batch.batches import BatchError
+from batchroute.store.files import whole_file
 from batchroute.store.rows import parts_in
 
 if TYPE_CHECKING:
@@ -109,7 +110,12 @@ def write_results(run: Path, output: Path, errors: Path) -> tuple[int, int]:
     """A run's answers and its failures as batch lines in two files; returns how many went to each."""
     whole = output.with_suffix(".jsonl")
     counts = [0, 0]
-    with output.open("wb") as good, errors.open("wb") as bad:
+    with (
+        whole_file(output) as unfinished_output,
+        whole_file(errors) as unfinished_errors,
+        unfinished_output.open("wb") as good,
+        unfinished_errors.open("wb") as bad,
+    ):
         if parts_in(run):
             export_run(run, whole, format="openai-batch")
             with whole.open("rb") as lines:

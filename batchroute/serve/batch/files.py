@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.store.parts import sync_file
-from batchroute.store.rows import saving
+from batchroute.store.files import saving, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,18 +59,6 @@ def checked_id(text: str, kind: Kind) -> str:
     if _ID.fullmatch(text) is None or not text.startswith(_STARTS[kind]):
         raise NotStored(404, f"there is no {kind} {text[:80]!r}", "not_found")
     return text
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Durable and whole, or not at all; for its owner's eyes only."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with saving(path):
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        sync_file(path.parent)
 
 
 def disk_bytes(folder: Path) -> int:
@@ -129,7 +116,8 @@ class Files:
     def describe(self, file_id: str, size: int, filename: str, purpose: str) -> FileObject:
         """Makes a file of content that lies in its place already."""
         found = FileObject(file_id, size, int(time.time()), filename, purpose)
-        write_whole(self._description(file_id), msgspec.json.encode(found))
+        with saving(self._folder):
+            write_whole(self._description(file_id), msgspec.json.encode(found))
         return found
 
     def get(self, file_id: str) -> FileObject:

@@ -9,8 +9,8 @@ from batchroute.errors import UsageFault
 from batchroute.job.spec import Job
 from batchroute.send.budget import Budget
 from batchroute.send.open import asks_for_vectors
+from batchroute.store.files import saving
 from batchroute.store.ledger import Ledger, read_ledger, write_ledger
-from batchroute.store.rows import saving
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
