@@ -33,9 +33,10 @@ def score(
     """
     from batchroute.job.load import scoring_sections
     from batchroute.job.spec import Limits
-    from batchroute.run.engine import load_scorer, open_input
+    from batchroute.run.engine import open_input
     from batchroute.run.scorefile import score_file, score_lines
     from batchroute.score.api.rate import Means, rating
+    from batchroute.score.router import load_scorer
 
     limits = Limits()
     if source.endswith(".toml"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from batchroute.errors import BatchrouteError
 from batchroute.job.prices import open_embedder_target, open_targets
-from batchroute.run.engine import load_scorer, open_input
+from batchroute.run.engine import open_input
 from batchroute.run.process import raise_file_limit
 from batchroute.send.open import (
     asks_for_vectors,
@@ -71,6 +71,8 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     if source is not None:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
+    from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
+
     found.attempt(lambda: load_scorer(job.router))
     found.attempt(lambda: raise_file_limit(connections(job)))
     for side in SIDES:

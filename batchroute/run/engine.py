@@ -138,13 +138,6 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
     )
 
 
-def load_scorer(router: RouterSpec) -> Scorer:
-    """A job's router. It brings torch, so this is called only where something is to be scored."""
-    from batchroute.score.router import load_scorer as load  # noqa: PLC0415 - imports torch
-
-    return load(router)
-
-
 def run_job(job: Job, options: RunOptions) -> RunEnd:
     """Runs a job to its end, or as far as the world lets it; blocks.
 
@@ -357,6 +350,8 @@ class _Run:
         return share_threshold(self._scores, routing.strong_fraction or 0.0)
 
     def _load_scorer(self) -> Scorer:
+        from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
+
         scorer = load_scorer(self._job.router)
         self._directory.hold_to(scorer.identity)
         return scorer

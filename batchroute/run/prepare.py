@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
-from batchroute.run.engine import load_scorer, open_input
+from batchroute.run.engine import open_input
 from batchroute.run.scoring import Scoring
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import Means, rating
@@ -59,6 +59,8 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
         directory = open_run_directory(job, source)
 
         def scorer() -> Scorer:
+            from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
+
             loaded = load_scorer(job.router)
             directory.hold_to(loaded.identity)
             return loaded
@@ -90,8 +92,14 @@ def score_into(
 ) -> ScoredInput:
     """Scores an input that belongs to no job; the scores live in `folder`."""
     scores = Scores(folder)
+
+    def scorer() -> Scorer:
+        from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
+
+        return load_scorer(router)
+
     means = Means(os.environ, Limits(), log.warning)
-    scoring = Scoring(source, scores, limit, lambda: load_scorer(router), rating(router, means))
+    scoring = Scoring(source, scores, limit, scorer, rating(router, means))
     asyncio.run(_score(scoring, on_rows))
     return ScoredInput(source, scores)
 

@@ -12,10 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from batchroute.types import Questions
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
     from concurrent.futures import Executor
@@ -24,7 +20,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.score.router import Scorer
-    from batchroute.types import Floats, Vectors
+    from batchroute.types import Floats, Questions
 
     Rating: TypeAlias = "Callable[[Scorer], AbstractAsyncContextManager[Rater]]"
     Read: TypeAlias = "Callable[[], tuple[Chunk, Questions] | None]"
@@ -39,19 +35,6 @@ class Rated:
 
     scores: Floats
     refusals: Mapping[int, str] = field(default_factory=dict)
-
-
-def bare_questions(texts: list[str], vectors: Vectors | None = None) -> Questions:
-    """Texts that belong to no input; `vectors` [n, dim] are theirs."""
-    count = len(texts)
-    return Questions(
-        texts=texts,
-        ids=[None] * count,
-        forced=[None] * count,
-        refused=np.zeros(count, np.bool_),
-        chars=np.fromiter(map(len, texts), np.int64, count),
-        vectors=vectors,
-    )
 
 
 class Rater(Protocol):

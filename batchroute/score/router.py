@@ -21,7 +21,7 @@ from batchroute.score.embed.choose import fold, identity
 from batchroute.score.embed.given import import_class, numbers_in
 from batchroute.score.embed.projection import project
 from batchroute.score.mlp import last_layer, read_network
-from batchroute.types import Questions
+from batchroute.score.questions import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batchroute.score.embed.product import Product
     from batchroute.score.embed.projection import Projection
     from batchroute.score.mlp import Network
-    from batchroute.types import Floats, Router
+    from batchroute.types import Floats, Questions, Router
 
 BUILTIN_MODEL = "builtin-router-2"
 HALF_LENGTH_CHARS = 500
@@ -56,11 +56,9 @@ class Scorer:
 
     def score(self, questions: Questions) -> Floats:
         """[n] float64 in [0, 1]; NaN where a question is refused. ModelFault for scores that are none."""
-        scores = np.full(len(questions.texts), np.nan)
-        for start in range(0, len(scores), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            scores[batch] = self._score_batch(_cut(questions, batch))
-        return scores
+        if not questions.texts:
+            return np.empty(0)
+        return np.concatenate([self._score_batch(batch) for batch in in_batches(questions, self.batch_size)])
 
     def _score_batch(self, questions: Questions) -> Floats:
         scores = np.where(questions.refused, np.nan, self.rate(questions))
@@ -202,14 +200,3 @@ def _check_embedder(model: Checkpoint | Network, embedder: str) -> None:
             f"{model.path}: the model was trained on the embedder {model.embedder!r}, "
             f"but [router.embedder] is {embedder!r}"
         )
-
-
-def _cut(questions: Questions, batch: slice) -> Questions:
-    return Questions(
-        texts=questions.texts[batch],
-        ids=questions.ids[batch],
-        forced=questions.forced[batch],
-        refused=questions.refused[batch],
-        chars=questions.chars[batch],
-        vectors=None if questions.vectors is None else questions.vectors[batch],
-    )

@@ -17,7 +17,7 @@ import msgspec
 
 from batchroute.errors import RoutingError, Unanswered
 from batchroute.input.asking import Refusal
-from batchroute.score.rater import bare_questions
+from batchroute.score.questions import bare_questions
 from batchroute.send.open import asks_for_vectors
 from batchroute.serve.background import Background
 from batchroute.serve.chat import Chat, chat_of, place

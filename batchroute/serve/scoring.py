@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import ModelFault, Stopped
 from batchroute.input.asking import Refusal
-from batchroute.score.rater import bare_questions
+from batchroute.score.questions import bare_questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

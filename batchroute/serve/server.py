@@ -15,10 +15,9 @@ from aiohttp import web
 from batchroute.errors import UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
-from batchroute.run.engine import load_scorer
 from batchroute.run.process import loop_factory, raise_file_limit, rare_collections
 from batchroute.score.api.rate import Means, rating
-from batchroute.score.rater import bare_questions
+from batchroute.score.questions import bare_questions
 from batchroute.send.open import connections, job_secrets, refuse_unpriced
 from batchroute.serve.app import Desk, make_app
 from batchroute.serve.batch.batchapi import BatchApi
@@ -103,6 +102,8 @@ def _client_key(options: ServeOptions) -> Secret | None:
 def load_for_serving(job: Job) -> Scorer:
     """The job's router, for batches of a few texts: two threads would wait for each other more than they work."""
     import torch  # noqa: PLC0415 - slow to import
+
+    from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
 
     torch.set_num_threads(1)
     scorer = load_scorer(job.router)

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from batchroute.errors import RoutingError
 from batchroute.job.secrets import Secret
 from batchroute.job.spec import Job, RouterSpec
-from batchroute.run.engine import load_scorer
 from batchroute.score.api.rate import Means, rating
 from batchroute.types import SIDES
 
@@ -120,6 +119,8 @@ def load_router(name: str, config: Settings) -> LoadedRouter:
         spec = RouterSpec.model_validate({**settings, "use": name})
     except ValidationError as error:
         raise RoutingError(f"router {name!r}: {_in_words(error)}") from None
+    from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
+
     return LoadedRouter(spec, load_scorer(spec))
 
 

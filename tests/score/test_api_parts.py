@@ -26,7 +26,8 @@ from batchroute.score.api.batches import MAX_TEXTS, MAX_TOKENS, Speller, texts_p
 from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetching, Unanswered
 from batchroute.score.api.paid import Paid, PaidScores, read_bill
-from batchroute.score.rater import Rated, bare_questions, rated_chunks
+from batchroute.score.questions import bare_questions
+from batchroute.score.rater import Rated, rated_chunks
 from batchroute.send.classify import Answer
 from batchroute.send.lane import LaneLimits
 from batchroute.store.directory import PAID_FILE

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
-from batchroute.run.engine import load_scorer
+from batchroute.score.router import load_scorer
 from batchroute.serve.door import make_door
 from batchroute.serve.server import Running, ServeOptions, open_server
 from jobs import job_of

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from batchroute.errors import UsageFault
 from batchroute.job.spec import EmbedderSpec
 from batchroute.score.checkpoint import kind_of, read_checkpoint
 from batchroute.score.embed.choose import identity
 from batchroute.score.mlp import read_network
+from batchroute.score.questions import bare_questions
 from batchroute.score.router import builtin_model, load_scorer
-from batchroute.types import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,16 +61,7 @@ def find_rivals(
 
 def score_labels(spec: RouterSpec, labels: Labels) -> Floats:
     """[n] scores of the labelled prompts; ModelFault where the router will not do."""
-    count = len(labels.prompts)
-    questions = Questions(
-        texts=labels.prompts,
-        ids=[None] * count,
-        forced=[None] * count,
-        refused=np.zeros(count, np.bool_),
-        chars=np.fromiter(map(len, labels.prompts), np.int64, count),
-        vectors=labels.vectors,
-    )
-    return load_scorer(spec).score(questions)
+    return load_scorer(spec).score(bare_questions(labels.prompts, labels.vectors))
 
 
 def _for_pair(spec: RouterSpec, strong: str, weak: str) -> RouterSpec:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
@@ -16,7 +15,7 @@ from batchroute.score.embed.builtin import BUILTIN_DIMENSION, SHARED, load_built
 from batchroute.score.embed.choose import load_dense
 from batchroute.score.embed.ngrams import BUCKETS
 from batchroute.score.embed.surface import SURFACE
-from batchroute.types import Questions
+from batchroute.score.questions import bare_questions, in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,24 +115,9 @@ def embed_prompts(
     if router.embedder.use == "builtin":
         return _builtin_features(prompts, device)
     bring = load_dense(router.embedder, device)
-    parts = []
-    for start in range(0, len(prompts), router.batch_size):
-        batch = slice(start, start + router.batch_size)
-        parts.append(bring(_questions(prompts[batch], None if vectors is None else vectors[batch])))
+    parts = [bring(batch) for batch in in_batches(bare_questions(prompts, vectors), router.batch_size)]
     # through dlpack, because a column's vectors lie in read-only Arrow memory
     return DenseFeatures(torch.cat([from_dlpack(part).to(device, torch.float32) for part in parts]))
-
-
-def _questions(texts: Sequence[str], vectors: Vectors | None) -> Questions:
-    count = len(texts)
-    return Questions(
-        texts=list(texts),
-        ids=[None] * count,
-        forced=[None] * count,
-        refused=np.zeros(count, np.bool_),
-        chars=np.fromiter(map(len, texts), np.int64, count),
-        vectors=vectors,
-    )
 
 
 def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFeatures:

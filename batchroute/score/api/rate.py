@@ -26,7 +26,8 @@ from batchroute.score.api.batches import TEXTS_UNDER_WAY, Speller
 from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetching, Unanswered
 from batchroute.score.api.paid import PaidScores
-from batchroute.score.rater import Rated, bare_questions, in_thread
+from batchroute.score.questions import bare_questions
+from batchroute.score.rater import Rated, in_thread
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
 from batchroute.send.lane import Purse
