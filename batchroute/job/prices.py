@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -20,35 +21,46 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import StartDateConstraint, TieredPrices
 
 from batchroute.job.spec import Price
+from batchroute.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from decimal import Decimal
 
     from genai_prices.types import ModelInfo, ModelPrice, Provider
 
     from batchroute.job.spec import EmbedderSpec, Endpoints, InputPrice
-    from batchroute.types import Usage
-
-# No published price has a tier that begins below this many prompt tokens.
-LOWEST_TIER_TOKENS = 32_000
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """USD per million tokens; `output` None for a model that has no output, an embedding's."""
+    """A price as a straight line: USD per million tokens, and `fee` USD per request.
+
+    `output` None: the model has none, as an embedding. The line holds for prompts of up to `up_to` tokens, of any
+    length where that is None. 30,000 prompt tokens, 10,000 of them cached, and 1,000 of output at 1.25, 0.125, 10:
+
+        0 + (20,000 * 1.25 + 10,000 * 0.125 + 1,000 * 10) / 1,000,000 = $0.03625
+
+    One more kind of token (cache writes) is one more rate and one more term; another tier of service or a batch
+    discount is another `Rates`.
+    """
 
     input: Decimal
     cached_input: Decimal
     output: Decimal | None
+    fee: Decimal = Decimal(0)
+    up_to: int | None = None
+
+    def usd(self, prompt: int, cached: int, completion: int, requests: int = 1) -> Decimal:
+        """The cost of so many requests that have these tokens in all."""
+        tokens = (prompt - cached) * self.input + cached * self.cached_input + completion * (self.output or 0)
+        return requests * self.fee + tokens.scaleb(-6)
 
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
     """What one model costs, and who says so.
 
-    Where the table's price is more than tokens times rates, `entry` is the table's own, which is asked request by
-    request; `rates` are then what a short request costs now.
+    `entry` is the table's own where `rates` do not hold for every request: it has tiers, or hours of the day.
     """
 
     rates: Rates
@@ -57,7 +69,7 @@ class Pricing:
 
     @property
     def varies(self) -> bool:
-        """Whether long requests, or another hour, cost otherwise than `rates` say."""
+        """Whether long requests, or those of another hour, cost otherwise than `rates` say."""
         return self.entry is not None
 
     def cost(self, usage: Usage) -> Decimal | None:
@@ -71,17 +83,20 @@ class Pricing:
             return None
         # A provider that counts cached tokens beside the prompt must not make the rest negative.
         cached = max(0, min(usage.cached_tokens or 0, prompt))
-        if self.entry is not None:
-            return _asked(self.entry, prompt, cached, completion)
-        return _linear(self.rates, prompt, cached, completion)
+        if self.entry is None:
+            return self.rates.usd(prompt, cached, completion)
+        return _table_usd(self.entry, prompt, cached, completion)
+
+    def most_usd(self, input_bytes: int, output_tokens: int = 0) -> Decimal:
+        """The most that one attempt can cost: what a budget reserves before it is sent.
+
+        No tokenizer makes more tokens of a text than it has bytes, but for the few that frame a message, and a
+        request's body has more bytes than those around its text. No token counts as cached.
+        """
+        return self.cost(Usage(prompt_tokens=input_bytes, completion_tokens=output_tokens)) or Decimal(0)
 
 
-def _linear(rates: Rates, prompt: int, cached: int, completion: int) -> Decimal:
-    dollars = (prompt - cached) * rates.input + cached * rates.cached_input + completion * (rates.output or 0)
-    return dollars.scaleb(-6)
-
-
-def _asked(entry: tuple[Provider, ModelInfo], prompt: int, cached: int, completion: int) -> Decimal:
+def _table_usd(entry: tuple[Provider, ModelInfo], prompt: int, cached: int, completion: int) -> Decimal:
     provider, model = entry
     usage = genai_prices.Usage(input_tokens=prompt, cache_read_tokens=cached, output_tokens=completion)
     return model.calc_price(usage, provider).total_price
@@ -142,27 +157,34 @@ def _from_table(entry: tuple[Provider, ModelInfo]) -> Pricing | None:
     if full is None:
         return None
     cached = _base(price.cache_read_mtok)
-    rates = Rates(full, full if cached is None else cached, _base(price.output_mtok))
+    rates = Rates(
+        input=full,
+        cached_input=full if cached is None else cached,
+        output=_base(price.output_mtok),
+        fee=(_base(price.requests_kcount) or Decimal(0)) / 1000,
+        up_to=_lowest_tier(price),
+    )
     table = f"genai-prices {genai_prices.__version__} of {table_date(datetime.now(UTC).date())}"
     source = f"{table}: {provider.id}/{model.id}{_since(model, price)}"
-    return Pricing(rates, source, entry if _varies(model, price) else None)
+    return Pricing(rates, source, entry if rates.up_to is not None or _has_hours(model) else None)
 
 
 def _base(price: Decimal | TieredPrices | None) -> Decimal | None:
     return price.base if isinstance(price, TieredPrices) else price
 
 
-def _varies(model: ModelInfo, price: ModelPrice) -> bool:
-    """Whether a request's price is more than tokens times rates: tiers, a fee per request, hours of the day.
-
-    A price that starts on a date does not vary: what holds when the run starts holds for the run.
-    """
-    by_hour = isinstance(model.prices, list) and any(
-        not isinstance(case.constraint, StartDateConstraint | None) for case in model.prices
-    )
+def _lowest_tier(price: ModelPrice) -> int | None:
+    """The longest prompt that the base rates hold for: from the next token on, all of it costs another tier's."""
     rates = (price.input_mtok, price.cache_read_mtok, price.output_mtok)
-    has_tiers = any(isinstance(rate, TieredPrices) for rate in rates)
-    return by_hour or has_tiers or price.requests_kcount is not None
+    return min(
+        (tier.start for rate in rates if isinstance(rate, TieredPrices) for tier in rate.tiers), default=None
+    )
+
+
+def _has_hours(model: ModelInfo) -> bool:
+    """Whether the price depends on the hour; what starts on a date holds for a whole run that starts after it."""
+    cases = model.prices if isinstance(model.prices, list) else []
+    return any(not isinstance(case.constraint, StartDateConstraint | None) for case in cases)
 
 
 def _since(model: ModelInfo, price: ModelPrice) -> str:
@@ -209,7 +231,10 @@ class Target:
 
 def open_target(name: str, spec: Priced) -> Target:
     """The endpoint `name`, with its price looked up: once for a command, then passed on."""
-    return Target(name, spec.model, find_pricing(spec.model, spec.price, _host(spec.base_url)))
+    pricing = find_pricing(spec.model, spec.price, _host(spec.base_url))
+    if pricing is not None and pricing.rates.output is None:
+        pricing = None  # the price of something that gives no answers, an embedding
+    return Target(name, spec.model, pricing)
 
 
 def open_targets(endpoints: Endpoints) -> dict[str, Target]:

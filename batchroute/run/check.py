@@ -129,8 +129,9 @@ def _price_words(pricing: Pricing | None) -> str:
         return "price unknown: costs will be null; set its `price` to know them"
     rates = pricing.rates
     output = "no output" if rates.output is None else f"{rates.output} output"
+    fee = f", and {rates.fee} a request" if rates.fee else ""
     varies = ", higher for some requests" if pricing.varies else ""
-    words = f"{rates.input} input, {rates.cached_input} cached, {output}{varies}"
+    words = f"{rates.input} input, {rates.cached_input} cached, {output}{fee}{varies}"
     return f"USD per million tokens: {words} ({pricing.source})"
 
 

@@ -20,7 +20,7 @@ from batchroute.send.body import Body, fingerprint
 from batchroute.send.request import Request
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import among, read_scores
-from batchroute.types import SIDES, Usage
+from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -152,16 +152,10 @@ class Feed:
                 None if math.isnan(score) else score,
                 reason if self._moved is None else "budget",
                 earlier.attempts if earlier else 0,
-                self._most_usd(body, longest),
+                self._pricing.most_usd(len(body), longest) if self._pricing else Decimal(0),
                 fingerprint(body),
                 chars,
             )
-
-    def _most_usd(self, body: bytes, longest: int) -> Decimal:
-        """No tokenizer makes more tokens than bytes, but for the few that frame a message; a body has more."""
-        if self._pricing is None:
-            return Decimal(0)
-        return self._pricing.cost(Usage(prompt_tokens=len(body), completion_tokens=longest)) or Decimal(0)
 
 
 def _refused(prompt: Prompt, reason: str, kind: RefusalType = "bad_row") -> Prompt:

@@ -26,7 +26,7 @@ from batchroute.send.open import lane_limits, open_address, scrubber_for
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.serve.chat import Chat, Routed, prompt_of
-from batchroute.types import SIDES, Completion, Usage
+from batchroute.types import SIDES, Completion
 
 if TYPE_CHECKING:
     import contextlib
@@ -168,8 +168,7 @@ class Live:
             return request
         if not longest:
             raise Refusal("limits.max_cost_usd holds here: set max_completion_tokens or max_tokens")
-        most = pricing.cost(Usage(prompt_tokens=len(body), completion_tokens=longest))
-        return request if most is None else msgspec.structs.replace(request, most_usd=most)
+        return msgspec.structs.replace(request, most_usd=pricing.most_usd(len(body), longest))
 
 
 async def open_live(

@@ -6,12 +6,14 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import genai_prices
 import pytest
+from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.job.prices import Pricing, find_pricing, table_date
-from batchroute.job.spec import Price
+from batchroute.job.prices import Pricing, find_pricing, open_embedder_target, open_target, table_date
+from batchroute.job.spec import EmbedderSpec, EndpointSpec, Price, settings
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
@@ -165,6 +167,42 @@ def test_long_requests_cost_their_tier() -> None:
     assert long == Decimal("0.75") + Decimal("0.015")
 
 
+@pytest.mark.parametrize(
+    ("model", "up_to"),
+    [("gemini-2.5-pro", 200_000), ("openrouter/qwen/qwen3-coder-flash", 32_000), ("gpt-4o", None)],
+)
+def test_rates_hold_as_far_as_the_lowest_tier(model: str, up_to: int | None) -> None:
+    found = pricing(model)
+    assert found.rates.up_to == up_to
+    for prompt in (0, 1_000, 32_000) if up_to is None else (0, 1_000, up_to):
+        usage = Usage(prompt, prompt // 3, 777)
+        assert found.cost(usage) == found.rates.usd(prompt, prompt // 3, 777)
+    if up_to is not None:
+        assert found.cost(Usage(up_to + 1, 0, 0)) > found.rates.usd(up_to + 1, 0, 0)  # type: ignore[operator]
+
+
+def test_a_fee_per_request_is_part_of_every_cost() -> None:
+    found = pricing("perplexity/sonar-pro")
+    assert found.rates.fee == Decimal("0.014")
+    assert not found.varies
+    assert found.cost(Usage(1_000, None, 100)) == Decimal("0.014") + Decimal("0.003") + Decimal("0.0015")
+    assert found.rates.usd(2_000, 0, 200, requests=2) == 2 * Decimal("0.0185")
+
+
+def test_the_rates_of_every_model_are_what_the_table_asks_for_a_short_request() -> None:
+    """The line is taken from the table's entry rather than measured, so the two must not drift apart."""
+    compared = 0
+    for provider in providers:
+        for model in provider.models:
+            found = find_pricing(f"{provider.id}/{model.id}", None, None)
+            if found is None or f": {provider.id}/{model.id}" not in found.source:
+                continue
+            asked = genai_prices.Usage(input_tokens=900, cache_read_tokens=300, output_tokens=70)
+            assert found.rates.usd(900, 300, 70) == model.calc_price(asked, provider).total_price, model.id
+            compared += 1
+    assert compared > 500
+
+
 def test_an_embedding_has_no_output_to_pay() -> None:
     found = pricing("text-embedding-3-small", host="api.openai.com")
     assert found.cost(Usage(prompt_tokens=1_000_000)) == Decimal("0.02")
@@ -195,3 +233,45 @@ def test_the_tables_costs_are_never_negative(model: str, usage: Usage) -> None:
     cost = pricing(model).cost(usage)
     assert cost is not None
     assert cost >= 0
+
+
+def test_an_endpoint_is_opened_with_the_price_of_its_host() -> None:
+    spec = EndpointSpec(model="gpt-4o", base_url="https://ours.openai.azure.com/v1?api-version=1")
+    target = open_target("strong", spec)
+    assert (target.name, target.model) == ("strong", "gpt-4o")
+    assert target.pricing is not None
+    assert ": azure/" in target.pricing.source
+
+
+def test_an_embeddings_price_is_none_of_an_endpoint_that_answers() -> None:
+    """Under a budget a request would else reserve nothing at all."""
+    spec = EndpointSpec(model="text-embedding-3-small", base_url="https://api.openai.com/v1")
+    assert open_target("weak", spec).pricing is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "input_usd"),
+    [
+        ({"use": "openai"}, Decimal("0.02")),
+        ({"use": "openai", "base_url": "http://127.0.0.1:9/v1"}, Decimal("0.02")),
+        ({"use": "openai", "price": {"input": 7}}, Decimal(7)),
+        ({"use": "openai", "model": "our-own", "base_url": "http://127.0.0.1:9/v1"}, None),
+    ],
+)
+def test_an_embedder_costs_its_own_price_else_what_its_name_costs(
+    fields: dict[str, Any], input_usd: Decimal | None
+) -> None:
+    pricing = open_embedder_target(EmbedderSpec.model_validate(fields)).pricing
+    assert (None if pricing is None else pricing.rates.input) == input_usd
+
+
+@settings(deadline=None)
+@given(prices(), st.text(max_size=50), st.integers(0, 10_000), st.integers(0, 10_000))
+def test_no_attempt_costs_more_than_what_is_reserved_for_it(
+    price: Price, text: str, cached: int, completion: int
+) -> None:
+    found, size = pricing("any", price), len(text.encode("utf-8", "replace"))
+    for tokens in (0, size // 4, size):
+        cost = found.cost(Usage(tokens, min(cached, tokens), completion // 2))
+        assert cost is not None
+        assert cost <= found.most_usd(size, completion)

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchroute.job.prices import LOWEST_TIER_TOKENS
 from batchroute.route.forecast.band import Band
 from batchroute.send.body import longest_output
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from numpy.typing import NDArray
 
     from batchroute.job.prices import Pricing
@@ -80,40 +77,27 @@ class Lane:
     def _cost(self, chars: NDArray[np.int64], tokens_per_char: float, completion_tokens: float) -> Floats:
         if self.pricing is None:
             return np.zeros(len(chars))
+        rates = self.pricing.rates
         prompt_tokens = chars.astype(np.float64) * tokens_per_char
-        fee, per_prompt, per_completion = _rates(self.pricing)
-        cost = fee + per_completion * completion_tokens + per_prompt * prompt_tokens
-        if self.pricing.varies:
-            long = np.flatnonzero(prompt_tokens > LOWEST_TIER_TOKENS)
-            cost[long] = _one_by_one(self.pricing, prompt_tokens[long], completion_tokens)
-        nano: Floats = np.rint(cost * NANO)
-        return nano
-
-
-def _rates(pricing: Pricing) -> tuple[float, float, float]:
-    """USD per request, per prompt token and per completion token, of short requests."""
-    probe = LOWEST_TIER_TOKENS
-    fee, prompt, completion = (_usd(pricing, *tokens) for tokens in ((0, 0), (probe, 0), (0, probe)))
-    return float(fee), float(prompt - fee) / probe, float(completion - fee) / probe
+        per_million = prompt_tokens * float(rates.input) + completion_tokens * float(rates.output or 0)
+        nano = float(rates.fee) * NANO + per_million * (NANO / 1e6)
+        if rates.up_to is not None:
+            long = np.flatnonzero(prompt_tokens > rates.up_to)
+            nano[long] = _one_by_one(self.pricing, prompt_tokens[long], completion_tokens)
+        whole: Floats = np.rint(nano)
+        return whole
 
 
 def _one_by_one(pricing: Pricing, prompt_tokens: Floats, completion_tokens: float) -> Floats:
-    """Requests that may fall into a dearer tier: there are few, and equal ones cost the same."""
-    tokens, inverse = np.unique(np.rint(prompt_tokens).astype(np.int64), return_inverse=True)
-    costs = [float(_usd(pricing, count, round(completion_tokens))) for count in tokens.tolist()]
+    """[n] nano-dollars of requests in a higher tier: there are few, and equal ones cost the same."""
+    counts, inverse = np.unique(np.rint(prompt_tokens).astype(np.int64), return_inverse=True)
+    usages = (Usage(prompt_tokens=count, completion_tokens=round(completion_tokens)) for count in counts.tolist())
+    costs = [float(pricing.cost(usage) or 0) * NANO for usage in usages]
     return np.array(costs, np.float64)[inverse]
-
-
-def _usd(pricing: Pricing, prompt_tokens: int, completion_tokens: int) -> Decimal:
-    cost = pricing.cost(Usage(prompt_tokens, None, completion_tokens))
-    assert cost is not None, "a lane's price knows both its tokens"  # noqa: S101 - see `assumed`
-    return cost
 
 
 def assumed(spec: EndpointSpec, pricing: Pricing | None, ratio: TokenRatio, earlier: EarlierLane | None) -> Lane:
     """What is reckoned with for a side: an earlier run's figures before rules of thumb."""
-    if pricing is not None and pricing.cost(Usage(1, None, 1)) is None:
-        pricing = None  # the price of something that gives no answers, an embedding
     completion, completion_words = _completion(spec, earlier)
     latency_s, is_known, latency_words = _latency(spec, completion, earlier)
     return Lane(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchroute.send.tokens import CHARS_PER_TOKEN, find_tokenizer
-from batchroute.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,6 +149,5 @@ class Speller:
         encoding = {"encoding_format": "base64"} if as_base64 else {}
         body = msgspec.json.encode({**self._fields, **encoding, "input": sent})
         tokens = sum(-(-len(text) // CHARS_PER_TOKEN) for text in sent)
-        most = Usage(prompt_tokens=sum(text.size for text in texts))
-        most_usd = (self._pricing.cost(most) if self._pricing else None) or Decimal(0)
+        most_usd = self._pricing.most_usd(sum(text.size for text in texts)) if self._pricing else Decimal(0)
         return Batch(texts, body, tokens, most_usd, as_base64, answers_before)
