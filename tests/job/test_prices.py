@@ -4,16 +4,16 @@ import re
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import genai_prices
 import pytest
 from genai_prices.data import providers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.job.prices import Pricing, find_pricing, open_embedder_target, open_target, table_date
-from batchroute.job.spec import EmbedderSpec, EndpointSpec, Price, settings
+from batchroute.job.spec import EmbedderSpec, EndpointSpec, Price
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
