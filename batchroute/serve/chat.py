@@ -63,13 +63,14 @@ def read_chat(body: bytes) -> Chat:
     if "messages" not in fields:
         raise Refusal("'messages' is missing")
     raw = fields["messages"]
-    messages = msgspec.json.decode(raw) if isinstance(raw, msgspec.Raw) else raw
     return chat_of(
-        msgspec.json.decode(fields["model"])
-        if isinstance(fields.get("model"), msgspec.Raw)
-        else fields.get("model"),
-        messages,
-        {name: _looked_at(name, value) for name, value in fields.items() if name not in _OURS},
+        _decoded("model", fields.get("model")),
+        _decoded("messages", raw),
+        {
+            name: _decoded(name, value) if name in _COUNTED else value
+            for name, value in fields.items()
+            if name not in _OURS
+        },
         bytes(raw) if isinstance(raw, msgspec.Raw) else None,
     )
 
@@ -99,6 +100,11 @@ def _wants_usage(params: Mapping[str, Any]) -> bool:
 
 
 def _fields(body: bytes) -> dict[str, Any]:
+    """The top level; most values still as they were written."""
+    try:
+        body.decode()  # values that go on as they are would else take their bad bytes to the endpoint
+    except UnicodeDecodeError as error:
+        raise Refusal(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
     try:
         return _FIELDS.decode(body)
     except (ValueError, RecursionError):
@@ -112,8 +118,12 @@ def _fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _looked_at(name: str, value: Any) -> Any:
-    return msgspec.json.decode(value) if name in _COUNTED and isinstance(value, msgspec.Raw) else value
+def _decoded(name: str, value: Any) -> Any:
+    """The value of a field; well-formed JSON may still hold a number beyond all bounds."""
+    try:
+        return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"{name!r} cannot be read: {error}") from error
 
 
 def place(wanted: Wanted, score: float | None, chars: int, endpoints: Endpoints) -> Routed:

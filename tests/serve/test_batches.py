@@ -388,6 +388,9 @@ FORM = {"Content-Type": "multipart/form-data; boundary=B"}
         (b"--B--\r\n", FORM, 400),
         (b'--B\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--B--\r\n', FORM, 400),
         (b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--B--\r\n', FORM, 400),
+        (b"--B\r\nno colon\r\n\r\nx\r\n--B--\r\n", FORM, 400),
+        (b"--B\r\nA: " + b"x" * 9000 + b"\r\n\r\nx\r\n--B--\r\n", FORM, 400),
+        (b"--B\r\n" + b"A: b\r\n" * 300 + b"\r\nx\r\n--B--\r\n", FORM, 400),
     ],
 )
 def test_an_upload_that_is_none(tmp_path: Path, body: bytes, headers: dict[str, str], status: int) -> None:
@@ -396,6 +399,15 @@ def test_an_upload_that_is_none(tmp_path: Path, body: bytes, headers: dict[str, 
     assert response.status == status
     assert error_in(response)["type"] == "invalid_request_error"
     assert list((tmp_path / "run.serve" / "files").iterdir()) == []
+
+
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    """Also one whose bytes are no UTF-8: it is text in a description, and never a path."""
+    body = b'--B\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--B\r\n'
+    body += b'Content-Disposition: form-data; name="file"; filename="\xff/b"\r\n\r\nx\r\n--B--\r\n'
+    with threaded_simulator() as provider, batching(tmp_path, provider.url) as (served, ask):
+        assert post(served, body, "/v1/files", **FORM).status == 200
+        assert [file.filename for file in ask.files.list()] == ["\ufffd/b"]
 
 
 @pytest.mark.parametrize(
@@ -414,7 +426,10 @@ def test_a_wish_for_a_batch_that_is_none(tmp_path: Path, wish: dict[str, Any]) -
     with threaded_simulator() as provider, batching(tmp_path, provider.url) as (served, _):
         assert post(served, body, "/v1/batches").status == 400
         assert post(served, json.dumps(whole).encode(), "/v1/batches").status == 404
-        assert post(served, b"", "/v1/batches?limit=x", "GET").status == 400
+        deep = json.dumps(whole).encode()[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        assert post(served, deep, "/v1/batches").status == 400
+        for limit in ("x", "0", "9" * 5000):
+            assert post(served, b"", f"/v1/batches?limit={limit}", "GET").status == 400
 
 
 # --- decisions

@@ -278,10 +278,17 @@ BAD = [
     b'{"model":"weak","messages":"Hello"}',
     b'{"model":"weak","messages":[7]}',
     b'{"model":"weak","messages":[{"role":"user","content":7}]}',
+    b'{"model":"weak","messages":[{"role":"user","content":"\xff"}]}',
+    b'{"model":"\xff","messages":[{"role":"user","content":"a"}]}',
+    b'{"model":"weak","messages":[{"role":"user","content":"a"}],"n":"\xff"}',
+    b'{"model":"weak","messages":[{"role":"user","content":"a"}],"user":"\xff"}',
+    b'{"model":"weak","messages":[{"role":"user","content":"a"}],"n":1e400}',
+    b'{"model":"weak","messages":[{"role":"user","content":"a"}],"max_tokens":' + b"9" * 5000 + b"}",
+    b'{"model":"weak","messages":[{"role":"user","content":"a","x":' + b"9" * 5000 + b"}]}",
 ]
 
 
-@pytest.mark.parametrize("body", BAD, ids=lambda body: body[:60].decode("ascii", "replace"))
+@pytest.mark.parametrize("body", BAD, ids=lambda body: body[-60:].decode("ascii", "replace"))
 def test_what_is_no_request_is_refused_and_not_sent(served: Served, servers: Both, body: bytes) -> None:
     response = post(served, body)
     assert response.status == 400

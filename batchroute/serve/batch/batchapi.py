@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import BodyPartReader, web
+from aiohttp.http import HttpProcessingError
 
 from batchroute.input.asking import Refusal
+from batchroute.input.text import Replaced, without_lone_surrogates
 from batchroute.serve.batch.batches import ENDPOINT, WINDOW
 from batchroute.serve.batch.files import LARGEST_FILE, NotStored
 
@@ -78,11 +81,11 @@ class BatchApi:
                 if not isinstance(part, BodyPartReader):
                     raise Refusal("the form holds a form")
                 if part.name == "file":
-                    found["file"] = (part.filename or "")[:LONGEST_NAME]
+                    found["file"] = without_lone_surrogates(part.filename or "", Replaced())[:LONGEST_NAME]
                     await _store(part, written, room)
                 elif part.name == "purpose":
                     found["purpose"] = (await part.read_chunk(LONGEST_NAME)).decode("utf-8", "replace")
-        except ValueError as error:
+        except (ValueError, HttpProcessingError) as error:
             raise Refusal(f"the form cannot be read: {error}") from error
         if "file" not in found or found.get("purpose") not in PURPOSES:
             raise Refusal("a form with `file` and `purpose` = batch is wanted")
@@ -151,7 +154,7 @@ async def _store(part: BodyPartReader, written: Any, room: int) -> None:
 def _wish(body: bytes) -> _Wish:
     try:
         wish = msgspec.json.decode(body, type=_Wish)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refusal(f"the body is no batch: {error}") from error
     if wish.endpoint != ENDPOINT or wish.completion_window != WINDOW:
         raise Refusal(f"endpoint must be {ENDPOINT} and completion_window {WINDOW}")
@@ -165,7 +168,7 @@ def _json(value: object) -> web.Response:
 def _listed(request: web.Request, newest_first: Sequence[FileObject | Batch]) -> web.Response:
     """A page of a list; `after` is the id it begins behind."""
     limit, after = request.query.get("limit", "20"), request.query.get("after")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 10_000:
+    if re.fullmatch(r"[0-9]{1,5}", limit) is None or not 1 <= int(limit) <= 10_000:
         raise Refusal("limit is no number from 1 to 10000")
     ids = [entry.id for entry in newest_first]
     start = ids.index(after) + 1 if after in ids else 0
