@@ -26,7 +26,7 @@ class Background:
 
     def __init__(self, pair: Pair, routers: Mapping[str, LoadedRouter]) -> None:
         self.scorings = {
-            name: JointScoring(router.scorer, router.rating(pair)) for name, router in routers.items()
+            name: JointScoring(router.scorer, router.rating(pair), _unsaid) for name, router in routers.items()
         }
         self._working: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[Any]] = set()
@@ -83,4 +83,4 @@ class Background:
 
 
 def _unsaid(reason: str) -> None:
-    """Why a lane rests stands in the error of every request that it could not take."""
+    """Why a lane rests, or what a router raised, stands in the error of every request that it concerns."""

@@ -131,7 +131,7 @@ async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Score
         budget = _budget(job, state, stack)
         batches = _open_batches(job, options, state)
         live_job = job if batches is None else split(job, options.batch_share)[0]
-        scoring = JointScoring(scorer, rating(live_job.router, _means(live_job, options, budget)))
+        scoring = JointScoring(scorer, rating(live_job.router, _means(live_job, options, budget)), options.say)
         working = [asyncio.create_task(scoring.run(), name="scoring")]
         stack.push_async_callback(_cancel, working)
         live = await open_live(live_job, options.environ, stack, options.say, budget)

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from batchroute import Controller
-from batchroute.errors import ModelFault, Stopped
+from batchroute.errors import ModelFault, Stopped, UsageFault
 from batchroute.job.spec import RouterSpec
 from batchroute.score.rater import AT_ONCE_CHARS, Rated, in_thread
 from batchroute.score.router import Scorer, load_scorer
@@ -35,7 +35,7 @@ def scored(scorer: Scorer, texts: list[str], rating: Rating = in_thread) -> tupl
     """What came of scoring all these at the same time."""
 
     async def work() -> tuple[list[Any], JointScoring]:
-        scoring = JointScoring(scorer, rating)
+        scoring = JointScoring(scorer, rating, print)
         working = asyncio.create_task(scoring.run())
         found = await asyncio.gather(*(scoring.score(text) for text in texts), return_exceptions=True)
         working.cancel()
@@ -84,7 +84,7 @@ def test_what_comes_while_a_batch_is_scored_is_the_next_one() -> None:
         return np.full(len(questions.texts), 0.5)
 
     async def work() -> list[int]:
-        scoring = JointScoring(Scorer("slow", rate, 100), in_thread)
+        scoring = JointScoring(Scorer("slow", rate, 100), in_thread, print)
         working = asyncio.create_task(scoring.run())
         first = asyncio.create_task(scoring.score("a"))
         await asyncio.to_thread(scoring_now.wait, 20)
@@ -106,6 +106,63 @@ def test_a_text_the_router_fails_on_spoils_no_other() -> None:
     found, _ = scored(Scorer("picky", rate, 100), ["a", "bad", "b"])
     assert found[::2] == [0.25, 0.25]
     assert isinstance(found[1], ModelFault)
+
+
+class Raising:
+    """A router of a user's own, with a mistake in it."""
+
+    def score(self, prompts: list[str]) -> list[float]:
+        return [{"good": 0.25, "better": 0.75}[prompt] for prompt in prompts]
+
+
+def test_a_router_that_raises_fails_one_request_of_a_server_and_its_operator_is_told_once(tmp_path: Path) -> None:
+    with threaded_simulator() as provider:
+        changes = {"router.use": "test_scoring:Raising"}
+        with serve(tmp_path, provider.url, provider.url, changes) as served, client(served, timeout=20) as ask:
+            for text in ("bad", "worse"):
+                with pytest.raises(openai.InternalServerError, match="KeyError") as raised:
+                    ask.chat.completions.create(model="router", messages=user(text))
+                assert (raised.value.status_code, raised.value.code) == (500, "router")
+                assert text not in str(raised.value), "what a router raises is for the operator"
+            assert ask.chat.completions.create(model="router", messages=user("good")).model == "small-model"
+        (said,) = served.said
+    assert "KeyError" in said
+    assert "'bad'" in said
+    assert "test_scoring.py:" in said
+
+
+def test_a_router_that_raises_fails_one_call_of_a_controller() -> None:
+    async def ask(controller: Controller, text: str) -> Any:
+        asking = controller.acompletion(router="test_scoring:Raising", threshold=0.5, messages=user(text))
+        return await asyncio.wait_for(asking, 20)
+
+    with (
+        threaded_simulator() as provider,
+        Controller(["test_scoring:Raising"], "a", "b", api_base=provider.url) as controller,
+    ):
+        with pytest.raises(ModelFault) as raised:
+            asyncio.run(ask(controller, "bad"))
+        assert isinstance(raised.value.__cause__, KeyError)
+        assert asyncio.run(ask(controller, "better")).model == "a"
+
+
+def test_a_scoring_that_ends_leaves_no_caller_waiting() -> None:
+    """A mistake of ours, or a setting that only shows when the first text is scored."""
+
+    @asynccontextmanager
+    async def rating(scorer: Scorer) -> AsyncIterator[Any]:
+        raise UsageFault("an embedder needs a price")
+        yield
+
+    async def work() -> list[Any]:
+        scoring = JointScoring(load_scorer(RouterSpec(use="length")), rating, print)
+        first = asyncio.create_task(scoring.score("a"))
+        await asyncio.sleep(0)
+        with pytest.raises(UsageFault):
+            await scoring.run()
+        return await asyncio.wait_for(asyncio.gather(first, scoring.score("b"), return_exceptions=True), 20)
+
+    assert [type(found) for found in asyncio.run(work())] == [Stopped, Stopped]
 
 
 class Away:
@@ -133,7 +190,7 @@ def test_a_rater_that_stopped_is_told_and_begun_anew(monkeypatch: pytest.MonkeyP
                 yield rater
 
     async def work() -> tuple[Any, float]:
-        scoring = JointScoring(load_scorer(RouterSpec(use="length")), rating)
+        scoring = JointScoring(load_scorer(RouterSpec(use="length")), rating, print)
         working = asyncio.create_task(scoring.run())
         (failed,) = await asyncio.gather(scoring.score("x" * 500), return_exceptions=True)
         while True:
