@@ -103,7 +103,7 @@ def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
 
 
 def _reuse_notes(job: Job, *, raw: bool) -> list[str]:
-    answers = int(answered_parts(job, raw=raw).answers.sum())
+    answers = answered_parts(job, raw=raw).answers
     return [f"reuse: {answers:,} answers to take over where a row asks the same"] if job.input.reuse else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from batchroute.errors import RunFault
 from batchroute.report.build import build_report
 from batchroute.run.engine import RunOptions, run_job
+from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.parts import fingerprints_of
 from inputs import lines
@@ -184,6 +186,38 @@ def test_a_failed_rows_cost_is_kept_when_another_run_has_its_answer(
     row = results(tmp_path / "second")[0]
     assert spent["cost_usd"] > 0
     assert (row["status"], row["attempts"], row["cost_usd"]) == ("ok", spent["attempts"], spent["cost_usd"])
+
+
+def test_of_equal_requests_the_first_runs_answer_counts(tmp_path: Path, server: ThreadedSimulator) -> None:
+    lines(tmp_path / "prompts.jsonl", *prompts())
+    run(tmp_path, server, "monday")
+    server.control({"response_tokens": 20})
+    run(tmp_path, server, "tuesday")
+    monday, tuesday = (results(tmp_path / night, "row", "response") for night in ("monday", "tuesday"))
+    assert monday != tuesday
+    for name, nights in {"first": ("monday", "tuesday"), "second": ("tuesday", "monday")}.items():
+        run(tmp_path, server, name, {"input.reuse": [str(tmp_path / night) for night in nights]})
+    assert results(tmp_path / "first", "row", "response") == monday
+    assert results(tmp_path / "second", "row", "response") == tuesday
+
+
+def test_answers_are_read_only_of_parts_that_have_a_match(tmp_path: Path, server: ThreadedSimulator) -> None:
+    lines(tmp_path / "prompts.jsonl", *prompts())
+    run(tmp_path, server, "monday")
+    lines(tmp_path / "prompts.jsonl", *prompts(ROWS))
+    run(tmp_path, server, "tuesday")
+    nights = {"input.reuse": [str(tmp_path / night) for night in ("monday", "tuesday")]}
+    answered = answered_parts(job_of(tmp_path / "prompts.jsonl", tmp_path / "second", nights), raw=False)
+    first, second = answered.parts
+    with contextlib.closing(Reuse(answered, tmp_path)) as reuse:
+        second.path.unlink()
+        answers = reuse.answers([*reversed(first.fingerprints()), b"0" * 16])
+        assert [answer and answer.completion and answer.completion.response for answer in answers] == [
+            *(row["response"] for row in reversed(results(tmp_path / "monday"))),
+            None,
+        ]
+        with pytest.raises(RunFault, match="cannot be read"):
+            reuse.answers(second.fingerprints()[:1])
 
 
 def test_a_run_that_cannot_be_taken_over_is_named(tmp_path: Path, server: ThreadedSimulator) -> None:
