@@ -1,9 +1,9 @@
 """Files -> chunks of rows, from any place.
 
-    open     the job's input as a `Source`       place    where it lies: local, s3, gs, hf
-    parquet, jsonl                               readers, chunk by chunk, from any position
-    chunk    rows that are read together         columns, recipe, template, asking   columns -> chat messages
-    keep     a row's kept columns as bytes       lines, stream, text, arrow          bytes -> lines -> values
+    open      the job's input as a `Source`        files    where it lies: local, s3, gs, hf
+    chunk     rows that are read together          parquet, jsonl   readers, chunk by chunk, from any position
+    row       a row's values, or its refusal       content, template, columns   values -> chat messages
+    keep      a row's kept columns as bytes        stream, lines, text, arrow   bytes -> lines -> values
 
 Knows nothing of scores, endpoints or results.
 """

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchroute.input.asking import Unreadable
+from batchroute.input.content import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from batchroute.input.recipe import Kind
+    from batchroute.input.row import Kind
     from batchroute.types import Vectors
 
 
@@ -49,7 +49,7 @@ _FITS: dict[Kind, Callable[[pa.DataType], bool]] = {
     "vector": _is_vector,
     "any": lambda _kind: True,
 }
-_WANTED: dict[Kind, str] = {
+_DESCRIBED: dict[Kind, str] = {
     "text": "text",
     "messages": "a list of messages or its JSON text",
     "params": "a struct or its JSON text",
@@ -63,9 +63,9 @@ def fits(kind: pa.DataType, need: Kind) -> bool:
     return _FITS[need](_value_type(kind))
 
 
-def wanted(need: Kind) -> str:
+def described(need: Kind) -> str:
     """What a column is needed for, in words."""
-    return _WANTED[need]
+    return _DESCRIBED[need]
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
@@ -83,8 +83,8 @@ def to_python(array: pa.Array) -> list[Any]:
         values: list[Any] = array.to_pylist()
     except ValueError:
         values = [_value(scalar) for scalar in array]
-    mend = _mender(array.type)
-    return values if mend is None else [mend(value) for value in values]
+    normalize = _normalizer(array.type)
+    return values if normalize is None else [normalize(value) for value in values]
 
 
 def _storage(array: pa.Array) -> pa.Array:
@@ -102,32 +102,32 @@ def _value(scalar: pa.Scalar) -> Any:
         return Unreadable(f"not readable: {error}")
 
 
-def _mender(kind: pa.DataType) -> Callable[[Any], Any] | None:
+def _normalizer(kind: pa.DataType) -> Callable[[Any], Any] | None:
     """What makes pyarrow's value of this type ours; None where it is already.
 
     Structs lose the null fields that Arrow fills in where a row has none, maps become dicts, bytes text.
     """
     kind = _value_type(kind)
     if pa.types.is_struct(kind):
-        fields = {field.name: _mender(field.type) for field in kind}
-        return lambda value: _mended_fields(value.items(), fields.get) if isinstance(value, dict) else value
+        fields = {field.name: _normalizer(field.type) for field in kind}
+        return lambda value: _normalized_fields(value.items(), fields.get) if isinstance(value, dict) else value
     if pa.types.is_map(kind):
-        item = _mender(kind.item_type)
-        return lambda value: _mended_fields(value, lambda _: item) if isinstance(value, list) else value
-    if _is_list(kind) and (inner := _mender(kind.value_type)) is not None:
+        item = _normalizer(kind.item_type)
+        return lambda value: _normalized_fields(value, lambda _: item) if isinstance(value, list) else value
+    if _is_list(kind) and (inner := _normalizer(kind.value_type)) is not None:
         return lambda value: [inner(item) for item in value] if isinstance(value, list) else value
     return _text_of_bytes if _is_binary(kind) else None
 
 
-def _mended_fields(
-    pairs: Iterable[tuple[Any, Any]], menders: Callable[[Any], Callable[[Any], Any] | None]
+def _normalized_fields(
+    pairs: Iterable[tuple[Any, Any]], normalizers: Callable[[Any], Callable[[Any], Any] | None]
 ) -> dict[Any, Any]:
-    mended = {}
+    normalized = {}
     for name, value in pairs:
         if value is not None:
-            mend = menders(name)
-            mended[name] = value if mend is None else mend(value)
-    return mended
+            normalize = normalizers(name)
+            normalized[name] = value if normalize is None else normalize(value)
+    return normalized
 
 
 def _text_of_bytes(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A run of consecutive rows of one file, read in two ways: columns to score, prompts to send.
+"""Consecutive rows of one file, read in two ways: columns to score, prompts to send.
 
 Knows nothing of file formats: `Records` hides them.
 """
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from batchroute.input.asking import Unreadable, Values
-    from batchroute.input.recipe import Recipe, Row
+    from batchroute.input.content import Unreadable, Values
+    from batchroute.input.row import Row, RowReader
     from batchroute.types import Vectors
 
 
@@ -38,13 +38,13 @@ class Position:
 
 
 class Records(Protocol):
-    """The undecoded rows of a chunk; `picks` are indices into them."""
+    """The undecoded rows of a chunk; `indices` are indices into them."""
 
-    def values(self, picks: NDArray[np.int64], replaced: Replaced) -> Iterable[Values | Unreadable]:
-        """Each row's values, in the order of the recipe's columns."""
+    def values(self, indices: NDArray[np.int64], replaced: Replaced) -> Iterable[Values | Unreadable]:
+        """Each row's values, in the order of the reader's columns."""
         ...
 
-    def vectors(self, picks: NDArray[np.int64]) -> Vectors | None:
+    def vectors(self, indices: NDArray[np.int64]) -> Vectors | None:
         """[n, dim] vectors, NaN in rows without a usable one; None where the input brings no vectors."""
         ...
 
@@ -52,16 +52,16 @@ class Records(Protocol):
         """The length of the first vector that is not empty; None where there is none."""
         ...
 
-    def keep(self, picks: NDArray[np.int64]) -> list[bytes]:
-        """Each row's kept columns as one message (see `kept`), b"" where none is kept."""
+    def keep(self, indices: NDArray[np.int64]) -> list[bytes]:
+        """Each row's kept columns as one message (see `keep.pack`), b"" where none is kept."""
         ...
 
     def head(self, n: int) -> tuple[Records, int]:
         """The first n rows, and the offset behind them."""
         ...
 
-    def where(self, row: int) -> str:
-        """A row number in the words of its file."""
+    def row_label(self, row: int) -> str:
+        """A row as a message names it: `line 7` (1-based) of JSON lines, `row 6` (0-based) of Parquet."""
         ...
 
 
@@ -77,7 +77,7 @@ class Chunk:
     end: Position
     rows: NDArray[np.int64]
     records: Records
-    recipe: Recipe
+    reader: RowReader
     replaced: Replaced
 
     def questions(self) -> Questions:
@@ -86,7 +86,7 @@ class Chunk:
         vectors, lacking = self._vectors(everything)
         values = self.records.values(everything, self.replaced)
         rows = [
-            self.recipe.read(row, self.replaced, lacks_vector=lacks)
+            self.reader.read(row, self.replaced, lacks_vector=lacks)
             for row, lacks in zip(values, lacking, strict=True)
         ]
         return Questions(
@@ -98,13 +98,13 @@ class Chunk:
             vectors=vectors,
         )
 
-    def prompts(self, picks: NDArray[np.int64]) -> list[Prompt]:
+    def prompts(self, indices: NDArray[np.int64]) -> list[Prompt]:
         """The prompts at these indices into `rows`; only they are decoded."""
-        _, lacking = self._vectors(picks)
-        values = self.records.values(picks, Replaced())
-        numbers, kept = self.rows[picks].tolist(), self.records.keep(picks)
+        _, lacking = self._vectors(indices)
+        values = self.records.values(indices, Replaced())
+        numbers, kept = self.rows[indices].tolist(), self.records.keep(indices)
         return [
-            self._prompt(number, self.recipe.read(row, Replaced(), lacks_vector=lacks), keep)
+            self._prompt(number, self.reader.read(row, Replaced(), lacks_vector=lacks), keep)
             for number, row, lacks, keep in zip(numbers, values, lacking, kept, strict=True)
         ]
 
@@ -116,11 +116,11 @@ class Chunk:
         end = Position(self.position.file, int(self.rows[n - 1]) + 1, offset)
         return replace(self, rows=self.rows[:n], end=end, records=records)
 
-    def _vectors(self, picks: NDArray[np.int64]) -> tuple[Vectors | None, Iterable[bool]]:
+    def _vectors(self, indices: NDArray[np.int64]) -> tuple[Vectors | None, Iterable[bool]]:
         """The rows' vectors, zero where they lack one, and which rows do."""
-        vectors = self.records.vectors(picks)
+        vectors = self.records.vectors(indices)
         if vectors is None:
-            return None, repeat(False, len(picks))
+            return None, repeat(False, len(indices))
         lacking = np.logical_not(np.isfinite(vectors).all(axis=1))
         if lacking.any():
             vectors = np.where(lacking[:, None], np.float32(0), vectors)
@@ -128,6 +128,6 @@ class Chunk:
 
     def _prompt(self, number: int, row: Row, keep: bytes) -> Prompt:
         if row.refusal is not None:
-            refusal = f"{self.records.where(number)}: {row.refusal}"
+            refusal = f"{self.records.row_label(number)}: {row.refusal}"
             return Prompt(self.file, number, row.id, b"", None, keep, refusal)
-        return Prompt(self.file, number, row.id, self.recipe.messages(row), row.params, keep)
+        return Prompt(self.file, number, row.id, self.reader.messages(row), row.params, keep)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from batchroute.input.asking import Unreadable, Values
+    from batchroute.input.content import Unreadable, Values
     from batchroute.input.keep import Keep
     from batchroute.input.text import Replaced
     from batchroute.types import Vectors
@@ -45,16 +45,16 @@ class ColumnRecords:
     batch: pa.RecordBatch
     first: int
 
-    def values(self, picks: NDArray[np.int64], _replaced: Replaced) -> Iterator[Values | Unreadable]:
+    def values(self, indices: NDArray[np.int64], _replaced: Replaced) -> Iterator[Values | Unreadable]:
         """See `chunk.Records`."""
-        columns = [to_python(self._picked(name, picks)) for name in self.fields.columns]
-        return zip(*columns, strict=True) if columns else iter([()] * len(picks))
+        columns = [to_python(self._taken(name, indices)) for name in self.fields.columns]
+        return zip(*columns, strict=True) if columns else iter([()] * len(indices))
 
-    def vectors(self, picks: NDArray[np.int64]) -> Vectors | None:
+    def vectors(self, indices: NDArray[np.int64]) -> Vectors | None:
         """See `chunk.Records`."""
         if self.fields.vector is None:
             return None
-        array, dim = self._picked(self.fields.vector, picks), self.fields.dim
+        array, dim = self._taken(self.fields.vector, indices), self.fields.dim
         usable = list_lengths(array) == dim
         if usable.all():
             return matrix(array, dim)
@@ -68,19 +68,19 @@ class ColumnRecords:
         lengths = list_lengths(self.batch.column(self.fields.vector))
         return next((int(length) for length in lengths if length > 0), None)
 
-    def keep(self, picks: NDArray[np.int64]) -> list[bytes]:
+    def keep(self, indices: NDArray[np.int64]) -> list[bytes]:
         """See `chunk.Records`."""
         here = [name for name in self.fields.keep.columns if name in self.batch.schema.names]
-        return self.fields.keep.messages({name: self._picked(name, picks) for name in here}, len(picks))
+        return self.fields.keep.messages({name: self._taken(name, indices) for name in here}, len(indices))
 
     def head(self, n: int) -> tuple[ColumnRecords, int]:
         """See `chunk.Records`."""
         return replace(self, batch=self.batch.slice(0, n)), self.first + n
 
-    def where(self, row: int) -> str:
+    def row_label(self, row: int) -> str:
         """See `chunk.Records`."""
         return f"row {row}"
 
-    def _picked(self, name: str, picks: NDArray[np.int64]) -> pa.Array:
+    def _taken(self, name: str, indices: NDArray[np.int64]) -> pa.Array:
         array = self.batch.column(name)
-        return array if len(picks) == len(array) else array.take(pa.array(picks))
+        return array if len(indices) == len(array) else array.take(pa.array(indices))

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from batchroute.input.asking import Unreadable
+from batchroute.input.content import Unreadable
 from batchroute.input.keep import WHOLE_LINE
 from batchroute.input.text import Replaced, loads, loads_slowly
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from batchroute.input.asking import Values
+    from batchroute.input.content import Values
     from batchroute.input.keep import Keep
-    from batchroute.input.lines import Line, Run
+    from batchroute.input.lines import Line, LineBlock
     from batchroute.types import Vectors
 
     Decode: TypeAlias = Callable[[bytes], Any]
@@ -111,7 +111,7 @@ def line_fields(columns: tuple[str, ...], vector: str | None, keep: Keep) -> Lin
 
 def _decoder(columns: Iterable[str], kind: Any, default: object) -> Decode:
     """Decodes a line to a struct of these fields; any name will do for a column, but not for a field."""
-    names = {f"field_{place}": column for place, column in enumerate(columns)}
+    names = {f"field_{index}": column for index, column in enumerate(columns)}
     fields = [(name, kind, default) for name in names]
     return msgspec.json.Decoder(msgspec.defstruct("Line", fields, rename=names, gc=False)).decode
 
@@ -156,22 +156,22 @@ def _past_space(text: str, at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LineRecords:
-    """The rows of a run of lines; `at` [n] are their places among its lines."""
+    """The rows of a block of lines; `at` [n] are their indices among its lines."""
 
     fields: LineFields
-    run: Run
+    block: LineBlock
     at: NDArray[np.int64]
 
-    def values(self, picks: NDArray[np.int64], replaced: Replaced) -> Iterator[Values | Unreadable]:
+    def values(self, indices: NDArray[np.int64], replaced: Replaced) -> Iterator[Values | Unreadable]:
         """See `chunk.Records`."""
-        return (self.fields.values(line, replaced) for line in self._lines(picks))
+        return (self.fields.values(line, replaced) for line in self._lines(indices))
 
-    def vectors(self, picks: NDArray[np.int64]) -> Vectors | None:
+    def vectors(self, indices: NDArray[np.int64]) -> Vectors | None:
         """See `chunk.Records`."""
         if self.fields.vector is None:
             return None
-        vectors = np.full((len(picks), self.fields.dim), np.nan, np.float32)
-        for row, line in enumerate(self._lines(picks)):
+        vectors = np.full((len(indices), self.fields.dim), np.nan, np.float32)
+        for row, line in enumerate(self._lines(indices)):
             found = self.fields.vector_of(line)
             if found is not None and len(found) == self.fields.dim:
                 vectors[row] = found
@@ -182,37 +182,37 @@ class LineRecords:
         found = (self.fields.vector_of(line) for line in self._lines(np.arange(len(self.at))))
         return next((len(vector) for vector in found if vector), None)
 
-    def keep(self, picks: NDArray[np.int64]) -> list[bytes]:
+    def keep(self, indices: NDArray[np.int64]) -> list[bytes]:
         """See `chunk.Records`."""
         keep = self.fields.keep
         if not keep.columns:
-            return [b""] * len(picks)
-        rows = [self.fields.kept(line) for line in self._lines(picks)]
+            return [b""] * len(indices)
+        rows = [self.fields.kept(line) for line in self._lines(indices)]
         columns = zip(*rows, strict=True) if rows else [()] * len(keep.columns)
         arrays = {
             name: pa.array(list(texts), pa.string()) for name, texts in zip(keep.columns, columns, strict=True)
         }
-        return keep.messages(arrays, len(picks))
+        return keep.messages(arrays, len(indices))
 
     def head(self, n: int) -> tuple[LineRecords, int]:
         """See `chunk.Records`."""
-        lines = self.run.lines[: int(self.at[n - 1]) + 1]
-        # A run with a line that could not be read holds that line alone, so all of these are bytes.
+        lines = self.block.lines[: int(self.at[n - 1]) + 1]
+        # A block with a line that could not be read holds that line alone, so all of these are bytes.
         size = sum(len(line) + 1 for line in lines if isinstance(line, bytes))
-        end = min(self.run.offset + size, self.run.end)
-        return replace(self, run=replace(self.run, lines=lines, end=end), at=self.at[:n]), end
+        end = min(self.block.offset + size, self.block.end)
+        return replace(self, block=replace(self.block, lines=lines, end=end), at=self.at[:n]), end
 
-    def where(self, row: int) -> str:
+    def row_label(self, row: int) -> str:
         """See `chunk.Records`."""
         return f"line {row + 1}"
 
-    def _lines(self, picks: NDArray[np.int64]) -> Iterator[Line]:
-        lines = self.run.lines
-        return (lines[place] for place in self.at[picks].tolist())
+    def _lines(self, indices: NDArray[np.int64]) -> Iterator[Line]:
+        lines = self.block.lines
+        return (lines[index] for index in self.at[indices].tolist())
 
 
-def records_of(run: Run, fields: LineFields) -> LineRecords:
-    """The run's rows: all its lines but the blank ones."""
-    lines = enumerate(run.lines)
+def records_of(block: LineBlock, fields: LineFields) -> LineRecords:
+    """The block's rows: all its lines but the blank ones."""
+    lines = enumerate(block.lines)
     at = [i for i, line in lines if isinstance(line, Unreadable) or (line and not line.isspace())]
-    return LineRecords(fields, run, np.array(at, np.int64))
+    return LineRecords(fields, block, np.array(at, np.int64))

@@ -1,4 +1,4 @@
-"""A stream of bytes -> runs of lines, in memory bounded by bytes whatever the stream holds.
+"""A stream of bytes -> blocks of lines, in memory bounded by bytes whatever the stream holds.
 
 Lines end at `\\n` and nowhere else. Knows nothing of files or of JSON.
 """
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchroute.input.asking import Unreadable
+from batchroute.input.content import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +25,8 @@ class TornStream(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """How much is one run: at most `rows` lines and about `chunk_bytes`; a line over `line_bytes` is not read."""
+class ChunkLimits:
+    """What is one chunk: at most `rows` lines and about `chunk_bytes`; a line over `line_bytes` is not read."""
 
     rows: int = 4096
     chunk_bytes: int = 4 << 20
@@ -34,7 +34,7 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class LineBlock:
     """Consecutive physical lines, blank ones too; the first is no blank one. `offset` and `end` are bytes."""
 
     first: int
@@ -45,26 +45,26 @@ class Run:
 
 @dataclass(slots=True)
 class LineSplitter:
-    """Cuts a stream into runs; where one ends depends on the bytes behind its start alone.
+    """Cuts a stream into blocks; where one ends depends on the bytes behind its start alone.
 
     `read(n)` returns up to n bytes, none at the end, and may raise TornStream; it stands at `offset`, the start of
     line `row`.
     """
 
     read: Callable[[int], bytes]
-    extent: Extent
+    limits: ChunkLimits
     row: int = 0
     offset: int = 0
     _buffer: bytes = b""
     _ended: bool = False
     _torn: str | None = None
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[LineBlock]:
         self._fill()
         if self.offset == 0 and self._buffer.startswith(_BOM):
             self._drop(len(_BOM))
         while self._next_line():
-            yield self._run()
+            yield self._block()
 
     def _next_line(self) -> bool:
         """Goes to the next line that is not blank; False behind the last one."""
@@ -75,52 +75,52 @@ class LineSplitter:
             self._fill()
         return bool(self._buffer) or self._torn is not None
 
-    def _run(self) -> Run:
+    def _block(self) -> LineBlock:
         if b"\n" in self._buffer or (self._ended and self._torn is None):
             return self._whole_lines()
         return self._torn_line(len(self._buffer)) if self._ended else self._long_line()
 
-    def _whole_lines(self) -> Run:
-        lines, size = self._buffer.split(b"\n", self.extent.rows), len(self._buffer)
-        is_last = self._ended and self._torn is None and len(lines) <= self.extent.rows
+    def _whole_lines(self) -> LineBlock:
+        lines, size = self._buffer.split(b"\n", self.limits.rows), len(self._buffer)
+        is_last = self._ended and self._torn is None and len(lines) <= self.limits.rows
         # What split leaves last is no line yet, unless nothing can come behind it.
         self._buffer = b"" if is_last and lines[-1] else lines.pop()
-        return self._run_of(lines, size - len(self._buffer))
+        return self._block_of(lines, size - len(self._buffer))
 
-    def _long_line(self) -> Run:
-        """One line that is longer than a run; what is too long even for a line is skipped, not held."""
+    def _long_line(self) -> LineBlock:
+        """One line that is longer than a block; what is too long even for a line is skipped, not held."""
         parts, size, end = [self._buffer], len(self._buffer), -1
         self._buffer = b""
-        while end < 0 and (block := self._read(self.extent.chunk_bytes)):
+        while end < 0 and (block := self._read(self.limits.chunk_bytes)):
             end = block.find(b"\n")
             piece, self._buffer = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
             size += len(piece)
-            parts = [*parts, piece] if size <= self.extent.line_bytes else []
+            parts = [*parts, piece] if size <= self.limits.line_bytes else []
         newline = int(end >= 0)
         if self._torn is not None and not newline:
             return self._torn_line(size)
-        if size > self.extent.line_bytes:
-            return self._run_of([Unreadable(f"longer than {self.extent.line_bytes >> 20} MiB")], size + newline)
-        return self._run_of([b"".join(parts)], size + newline)
+        if size > self.limits.line_bytes:
+            return self._block_of([Unreadable(f"longer than {self.limits.line_bytes >> 20} MiB")], size + newline)
+        return self._block_of([b"".join(parts)], size + newline)
 
-    def _torn_line(self, size: int) -> Run:
-        run = self._run_of([Unreadable(f"{self._torn}; the lines from here on are lost")], size)
+    def _torn_line(self, size: int) -> LineBlock:
+        block = self._block_of([Unreadable(f"{self._torn}; the lines from here on are lost")], size)
         self._buffer, self._torn = b"", None
-        return run
+        return block
 
-    def _run_of(self, lines: Sequence[Line], size: int) -> Run:
-        run = Run(self.row, self.offset, self.offset + size, lines)
+    def _block_of(self, lines: Sequence[Line], size: int) -> LineBlock:
+        block = LineBlock(self.row, self.offset, self.offset + size, lines)
         self.row += len(lines)
         self.offset += size
-        return run
+        return block
 
     def _drop(self, size: int) -> None:
         self._buffer = self._buffer[size:]
         self.offset += size
 
     def _fill(self) -> None:
-        """Holds exactly one run's bytes, or all there are: no boundary may depend on how much came at once."""
-        parts, missing = [self._buffer], self.extent.chunk_bytes - len(self._buffer)
+        """Holds exactly one block's bytes, or all there are: no boundary may depend on how much came at once."""
+        parts, missing = [self._buffer], self.limits.chunk_bytes - len(self._buffer)
         while missing > 0 and (block := self._read(missing)):
             parts.append(block)
             missing -= len(block)

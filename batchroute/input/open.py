@@ -14,12 +14,12 @@ import numpy as np
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Chunk, Position
 from batchroute.input.columns import ColumnFields, ColumnRecords
+from batchroute.input.files import find_files
 from batchroute.input.jsonl import LineFields, line_fields, records_of
 from batchroute.input.keep import WHOLE_LINE, make_keep
-from batchroute.input.lines import Extent, LineSplitter
+from batchroute.input.lines import ChunkLimits, LineSplitter
 from batchroute.input.parquet import check_columns, open_parquet, read_from
-from batchroute.input.place import find_files
-from batchroute.input.recipe import make_recipe, prompt_column
+from batchroute.input.row import make_row_reader, prompt_column
 from batchroute.input.stream import open_bytes
 from batchroute.input.text import Replaced
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.input.chunk import Records
-    from batchroute.input.place import Fingerprint, InputFile, Place
-    from batchroute.input.recipe import Kind, Recipe
+    from batchroute.input.files import Fingerprint, InputFile
+    from batchroute.input.row import Kind, RowReader
     from batchroute.job.spec import InputSpec
 
 SourceFormat = Literal["parquet", "jsonl", "openai-batch"]
 
-_TELLING = ("custom_id", "url", "body")
+_BATCH_LINE_KEYS = ("custom_id", "url", "body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,10 @@ class Source:
     files: Sequence[InputFile]
     keep_schema: pa.Schema
     format: SourceFormat
-    places: Sequence[Place]
-    recipe: Recipe
+    reader: RowReader
     lines: LineFields
     columns: ColumnFields
-    extent: Extent
+    limits: ChunkLimits
     counter: Replaced = field(default_factory=Replaced)
 
     @property
@@ -72,43 +71,39 @@ class Source:
         when a file cannot be read any further, InputFault where a Parquet file is broken.
         """
         at = start or Position(0, 0, 0)
-        stop = end or Position(len(self.places), 0, 0)
-        while at < stop and at.file < len(self.places):
-            place = self.places[at.file]
-            chunks = self._parquet_chunks(place, at) if place.format == "parquet" else self._line_chunks(place, at)
+        stop = end or Position(len(self.files), 0, 0)
+        while at < stop and at.file < len(self.files):
+            file = self.files[at.file]
+            chunks = self._parquet_chunks(file, at) if file.format == "parquet" else self._line_chunks(file, at)
             yield from chunks if at.file < stop.file else _before_row(stop.row, chunks)
             at = Position(at.file + 1, 0, 0)
 
     def fingerprint(self) -> list[Fingerprint]:
-        """What tells this input from another: per file its name, size, and hashes of its two ends."""
-        return [place.fingerprint() for place in self.places]
+        """What distinguishes this input from another: per file its name, size, and hashes of its two ends."""
+        return [file.fingerprint() for file in self.files]
 
-    def _line_chunks(self, place: Place, start: Position) -> Iterator[Chunk]:
-        with open_bytes(place) as stream:
+    def _line_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
+        with open_bytes(file) as stream:
             stream.skip(start.offset)
-            for run in LineSplitter(stream.read, self.extent, start.row, start.offset):
-                records = records_of(run, self.lines)
+            for block in LineSplitter(stream.read, self.limits, start.row, start.offset):
+                records = records_of(block, self.lines)
                 if len(records.at):
-                    span = (start.file, run.first, run.offset), (start.file, run.first + len(run.lines), run.end)
-                    yield self._chunk(place, *span, records.at + run.first, records)
+                    position = Position(start.file, block.first, block.offset)
+                    end = Position(start.file, block.first + len(block.lines), block.end)
+                    yield self._chunk(file, position, end, records.at + block.first, records)
 
-    def _parquet_chunks(self, place: Place, start: Position) -> Iterator[Chunk]:
-        with open_parquet(place) as file:
-            for first, batch in read_from(place, file, start.row, self.columns, self.extent):
-                rows = np.arange(first, first + batch.num_rows)
-                span = (start.file, first, first), (start.file, first + len(rows), first + len(rows))
-                yield self._chunk(place, *span, rows, ColumnRecords(self.columns, batch, first))
+    def _parquet_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
+        with open_parquet(file) as opened:
+            for first, batch in read_from(file, opened, start.row, self.columns, self.limits):
+                behind = first + batch.num_rows
+                position, end = Position(start.file, first, first), Position(start.file, behind, behind)
+                records = ColumnRecords(self.columns, batch, first)
+                yield self._chunk(file, position, end, np.arange(first, behind), records)
 
     def _chunk(
-        self,
-        place: Place,
-        start: tuple[int, int, int],
-        end: tuple[int, int, int],
-        rows: NDArray[np.int64],
-        records: Records,
+        self, file: InputFile, position: Position, end: Position, rows: NDArray[np.int64], records: Records
     ) -> Chunk:
-        name = place.file.name
-        return Chunk(name, Position(*start), Position(*end), rows, records, self.recipe, self.counter)
+        return Chunk(file.name, position, end, rows, records, self.reader, self.counter)
 
 
 def _before_row(row: int, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -128,7 +123,7 @@ def open_source(
     reserved: Sequence[str],
     output: Path | None,
     raw: bool = False,
-    extent: Extent | None = None,
+    limits: ChunkLimits | None = None,
 ) -> Source:
     """The source of an [input] whose paths are absolute.
 
@@ -137,70 +132,69 @@ def open_source(
     `raw`: whole answers are kept, so that a row may ask for several choices; of a batch file they always are.
     InputFault for what can be known to be wrong before the first row.
     """
-    places = find_files(spec.path, spec.format, None if output is None else str(output))
-    schemas = [(place, _schema(place)) for place in places]
-    parquet = [(place, schema) for place, schema in schemas if schema is not None]
-    batch_lines = _has_batch_lines(spec, places)
+    files = find_files(spec.path, spec.format, None if output is None else str(output))
+    schemas = [(file, _schema(file)) for file in files]
+    parquet = [(file, schema) for file, schema in schemas if schema is not None]
+    batch_lines = _has_batch_lines(spec, files)
     if batch_lines and parquet:
-        raise InputFault(f"{parquet[0][0].file.path}: openai-batch input is JSON lines only; take this file out")
-    recipe = make_recipe(spec, batch_lines=batch_lines, score_text=score_text, raw=raw)
-    named = [(place.file.path, schema) for place, schema in parquet]
-    _check_columns(spec, recipe, parquet, vector_column)
-    keep = make_keep(spec.keep, named, lines=len(parquet) < len(places), reserved=reserved)
+        raise InputFault(f"{parquet[0][0].path}: openai-batch input is JSON lines only; take this file out")
+    reader = make_row_reader(spec, batch_lines=batch_lines, score_text=score_text, raw=raw)
+    named = [(file.path, schema) for file, schema in parquet]
+    _check_columns(spec, reader, parquet, vector_column)
+    keep = make_keep(spec.keep, named, lines=len(parquet) < len(files), reserved=reserved)
     source = Source(
-        files=[place.file for place in places],
+        files=files,
         keep_schema=keep.schema,
-        format="openai-batch" if batch_lines else places[0].format,
-        places=places,
-        recipe=recipe,
-        lines=line_fields(recipe.columns, vector_column, keep),
-        columns=ColumnFields(recipe.columns, vector_column, 0, keep),
-        extent=extent or Extent(),
+        format="openai-batch" if batch_lines else files[0].format,
+        reader=reader,
+        lines=line_fields(reader.columns, vector_column, keep),
+        columns=ColumnFields(reader.columns, vector_column, 0, keep),
+        limits=limits or ChunkLimits(),
     )
     return source if vector_column is None else _with_vectors(source)
 
 
-def _schema(place: Place) -> pa.Schema | None:
+def _schema(file: InputFile) -> pa.Schema | None:
     """A Parquet file's schema; None for lines. Either way the file was opened, so it can be."""
-    if place.format == "parquet":
-        with open_parquet(place) as file:
-            return file.schema_arrow
-    place.open().close()
+    if file.format == "parquet":
+        with open_parquet(file) as opened:
+            return opened.schema_arrow
+    file.open().close()
     return None
 
 
-def _has_batch_lines(spec: InputSpec, places: Sequence[Place]) -> bool:
-    """Asked for; or, where the format is open, told by the first line, as long as it has no prompt."""
+def _has_batch_lines(spec: InputSpec, files: Sequence[InputFile]) -> bool:
+    """As the format says; where it is open, the first line does, as long as it has no prompt."""
     if spec.format != "auto" or spec.messages or spec.template:
         return spec.format == "openai-batch"
-    first = next((place for place in places if place.format == "jsonl"), None)
+    first = next((file for file in files if file.format == "jsonl"), None)
     if first is None:
         return False
     try:
         line = json.loads(_first_line(first))
     except (ValueError, RecursionError):
         return False
-    return isinstance(line, dict) and line.keys() >= set(_TELLING) and prompt_column(spec) not in line
+    return isinstance(line, dict) and line.keys() >= set(_BATCH_LINE_KEYS) and prompt_column(spec) not in line
 
 
-def _first_line(place: Place) -> bytes:
-    with open_bytes(place) as stream:
-        run = next(iter(LineSplitter(stream.read, Extent())), None)
-    line = b"" if run is None else run.lines[0]
+def _first_line(file: InputFile) -> bytes:
+    with open_bytes(file) as stream:
+        block = next(iter(LineSplitter(stream.read, ChunkLimits())), None)
+    line = b"" if block is None else block.lines[0]
     return line if isinstance(line, bytes) else b""
 
 
 def _check_columns(
-    spec: InputSpec, recipe: Recipe, parquet: Sequence[tuple[Place, pa.Schema]], vector_column: str | None
+    spec: InputSpec, reader: RowReader, parquet: Sequence[tuple[InputFile, pa.Schema]], vector_column: str | None
 ) -> None:
     vectors: list[tuple[str, Kind]] = [] if vector_column is None else [(vector_column, "vector")]
     kept: list[tuple[str, Kind]] = [(name, "any") for name in spec.keep if name != WHOLE_LINE]
-    for place, schema in parquet:
-        check_columns(place, schema, [*recipe.needs, *vectors, *kept])
+    for file, schema in parquet:
+        check_columns(file, schema, [*reader.needs, *vectors, *kept])
 
 
 def _with_vectors(source: Source) -> Source:
-    """The source with the length of its vectors, which the first usable one tells."""
+    """The source with the length of its vectors, which is that of the first usable one."""
     lengths = (chunk.records.vector_length() for chunk in source.chunks())
     # Without any, every row lacks its vector, whatever the length.
     dim = next((length for length in lengths if length), 1)

@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.errors import InputFault, Stopped
-from batchroute.input.arrow import fits, wanted
+from batchroute.input.arrow import described, fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from batchroute.input.columns import ColumnFields
-    from batchroute.input.lines import Extent
-    from batchroute.input.place import Place
-    from batchroute.input.recipe import Kind
+    from batchroute.input.files import InputFile
+    from batchroute.input.lines import ChunkLimits
+    from batchroute.input.row import Kind
 
 # A page that is one value's index repeated decodes to far more than the metadata says: read in small pieces.
 _PIECE_ROWS = 512
@@ -36,17 +36,17 @@ class Span:
     piece_rows: int
 
 
-def open_parquet(place: Place) -> pq.ParquetFile:
+def open_parquet(file: InputFile) -> pq.ParquetFile:
     """The file with its metadata read; InputFault where it is none. Its memory stays small whatever its size."""
     try:
-        return pq.ParquetFile(place.open(), pre_buffer=False, buffer_size=1 << 20)
+        return pq.ParquetFile(file.open(), pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
-        raise InputFault(f"{place.file.path}: not a readable Parquet file: {error}") from error
+        raise InputFault(f"{file.path}: not a readable Parquet file: {error}") from error
 
 
-def check_columns(place: Place, schema: pa.Schema, needs: Iterable[tuple[str, Kind]]) -> None:
+def check_columns(file: InputFile, schema: pa.Schema, needs: Iterable[tuple[str, Kind]]) -> None:
     """InputFault for a column that the file lacks, or whose type cannot be what it is needed for."""
-    path, there = place.file.path, ", ".join(schema.names)
+    path, there = file.path, ", ".join(schema.names)
     for name, kind in needs:
         if name not in schema.names:
             raise InputFault(f"{path}: no column {name!r}; it has {there or 'no columns'}")
@@ -54,7 +54,7 @@ def check_columns(place: Place, schema: pa.Schema, needs: Iterable[tuple[str, Ki
             raise InputFault(f"{path}: several columns are called {name!r}; rename all but one")
         found = schema.field(name).type
         if not fits(found, kind):
-            raise InputFault(f"{path}: column {name!r} is {found}, but {wanted(kind)} is wanted")
+            raise InputFault(f"{path}: column {name!r} is {found}, but {described(kind)} is wanted")
 
 
 def spans(metadata: pq.FileMetaData, columns: Sequence[str], rows: int, chunk_bytes: int) -> Iterator[Span]:
@@ -85,12 +85,12 @@ def _span(groups: list[int], first: int, rows: int, size: int, chunk_bytes: int)
 
 
 def batches(
-    file: pq.ParquetFile, span: Span, columns: Sequence[str], rows: int, chunk_bytes: int
+    opened: pq.ParquetFile, span: Span, columns: Sequence[str], rows: int, chunk_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     """The span's rows in batches of at most `rows` rows and about `chunk_bytes`, at least one row each."""
     pending: list[pa.RecordBatch] = []
     held_rows = held_bytes = 0
-    for piece in file.iter_batches(span.piece_rows, row_groups=span.groups, columns=columns):
+    for piece in opened.iter_batches(span.piece_rows, row_groups=span.groups, columns=columns):
         for part in _halved(piece, chunk_bytes, rows):
             if pending and (held_rows + part.num_rows > rows or held_bytes + part.nbytes > chunk_bytes):
                 yield _joined(pending)
@@ -103,32 +103,32 @@ def batches(
 
 
 def read_from(
-    place: Place, file: pq.ParquetFile, row: int, fields: ColumnFields, extent: Extent
+    file: InputFile, opened: pq.ParquetFile, row: int, fields: ColumnFields, limits: ChunkLimits
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Batches from this row on, each with the number of its first row; row groups before it are not read.
 
     InputFault where the file is broken, Stopped where it cannot be reached any longer.
     """
-    names = file.schema_arrow.names
+    names = opened.schema_arrow.names
     columns = [name for name in fields.read if name in names] or names[:1]
-    for span in spans(file.metadata, columns, extent.rows, extent.chunk_bytes):
+    for span in spans(opened.metadata, columns, limits.rows, limits.chunk_bytes):
         first = span.first
         if first + span.rows <= row:
             continue
-        for batch in _guarded(place, batches(file, span, columns, extent.rows, extent.chunk_bytes)):
+        for batch in _guarded(file, batches(opened, span, columns, limits.rows, limits.chunk_bytes)):
             skipped = max(row - first, 0)
             if skipped < batch.num_rows:
                 yield first + skipped, batch.slice(skipped)
             first += batch.num_rows
 
 
-def _guarded(place: Place, read: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _guarded(file: InputFile, read: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     try:
         yield from read
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise Stopped(f"{place.file.path}: cannot be read any further: {error}; run again to go on") from error
-        raise InputFault(f"{place.file.path}: a broken Parquet file: {error}; write it again") from error
+            raise Stopped(f"{file.path}: cannot be read any further: {error}; run again to go on") from error
+        raise InputFault(f"{file.path}: a broken Parquet file: {error}; write it again") from error
 
 
 def _halved(batch: pa.RecordBatch, chunk_bytes: int, rows: int) -> Iterator[pa.RecordBatch]:

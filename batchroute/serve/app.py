@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from batchroute.errors import BatchrouteError, ModelFault, RoutingError
-from batchroute.input.asking import Refusal
+from batchroute.input.content import Refusal
 from batchroute.serve.batch.files import NotStored
 from batchroute.serve.chat import Chat, Routed, place, read_chat
 from batchroute.serve.metrics import MEDIA_TYPE, Metrics, exposition

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from batchroute.input.asking import Refusal, chars_in, content_text, messages_in
+from batchroute.input.content import Refusal, chars_in, content_text, messages_in
 from batchroute.input.text import Replaced, loads_slowly
 from batchroute.job.rules import OUTPUT_BOUNDS
 from batchroute.route.sides import route

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.input.asking import Refusal
+from batchroute.input.content import Refusal
 from batchroute.job.prices import open_targets
 from batchroute.run.settle import settled
 from batchroute.send.body import Body

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from batchroute.input.place import Fingerprint
+    from batchroute.input.files import Fingerprint
     from batchroute.job.spec import Job
     from batchroute.store.rows import Tally
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchroute.input.kept import unpack
+from batchroute.input.keep import unpack
 from batchroute.store.files import whole_file
 from batchroute.store.journal import read_at, read_ends
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
-from batchroute.input.lines import Extent, LineSplitter
+from batchroute.input.lines import ChunkLimits, LineSplitter
 from inputs import keys, line_of, lines, parquet, prompts, source, unpacked, user_texts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.open import Source
 
-SMALL = Extent(rows=3, chunk_bytes=40, line_bytes=4000)
+SMALL = ChunkLimits(rows=3, chunk_bytes=40, line_bytes=4000)
 
 # Lines: what a file may hold.
 
@@ -38,12 +38,12 @@ FILE_BYTES = st.lists(
 ).flatmap(
     lambda rows: st.sampled_from([b"\n".join(rows), b"\n".join(rows) + b"\n", b"\xef\xbb\xbf" + b"\n".join(rows)])
 )
-EXTENTS = st.builds(Extent, rows=st.integers(1, 9), chunk_bytes=st.integers(3, 300), line_bytes=st.just(4000))
+LIMITS = st.builds(ChunkLimits, rows=st.integers(1, 9), chunk_bytes=st.integers(3, 300), line_bytes=st.just(4000))
 
 
 @settings(max_examples=300)
-@given(FILE_BYTES, EXTENTS)
-def test_runs_hold_every_line_once_whatever_their_extent(data: bytes, extent: Extent) -> None:
+@given(FILE_BYTES, LIMITS)
+def test_runs_hold_every_line_once_whatever_their_extent(data: bytes, limits: ChunkLimits) -> None:
     stream = memoryview(data)
     at = 0
 
@@ -53,37 +53,37 @@ def test_runs_hold_every_line_once_whatever_their_extent(data: bytes, extent: Ex
         at += len(block)
         return block
 
-    runs = list(LineSplitter(read, extent))
+    runs = list(LineSplitter(read, limits))
     seen = {run.first + i: line for run in runs for i, line in enumerate(run.lines)}
     expected = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     for number, line in enumerate(expected):
         assert seen.get(number, b"").strip() == line.strip()  # type: ignore[union-attr]
-    assert all(len(run.lines) <= extent.rows for run in runs)
+    assert all(len(run.lines) <= limits.rows for run in runs)
     for run in runs:
         assert data[run.offset : run.end].rstrip(b"\n") == b"\n".join(run.lines).rstrip(b"\n")  # type: ignore[arg-type]
 
 
-@given(FILE_BYTES, EXTENTS)
+@given(FILE_BYTES, LIMITS)
 def test_both_readings_of_lines_agree_from_any_place(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, extent: Extent
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, limits: ChunkLimits
 ) -> None:
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     path.write_bytes(data)
-    check_readings(source(path, extent=extent, id="id", keep=["prompt"]))
+    check_readings(source(path, limits=limits, id="id", keep=["prompt"]))
 
 
 @settings(max_examples=50)
 @given(
     st.lists(st.one_of(st.none(), st.text(max_size=80)), max_size=40),
     st.integers(1, 40),
-    EXTENTS,
+    LIMITS,
 )
 def test_both_readings_of_parquet_agree_from_any_place(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[str | None], row_group_size: int, extent: Extent
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str | None], row_group_size: int, limits: ChunkLimits
 ) -> None:
     column = pa.array(texts, pa.string())
     path = parquet(tmp_path_factory.mktemp("parquet") / "a.parquet", {"prompt": column}, row_group_size)
-    whole = source(path, extent=extent, keep=["*"])
+    whole = source(path, limits=limits, keep=["*"])
     check_readings(whole)
     assert [row for _, row in keys(whole.chunks())] == list(range(len(texts)))
 
@@ -140,19 +140,19 @@ def test_a_last_line_as_long_as_a_chunk_comes_once(tmp_path: Path, size: int) ->
     path = tmp_path / "a.jsonl"
     path.write_bytes(line_of({"prompt": "x" * (size - 14)}))
     assert path.stat().st_size == size
-    assert user_texts(source(path, extent=SMALL)) == ["x" * (size - 14)]
+    assert user_texts(source(path, limits=SMALL)) == ["x" * (size - 14)]
 
 
 def test_the_next_chunk_starts_where_the_last_one_ends(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", *({"prompt": str(i)} for i in range(20)))
-    chunks = list(source(path, extent=SMALL).chunks())
+    chunks = list(source(path, limits=SMALL).chunks())
     assert [chunk.end for chunk in chunks[:-1]] == [chunk.position for chunk in chunks[1:]]
 
 
 def test_a_line_over_the_cap_is_refused_and_the_next_one_read(tmp_path: Path) -> None:
-    extent = Extent(rows=10, chunk_bytes=1 << 16, line_bytes=1 << 20)
+    limits = ChunkLimits(rows=10, chunk_bytes=1 << 16, line_bytes=1 << 20)
     rows = [{"prompt": "a"}, {"prompt": "x" * (3 << 20)}, {"prompt": "y" * (1 << 19)}, {"prompt": "b"}]
-    found = prompts(source(lines(tmp_path / "a.jsonl", *rows), extent=extent))
+    found = prompts(source(lines(tmp_path / "a.jsonl", *rows), limits=limits))
     assert [prompt.refusal for prompt in found] == [None, "line 2: longer than 1 MiB", None, None]
     assert [len(prompt.messages) > 1 << 19 for prompt in found] == [False, False, True, False]
 
@@ -171,9 +171,9 @@ def test_a_decompression_bomb_stays_small_in_memory(tmp_path: Path) -> None:
         file.write(b'{"prompt": "a"}\n')
         for _ in range(100):
             file.write(b" " * (1 << 20))
-    extent = Extent(chunk_bytes=1 << 20, line_bytes=4 << 20)
+    limits = ChunkLimits(chunk_bytes=1 << 20, line_bytes=4 << 20)
     tracemalloc.start()
-    found = prompts(source(path, extent=extent))
+    found = prompts(source(path, limits=limits))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [prompt.refusal for prompt in found] == [None, "line 2: longer than 4 MiB"]
@@ -208,7 +208,7 @@ def test_compressed_files_are_read_to_their_end(tmp_path: Path, ending: str, pac
     members = [b"".join(line_of({"prompt": f"{part} {i}"}) + b"\n" for i in range(500)) for part in "ab"]
     path = tmp_path / f"a.jsonl{ending}"
     path.write_bytes(b"".join(pack(member) for member in members))
-    packed = source(path, extent=SMALL)
+    packed = source(path, limits=SMALL)
     assert user_texts(packed) == [f"{part} {i}" for part in "ab" for i in range(500)]
     middle = list(packed.chunks())[100]
     assert keys(packed.chunks(middle.position)) == keys(packed.chunks())[int(middle.rows[0]) :]
@@ -236,7 +236,7 @@ def test_row_groups_before_the_start_are_not_read(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     texts = [rng.bytes(500).hex() for _ in range(3000)]
     path = parquet(tmp_path / "a.parquet", {"prompt": texts}, row_group_size=1000)
-    whole = source(path, extent=Extent(rows=1000))
+    whole = source(path, limits=ChunkLimits(rows=1000))
     third = list(whole.chunks())[2]
     data = bytearray(path.read_bytes())
     data[1000:500_000] = bytes(499_000)

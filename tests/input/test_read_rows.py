@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
-from batchroute.input.asking import Unreadable
+from batchroute.input.content import Unreadable
 from batchroute.input.jsonl import line_fields
 from batchroute.input.keep import Keep
 from batchroute.input.text import Replaced

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Position
-from batchroute.input.lines import Extent
+from batchroute.input.lines import ChunkLimits
 from inputs import keys, lines, parquet, source
 
 if TYPE_CHECKING:
@@ -42,16 +42,16 @@ def column(texts: list[str | None]) -> pa.Array:
 
 
 TEXTS = st.lists(st.none() | st.text(max_size=30), max_size=20)
-EXTENTS = st.builds(Extent, rows=st.integers(1, 6), chunk_bytes=st.integers(3, 200), line_bytes=st.just(4000))
+LIMITS = st.builds(ChunkLimits, rows=st.integers(1, 6), chunk_bytes=st.integers(3, 200), line_bytes=st.just(4000))
 
 
-@given(st.lists(st.one_of(LINES, LINES.map(tuple), TEXTS.map(column)), min_size=1, max_size=3), EXTENTS, st.data())
+@given(st.lists(st.one_of(LINES, LINES.map(tuple), TEXTS.map(column)), min_size=1, max_size=3), LIMITS, st.data())
 def test_the_shards_of_any_split_are_the_whole_input(
-    tmp_path_factory: pytest.TempPathFactory, files: Sequence[Any], extent: Extent, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, files: Sequence[Any], limits: ChunkLimits, data: st.DataObject
 ) -> None:
     """A list is a plain JSONL file, a tuple a compressed one, an array a Parquet file."""
     folder = tmp_path_factory.mktemp("shards")
-    whole = source(*(write(folder, number, rows) for number, rows in enumerate(files)), extent=extent, id="id")
+    whole = source(*(write(folder, number, rows) for number, rows in enumerate(files)), limits=limits, id="id")
     edges = [Position(0, 0, 0), *edges_of(whole)]
     cuts = sorted(data.draw(st.lists(st.sampled_from(edges), max_size=5)))
     starts, ends = [None, *cuts], [*cuts, None]
@@ -84,7 +84,7 @@ def read(chunks: Iterable[Chunk]) -> list[Prompt]:
 
 def test_files_behind_the_end_are_not_opened(tmp_path: Path) -> None:
     paths = [lines(tmp_path / f"{name}.jsonl", *({"prompt": f"{i}"} for i in range(9))) for name in "abc"]
-    whole = source(*paths, extent=Extent(rows=4))
+    whole = source(*paths, limits=ChunkLimits(rows=4))
     ends = [chunk.end for chunk in whole.chunks()]
     paths[2].unlink()
     assert keys(whole.chunks(ends[1], ends[4])) == [("a.jsonl", 8), *(("b.jsonl", row) for row in range(8))]
@@ -95,7 +95,7 @@ def test_files_behind_the_end_are_not_opened(tmp_path: Path) -> None:
 def test_row_groups_behind_the_end_are_not_read(tmp_path: Path) -> None:
     texts = [np.random.default_rng(row).bytes(500).hex() for row in range(3000)]
     path = parquet(tmp_path / "a.parquet", {"prompt": texts}, row_group_size=1000)
-    whole = source(path, extent=Extent(rows=1000))
+    whole = source(path, limits=ChunkLimits(rows=1000))
     first = next(whole.chunks())
     size = path.stat().st_size
     data = bytearray(path.read_bytes())
@@ -110,7 +110,7 @@ def test_a_compressed_file_is_read_no_further_than_the_end(tmp_path: Path) -> No
     path = tmp_path / "a.jsonl.gz"
     rows = [line(np.random.default_rng(row).bytes(200).hex()) + b"\n" for row in range(2000)]
     path.write_bytes(gzip.compress(b"".join(rows))[:-100_000])
-    whole = source(path, extent=Extent(rows=100))
+    whole = source(path, limits=ChunkLimits(rows=100))
     first = next(whole.chunks())
     (only,) = whole.chunks(None, first.end)
     assert [prompt.refusal for prompt in only.prompts(np.arange(100))] == [None] * 100

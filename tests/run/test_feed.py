@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from answers import result
 from batchroute.errors import InputFault
-from batchroute.input.lines import Extent
+from batchroute.input.lines import ChunkLimits
 from batchroute.job.prices import find_pricing
 from batchroute.job.spec import Endpoints, Price, RouterSpec
 from batchroute.run.feed import Feed
@@ -113,7 +113,7 @@ def test_both_lanes_together_ask_every_row_that_is_not_done_once_in_input_order(
 ) -> None:
     folder = tmp_path_factory.mktemp("feed")
     paths = [FORMATS[kind](folder / f"{number}", prompts) for number, (kind, prompts) in enumerate(files)]
-    of = source(*paths, extent=Extent(rows=chunk_rows))
+    of = source(*paths, limits=ChunkLimits(rows=chunk_rows))
     scores = scored(of, folder / "scores", [*sorted(limits), None])
     rows = [(chunk.file, row) for chunk in of.chunks() for row in chunk.rows.tolist()]
     store = store_in(folder / "run", of)
@@ -135,7 +135,7 @@ def test_both_lanes_together_ask_every_row_that_is_not_done_once_in_input_order(
 
 def test_each_request_carries_its_own_rows_prompt(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", *({"prompt": f"question {row}"} for row in range(200)))
-    of = source(path, extent=Extent(rows=9))
+    of = source(path, limits=ChunkLimits(rows=9))
     store = store_in(tmp_path / "run", of)
     requests = asked("strong", of, scored(of, tmp_path / "scores", [5, 77, None]), store)
     assert 0 < len(requests) < 200
@@ -148,7 +148,7 @@ def test_each_request_carries_its_own_rows_prompt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 50, 120])
 def test_a_limit_below_what_is_scored_asks_only_the_first_rows(tmp_path: Path, limit: int) -> None:
-    of = source(write_lines(tmp_path / "a", ["x"] * 120), extent=Extent(rows=10))
+    of = source(write_lines(tmp_path / "a", ["x"] * 120), limits=ChunkLimits(rows=10))
     scores, store = scored(of, tmp_path / "scores", [33, 64, None]), store_in(tmp_path / "run", of)
     rows = [r.prompt.row for side in SIDES for r in asked(side, of, scores, store, limit=limit)]
     assert sorted(rows) == list(range(limit))

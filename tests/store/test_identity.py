@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from batchroute.errors import RunFault
-from batchroute.input.place import Fingerprint
+from batchroute.input.files import Fingerprint
 from batchroute.job.spec import frozen_settings, settings
 from batchroute.run.engine import open_input
 from batchroute.store.identity import Identity, identity_of, merge, read_identity, write_identity

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from answers import FINISHED_AT_US, NO_COLUMNS, files_of_at_most, kept_row, result
-from batchroute.input.kept import pack
+from batchroute.input.keep import pack
 from batchroute.store.journal import Journal, read_journal
 from batchroute.store.parts import RESULT_NAMES, ROWS_AT_ONCE, result_schema, seal, table_of, write_part
 from steps import hit_at_every_step

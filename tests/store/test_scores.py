@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchroute.errors import RunFault
-from batchroute.input.lines import Extent
+from batchroute.input.lines import ChunkLimits
 from batchroute.job.spec import RouterSpec
 from batchroute.run.scoring import Scoring, share_threshold
 from batchroute.score.router import load_scorer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = tuple[str, int, float | None, str | None, int]
 ROWS = 8 * FIRST_PART_ROWS
-CHUNK = Extent(rows=100)
+CHUNK = ChunkLimits(rows=100)
 
 
 def some_input(folder: Path, rows: int = ROWS) -> Source:
@@ -36,7 +36,7 @@ def some_input(folder: Path, rows: int = ROWS) -> Source:
     path = folder / "prompts.jsonl"
     if not path.exists():
         lines(path, *(_line(row) for row in range(rows)))
-    return source(path, extent=CHUNK, route="route")
+    return source(path, limits=CHUNK, route="route")
 
 
 def _line(row: int) -> object:
@@ -214,5 +214,5 @@ def test_whatever_step_scoring_dies_at_it_goes_on_to_the_same_scores(tmp_path: P
     hits = hit_at_every_step("test_scores:three_parts", "kill", tmp_path)
     assert len(hits) >= 4
     for hit in hits:
-        of = source(hit.directory / "prompts.jsonl", extent=CHUNK, route="route")
+        of = source(hit.directory / "prompts.jsonl", limits=CHUNK, route="route")
         assert columns(score_all(of, hit.directory / "scores")) == expected(of), hit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batchroute.input.kept import pack
+from batchroute.input.keep import pack
 from batchroute.types import Result
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchroute.input.kept import unpack
+from batchroute.input.keep import unpack
 from batchroute.input.open import Source, open_source
 from batchroute.job.spec import InputSpec
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.input.chunk import Chunk
-    from batchroute.input.lines import Extent
+    from batchroute.input.lines import ChunkLimits
     from batchroute.types import Prompt
 
 
-def source(*paths: Path, extent: Extent | None = None, **settings: Any) -> Source:
+def source(*paths: Path, limits: ChunkLimits | None = None, **settings: Any) -> Source:
     """The source of these paths; keyword arguments are those of [input], or of open_source."""
     ours = {name: settings.pop(name, None) for name in ("score_text", "vector_column", "output")}
     reserved: Sequence[str] = settings.pop("reserved", ["id", "score"])
     spec = InputSpec.model_validate({"path": [str(path) for path in paths], **settings})
-    return open_source(spec, reserved=reserved, extent=extent, **ours)
+    return open_source(spec, reserved=reserved, limits=limits, **ours)
 
 
 def lines(path: Path, *rows: object) -> Path:

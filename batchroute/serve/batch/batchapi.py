@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
 
-from batchroute.input.asking import Refusal
+from batchroute.input.content import Refusal
 from batchroute.input.text import Replaced, without_lone_surrogates
 from batchroute.serve.batch.batches import ENDPOINT, WINDOW
 from batchroute.serve.batch.files import LARGEST_FILE, NotStored

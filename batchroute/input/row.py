@@ -1,4 +1,4 @@
-"""A row's values -> a row ready to be scored and sent, or why it never can be.
+"""The values of a row -> a row ready to be scored and sent, or the reason why it never can be.
 
 Knows which column means what; knows nothing of how the values were read.
 """
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from batchroute.errors import InputFault
-from batchroute.input.asking import (
+from batchroute.input.content import (
     BATCH_FIELDS,
-    Asked,
+    Content,
     Refusal,
     Unreadable,
-    ask_batch_line,
-    ask_messages,
-    ask_template,
-    ask_text,
     chars_in,
+    content_of_batch_line,
+    content_of_messages,
+    content_of_template,
+    content_of_text,
     content_text,
     in_words,
     shown,
@@ -32,13 +32,13 @@ from batchroute.input.text import as_text
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
-    from batchroute.input.asking import Ask, Messages, Values
+    from batchroute.input.content import Messages, ReadContent, Values
     from batchroute.input.text import Replaced
     from batchroute.job.spec import InputSpec
 
 Kind = Literal["text", "messages", "params", "vector", "any"]
 
-_OURS = ("model", "messages", "stream")
+_NOT_A_ROWS = ("model", "messages", "stream")  # what the endpoint, the content and the lane decide
 _NO_VECTOR = "its vector is missing, of another length than the others, or not finite"
 
 
@@ -55,18 +55,18 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How rows of one kind are understood.
+class RowReader:
+    """Reads rows as one [input] says.
 
     `needs` names the columns and what each must be able to hold; a row's values come in the order of `columns`.
-    `ask` makes the question of them; the other numbers are places in the values. `plain` is the place of a prompt
-    that is all there is to a row: the most common job, read several times faster for it. `several_choices`: a row
-    may ask for them.
+    `content` makes of them what is sent; `id` to `plain` are indices into the values. `plain` is that of a prompt
+    which is all there is to a row: the most common job, read several times faster for it. `several_choices`: a row
+    may ask for them (n).
     """
 
     needs: tuple[tuple[str, Kind], ...]
     columns: tuple[str, ...]
-    ask: Ask
+    content: ReadContent
     system: str | None
     id: int | None
     params: int | None
@@ -76,7 +76,7 @@ class Recipe:
     several_choices: bool
 
     def read(self, values: Values | Unreadable, replaced: Replaced, *, lacks_vector: bool = False) -> Row:
-        """The row of these values; what keeps it from being asked stands in its `refusal`."""
+        """The row of these values; why it cannot be sent stands in its `refusal`."""
         if isinstance(values, Unreadable):
             return Row(refusal=values.why)
         row_id = None if self.id is None else as_text(_readable(values[self.id]))
@@ -85,14 +85,14 @@ class Recipe:
         if self.plain is not None and type(text := values[self.plain]) is str:
             return Row(row_id, text, text, None, None, len(text) + len(self.system or ""))
         try:
-            asked = self.ask(values, replaced)
-            params = self._own_params(values, asked, replaced)
+            content = self.content(values, replaced)
+            params = self._own_params(values, content, replaced)
             forced = None if self.route is None else _side(values[self.route])
-            text = self._scored_text(values, asked.prompt)
-            chars = chars_in(asked.prompt) + len(self.system or "") + chars_in(params)
+            text = self._scored_text(values, content.prompt)
+            chars = chars_in(content.prompt) + len(self.system or "") + chars_in(params)
         except Refusal as refusal:
             return Row(id=row_id, refusal=str(refusal))
-        return Row(row_id, text, asked.prompt, params, forced, chars)
+        return Row(row_id, text, content.prompt, params, forced, chars)
 
     def messages(self, row: Row) -> bytes:
         """The JSON array of chat messages that is sent for a row."""
@@ -102,13 +102,13 @@ class Recipe:
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
         return msgspec.json.encode([*system, user])
 
-    def _own_params(self, values: Values, asked: Asked, replaced: Replaced) -> dict[str, Any] | None:
-        params = asked.params if self.params is None else structure_in(values[self.params], "params", replaced)
+    def _own_params(self, values: Values, content: Content, replaced: Replaced) -> dict[str, Any] | None:
+        params = content.params if self.params is None else structure_in(values[self.params], "params", replaced)
         if params is None:
             return None
         if not isinstance(params, dict):
             raise Refusal(f"params are {in_words(params)}, not an object")
-        for key in _OURS:
+        for key in _NOT_A_ROWS:
             if key in params:
                 raise Refusal(f"params hold {key!r}, which is not theirs to set")
         if params.get("n") not in (None, 1) and not self.several_choices:
@@ -123,27 +123,29 @@ class Recipe:
         return prompt if isinstance(prompt, str) else content_text(prompt[-1])
 
 
-def make_recipe(spec: InputSpec, *, batch_lines: bool, score_text: str | None, raw: bool = False) -> Recipe:
-    """The recipe for an [input]; `score_text` is the column that is scored instead of what is asked.
+def make_row_reader(spec: InputSpec, *, batch_lines: bool, score_text: str | None, raw: bool = False) -> RowReader:
+    """The reader for an [input]; `score_text` is the column that is scored instead of what is sent.
 
     InputFault for a bad template, and for settings that exclude each other.
     """
     _check_settings(spec, batch_lines=batch_lines)
-    asked, ask = _question(spec, batch_lines=batch_lines)
+    sent, content = _content(spec, batch_lines=batch_lines)
     beside: list[tuple[str | None, Kind]] = [
         ("custom_id" if batch_lines else spec.id, "any"),
         (spec.params, "params"),
         (spec.route, "text"),
         (score_text, "text"),
     ]
-    needs = (*asked, *((name, kind) for name, kind in beside if name is not None))
+    needs = (*sent, *((name, kind) for name, kind in beside if name is not None))
     columns = tuple(dict.fromkeys(name for name, _ in needs))
-    at = {name: place for place, name in enumerate(columns)}
+    at = {name: index for index, name in enumerate(columns)}
     id_at, params_at, route_at, text_at = (None if name is None else at[name] for name, _ in beside)
-    is_plain = [kind for _, kind in asked] == ["text"] and params_at is route_at is text_at is None
+    is_plain = [kind for _, kind in sent] == ["text"] and params_at is route_at is text_at is None
     plain = 0 if is_plain else None
     several_choices = raw or batch_lines
-    return Recipe(needs, columns, ask, spec.system, id_at, params_at, route_at, text_at, plain, several_choices)
+    return RowReader(
+        needs, columns, content, spec.system, id_at, params_at, route_at, text_at, plain, several_choices
+    )
 
 
 def _check_settings(spec: InputSpec, *, batch_lines: bool) -> None:
@@ -156,16 +158,16 @@ def _check_settings(spec: InputSpec, *, batch_lines: bool) -> None:
         )
 
 
-def _question(spec: InputSpec, *, batch_lines: bool) -> tuple[list[tuple[str, Kind]], Ask]:
-    """The columns that a question is made of, which come first among the values, and how."""
+def _content(spec: InputSpec, *, batch_lines: bool) -> tuple[list[tuple[str, Kind]], ReadContent]:
+    """The columns that make what is sent, which come first among the values, and how they do."""
     if batch_lines:
-        return [(name, "any") for name in BATCH_FIELDS], ask_batch_line
+        return [(name, "any") for name in BATCH_FIELDS], content_of_batch_line
     if spec.template is not None:
         template = compile_template(spec.template)
-        return [(name, "any") for name in template.columns], ask_template(template)
+        return [(name, "any") for name in template.columns], content_of_template(template)
     if spec.messages is not None:
-        return [(spec.messages, "messages")], ask_messages(0, spec.messages)
-    return [(prompt_column(spec), "text")], ask_text(0, prompt_column(spec))
+        return [(spec.messages, "messages")], content_of_messages(0, spec.messages)
+    return [(prompt_column(spec), "text")], content_of_text(0, prompt_column(spec))
 
 
 def prompt_column(spec: InputSpec) -> str:

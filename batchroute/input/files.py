@@ -32,15 +32,6 @@ _URI = re.compile(r"([a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 _MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """One input file: where it is, what it is called in the results (relative, `/`-separated), its bytes."""
-
-    path: str
-    name: str
-    size: int
-
-
 class Fingerprint(msgspec.Struct, frozen=True):
     """What tells a file from another or a changed one; `head` and `tail` are SHA-256 of its first and last MiB."""
 
@@ -51,30 +42,36 @@ class Fingerprint(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A file as its file system knows it."""
+class InputFile:
+    """A file as its file system knows it: `path` is what the user sees, `inner` the same inside the file system.
 
-    system: fs.FileSystem
-    inner: str
-    file: InputFile
+    `name` is what the results call it: relative to the fixed part of the whole input, `/`-separated. `size` is in
+    bytes.
+    """
+
+    path: str
+    name: str
+    size: int
     format: Format
     codec: str | None
+    system: fs.FileSystem
+    inner: str
 
     def open(self) -> pa.NativeFile:
         """The raw bytes, seekable; InputFault where they cannot be reached."""
         try:
             return self.system.open_input_file(self.inner)
         except OSError as error:
-            raise InputFault(f"{self.file.path}: cannot be read: {error}") from error
+            raise InputFault(f"{self.path}: cannot be read: {error}") from error
 
     def fingerprint(self) -> Fingerprint:
         """Reads at most two MiB."""
         with self.open() as stream:
             head = stream.read(_MIB)
-            stream.seek(max(self.file.size - _MIB, 0))
+            stream.seek(max(self.size - _MIB, 0))
             tail = stream.read(_MIB)
         digests = (hashlib.sha256(part).hexdigest() for part in (head, tail))
-        return Fingerprint(self.file.name, self.file.size, *digests)
+        return Fingerprint(self.name, self.size, *digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,7 @@ class _Found:
         return self.path if self.prefix else os.path.realpath(self.inner)
 
 
-def find_files(entries: Sequence[str], input_format: str, output: str | None) -> list[Place]:
+def find_files(entries: Sequence[str], input_format: str, output: str | None) -> list[InputFile]:
     """The files that paths, globs, directories and URIs name: in list order, then bytewise by path, each once.
 
     InputFault for an entry without a match, a file whose format is unknown, and an `output` among the input.
@@ -108,7 +105,7 @@ def find_files(entries: Sequence[str], input_format: str, output: str | None) ->
         for found in _matches(entry, wanted, output):
             once.setdefault(found.identity, found)
     names = _names(list(once.values()))
-    return [_place(found, name, wanted) for found, name in zip(once.values(), names, strict=True)]
+    return [_input_file(found, name, wanted) for found, name in zip(once.values(), names, strict=True)]
 
 
 def _matches(entry: str, wanted: Format | None, output: str | None) -> list[_Found]:
@@ -255,7 +252,7 @@ def _kind(path: str) -> tuple[Format | None, str | None]:
     return (None, codec) if found == "parquet" and codec is not None else (found, codec)
 
 
-def _place(found: _Found, name: str, wanted: Format | None) -> Place:
+def _input_file(found: _Found, name: str, wanted: Format | None) -> InputFile:
     by_ending, codec = _kind(found.path)
     file_format = wanted or by_ending
     if file_format is None:
@@ -265,4 +262,4 @@ def _place(found: _Found, name: str, wanted: Format | None) -> Place:
         )
     if file_format == "parquet" and found.size == 0:
         raise InputFault(f"{found.path}: a Parquet file of zero bytes; its writer did not finish, write it again")
-    return Place(found.system, found.inner, InputFile(found.path, name, found.size), file_format, codec)
+    return InputFile(found.path, name, found.size, file_format, codec, found.system, found.inner)

@@ -1,6 +1,6 @@
-"""What a row asks, made of its values: a text, messages, a rendered template, or a batch line.
+"""What a row sends, made of its values: a text, messages, a rendered template, or a batch line.
 
-The one place where the four differ; knows nothing of how the values were read, or of what stands beside them.
+The one place where the four differ; knows nothing of how the values were read, or of the other columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Values: TypeAlias = "Sequence[Any]"
 Messages: TypeAlias = list[dict[str, Any]]
-Ask: TypeAlias = "Callable[[Values, Replaced], Asked]"
+ReadContent: TypeAlias = "Callable[[Values, Replaced], Content]"  # raises Refusal
 
 BATCH_FIELDS = ("custom_id", "method", "url", "body")
 _BATCH_URL = "/v1/chat/completions"
@@ -31,7 +31,7 @@ _SHOWN_CHARS = 60
 
 
 class Refusal(ValueError):
-    """Why a row can never be asked."""
+    """Why a row can never be sent."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -40,40 +40,40 @@ class Unreadable(msgspec.Struct, frozen=True):
     why: str
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True):
     """The text of one user message, or whole messages; and the row's own body fields, if they come with it."""
 
     prompt: str | Messages
     params: Any = None
 
 
-def ask_text(place: int, name: str) -> Ask:
-    """The value at `place`, that of column `name`, is the prompt."""
-    return lambda values, _: Asked(text_in(values[place], name))
+def content_of_text(index: int, name: str) -> ReadContent:
+    """The value at `index`, that of column `name`, is the prompt."""
+    return lambda values, _: Content(text_in(values[index], name))
 
 
-def ask_messages(place: int, name: str) -> Ask:
-    """The value at `place`, that of column `name`, is a list of messages or its JSON text."""
-    return lambda values, replaced: Asked(messages_in(structure_in(values[place], name, replaced), name))
+def content_of_messages(index: int, name: str) -> ReadContent:
+    """The value at `index`, that of column `name`, is a list of messages or its JSON text."""
+    return lambda values, replaced: Content(messages_in(structure_in(values[index], name, replaced), name))
 
 
-def ask_template(template: PromptTemplate) -> Ask:
+def content_of_template(template: PromptTemplate) -> ReadContent:
     """The template's columns come first among the values."""
 
-    def ask(values: Values, replaced: Replaced) -> Asked:
+    def render(values: Values, replaced: Replaced) -> Content:
         named = dict(zip(template.columns, values, strict=False))
         for name, value in named.items():
             if value is None or isinstance(value, Unreadable):
                 raise Refusal(f"column {name!r} of the template is {in_words(value)}")
         try:
-            return Asked(without_lone_surrogates(template.render(named), replaced))
+            return Content(without_lone_surrogates(template.render(named), replaced))
         except ValueError as error:
             raise Refusal(str(error)) from error
 
-    return ask
+    return render
 
 
-def ask_batch_line(values: Values, _replaced: Replaced) -> Asked:
+def content_of_batch_line(values: Values, _replaced: Replaced) -> Content:
     """BATCH_FIELDS come first among the values; the body's model gives way to the endpoint's."""
     custom_id, method, url, body = values[: len(BATCH_FIELDS)]
     if custom_id is None:
@@ -83,7 +83,7 @@ def ask_batch_line(values: Values, _replaced: Replaced) -> Asked:
     if not isinstance(body, dict):
         raise Refusal(f"'body' is {in_words(body)}, not an object")
     params = {name: value for name, value in body.items() if name not in {"model", "messages"}}
-    return Asked(messages_in(body.get("messages"), "body.messages"), params or None)
+    return Content(messages_in(body.get("messages"), "body.messages"), params or None)
 
 
 def text_in(value: object, name: str) -> str:
