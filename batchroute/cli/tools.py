@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("labels", metavar="LABELS...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "out", type=FILE, required=True, metavar="MODEL", help="The model's directory.")
-@click.option("--router", metavar="NAME", help="What to train: mf (the default) or mlp.")
 @click.option("--strong", metavar="NAME", help="The model in the labels that stands for the strong side.")
 @click.option("--weak", metavar="NAME", help="The one for the weak side.")
 @click.option("--device", metavar="NAME", help="auto (the default), cpu, cuda or cuda:N.")
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 def train(
     labels: Sequence[Path],
     out: Path,
-    router: str | None,
     strong: str | None,
     weak: str | None,
     device: str | None,
@@ -61,8 +59,7 @@ def train(
         done = train_recipe(read_recipe(labels[0]), data, out, seed=seed, hold_out=True)
         click.echo(f"{out}: trained on {done.prompts:,} prompts")
         return 0
-    own = {"router.use": router, "router.device": device}
-    spec = router_section([*sets, *(f"{key}={value}" for key, value in own.items() if value is not None)])
+    spec = router_section([*sets, *(() if device is None else [f"router.device={device}"])])
     with epochs_shown(console(stderr=True)) as on_epoch:
         trained = train_model(
             labels, out, strong=strong, weak=weak, router=spec, licence=licence, seed=seed, on_epoch=on_epoch

@@ -113,7 +113,7 @@ HeaderName: TypeAlias = Annotated[
     str, _matching(r"[\w!#$%&'*+.^`|~-]+", "a header's name: letters, digits and dashes")
 ]
 RouterName: TypeAlias = Annotated[
-    str, _matching(rf"[a-z][a-z0-9_-]*|{_CLASS}", 'mf, mlp, random, length or "package.module:Class"')
+    str, _matching(rf"[a-z][a-z0-9_-]*|{_CLASS}", 'mf, random, length or "package.module:Class"')
 ]
 EmbedderName: TypeAlias = Annotated[
     str,
@@ -223,7 +223,7 @@ class EmbedderSpec(_Section):
 class RouterSpec(_Section):
     """What scores the prompts."""
 
-    use: RouterName = _fixed("mf", 'mf, mlp, random, length or "package.module:Class"')
+    use: RouterName = _fixed("mf", 'mf, random, length or "package.module:Class"')
     model: Text = _fixed("builtin", "builtin, or the directory or file of a model")
     strong: Text = _fixed("gpt-4-1106-preview", "entry of the MF model's table that stands for the strong side")
     weak: Text = _fixed("mixtral-8x7b-instruct-v0.1", "entry that stands for the weak side")

@@ -6,7 +6,6 @@ Knows models, embedders and devices; nothing of files, sides taken or requests.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
@@ -16,23 +15,17 @@ import numpy as np
 import torch
 
 from batchroute.errors import ModelFault
-from batchroute.score.checkpoint import kind_of, read_checkpoint
-from batchroute.score.embed.choose import fold, identity
+from batchroute.score.checkpoint import read_checkpoint
+from batchroute.score.embed.fold import fold, identity
 from batchroute.score.embed.given import import_class, numbers_in
-from batchroute.score.embed.projection import project
-from batchroute.score.mlp import last_layer, read_network
 from batchroute.score.questions import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
-
     from batchroute.job.spec import RouterSpec
     from batchroute.score.checkpoint import Checkpoint
-    from batchroute.score.embed.product import Product
-    from batchroute.score.embed.projection import Projection
-    from batchroute.score.mlp import Network
+    from batchroute.score.embed.fold import Product
     from batchroute.types import Floats, Questions, Router
 
 BUILTIN_MODEL = "builtin-router-2"
@@ -81,18 +74,6 @@ class MatrixFactorisation:
 
 
 @dataclass(frozen=True, slots=True)
-class HiddenLayer:
-    """A network with one hidden layer, its last layer made for one pair of models."""
-
-    projection: Projection
-    last_layer: Callable[[Tensor], Tensor]
-
-    def __call__(self, questions: Questions) -> Floats:
-        scores: Floats = torch.sigmoid(self.last_layer(self.projection(questions))).cpu().numpy()
-        return scores
-
-
-@dataclass(frozen=True, slots=True)
 class Random:
     """A uniform score drawn from the seed and the text, so that neither batches nor a resume change it."""
 
@@ -128,8 +109,6 @@ def load_scorer(router: RouterSpec) -> Scorer:
     """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do."""
     if router.use == "mf":
         return _matrix_factorisation(router)
-    if router.use == "mlp":
-        return _network(router)
     if router.use == "random":
         return Scorer(f"random:{router.seed}", Random(router.seed), router.batch_size)
     if router.use == "length":
@@ -137,7 +116,7 @@ def load_scorer(router: RouterSpec) -> Scorer:
     if ":" in router.use:
         custom = Custom(router.use, import_class(router.use, "score"))
         return Scorer(router.use, custom, router.batch_size)
-    raise ModelFault(f"no router is named {router.use!r}; use mf, mlp, random, length or package.module:Class")
+    raise ModelFault(f"no router is named {router.use!r}; use mf, random, length or package.module:Class")
 
 
 def length_scores(questions: Questions) -> Floats:
@@ -157,41 +136,29 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def builtin_model() -> Path:
-    """The directory of the weights that ship in the package."""
-    return Path(str(resources.files("batchroute.score"))) / "models" / BUILTIN_MODEL
+def model_path(router: RouterSpec) -> Path:
+    """Where the model of an mf router lies; `builtin` are the weights that ship in the package."""
+    if router.model == "builtin":
+        return Path(str(resources.files("batchroute.score"))) / "models" / BUILTIN_MODEL
+    return Path(router.model)
 
 
 def _matrix_factorisation(router: RouterSpec) -> Scorer:
-    path = builtin_model() if router.model == "builtin" else Path(router.model)
-    if kind_of(path) != "mf":
-        raise ModelFault(f'{path}: holds a model of another router; set [router] use = "{kind_of(path)}"')
-    model = read_checkpoint(path)
+    model = read_checkpoint(model_path(router))
     embedder = identity(router.embedder)
     _check_embedder(model, embedder)
     device = resolve_device(router.device)
     vector = model.folded(router.strong, router.weak)
-    name = f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}"
-    length = len(vector) if router.embedder.use in {"column", "openai"} else None
-    product = fold(router.embedder, vector, device)
-    quick = router.embedder.use == "builtin" and device.type == "cpu"
-    return Scorer(name, MatrixFactorisation(product), router.batch_size, length, quick)
+    return Scorer(
+        identity=f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}",
+        rate=MatrixFactorisation(fold(router.embedder, vector, device)),
+        batch_size=router.batch_size,
+        vector_length=len(vector) if router.embedder.use in {"column", "openai"} else None,
+        quick=router.embedder.use == "builtin" and device.type == "cpu",
+    )
 
 
-def _network(router: RouterSpec) -> Scorer:
-    if router.model == "builtin":
-        raise ModelFault('the router mlp has no built-in model; train one with "batchroute train --router mlp"')
-    model = read_network(Path(router.model))
-    embedder = identity(router.embedder)
-    _check_embedder(model, embedder)
-    device = resolve_device(router.device)
-    vector, offset = (part.to(device) for part in model.for_pair(router.strong, router.weak))
-    layer = partial(last_layer, bias=model.bias.to(device), vector=vector, offset=offset)
-    name = f"mlp:{model.digest}:{router.strong}>{router.weak}:{embedder}"
-    return Scorer(name, HiddenLayer(project(router.embedder, model.hidden, device), layer), router.batch_size)
-
-
-def _check_embedder(model: Checkpoint | Network, embedder: str) -> None:
+def _check_embedder(model: Checkpoint, embedder: str) -> None:
     """Vectors of a column may come from anywhere: there only their dimension can be checked."""
     if model.embedder is None or "column" in (model.embedder, embedder):
         return

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Settings = Mapping[str, Any]
 
 OPENAI = "https://api.openai.com/v1"
-BUILTIN_ROUTERS = ("mf", "mlp", "random", "length")
+BUILTIN_ROUTERS = ("mf", "random", "length")
 # What RouteLLM's config says of a checkpoint, and ours reads from the checkpoint itself.
 _SHAPES = frozenset({"hidden_size", "num_models", "text_dim", "num_classes", "use_proj"})
 _RENAMED = {"checkpoint_path": "model", "strong_model": "strong", "weak_model": "weak"}
@@ -114,7 +114,7 @@ def load_router(name: str, config: Settings) -> LoadedRouter:
     settings = {_RENAMED.get(key, key): value for key, value in config.items() if key not in _SHAPES}
     if "model" in settings:
         settings["model"] = str(settings["model"])
-        settings.setdefault("embedder", _embedder_of(name, Path(settings["model"])))
+        settings.setdefault("embedder", _embedder_of(Path(settings["model"])))
     try:
         spec = RouterSpec.model_validate({**settings, "use": name})
     except ValidationError as error:
@@ -124,12 +124,11 @@ def load_router(name: str, config: Settings) -> LoadedRouter:
     return LoadedRouter(spec, load_scorer(spec))
 
 
-def _embedder_of(router: str, checkpoint: Path) -> dict[str, str]:
+def _embedder_of(checkpoint: Path) -> dict[str, str]:
     """The embedder a checkpoint was trained on: RouteLLM's own do not say, and read OpenAI's vectors."""
     from batchroute.score.checkpoint import read_checkpoint  # noqa: PLC0415 - imports torch
-    from batchroute.score.mlp import read_network  # noqa: PLC0415 - the same
 
-    said = (read_network(checkpoint) if router == "mlp" else read_checkpoint(checkpoint)).embedder
+    said = read_checkpoint(checkpoint).embedder
     if said is None:
         return {"use": "openai"}
     use, _, model = said.partition(":")

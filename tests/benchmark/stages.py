@@ -15,8 +15,8 @@ import torch
 
 from batchroute.job.spec import InputSpec, RouterSpec
 from batchroute.run.engine import open_input
+from batchroute.score.embed.fold import DenseProduct
 from batchroute.score.embed.given import given_vectors
-from batchroute.score.embed.product import DenseProduct
 from batchroute.score.router import MatrixFactorisation, Scorer, load_scorer
 from batchroute.send.classify import Answer, classify
 from batchroute.send.lane import Lane, LaneLimits

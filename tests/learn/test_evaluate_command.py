@@ -250,7 +250,6 @@ def test_without_matplotlib_there_is_a_word_about_it(tmp_path: Path) -> None:
         (("--strong", "big"), ("name both models or neither",)),
         (("--strong", "big", "--weak", "tiny"), ("no labels of the weak side (tiny)",)),
         (("--router", "bert"), ("no router is named 'bert'",)),
-        (("--router", "mlp"), ("mlp has no built-in model",)),
         (("--router", "mf", "--router", "mf"), ("two routers would be called 'mf'",)),
         (("--model", "nowhere"), ("nowhere: there is no such model",)),
         (("--set", "routing.threshold=0.5"), ("only [router] can be set here",)),

@@ -60,7 +60,6 @@ def score_with(
     n = len(prompts)
     questions = Questions(prompts, [None] * n, [None] * n, np.zeros(n, bool), np.zeros(n, np.int64), given)
     spec = RouterSpec(
-        use=trained.router,
         model=str(trained.output),
         strong="big",
         weak="small",
@@ -75,12 +74,11 @@ def score_with(
     [(outcomes, COLUMN), (battles, COLUMN), (pairs, COLUMN), (pairs, EmbedderSpec()), (battles, OWN)],
     ids=["outcomes-column", "battles-column", "pairs-column", "pairs-builtin", "battles-own"],
 )
-@pytest.mark.parametrize("router", ["mf", "mlp"])
-def test_every_kind_of_model_learns_from_every_form(
-    tmp_path: Path, make: Callable[[], pl.DataFrame], router: str, embedder: EmbedderSpec
+def test_a_model_learns_from_every_form_on_every_embedder(
+    tmp_path: Path, make: Callable[[], pl.DataFrame], embedder: EmbedderSpec
 ) -> None:
     file = save(with_vectors(make()), tmp_path / "labels.parquet")
-    spec = RouterSpec(use=router, device="cpu", embedder=embedder)
+    spec = RouterSpec(device="cpu", embedder=embedder)
     trained = train_model([file], tmp_path / "model", strong="big", weak="small", router=spec)
     assert (trained.models, trained.prompts) == (("big", "small"), len(EASY + HARD))
     given = np.concatenate((vectors(EASY), vectors(HARD))) if embedder is COLUMN else None
@@ -130,18 +128,14 @@ def test_several_files_of_several_forms_are_one_set_of_labels(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("router", "embedder", "make"),
-    [
-        ("mf", COLUMN, outcomes),
-        ("mlp", COLUMN, battles),
-        ("mf", EmbedderSpec(), pairs),
-    ],
-    ids=["mf-column", "mlp-column", "mf-builtin"],
+    ("embedder", "make"),
+    [(COLUMN, outcomes), (COLUMN, battles), (EmbedderSpec(), pairs)],
+    ids=["outcomes-column", "battles-column", "pairs-builtin"],
 )
 def test_the_same_labels_and_seed_give_the_same_model_in_any_order(
-    tmp_path: Path, router: str, embedder: EmbedderSpec, make: Callable[[], pl.DataFrame]
+    tmp_path: Path, embedder: EmbedderSpec, make: Callable[[], pl.DataFrame]
 ) -> None:
-    spec = RouterSpec(use=router, embedder=embedder, device="cpu")
+    spec = RouterSpec(embedder=embedder, device="cpu")
     frame = with_vectors(make())
     shuffled = frame.sample(fraction=1, shuffle=True, seed=2)
     weights = []
@@ -207,8 +201,8 @@ def last(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
             "has no column 'v' of vectors",
         ),
         (outcomes(), ("--strong", "big"), "name both models or neither"),
-        (pairs(), ("--router", "length"), "has nothing to learn; train mf or mlp"),
-        (pairs(), ("--router", "bert"), "has nothing to learn; train mf or mlp"),
+        (pairs(), ("--set", 'router.use="length"'), "'length' has nothing to learn; only mf has"),
+        (pairs(), ("--set", 'router.use="mlp"'), "'mlp' has nothing to learn; only mf has"),
         (pairs(), ("--device", "tpu"), "router.device: must be"),
         (pairs(), ("--set", "limits.drain_s=1"), "only [router] can be set here"),
     ],
@@ -229,19 +223,16 @@ def test_a_gpu_that_is_absent_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("router", ["mf", "mlp"])
 @pytest.mark.parametrize("embedder", [EmbedderSpec(), COLUMN], ids=["builtin", "column"])
-def test_a_model_trained_on_a_gpu_scores_the_same_on_both(
-    tmp_path: Path, router: str, embedder: EmbedderSpec
-) -> None:
+def test_a_model_trained_on_a_gpu_scores_the_same_on_both(tmp_path: Path, embedder: EmbedderSpec) -> None:
     file = save(with_vectors(outcomes(others=1)), tmp_path / "labels.parquet")
-    spec = RouterSpec(use=router, embedder=embedder, device="cuda")
+    spec = RouterSpec(embedder=embedder, device="cuda")
     trained = train_model([file], tmp_path / "model", router=spec)
     n = len(EASY + HARD)
     questions = Questions(
         EASY + HARD, [None] * n, [None] * n, np.zeros(n, bool), np.zeros(n, np.int64), vectors(EASY + HARD)
     )
-    model = {"use": router, "model": str(trained.output), "strong": "big", "weak": "small", "embedder": embedder}
+    model = {"model": str(trained.output), "strong": "big", "weak": "small", "embedder": embedder}
     on_gpu, on_cpu = (
         load_scorer(RouterSpec(**model, device=device)).score(questions) for device in ("cuda", "cpu")
     )
@@ -251,11 +242,11 @@ def test_a_model_trained_on_a_gpu_scores_the_same_on_both(
 def test_the_command_says_what_it_made_and_how_a_job_names_it(tmp_path: Path, batchroute: Command) -> None:
     file = save(outcomes(), tmp_path / "labels.parquet")
     use = f'router.embedder.use="{OWN.use}"'
-    said = batchroute("train", file, "-o", tmp_path / "model", "--router", "mlp", "--set", use)
+    said = batchroute("train", file, "-o", tmp_path / "model", "--set", use)
     assert said.code == 0
-    assert f"{tmp_path / 'model'}: mlp on 100 prompts, best after" in said.out
+    assert f"{tmp_path / 'model'}: mf on 100 prompts, best after" in said.out
     assert "on 10 held-out prompts of the same kind: loss " in said.out
-    assert f'[router] use = "mlp", model = "{tmp_path / "model"}", strong = "big", weak = "small"' in said.out
+    assert f'[router] use = "mf", model = "{tmp_path / "model"}", strong = "big", weak = "small"' in said.out
     assert "epoch 1 of at most 100, loss " in said.err
     flags = ("--model", tmp_path / "model", "--set", use, "--json")
     assert json.loads(batchroute("evaluate", file, *flags).out)["routers"]["model"]["apgr"] > 0.75

@@ -182,6 +182,7 @@ def test_what_is_wrong_with_the_weights_is_said(tmp_path: Path, weights: Weights
         ("config.json", "[]", "config.json: must hold a JSON object"),
         ("batchroute.json", '{"format": 2}', "has format 2; this version reads format 1"),
         ("batchroute.json", '{"models": ["a"]}', "must name 64 models"),
+        ("batchroute.json", '{"router": "mlp"}', "names the router 'mlp'; only models of mf can be read"),
         ("batchroute.json", '{"embedder": {"dimension": 5}}', "another embedder dimension than the 6"),
     ],
 )

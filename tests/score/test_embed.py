@@ -25,7 +25,7 @@ from batchroute.score.embed.builtin import (
     HashedNgrams,
     load_builtin,
 )
-from batchroute.score.embed.choose import fold, identity
+from batchroute.score.embed.fold import DenseProduct, fold, identity
 from batchroute.score.embed.given import import_class
 from batchroute.score.embed.ngrams import (
     BIGRAM_MULTIPLIER,
@@ -38,7 +38,6 @@ from batchroute.score.embed.ngrams import (
     fold_case,
     lay_out,
 )
-from batchroute.score.embed.product import DenseProduct
 from batchroute.score.embed.surface import FEATURES, IS_CHOICE, surface_features
 from batchroute.types import Questions
 

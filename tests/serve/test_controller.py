@@ -28,7 +28,7 @@ from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer
 from batchroute.serve.names import Names, parse_model, read_threshold
 from batchroute.simulate.behaviour import Behaviour
-from checkpoints import mlp_weights, write_mlp
+from checkpoints import write_mf
 from servers import threaded_simulator
 from serving import KEY, user
 from upstream import answer, completion, upstream
@@ -202,10 +202,12 @@ def test_a_checkpoint_in_routellms_format(tmp_path: Path) -> None:
 
 
 def test_a_model_of_ones_own_is_read_with_the_embedder_it_names(tmp_path: Path) -> None:
-    network = write_mlp(tmp_path, mlp_weights(4), "test_controller:FourNumbers")
-    config = {"mlp": {"model": network, "strong": "a", "weak": "b"}}
-    scores = Controller(["mlp"], "big-model", "small-model", config=config).batch_calculate_win_rate([HARD], "mlp")
-    spec = RouterSpec(use="mlp", model=str(network), strong="a", weak="b", embedder={"use": "column"})  # type: ignore[arg-type]  # pydantic reads it
+    weights = {"P.weight": torch.randn(3, 2), "text_proj.0.weight": torch.randn(2, 4)}
+    weights |= {"classifier.0.weight": torch.randn(1, 2)}
+    model = write_mf(tmp_path, weights, ("a", "b", "c"), "test_controller:FourNumbers")
+    config = {"mf": {"model": model, "strong": "a", "weak": "b"}}
+    scores = Controller(["mf"], "big-model", "small-model", config=config).batch_calculate_win_rate([HARD], "mf")
+    spec = RouterSpec(model=str(model), strong="a", weak="b", embedder={"use": "column"})  # type: ignore[arg-type]  # pydantic reads it
     vectors = FourNumbers().embed([HARD])
     assert scores == pytest.approx(load_scorer(spec).score(bare_questions([HARD], vectors)))
 
@@ -213,7 +215,7 @@ def test_a_model_of_ones_own_is_read_with_the_embedder_it_names(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("routers", "config", "words"),
     [
-        (["mlp"], {}, "no built-in model"),
+        (["mlp"], {}, "no router 'mlp'; there are mf, random, length and"),
         (["bert"], {}, "no router 'bert'"),
         (["mf"], {"mf": {"devise": "cpu"}}, "devise"),
         (["mf"], {"mf": {"checkpoint_path": "/nowhere/at/all"}}, "/nowhere/at/all"),

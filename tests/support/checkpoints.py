@@ -1,4 +1,4 @@
-"""Models with weights of chance: one as RouteLLM publishes it, its scores computed the long way; and an MLP."""
+"""Models with weights of chance: one as RouteLLM publishes it, its scores computed the long way."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from batchroute.score.checkpoint import ROUTELLM_MODELS, Card, write_model
-from batchroute.score.mlp import network_config
+from batchroute.score.checkpoint import ROUTELLM_MODELS, Card, write_checkpoint
 from batchroute.simulate.answers import unit_vector
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Weights = dict[str, torch.Tensor]
-MLP_WIDTH, MLP_DIMENSION = 5, 7
-MLP_NAMES = ("a", "b", "c")
 STRONG, WEAK = "gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"
 
 
@@ -47,21 +44,9 @@ def routellm_scores(path: Path, texts: Sequence[str]) -> list[float]:
     return [float(1 / (1 + np.exp(-logit))) for logit in logits]
 
 
-def mlp_weights(dimension: int = MLP_DIMENSION) -> Weights:
-    generator = torch.Generator().manual_seed(2)
-    return {
-        "hidden.weight": torch.randn(MLP_WIDTH, dimension, generator=generator),
-        "hidden.bias": torch.randn(MLP_WIDTH, generator=generator),
-        "output.weight": torch.randn(len(MLP_NAMES), MLP_WIDTH, generator=generator),
-        "output.bias": torch.randn(len(MLP_NAMES), generator=generator),
-    }
-
-
-def write_mlp(folder: Path, weights: Weights, embedder: str = "column") -> Path:
+def write_mf(folder: Path, weights: Weights, names: Sequence[str], embedder: str) -> Path:
     """A model directory, as `train` writes one."""
-    dimension = weights["hidden.weight"].shape[1]
-    card = Card(
-        MLP_NAMES, embedder, dimension, data="made up", licence="none", seed=0, evaluation={}, router="mlp"
-    )
-    write_model(folder, weights, network_config(weights), card)
+    text_dim = weights["text_proj.0.weight"].shape[1]
+    card = Card(tuple(names), embedder, text_dim, data="made up", licence="none", seed=0, evaluation={})
+    write_checkpoint(folder, weights, card)
     return folder

@@ -59,9 +59,9 @@ def trained_words(trained: Trained) -> str:
     """What was trained, how good it is, and how a job names it."""
     many = f" with {trained.comparisons:,} comparisons" if trained.comparisons != trained.prompts else ""
     epochs = "" if trained.epochs is None else f", best after {trained.epochs} epochs"
-    lines = [f"{trained.output}: {trained.router} on {trained.prompts:,} prompts{many}{epochs}"]
+    lines = [f"{trained.output}: mf on {trained.prompts:,} prompts{many}{epochs}"]
     lines.append(_held_out_words(trained))
-    table = f'[router] use = "{trained.router}", model = "{trained.output}"'
+    table = f'[router] use = "mf", model = "{trained.output}"'
     if len(trained.models) == 2:
         lines.append(f'{table}, strong = "{trained.models[0]}", weak = "{trained.models[1]}"')
     else:

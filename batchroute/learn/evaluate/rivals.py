@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
 from batchroute.job.spec import EmbedderSpec
-from batchroute.score.checkpoint import kind_of, read_checkpoint
-from batchroute.score.embed.choose import identity
-from batchroute.score.mlp import read_network
+from batchroute.score.checkpoint import read_checkpoint
+from batchroute.score.embed.fold import identity
 from batchroute.score.questions import bare_questions
-from batchroute.score.router import builtin_model, load_scorer
+from batchroute.score.router import load_scorer, model_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from batchroute.job.spec import RouterSpec
     from batchroute.learn.labels.sides import Labels
-    from batchroute.score.checkpoint import Checkpoint
-    from batchroute.score.mlp import Network
     from batchroute.types import Floats
 
 BASELINES = ("random", "length", "oracle")
@@ -44,8 +41,7 @@ def find_rivals(
     """
     specs = [(use, router.model_copy(update={"use": use})) for use in routers]
     specs += [
-        (path.resolve().name, router.model_copy(update={"use": kind_of(path), "model": str(path)}))
-        for path in models
+        (path.resolve().name, router.model_copy(update={"use": "mf", "model": str(path)})) for path in models
     ]
     rivals = [Rival(name, _for_pair(spec, strong, weak)) for name, spec in specs or [(router.use, router)]]
     rivals = [rival for rival in rivals if rival.name != "length"]  # a baseline, and in any case there
@@ -65,9 +61,9 @@ def score_labels(spec: RouterSpec, labels: Labels) -> Floats:
 
 
 def _for_pair(spec: RouterSpec, strong: str, weak: str) -> RouterSpec:
-    if spec.use not in {"mf", "mlp"} or (spec.use, spec.model) == ("mlp", "builtin"):
+    if spec.use != "mf":
         return spec
-    model = _read(spec)
+    model = read_checkpoint(model_path(spec))
     changes: dict[str, object] = {}
     if {strong, weak} <= set(model.names):
         changes |= {"strong": strong, "weak": weak}
@@ -77,8 +73,3 @@ def _for_pair(spec: RouterSpec, strong: str, weak: str) -> RouterSpec:
         # beside a model of another embedder, for which [router.embedder] then stands
         changes["embedder"] = EmbedderSpec()
     return spec.model_copy(update=changes)
-
-
-def _read(spec: RouterSpec) -> Checkpoint | Network:
-    path = builtin_model() if spec.model == "builtin" else Path(spec.model)
-    return read_network(path) if spec.use == "mlp" else read_checkpoint(path)

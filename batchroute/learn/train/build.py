@@ -14,13 +14,12 @@ from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.comparisons import between_all, between_sides
 from batchroute.learn.labels.files import read_label_file
 from batchroute.learn.labels.sides import choose_sides
-from batchroute.learn.train.contests import CONTESTS
 from batchroute.learn.train.features import embed_prompts
-from batchroute.learn.train.fit import Course, fit, lay_field
+from batchroute.learn.train.fit import fit, make_training_set
 from batchroute.learn.train.gain import fit_gain
 from batchroute.learn.train.split import split_prompts
-from batchroute.score.checkpoint import Card
-from batchroute.score.embed.choose import identity
+from batchroute.score.checkpoint import Card, write_checkpoint
+from batchroute.score.embed.fold import identity
 from batchroute.score.router import resolve_device
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
 
     from batchroute.learn.labels.comparisons import Comparisons
     from batchroute.learn.labels.files import LabelFile
-    from batchroute.learn.train.contests import Parameters
-    from batchroute.learn.train.fit import Epoch
+    from batchroute.learn.train.fit import Epoch, TrainingSet
+    from batchroute.learn.train.mf import Parameters
     from batchroute.learn.train.split import Split
 
 
@@ -59,7 +58,6 @@ class Trained:
     """
 
     output: Path
-    router: str
     models: tuple[str, ...]
     prompts: int
     comparisons: int
@@ -80,21 +78,26 @@ def train_model(
 ) -> Trained:
     """A model from label files: for `strong` and `weak`, or, where neither is named, for all models there are.
 
-    `router` says which kind of model, embedder and device. A tenth of the prompts is for stopping, a tenth for the
+    Of `router` its embedder, device and batch size count. A tenth of the prompts is for stopping, a tenth for the
     figures. UsageFault for labels, embedders or devices that will not do; nothing is written then.
     """
     spec = router or RouterSpec()
-    if spec.use not in CONTESTS:
-        raise UsageFault(f"the router {spec.use!r} has nothing to learn; train {' or '.join(CONTESTS)}")
+    if spec.use != "mf":
+        raise UsageFault(f"the router {spec.use!r} has nothing to learn; only mf has")
     device = resolve_device(spec.device)
     column = spec.embedder.column if spec.embedder.use == "column" else None
     files = [read_label_file(file, column) for file in labels]
     comparisons = _comparisons(files, strong, weak, seed)
     split = split_prompts(comparisons.prompts, seed)
     features = embed_prompts(comparisons.prompts, comparisons.vectors, spec, device)
-    course = Course(CONTESTS[spec.use], features, lay_field(comparisons, device))
-    parameters, epochs = _learn(comparisons, course, split, spec, seed, on_epoch)
-    held_out = _held_out(comparisons, course, split, parameters)
+    training = make_training_set(comparisons, features, device)
+    if spec.embedder.use == "builtin" and training.models == 2:
+        solved = fit_gain(comparisons.prompts, torch.from_numpy(2 * comparisons.target - 1), split)
+        parameters, epochs = solved.each(lambda tensor: tensor.to(device)), None
+    else:
+        parameters, best = fit(training, split, seed, on_epoch)
+        epochs = best.number
+    held_out = _held_out(comparisons, training, split, parameters)
     card = Card(
         models=comparisons.models,
         embedder=identity(spec.embedder),
@@ -103,12 +106,10 @@ def train_model(
         licence=licence,
         seed=seed,
         evaluation={"held_out": asdict(held_out), "prompts": len(comparisons.prompts), "epochs": epochs},
-        router=spec.use,
     )
-    stored = {name: tensor.detach().cpu() for name, tensor in parameters.items()}
-    CONTESTS[spec.use].write(output, stored, card)
+    write_checkpoint(output, parameters.weights(), card)
     counts = len(comparisons.prompts), len(comparisons.target)
-    return Trained(output, spec.use, comparisons.models, *counts, epochs, held_out)
+    return Trained(output, comparisons.models, *counts, epochs, held_out)
 
 
 def _comparisons(files: Sequence[LabelFile], strong: str | None, weak: str | None, seed: int) -> Comparisons:
@@ -122,28 +123,13 @@ def _models(files: Sequence[LabelFile]) -> set[str]:
     return {name for file in files for column in columns if column in file.frame for name in file.frame[column]}
 
 
-def _learn(
-    comparisons: Comparisons,
-    course: Course,
-    split: Split,
-    spec: RouterSpec,
-    seed: int,
-    on_epoch: Callable[[Epoch], None],
-) -> tuple[Parameters, int | None]:
-    if spec.use == "mf" and spec.embedder.use == "builtin" and len(comparisons.models) == 2:
-        solved = fit_gain(comparisons.prompts, torch.from_numpy(2 * comparisons.target - 1), split)
-        return {name: tensor.to(course.field.starts.device) for name, tensor in solved.items()}, None
-    fitted = fit(course, len(comparisons.models), split, seed, on_epoch)
-    return fitted.parameters, fitted.epoch.number
-
-
-def _held_out(comparisons: Comparisons, course: Course, split: Split, parameters: Parameters) -> HeldOut:
-    prompts = torch.from_numpy(split.held_out).to(course.field.starts.device)
-    logits, target = (part.cpu() for part in course.predicted(parameters, prompts))
+def _held_out(comparisons: Comparisons, training: TrainingSet, split: Split, parameters: Parameters) -> HeldOut:
+    prompts = torch.from_numpy(split.held_out).to(training.device)
+    logits, target = (part.cpu() for part in training.predicted(parameters, prompts))
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
     won = target != 0.5
     accuracy = float(((logits > 0) == (target > 0.5))[won].double().mean()) if won.any() else None
-    is_pair = len(comparisons.models) == 2
+    is_pair = training.models == 2
     lengths = torch.tensor([float(len(comparisons.prompts[place])) for place in split.held_out])
     return HeldOut(
         prompts=len(split.held_out),

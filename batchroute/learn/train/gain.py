@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from batchroute.learn.ridge import Design, solve_ridge
+from batchroute.learn.train.mf import Parameters
 from batchroute.score.embed.builtin import load_builtin
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
 LOGIT_OF_GAIN = 2.0  # sigmoid(2 g) is (1 + g) / 2 near g = 0: the probability that the strong side's answer wins
 
 
-def fit_gain(prompts: Sequence[str], gain: Tensor, split: Split) -> dict[str, Tensor]:
-    """Parameters of a MatrixContest whose two models are +1 and -1; `gain` [n] is what the first is better by."""
+def fit_gain(prompts: Sequence[str], gain: Tensor, split: Split) -> Parameters:
+    """A model of one dimension, whose two models are +1 and -1; `gain` [n] is what the first is better by."""
     embedder = load_builtin(torch.device("cpu"))
     design = Design(embedder, embedder.encode(prompts))
     learn = torch.zeros(len(prompts), dtype=torch.float64)
@@ -34,8 +35,8 @@ def fit_gain(prompts: Sequence[str], gain: Tensor, split: Split) -> dict[str, Te
     vectors = [solve_ridge(design, gain, learn, penalty) for penalty in PENALTIES]
     errors = [float((design.times(vector) - gain)[validation].square().mean()) for vector in vectors]
     vector = vectors[errors.index(min(errors))]
-    return {
-        "models": torch.tensor([[1.0], [-1.0]]),
-        "table": (LOGIT_OF_GAIN / 2 * vector).float().unsqueeze(1),
-        "classifier": torch.ones(1),
-    }
+    return Parameters(
+        models=torch.tensor([[1.0], [-1.0]]),
+        table=(LOGIT_OF_GAIN / 2 * vector).float().unsqueeze(1),
+        classifier=torch.ones(1),
+    )

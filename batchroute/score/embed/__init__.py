@@ -1,10 +1,9 @@
 """Prompts -> the dot product of their embedding with one vector: an embedder and a folded model, put together.
 
-    product   what that is, and vectors that are multiplied as they come
-    builtin   hashed n-grams, whose vectors are never made
-    given     vectors of a column, or of a user's class
-    sentences vectors of a sentence-transformers model
-    choose    [router.embedder] -> its product
+    fold      [router.embedder] -> its product with a model's vector
+    builtin   hashed n-grams and surface features, whose vectors are never made
+    ngrams    texts -> the buckets of their n-grams       surface   texts -> length, digits, marks of code ...
+    given     vectors of a column, or of a user's class   sentences vectors of a sentence-transformers model
 
-Knows nothing of the models behind the vector.
+Knows nothing of the model behind the vector.
 """
