@@ -24,7 +24,7 @@ from batchroute.serve.batch.batchapi import BatchApi
 from batchroute.serve.batch.batches import Batches
 from batchroute.serve.batch.files import Files
 from batchroute.serve.batch.queue import BatchQueue
-from batchroute.serve.batch.sharing import LiveBudget, split
+from batchroute.serve.batch.sharing import open_live_budget, split
 from batchroute.serve.door import make_door
 from batchroute.serve.forward import LIVE_OUTAGE_S, open_live
 from batchroute.serve.names import names_of
@@ -160,9 +160,9 @@ def _means(job: Job, options: ServeOptions, budget: Budget | None) -> Means:
 def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget | None:
     if job.limits.max_cost_usd is None:
         return None
-    live_budget = LiveBudget(job.limits.max_cost_usd, state)
-    stack.callback(live_budget.close)
-    return live_budget.budget
+    budget = open_live_budget(job.limits.max_cost_usd, state)
+    stack.callback(budget.close)
+    return budget
 
 
 def _open_batches(job: Job, options: ServeOptions, state: Path) -> BatchApi | None:

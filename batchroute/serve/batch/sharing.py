@@ -43,21 +43,21 @@ def split(job: Job, batch_share: float) -> tuple[Job, Job]:
     return Job.model_validate(live), Job.model_validate(batches)
 
 
-class LiveBudget:
+def open_live_budget(limit: Decimal, state: Path) -> Budget:
     """limits.max_cost_usd over all that a server's live requests cost, over all its runs on one state directory.
 
-    There are no results on disk whose costs add up, so the ledger itself tells what was spent; after a crash all
-    that was allowed to be spent counts as spent.
+    A run's results say what was spent. Here nothing does but the ledger: while the server is at work its ceiling
+    covers what is spent, and after a crash all of it counts as spent; the last ledger, without a ceiling, must hold
+    what was spent itself. With a limit of $1 and $0.30 spent, the file says {unconfirmed 0, ceiling 0.302} while the
+    server is at work and {unconfirmed 0.30} once it has closed; the next server starts with $0.698 or $0.70 left.
     """
+    path = state / "ledger.json"
 
-    def __init__(self, limit: Decimal, state: Path) -> None:
-        self._path = state / "ledger.json"
-        self.budget = Budget(limit, Decimal(0), read_ledger(self._path), self._save)
+    def save(ledger: Ledger) -> None:
+        if ledger.ceiling is None:
+            ledger = Ledger(ledger.unconfirmed + budget.spent)
+        with saving(path):
+            write_ledger(path, ledger)
 
-    def close(self) -> None:
-        self.budget.close()
-        self._save(Ledger(self.budget.unconfirmed + self.budget.spent))
-
-    def _save(self, ledger: Ledger) -> None:
-        with saving(self._path):
-            write_ledger(self._path, ledger)
+    budget = Budget(limit, Decimal(0), read_ledger(path), save)
+    return budget
