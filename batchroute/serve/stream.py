@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from batchroute.job.scrub import Scrubber
     from batchroute.types import Usage
 
-_EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
+_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")  # of an event
+_LONGEST_END = 4
 
 
 class EventRelay:
-    """One stream; `usage` is the last that it told, `begun` whether the client has had anything of it."""
+    """One stream; `usage` is the last that it reported, `begun` whether the client has had anything of it."""
 
     def __init__(self, write: Callable[[bytes], Awaitable[None]], scrub: Scrubber, *, keep_usage: bool) -> None:
         self.usage: Usage | None = None
@@ -31,18 +32,25 @@ class EventRelay:
         self._write = write
         self._scrub = scrub
         self._keep_usage = keep_usage
-        self._rest = b""
+        self._unread = bytearray()
+        self._searched = 0  # so many bytes of it begin no end of an event: each is looked at once
 
     async def receive(self, piece: bytes) -> None:
         """Takes what came, passes on what is whole."""
-        self._rest += piece
-        events = _EVENT.findall(self._rest)
-        self._rest = self._rest[sum(map(len, events)) :]
-        await self._pass_on(b"".join(clean for event in events if (clean := self._cleaned(event))))
+        self._unread += piece
+        begin = 0
+        events: list[bytes] = []
+        while (end := _END.search(self._unread, max(begin, self._searched))) is not None:
+            events.append(self._cleaned(bytes(self._unread[begin : end.end()])))
+            begin = end.end()
+        del self._unread[:begin]
+        self._searched = max(0, len(self._unread) - _LONGEST_END + 1)
+        await self._pass_on(b"".join(events))
 
     async def finish(self) -> None:
         """Passes on what came after the last whole event."""
-        rest, self._rest = self._rest, b""
+        rest = bytes(self._unread)
+        self._unread.clear()
         await self._pass_on(self._cleaned(rest))
 
     async def _pass_on(self, events: bytes) -> None:
@@ -51,7 +59,7 @@ class EventRelay:
             await self._write(events)
 
     def _cleaned(self, event: bytes) -> bytes:
-        """The event without keys of ours; nothing for a chunk that holds only the usage nobody asked for."""
+        """The event without keys of ours; nothing for a chunk of usage alone that the client did not ask for."""
         if b'"usage"' in event and self._is_only_usage(event) and not self._keep_usage:
             return b""
         text = event.decode("utf-8", "replace")

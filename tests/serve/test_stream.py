@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.job.scrub import Scrubber
+from batchroute.serve import stream
 from batchroute.serve.stream import EventRelay
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.types import Usage
@@ -23,6 +24,7 @@ from serving import KEY, SHORT, asking, headers_of, user
 from upstream import answer, upstream
 
 if TYPE_CHECKING:
+    import re
     from pathlib import Path
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -67,9 +69,9 @@ def relayed(
 
 @given(cuts=st.lists(st.integers(0, 400), max_size=20), keep_usage=st.booleans())
 def test_however_a_stream_is_cut_its_events_come_whole_and_once(cuts: list[int], keep_usage: bool) -> None:
-    stream = b"".join([*EVENTS, LAST, DONE])
-    edges = [0, *sorted(cuts), len(stream)]
-    pieces = [stream[start:end] for start, end in pairwise(edges)]
+    whole = b"".join([*EVENTS, LAST, DONE])
+    edges = [0, *sorted(cuts), len(whole)]
+    pieces = [whole[start:end] for start, end in pairwise(edges)]
     written, relay = relayed(pieces, keep_usage=keep_usage)
     assert b"".join(written) == b"".join([*EVENTS, *([LAST] if keep_usage else []), DONE])
     assert relay.usage == Usage(7, None, 3, None)
@@ -80,6 +82,28 @@ def test_an_event_is_passed_on_as_soon_as_it_is_whole() -> None:
     first, second = event(piece("a")), event(piece("b"))
     written, _ = relayed([first[:9], first[9:] + second[:5], second[5:]], keep_usage=False)
     assert written == [first, second]
+
+
+class Counting:
+    """A pattern that counts the bytes it is given to look through."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.pattern = pattern
+        self.looked_through = 0
+
+    def search(self, text: bytes, start: int) -> re.Match[bytes] | None:
+        found = self.pattern.search(text, start)
+        self.looked_through += (len(text) if found is None else found.end()) - start
+        return found
+
+
+def test_an_event_that_never_ends_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting(stream._END)
+    monkeypatch.setattr(stream, "_END", counting)
+    pieces = [b"data: " + b"x" * 994] * 500
+    written, _ = relayed(pieces, keep_usage=False)
+    assert written == [b"".join(pieces)]
+    assert counting.looked_through <= 2 * sum(map(len, pieces))
 
 
 def test_usage_beside_text_stays() -> None:
