@@ -47,8 +47,8 @@ def open_live_budget(limit: Decimal, state: Path) -> Budget:
     """limits.max_cost_usd over all that a server's live requests cost, over all its runs on one state directory.
 
     A run's results say what was spent. Here nothing but the ledger does: while the server is at work its ceiling
-    covers what is spent, and after a crash all of it counts as spent; the last ledger has no ceiling and holds what
-    was spent itself. With a limit of $1 and $0.30 spent, the file says {unconfirmed 0, ceiling 0.302} while the
+    covers what is spent, and after a crash all of it counts as spent; the last ledger has no ceiling and holds the
+    money spent itself. With a limit of $1 and $0.30 spent, the file says {unconfirmed 0, ceiling 0.302} while the
     server is at work and {unconfirmed 0.30} once it has closed; the next one starts with $0.698 or $0.70 left.
     """
     path = state / "ledger.json"
