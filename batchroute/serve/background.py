@@ -7,6 +7,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from batchroute.errors import Unanswered
 from batchroute.serve.forward import Live, open_live
 from batchroute.serve.scoring import JointScoring
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
     from concurrent.futures import Future
 
+    from batchroute.send.budget import Budget
     from batchroute.serve.settings import LoadedRouter, Pair
 
 Value = TypeVar("Value")
@@ -24,10 +26,14 @@ class Background:
 
     live: Live
 
-    def __init__(self, pair: Pair, routers: Mapping[str, LoadedRouter]) -> None:
+    def __init__(self, pair: Pair, routers: Mapping[str, LoadedRouter], budget: Budget | None) -> None:
         self.scorings = {
-            name: JointScoring(router.scorer, router.rating(pair), _unsaid) for name, router in routers.items()
+            name: JointScoring(router.scorer, router.rating(pair, budget), _unsaid)
+            for name, router in routers.items()
         }
+        self._budget = budget
+        self._closed = False
+        self._submitting = threading.Lock()
         self._working: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[Any]] = set()
         self._stack = contextlib.AsyncExitStack()
@@ -37,14 +43,23 @@ class Background:
         asyncio.run_coroutine_threadsafe(self._open(pair), self._loop).result()
 
     def submit(self, work: Coroutine[Any, Any, Value]) -> Future[Value]:
-        """What comes of work in the loop, for another thread to wait for."""
-        return asyncio.run_coroutine_threadsafe(self._tracked(work), self._loop)
+        """What comes of work in the loop, for another thread to wait for; Unanswered once it is closed.
+
+        Whatever is submitted before `close` is begun in the loop before the loop closes, so it has an end.
+        """
+        with self._submitting:
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(self._tracked(work), self._loop)
+        work.close()
+        raise Unanswered("the controller was closed", "stopped", 503)
 
     def close(self) -> None:
-        """Lets go of what is under way, closes the connections, ends the thread; once."""
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon_threadsafe(self._closing)
+        """Abandons what is under way, closes the connections, ends the thread; once."""
+        with self._submitting:
+            if self._closed:
+                return
+            self._closed = True
+            self._loop.call_soon_threadsafe(self._closing)
         if threading.current_thread() is not self._thread:  # a last reference may go anywhere
             self._thread.join()
 
@@ -60,7 +75,7 @@ class Background:
 
     async def _open(self, pair: Pair) -> None:
         try:
-            self.live = await open_live(pair.job, pair.environ(), self._stack, _unsaid)
+            self.live = await open_live(pair.job, pair.environ(), self._stack, _unsaid, self._budget)
             self._working = [asyncio.create_task(scoring.run()) for scoring in self.scorings.values()]
         except BaseException:
             await self._shut()

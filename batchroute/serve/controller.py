@@ -25,7 +25,7 @@ from batchroute.serve.completion import ChatCompletion
 from batchroute.serve.names import parse_model, read_threshold
 from batchroute.serve.replies import told
 from batchroute.serve.scoring import rate_texts
-from batchroute.serve.settings import load_router, pair_of
+from batchroute.serve.settings import load_router, open_memory_budget, pair_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,6 +59,9 @@ class Controller:
         api_key_env, requests_per_minute, price - and go before `api_base` and `api_key`; `limits` are those of
         [limits]. Without any address it is OpenAI's, with the key in OPENAI_API_KEY. `progress_bar` does nothing:
         routers load at once. Raises RoutingError for what is no router or setting, ModelFault for a bad model.
+
+        `limits={"max_cost_usd": ...}` holds over all that this object spends: a request that may cost more than is
+        left is Unanswered with the error_type "budget" and never sent. Requests must then bound their answers.
         """
         models: dict[Side, str] = {"strong": strong_model, "weak": weak_model}
         self._pair = pair_of(
@@ -70,6 +73,7 @@ class Controller:
         )
         self.model_pair = SimpleNamespace(**models)
         self.routers = {name: load_router(name, (config or {}).get(name, {})) for name in routers}
+        self._budget = open_memory_budget(self._pair, self.routers.values())
         self.model_counts: dict[str, Counter[str]] = {name: Counter() for name in routers}
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self.completion, acreate=self.acompletion))
         self._background: Background | None = None
@@ -134,7 +138,7 @@ class Controller:
     def _running(self) -> Background:
         with self._starting:
             if self._background is None:
-                self._background = Background(self._pair, self.routers)
+                self._background = Background(self._pair, self.routers, self._budget)
                 weakref.finalize(self, self._background.close)
             return self._background
 
@@ -160,7 +164,11 @@ class Controller:
         router = self.routers[name]
         if not asks_for_vectors(router.spec):
             return router.scorer.score(bare_questions(texts))
-        return self._running().submit(rate_texts(router.rating(self._pair), router.scorer, texts)).result()
+        return (
+            self._running()
+            .submit(rate_texts(router.rating(self._pair, self._budget), router.scorer, texts))
+            .result()
+        )
 
     def _threshold(self, router: str | None, threshold: float | None) -> float:
         if router is None or threshold is None:

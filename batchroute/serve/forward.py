@@ -31,6 +31,7 @@ from batchroute.types import SIDES, Completion
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from batchroute.job.prices import Target
     from batchroute.job.scrub import Scrubber
@@ -136,20 +137,22 @@ class Live:
         targets: Mapping[str, Target],
         lanes: Mapping[Side, LiveLane],
         scrub: Scrubber,
-        *,
-        budgeted: bool,
+        budget: Budget | None,
     ) -> None:
         self.lanes = lanes
         self.scrub = scrub
         self.asked = targets
         self._bodies = {side: Body(job.endpoints[side].model, job.endpoints[side].params) for side in SIDES}
-        self._budgeted = budgeted
+        self._budget = budget
         self._numbers = itertools.count()
 
     async def ask(self, chat: Chat, routed: Routed, relay: EventRelay | None = None) -> Ended:
         """The end of one request. Refusal where a budget needs to know how long its answer may get."""
         request = self._request(chat, routed)
-        outcome = await self.lanes[routed.side].ask(request, relay)
+        if self._budget is not None and request.most_usd > self._budget.left + self._budget.reserved:
+            outcome = _over_budget(request.most_usd, self._budget.left)
+        else:
+            outcome = await self.lanes[routed.side].ask(request, relay)
         finished_at = time.time_ns() // 1000
         result = settled(request, outcome, self.asked[routed.side], None, finished_at, raw=False)
         return Ended(outcome, result, routed.threshold)
@@ -164,7 +167,7 @@ class Live:
         body, longest = self._bodies[routed.side](prompt)
         request = Request(prompt, body, chat.chars // CHARS_PER_TOKEN + longest, routed.score, routed.reason)
         pricing = self.asked[routed.side].pricing
-        if not self._budgeted or pricing is None:
+        if self._budget is None or pricing is None:
             return request
         if not longest:
             raise Refusal("limits.max_cost_usd holds here: set max_completion_tokens or max_tokens")
@@ -191,7 +194,17 @@ async def open_live(
         lanes[side] = LiveLane(
             endpoint, live_limits(lane_limits(job.endpoints[side], job.limits)), _saying(say, side), purse
         )
-    return Live(job, targets, lanes, scrub, budgeted=budget is not None)
+    return Live(job, targets, lanes, scrub, budget)
+
+
+def _over_budget(most_usd: Decimal, left_usd: Decimal) -> Outcome:
+    """A request that does not fit even if all that are in flight cost nothing: it alone fails, at once.
+
+    With $0.50 left and $0.20 reserved for answers in flight, one that may cost $0.60 is queued, as it may fit when
+    those have turned out cheaper; one that may cost $0.71 is not.
+    """
+    error = f"limits.max_cost_usd: the request may cost ${most_usd:.4f}, ${left_usd:.4f} are left"
+    return Outcome("failed", Answer(verdict="refused", error_type="budget", error=error), 0, ())
 
 
 def _saying(say: Callable[[str], None], side: Side) -> Callable[[str], None]:

@@ -17,6 +17,7 @@ _TOLD = {
     "content_filter": (400, "content_filter"),
     "rate_limit": (429, "rate_limit_exceeded"),
     "quota": (429, "insufficient_quota"),
+    "budget": (429, "insufficient_quota"),
     "timeout": (504, "timeout"),
     "stopped": (503, "unavailable"),
 }

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from batchroute.errors import RoutingError
+from batchroute.errors import RoutingError, UsageFault
+from batchroute.job.prices import open_targets
 from batchroute.job.secrets import Secret
 from batchroute.job.spec import Job, RouterSpec
 from batchroute.score.api.rate import Means, rating
+from batchroute.send.budget import Budget
+from batchroute.send.open import refuse_unpriced
+from batchroute.store.ledger import Ledger
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from batchroute.score.rater import Rating
     from batchroute.score.router import Scorer
@@ -66,6 +71,21 @@ def pair_of(
     return Pair(_job(endpoints, limits), keys)
 
 
+def open_memory_budget(pair: Pair, routers: Iterable[LoadedRouter]) -> Budget | None:
+    """limits.max_cost_usd for as long as this process keeps it; RoutingError where it could not hold."""
+    limits = pair.job.limits
+    if limits.max_cost_usd is None:
+        return None
+    if limits.on_budget != "stop":
+        raise RoutingError('limits.on_budget: a Controller can only stop at its budget; set it to "stop"')
+    for router in routers:
+        try:
+            refuse_unpriced(pair.job.model_copy(update={"router": router.spec}), open_targets(pair.job.endpoints))
+        except UsageFault as fault:
+            raise RoutingError(str(fault)) from None
+    return Budget(limits.max_cost_usd, Decimal(0), Ledger(), lambda ledger: None)
+
+
 def _address(settings: Settings, api_base: str | None, *, given: bool) -> dict[str, str]:
     """Where a side is that does not say so itself; the key in OPENAI_API_KEY goes to OpenAI alone."""
     if "base_url" in settings or api_base is not None:
@@ -78,7 +98,8 @@ def _job(endpoints: Settings, limits: Settings) -> Job:
     """A job whose input and output are never looked at."""
     nowhere = {"path": os.devnull}
     routing = {"threshold": 0.5}
-    sections = {"input": nowhere, "output": nowhere, "routing": routing, "endpoints": endpoints, "limits": limits}
+    rows = {**nowhere, "params": "params"}  # each call brings its own, also the bound that a budget needs
+    sections = {"input": rows, "output": nowhere, "routing": routing, "endpoints": endpoints, "limits": limits}
     try:
         return Job.model_validate(sections)
     except ValidationError as error:
@@ -98,9 +119,9 @@ class LoadedRouter:
     spec: RouterSpec
     scorer: Scorer
 
-    def rating(self, pair: Pair) -> Rating:
+    def rating(self, pair: Pair, budget: Budget | None) -> Rating:
         """How its texts get their scores; an embeddings API takes its key from the environment."""
-        return rating(self.spec, Means(pair.environ(), pair.job.limits, lambda words: None))
+        return rating(self.spec, Means(pair.environ(), pair.job.limits, lambda words: None, budget))
 
 
 def load_router(name: str, config: Settings) -> LoadedRouter:

@@ -201,7 +201,7 @@ def test_a_limit_on_money_turns_batches_off_and_holds_for_requests(tmp_path: Pat
             with batching(tmp_path, provider.url, changes) as (served, ask):
                 while provider.stats().requests < expected:
                     ask.chat.completions.create(model="weak", messages=user("Hi"))
-                with pytest.raises(openai.InternalServerError, match="max_cost_usd"):
+                with pytest.raises(openai.RateLimitError, match="max_cost_usd"):
                     ask.chat.completions.create(model="weak", messages=user("Hi"))
                 assert post(served, b"{}", "/v1/batches").status == 404
             assert provider.stats().requests == expected

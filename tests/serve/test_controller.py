@@ -342,6 +342,55 @@ def test_what_cannot_be_asked_is_never_sent(
     assert [server.stats().requests for server in servers] == [0, 0]
 
 
+# --- money
+
+
+def test_a_limit_on_money_holds_over_all_calls(servers: tuple[ThreadedSimulator, ThreadedSimulator]) -> None:
+    """10 tokens at $10 a million are a tenth of a thousandth of a dollar; the input comes to about twice that."""
+    client = controller(*servers, limits={"max_cost_usd": 0.001})
+    ask: dict[str, Any] = {"model": "router-length-0.9", "messages": user(EASY), "max_tokens": 10}
+    answers: list[Any] = []
+
+    def ask_on() -> None:
+        while len(answers) < 100:
+            answers.append(client.completion(**ask))
+
+    with pytest.raises(Unanswered, match="max_cost_usd") as raised:
+        ask_on()
+    assert (raised.value.error_type, raised.value.status) == ("budget", 429)
+    sent = servers[1].stats().requests
+    assert 2 < len(answers) == sent
+    spent = sum(said.routed.cost_usd for said in answers)
+    assert 0.0005 < spent <= 0.001
+    client.close()
+    with client, pytest.raises(Unanswered, match="max_cost_usd"):
+        client.completion(**ask)
+    assert servers[1].stats().requests == sent
+
+
+def test_a_request_whose_answer_has_no_bound_is_not_asked_under_a_limit_on_money(
+    servers: tuple[ThreadedSimulator, ThreadedSimulator],
+) -> None:
+    unbounded = pytest.raises(RoutingError, match="max_tokens")
+    with controller(*servers, limits={"max_cost_usd": 1.0}) as client, unbounded:
+        client.completion(model="router-length-0.9", messages=user(EASY))
+    assert servers[1].stats().requests == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"limits": {"max_cost_usd": 1.0, "on_budget": "downgrade"}}, "on_budget"),
+        ({"limits": {"max_cost_usd": 1.0}, "weak": {"price": None}}, "endpoints.weak.price"),
+    ],
+)
+def test_a_limit_on_money_that_cannot_hold_is_refused(
+    servers: tuple[ThreadedSimulator, ThreadedSimulator], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RoutingError, match=words):
+        controller(*servers, **options)
+
+
 # --- keys
 
 
@@ -414,6 +463,18 @@ def test_closing_lets_go_of_what_is_under_way_and_a_later_call_begins_anew(
     client.close()
     client.close()
     assert loops() == 0
+
+
+def test_a_call_that_meets_a_close_is_unanswered(servers: tuple[ThreadedSimulator, ThreadedSimulator]) -> None:
+    """Another thread may close a controller between the moment a call has found its thread and its use of it."""
+    with controller(*servers) as client:
+        background = client._running()
+        client.close()
+        fields = {"messages": user(EASY)}
+        with pytest.raises(Unanswered, match="closed") as raised:
+            background.submit(client._ask(background, "length", 0.9, fields))
+    assert (raised.value.error_type, raised.value.status) == ("stopped", 503)
+    assert servers[1].stats().requests == 0
 
 
 def test_a_controller_that_is_forgotten_ends_its_thread(
