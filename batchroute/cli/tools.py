@@ -189,7 +189,7 @@ def _drawer(file: Path) -> Callable[[Evaluation], None]:
 @click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of requests that go wrong so.")
 @click.option("--refuse", type=float, nargs=2, metavar="AFTER_S FOR_S", help="Take no connections for a while.")
 @click.option("--seed", type=int, default=0, help="Of the faults.")
-def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | None, **knobs: Any) -> int:
+def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | None, **settings: Any) -> int:
     """Run a fake OpenAI-compatible provider on loopback.
 
     It has latency, limits and faults at will. The first line on stdout is {"port": N}.
@@ -202,6 +202,7 @@ def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | Non
     content_filter, content_policy_violation, invalid_request_error, permission_denied, account_deactivated,
     server_error, overloaded_error.
     """
+    from batchroute.run.process import raise_file_limit
     from batchroute.simulate.behaviour import Behaviour
     from batchroute.simulate.server import serve
 
@@ -209,5 +210,6 @@ def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | Non
         rates = {name: float(rate) for name, rate in pairs("--fault", faults).items()}
     except ValueError as wrong:
         raise UsageFault(f"--fault must be NAME=RATE with a rate from 0 to 1 ({wrong})") from wrong
-    serve(Behaviour(faults=rates, **knobs), port, refuse)
+    raise_file_limit(None)
+    serve(Behaviour(faults=rates, **settings), port, refuse)
     return 0

@@ -25,7 +25,7 @@ from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator
 from batchroute.run.feed import Feed, rows_to_ask
-from batchroute.run.process import loop_factory, raise_file_limit, rare_collections
+from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
 from batchroute.run.scoring import Scoring, share_threshold
 from batchroute.run.settle import billed_usd, left_open, never_sent, settled, taken_over
@@ -143,8 +143,7 @@ def run_job(job: Job, options: RunOptions) -> RunEnd:
 
     Raises UsageFault before anything is sent, Stopped where a run cannot begin or can no longer save.
     """
-    with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
-        return runner.run(arun_job(job, options))
+    return run_loop(arun_job(job, options))
 
 
 async def arun_job(job: Job, options: RunOptions) -> RunEnd:

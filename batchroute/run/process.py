@@ -1,25 +1,41 @@
-"""What a run wants of its own process: a fast event loop, a collector that rarely looks, enough open files."""
+"""What a command needs of its own process: a fast event loop, rare garbage collections, enough open files."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import resource
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvloop
 
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Coroutine, Iterator
+
+Value = TypeVar("Value")
 
 SPARE_FILES = 64  # handles for everything that is no connection
 
 
-def raise_file_limit(connections: int) -> None:
-    """Lets the process open as many connections as the job may; UsageFault where the system does not."""
-    needed = connections + SPARE_FILES
+def run_loop(main: Coroutine[Any, Any, Value]) -> Value:
+    """As `asyncio.run`, on the faster event loop and with rare garbage collections."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, rare_collections():
+        return runner.run(main)
+
+
+def raise_file_limit(connections: int | None) -> None:
+    """Lets the process open so many connections, each of which is a file; None: as many as the system allows.
+
+    UsageFault where the system does not allow them.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if connections is None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return
+    needed = connections + SPARE_FILES
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise UsageFault(
             f"max_concurrency adds up to {connections}, but this system allows {hard} open files; "
@@ -41,12 +57,3 @@ def rare_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster event loop where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415 - not everywhere
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

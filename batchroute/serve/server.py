@@ -15,7 +15,7 @@ from aiohttp import web
 from batchroute.errors import UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
-from batchroute.run.process import loop_factory, raise_file_limit, rare_collections
+from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.score.api.rate import Means, rating
 from batchroute.score.questions import bare_questions
 from batchroute.send.open import connections, job_secrets, refuse_unpriced
@@ -78,8 +78,7 @@ def serve(job: Job, options: ServeOptions) -> int:
         split(job, options.batch_share)  # its faults belong before anything is begun
     raise_file_limit(connections(job) + MOST_CLIENTS)
     scorer = load_for_serving(job)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
-        return runner.run(_serve(job, options, door, scorer))
+    return run_loop(_serve(job, options, door, scorer))
 
 
 def refuse_unservable(job: Job) -> None:

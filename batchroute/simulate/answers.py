@@ -51,7 +51,7 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
 
 
-class Chat(msgspec.Struct):
+class ChatRequest(msgspec.Struct):
     """The fields of a chat completion request that change the answer."""
 
     model: Name
@@ -69,7 +69,7 @@ class Chat(msgspec.Struct):
         return sum(len(message.text()) for message in self.messages)
 
 
-class Embed(msgspec.Struct):
+class EmbeddingRequest(msgspec.Struct):
     """The fields of an embeddings request."""
 
     model: Name
@@ -81,65 +81,67 @@ class Embed(msgspec.Struct):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
-_CHAT = msgspec.json.Decoder(Chat)
-_EMBED = msgspec.json.Decoder(Embed)
+_CHAT = msgspec.json.Decoder(ChatRequest)
+_EMBED = msgspec.json.Decoder(EmbeddingRequest)
 
 
-def read_chat(body: bytes) -> Chat:
+def read_chat(body: bytes) -> ChatRequest:
     """ValueError says what a provider would not accept."""
-    asked = _CHAT.decode(body)
-    if asked.stream_options is not None and not asked.stream:
+    request = _CHAT.decode(body)
+    if request.stream_options is not None and not request.stream:
         raise ValueError("`stream_options` is only allowed when `stream` is true")
-    return asked
+    return request
 
 
-def read_embed(body: bytes, behaviour: Behaviour) -> Embed:
+def read_embed(body: bytes, behaviour: Behaviour) -> EmbeddingRequest:
     """ValueError says what a provider would not accept."""
-    asked = _EMBED.decode(body)
-    lengths = [len(text) / behaviour.characters_per_token for text in asked.texts()]
+    request = _EMBED.decode(body)
+    lengths = [len(text) / behaviour.characters_per_token for text in request.texts()]
     if max(lengths) > TOKENS_PER_TEXT:
         raise ValueError(f"this model takes at most {TOKENS_PER_TEXT} tokens a text: shorten the input")
     if sum(lengths) > TOKENS_PER_REQUEST:
         raise ValueError(f"this model takes at most {TOKENS_PER_REQUEST} tokens a request: send fewer texts")
-    if asked.encoding_format == "base64" and behaviour.base64_vectors == "refused":
+    if request.encoding_format == "base64" and behaviour.base64_vectors == "refused":
         raise ValueError("this server does not know the encoding_format base64")
-    return asked
+    return request
 
 
-def complete(asked: Chat, draw: float, number: int, behaviour: Behaviour) -> Reply:
+def complete(request: ChatRequest, draw: float, number: int, behaviour: Behaviour) -> Reply:
     """A completion of the request; `draw` in [0, 1) sets its length, `number` its id."""
-    usage, finish_reason = _usage(asked, draw, behaviour)
-    text = _text(asked.model, usage)
+    usage, finish_reason = _usage(request, draw, behaviour)
+    text = _text(request.model, usage)
     head = {
         "id": f"chatcmpl-simulated-{number:012x}",
-        "object": "chat.completion.chunk" if asked.stream else "chat.completion",
+        "object": "chat.completion.chunk" if request.stream else "chat.completion",
         "created": int(time.time()),
-        "model": asked.model,
+        "model": request.model,
         "system_fingerprint": "fp_simulated",
     }
-    if asked.stream:
-        events = b"".join(_events(asked, head, text, finish_reason, usage))
+    if request.stream:
+        events = b"".join(_events(request, head, text, finish_reason, usage))
         return Reply(200, events, "text/event-stream; charset=utf-8", delivery="events", usage=usage)
     choice = {"logprobs": None, "finish_reason": finish_reason}
     choices = [
         {"index": i, "message": {"role": "assistant", "content": text, "refusal": None}, **choice}
-        for i in range(asked.n or 1)
+        for i in range(request.n or 1)
     ]
-    answer = {**head, "choices": choices, "usage": _spelt(usage)}
+    answer = {**head, "choices": choices, "usage": _usage_json(usage)}
     return Reply(200, msgspec.json.encode(answer), usage=usage)
 
 
-def _events(asked: Chat, head: dict[str, Any], text: str, finish_reason: str, usage: Usage) -> Iterator[bytes]:
-    """The answer as a stream of chunks, choice after choice; the last tells the usage where that was asked for."""
-    with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+def _events(
+    request: ChatRequest, head: dict[str, Any], text: str, finish_reason: str, usage: Usage
+) -> Iterator[bytes]:
+    """The answer as a stream of chunks, choice after choice; the last has the usage where that was asked for."""
+    with_usage = request.stream_options is not None and request.stream_options.include_usage
     beside = {"usage": None} if with_usage else {}
-    for i in range(asked.n or 1):
+    for i in range(request.n or 1):
         deltas = [{"content": text[start : start + CHUNK_CHARS]} for start in range(0, len(text), CHUNK_CHARS)]
         for delta in ({"role": "assistant", "content": ""}, *deltas, {}):
             choice = {"index": i, "delta": delta, "finish_reason": None if delta else finish_reason}
             yield _event({**head, "choices": [choice], **beside})
     if with_usage:
-        yield _event({**head, "choices": [], "usage": _spelt(usage)})
+        yield _event({**head, "choices": [], "usage": _usage_json(usage)})
     yield b"data: [DONE]\n\n"
 
 
@@ -147,16 +149,16 @@ def _event(chunk: dict[str, Any]) -> bytes:
     return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
 
-def _usage(asked: Chat, draw: float, behaviour: Behaviour) -> tuple[Usage, str]:
+def _usage(request: ChatRequest, draw: float, behaviour: Behaviour) -> tuple[Usage, str]:
     """The whole request's usage, and how every one of its choices ends."""
-    cap = (asked.max_completion_tokens or asked.max_tokens) if behaviour.honour_max_tokens else None
+    cap = (request.max_completion_tokens or request.max_tokens) if behaviour.honour_max_tokens else None
     wanted = max(1, int(behaviour.response_tokens * (0.5 + draw))) + behaviour.reasoning_tokens
     tokens = wanted if cap is None else min(cap, wanted)
     usage = Usage(
-        prompt_tokens=max(1, int(asked.characters() / behaviour.characters_per_token)),
+        prompt_tokens=max(1, int(request.characters() / behaviour.characters_per_token)),
         cached_tokens=0,
-        completion_tokens=tokens * (asked.n or 1),
-        reasoning_tokens=min(behaviour.reasoning_tokens, tokens) * (asked.n or 1),
+        completion_tokens=tokens * (request.n or 1),
+        reasoning_tokens=min(behaviour.reasoning_tokens, tokens) * (request.n or 1),
     )
     return usage, "length" if tokens < wanted else "stop"
 
@@ -168,7 +170,7 @@ def _text(model: str, usage: Usage) -> str:
     return notice + (FILL * (missing // len(FILL) + 1))[:missing] if missing > 0 else notice
 
 
-def _spelt(usage: Usage) -> dict[str, Any]:
+def _usage_json(usage: Usage) -> dict[str, Any]:
     prompt_tokens, completion_tokens = usage.prompt_tokens or 0, usage.completion_tokens or 0
     return {
         "prompt_tokens": prompt_tokens,
@@ -179,16 +181,16 @@ def _spelt(usage: Usage) -> dict[str, Any]:
     }
 
 
-def embed(asked: Embed, behaviour: Behaviour) -> Reply:
+def embed(request: EmbeddingRequest, behaviour: Behaviour) -> Reply:
     """One unit vector per text, a function of the text alone."""
-    texts = asked.texts()
-    vectors = [unit_vector(text, asked.dimensions or 1536) for text in texts]
-    as_base64 = asked.encoding_format == "base64" and behaviour.base64_vectors == "offered"
+    texts = request.texts()
+    vectors = [unit_vector(text, request.dimensions or 1536) for text in texts]
+    as_base64 = request.encoding_format == "base64" and behaviour.base64_vectors == "offered"
     spelt = [_base64(vector) if as_base64 else vector.tolist() for vector in vectors]
     data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(spelt)]
     tokens = sum(max(1, int(len(text) / behaviour.characters_per_token)) for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    body = {"object": "list", "data": data, "model": asked.model, "usage": usage}
+    body = {"object": "list", "data": data, "model": request.model, "usage": usage}
     return Reply(200, msgspec.json.encode(body), usage=Usage(prompt_tokens=tokens))
 
 

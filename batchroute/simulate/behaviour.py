@@ -1,8 +1,8 @@
-"""The knobs of a simulated provider, as one value. Knows nothing of how they are acted on."""
+"""The settings of a simulated provider, as one value. Knows nothing of how they are acted on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  msgspec reads the field types when a knob is turned
+from collections.abc import Mapping  # noqa: TC003  msgspec reads the field types when a setting is changed
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
@@ -63,13 +63,13 @@ class Behaviour:
         """Every fault that is drawn at random, in the order of the draw."""
         return (("500", self.error_rate), ("429", self.rate_limit_rate), *self.faults.items())
 
-    def turned(self, changes: Mapping[str, Any]) -> Behaviour:
-        """This behaviour with some knobs changed; UsageFault where a name or a value is none of ours."""
-        known = [knob.name for knob in fields(self)]
+    def changed(self, changes: Mapping[str, Any]) -> Behaviour:
+        """This behaviour with some settings changed; UsageFault for an unknown name or a bad value."""
+        known = [setting.name for setting in fields(self)]
         unknown = sorted(set(changes) - set(known))
         if unknown:
-            raise UsageFault(f"no such knob: {', '.join(unknown)}; there are {', '.join(known)}")
+            raise UsageFault(f"no such setting: {', '.join(unknown)}; there are {', '.join(known)}")
         try:
             return msgspec.convert({**asdict(self), **changes}, Behaviour)
         except msgspec.ValidationError as fault:
-            raise UsageFault(f"knobs of the simulated provider: {fault}") from fault
+            raise UsageFault(f"settings of the simulated provider: {fault}") from fault

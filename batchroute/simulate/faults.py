@@ -1,6 +1,6 @@
-"""The faults by name: each takes the flawless reply and spoils it. Knows neither rates nor sockets.
+"""The faults by name: each takes the flawless reply and damages it. Knows neither rates nor sockets.
 
-A name is one of `SPOILS` or of the tables in `RESHAPES`, a code of `CODES` (`insufficient_quota`), a status
+A name is one of `FAULTS` or of the tables in `EDITS`, a code of `CODES` (`insufficient_quota`), a status
 (`503`; 3xx redirect), or `ok_CODE`: a 200 whose body is an error object of that code.
 """
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from batchroute.simulate.reply import Delivery
 
     Fault: TypeAlias = Callable[[Reply, Behaviour], Reply]
-    Reshape: TypeAlias = Callable[[dict[str, Any], Behaviour], None]
+    Edit: TypeAlias = Callable[[dict[str, Any], Behaviour], None]
 
-REDIRECT_TARGET = "/elsewhere"  # a path nobody may ever ask for: the client does not follow
+REDIRECT_TARGET = "/elsewhere"  # a client that follows a redirect is seen in Stats.by_route
 
 CODES: Mapping[str, int] = {
     "invalid_api_key": 401,
@@ -49,11 +49,11 @@ USUAL_CODE: Mapping[int, str] = {404: "model_not_found", 429: "rate_limit_exceed
 
 def find(name: str) -> Fault | None:
     """The fault of that name, None where there is none."""
-    if name in SPOILS:
-        return SPOILS[name]
-    for part, reshapes in RESHAPES.items():
-        if name in reshapes:
-            return partial(_reshaped, part, reshapes[name])
+    if name in FAULTS:
+        return FAULTS[name]
+    for part, edits in EDITS.items():
+        if name in edits:
+            return partial(_edited, part, edits[name])
     if name in CODES:
         return partial(_refused, CODES[name], name)
     if name.startswith("ok_"):
@@ -64,11 +64,11 @@ def find(name: str) -> Fault | None:
 
 
 def unknown(names: Mapping[str, float]) -> str | None:
-    """What to tell whoever asks for a fault that does not exist; None if all do."""
+    """The message for faults that do not exist; None if all do."""
     missing = sorted(name for name in names if find(name) is None)
     if not missing:
         return None
-    known = ", ".join([*SPOILS, *(name for reshapes in RESHAPES.values() for name in reshapes), *CODES])
+    known = ", ".join([*FAULTS, *(name for edits in EDITS.values() for name in edits), *CODES])
     return f"no such fault: {', '.join(missing)}; there are {known}, statuses (503) and ok_CODE"
 
 
@@ -117,11 +117,11 @@ def _not_utf8(reply: Reply, behaviour: Behaviour) -> Reply:
 
 
 def _gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
-    whole = _reshaped("choices", _oversize, reply, behaviour)
+    whole = _edited("choices", _oversize, reply, behaviour)
     return replace(whole, body=gzip.compress(whole.body, 6), headers={"Content-Encoding": "gzip"})
 
 
-SPOILS: Mapping[str, Fault] = {
+FAULTS: Mapping[str, Fault] = {
     "reset": partial(_never_sent, "reset"),
     "hang": partial(_never_sent, "hang"),
     "cut": partial(_delivered, "cut"),
@@ -137,17 +137,17 @@ SPOILS: Mapping[str, Fault] = {
 }
 
 
-def _reshaped(part: str, reshape: Reshape, reply: Reply, behaviour: Behaviour) -> Reply:
+def _edited(part: str, edit: Edit, reply: Reply, behaviour: Behaviour) -> Reply:
     """The reply with that part edited, if it has one and is no stream.
 
-    By json, as msgspec writes no half characters and no NaN.
+    By json, as msgspec writes no lone surrogates and no NaN.
     """
     if reply.delivery == "events":
         return reply
     answer = json.loads(reply.body)
     if part not in answer:
         return reply
-    reshape(answer, behaviour)
+    edit(answer, behaviour)
     return replace(reply, body=json.dumps(answer).encode())
 
 
@@ -195,7 +195,7 @@ def _vector_nan(answer: dict[str, Any], behaviour: Behaviour) -> None:
     answer["data"][0]["embedding"] = [math.nan] * 8
 
 
-RESHAPES: Mapping[str, Mapping[str, Reshape]] = {
+EDITS: Mapping[str, Mapping[str, Edit]] = {
     "choices": {
         "no_choices": _no_choices,
         "null_content": _null_content,

@@ -1,4 +1,18 @@
-"""Limits over a sliding minute, on a clock that is passed in. Knows no requests, only amounts."""
+"""Limits over a sliding minute, on a clock that is passed in. Knows no requests, only amounts.
+
+What they count: requests that were admitted, whatever became of them, and the tokens that will be billed for them
+(prompt and completion), at the moment of admission. What was turned away (401, 400, a 429) counts nothing.
+
+    requests_per_minute = 3
+    at  0 s, 10 s, 20 s   admitted: 3 in the window
+    at 30 s               429, wait 30 s: the first admission leaves the window at 60 s
+    at 31 s, 32 s, ...    429, wait 29 s, 28 s, ...: that it asked again does not push its turn away
+    at 60 s               admitted: the window holds those of 10 s, 20 s and 60 s
+    at 61 s               429, wait 9 s
+
+With tokens_per_minute = 1000 besides, a request of 600 tokens at 0 s lets one of 500 wait until 60 s. One of 1500,
+more than the whole limit, waits until nothing is left in the window.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +61,7 @@ class Window:
             self._sum -= self._grants.popleft()[1]
 
 
-class Limits:
+class RateLimits:
     """Requests and tokens a minute, either of them optional; what is refused counts against neither."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
@@ -66,17 +80,17 @@ class Limits:
 
     def headers(self, now_s: float) -> dict[str, str]:
         """x-ratelimit-* as OpenAI sends them; empty without limits."""
-        said: dict[str, str] = {}
+        headers: dict[str, str] = {}
         for name, window in (("requests", self._requests), ("tokens", self._tokens)):
             if window:
-                said[f"x-ratelimit-limit-{name}"] = f"{window.limit:.0f}"
-                said[f"x-ratelimit-remaining-{name}"] = str(window.remaining(now_s))
-                said[f"x-ratelimit-reset-{name}"] = duration(window.empty_in_s(now_s))
-        return said
+                headers[f"x-ratelimit-limit-{name}"] = f"{window.limit:.0f}"
+                headers[f"x-ratelimit-remaining-{name}"] = str(window.remaining(now_s))
+                headers[f"x-ratelimit-reset-{name}"] = duration(window.empty_in_s(now_s))
+        return headers
 
 
 def duration(seconds: float) -> str:
-    """Seconds in OpenAI's spelling: `20ms`, `7.66s`, `6m0s`."""
+    """Seconds as OpenAI writes them: `20ms`, `7.66s`, `6m0s`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
     minutes, rest = divmod(round(seconds, 3), 60)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
 from batchroute.simulate import answers, faults
-from batchroute.simulate.limits import Limits
+from batchroute.simulate.limits import RateLimits
 from batchroute.simulate.reply import Reply, error_reply
 from batchroute.simulate.traffic import Traffic, prompt_digest
 
@@ -36,15 +36,15 @@ class Provider:
         self._start_s = start_s
         self._numbers = itertools.count(1)
         self._in_flight = 0
-        self._adopt(behaviour)
+        self._set(behaviour)
         self._reset()
 
     def control(self, changes: Mapping[str, Any], reset: bool = False) -> None:
-        """Turns knobs at once; `reset` starts counters (keep_*), limits and repeated faults afresh.
+        """Changes settings at once; `reset` starts counters (keep_*), limits and repeated faults afresh.
 
-        UsageFault where a knob, its value or a fault is none of ours; nothing is changed then.
+        UsageFault for an unknown setting or fault, or a bad value; nothing is changed then.
         """
-        self._adopt(self.behaviour.turned(changes))
+        self._set(self.behaviour.changed(changes))
         if reset:
             self._reset()
         elif {"requests_per_minute", "tokens_per_minute"} & set(changes):
@@ -58,14 +58,14 @@ class Provider:
         self._in_flight += 1
         self._traffic.arrived(route, now_s - self._start_s, self._in_flight)
         self._traffic.record(route, headers, body)
-        reply = self._at_the_door(headers) or self._inside(route, body, now_s)
+        reply = self._turned_away(headers) or self._answered(route, body, now_s)
         self._traffic.replied(reply)
-        return self._signed(reply, now_s)
+        return self._with_headers(reply, now_s)
 
     def release(self) -> None:
         self._in_flight -= 1
 
-    def _adopt(self, behaviour: Behaviour) -> None:
+    def _set(self, behaviour: Behaviour) -> None:
         problem = faults.unknown(behaviour.faults)
         if problem:
             raise UsageFault(problem)
@@ -78,10 +78,10 @@ class Provider:
         # Only prompts that were failed stand here, so that a long run of mostly good answers stays small.
         self._failed: dict[str, int] = {}
 
-    def _fresh_limits(self) -> Limits:
-        return Limits(self.behaviour.requests_per_minute, self.behaviour.tokens_per_minute)
+    def _fresh_limits(self) -> RateLimits:
+        return RateLimits(self.behaviour.requests_per_minute, self.behaviour.tokens_per_minute)
 
-    def _at_the_door(self, headers: Mapping[str, str]) -> Reply | None:
+    def _turned_away(self, headers: Mapping[str, str]) -> Reply | None:
         """The refusals that need no look at the request."""
         behaviour = self.behaviour
         if behaviour.down:
@@ -92,44 +92,44 @@ class Provider:
             return self._too_many("requests in flight", None)
         return None
 
-    def _inside(self, route: str, body: bytes, now_s: float) -> Reply:
+    def _answered(self, route: str, body: bytes, now_s: float) -> Reply:
         if route == MODELS:
             return answers.models()
         if route not in {CHAT, EMBEDDINGS}:
             return error_reply(404, "unknown_url", f"Unknown request URL: {route}.")
         try:
-            asked = self._read(route, body)
+            request = self._read(route, body)
         except ValueError as fault:
             return error_reply(400, "invalid_request_error", f"Invalid request: {fault}")
-        reply = self._settled(asked, now_s)
+        reply = self._admitted(request, now_s)
         if self.behaviour.count_prompts:
-            self._traffic.prompted(asked.texts(), billed=reply.usage is not None)
+            self._traffic.prompted(request.texts(), billed=reply.usage is not None)
         return reply
 
-    def _read(self, route: str, body: bytes) -> answers.Chat | answers.Embed:
+    def _read(self, route: str, body: bytes) -> answers.ChatRequest | answers.EmbeddingRequest:
         if route == CHAT:
             return answers.read_chat(body)
         return answers.read_embed(body, self.behaviour)
 
-    def _settled(self, asked: answers.Chat | answers.Embed, now_s: float) -> Reply:
+    def _admitted(self, request: answers.ChatRequest | answers.EmbeddingRequest, now_s: float) -> Reply:
         """The flawless answer, unless a limit or a fault stands against it."""
-        text = "\n".join(asked.texts())
+        text = "\n".join(request.texts())
         digest = prompt_digest(text)
-        flawless = self._flawless(asked, digest)
+        flawless = self._flawless(request, digest)
         usage = flawless.usage
         tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0) if usage else 0
         wait_s = self._limits.take(now_s, tokens)
         if wait_s:
             return self._too_many("requests or tokens per minute", wait_s)
         delayed = replace(flawless, after_s=self._latency_s(digest))
-        return self._spoilt(delayed, text, digest)
+        return self._with_fault(delayed, text, digest)
 
-    def _flawless(self, asked: answers.Chat | answers.Embed, digest: str) -> Reply:
-        if isinstance(asked, answers.Embed):
-            return answers.embed(asked, self.behaviour)
-        return answers.complete(asked, self._draw("length", digest, 0), next(self._numbers), self.behaviour)
+    def _flawless(self, request: answers.ChatRequest | answers.EmbeddingRequest, digest: str) -> Reply:
+        if isinstance(request, answers.EmbeddingRequest):
+            return answers.embed(request, self.behaviour)
+        return answers.complete(request, self._draw("length", digest, 0), next(self._numbers), self.behaviour)
 
-    def _spoilt(self, reply: Reply, text: str, digest: str) -> Reply:
+    def _with_fault(self, reply: Reply, text: str, digest: str) -> Reply:
         marker = MARKER.search(text) if "[[fault:" in text else None
         if marker is None and not self._rates:
             return reply
@@ -167,7 +167,7 @@ class Provider:
         message = f"Rate limit reached: too many {what}."
         return error_reply(429, "rate_limit_exceeded", message, faults.retry_after(asked_s))
 
-    def _signed(self, reply: Reply, now_s: float) -> Reply:
+    def _with_headers(self, reply: Reply, now_s: float) -> Reply:
         """With the headers that every answer carries."""
         request_id = {"x-request-id": f"req_simulated_{next(self._numbers):08x}"}
         return replace(reply, headers={**request_id, **self._limits.headers(now_s), **reply.headers})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import resource
 import signal
 import sys
 from typing import TYPE_CHECKING, Self
 
 import msgspec
+import uvloop
 from aiohttp import web
 
 from batchroute.errors import UsageFault
@@ -46,7 +46,7 @@ class Simulator:
         return self._provider.stats()
 
     def control(self, changes: dict[str, Any], reset: bool = False) -> None:
-        """As `Provider.control`: turns knobs while it runs."""
+        """As `Provider.control`: changes settings while it runs."""
         self._provider.control(changes, reset)
 
     async def refuse(self) -> None:
@@ -107,15 +107,15 @@ async def _handle(
 ) -> web.StreamResponse:
     route = f"{request.method} {request.path}"
     body = await request.read()
-    if route in ASIDES:
-        return await deliver(request, ASIDES[route](provider, body), provider.behaviour)
+    if route in CONTROLS:
+        return await deliver(request, CONTROLS[route](provider, body), provider.behaviour)
     reply = provider.receive(route, request.headers, body, loop.time())
     try:
         if reply.after_s:
             await asyncio.sleep(reply.after_s)
         return await deliver(request, reply, provider.behaviour)
     except ConnectionError:
-        return web.Response()  # the client has gone; nobody reads this
+        return web.Response()  # the client has gone; this is read by no one
     finally:
         provider.release()
 
@@ -129,7 +129,7 @@ def _stats(provider: Provider, body: bytes) -> Reply:
 
 
 def _controlled(provider: Provider, body: bytes) -> Reply:
-    """Knobs as a JSON object, `reset` among them."""
+    """Settings as a JSON object, `reset` among them."""
     try:
         changes = msgspec.json.decode(body, type=dict[str, object])
         provider.control(changes, reset=bool(changes.pop("reset", False)))
@@ -138,8 +138,8 @@ def _controlled(provider: Provider, body: bytes) -> Reply:
     return json_reply({"ok": True})
 
 
-# What those ask who run the simulation: answered even while it is down, and counted nowhere.
-ASIDES: Mapping[str, Callable[[Provider, bytes], Reply]] = {
+# Requests to the simulation itself: answered even while the provider is down, and counted nowhere.
+CONTROLS: Mapping[str, Callable[[Provider, bytes], Reply]] = {
     "GET /health": _health,
     "GET /stats": _stats,
     "POST /control": _controlled,
@@ -149,11 +149,9 @@ ASIDES: Mapping[str, Callable[[Provider, bytes], Reply]] = {
 def serve(behaviour: Behaviour, port: int = 0, refuse: tuple[float, float] | None = None) -> None:
     """Runs a provider until SIGINT or SIGTERM; its first line on stdout is `{"port": N}`.
 
-    `refuse` is an outage: after so many seconds it takes no connections, for so many seconds.
+    `refuse` is an outage: after so many seconds it takes no connections, for so many seconds. How many connections
+    it can take is the process's limit of open files.
     """
-    import uvloop  # noqa: PLC0415  only this process needs the faster loop, and Windows has none
-
-    _raise_file_limit()
     uvloop.run(_serve(behaviour, port, refuse))
 
 
@@ -165,20 +163,14 @@ async def _serve(behaviour: Behaviour, port: int, refuse: tuple[float, float] | 
     async with await start(behaviour, port) as simulator:
         sys.stdout.write(f'{{"port": {simulator.port}}}\n')
         sys.stdout.flush()
-        outage = asyncio.create_task(_away(simulator, *refuse)) if refuse else None
+        outage = asyncio.create_task(_outage(simulator, *refuse)) if refuse else None
         await stop.wait()
         if outage:
             outage.cancel()
 
 
-async def _away(simulator: Simulator, after_s: float, for_s: float) -> None:
+async def _outage(simulator: Simulator, after_s: float, for_s: float) -> None:
     await asyncio.sleep(after_s)
     await simulator.refuse()
     await asyncio.sleep(for_s)
     await simulator.listen()
-
-
-def _raise_file_limit() -> None:
-    """Every connection is a file, and the usual soft limit is far below what a lane may open."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

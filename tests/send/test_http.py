@@ -224,9 +224,9 @@ def test_a_proxy_is_told_who_we_are_and_the_provider_is_not() -> None:
 # --- TLS: in a process of its own, because trust is read once
 
 ASK = """
-import asyncio, sys
+import sys
 from batchroute.send.endpoint import Endpoint
-from batchroute.run.process import loop_factory
+from batchroute.run.process import run_loop
 from batchroute.job.scrub import Scrubber
 from test_http import address_of, body, said
 from batchroute.send.http import Transport, proxy_for
@@ -238,8 +238,7 @@ async def work(base_url):
         endpoint = Endpoint(transport, Scrubber([]))
         print(*[said(await endpoint.send(body(f"plain {number}"))) for number in range(3)], sep=", ")
 
-with asyncio.Runner(loop_factory=loop_factory()) as runner:
-    runner.run(work(sys.argv[1]))
+run_loop(work(sys.argv[1]))
 """
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from batchroute.errors import UsageFault
 from batchroute.job.spec import SimulateSpec
 from batchroute.simulate.behaviour import Behaviour
-from batchroute.simulate.limits import Limits, Window, duration
+from batchroute.simulate.limits import RateLimits, Window, duration
 from batchroute.simulate.provider import CHAT, EMBEDDINGS, Provider
 from batchroute.simulate.traffic import prompt_digest
 
@@ -248,8 +248,26 @@ def test_window_never_grants_more_than_its_limit_in_any_minute(
         assert inside <= max(limit, last)
 
 
+def test_the_example_of_the_module_is_true() -> None:
+    limits = RateLimits(3, None)
+    waits = {now_s: limits.take(now_s, 1) for now_s in (0.0, 10.0, 20.0, 30.0, 31.0, 32.0, 60.0, 61.0)}
+    assert waits == {0.0: 0, 10.0: 0, 20.0: 0, 30.0: 30, 31.0: 29, 32.0: 28, 60.0: 0, 61.0: 9}
+    limits = RateLimits(3, 1000)
+    assert [limits.take(0.0, 600), limits.take(0.0, 500), limits.take(0.0, 1500)] == [0, 60, 60]
+    assert [limits.take(60.0, 500), limits.take(60.0, 1500), limits.take(120.0, 1500)] == [0, 60, 0]
+
+
+def test_a_request_that_gets_a_fault_was_admitted_and_one_that_is_turned_away_was_not() -> None:
+    provider = Provider(Behaviour(requests_per_minute=1, api_key="sk-right"), 0.0)
+    right = {"Authorization": "Bearer sk-right"}
+    assert chat(provider, asked(), headers={"Authorization": "Bearer sk-wrong"}).status == 401
+    assert chat(provider, b"no JSON", headers=right).status == 400
+    assert chat(provider, asked("[[fault:500]]"), headers=right).status == 500
+    assert chat(provider, asked(), headers=right).status == 429
+
+
 def test_refused_request_takes_from_neither_window() -> None:
-    limits = Limits(10, 100)
+    limits = RateLimits(10, 100)
     assert limits.take(0.0, 90) == 0
     assert limits.take(1.0, 20) == 59
     assert limits.headers(1.0)["x-ratelimit-remaining-requests"] == "9"
@@ -342,18 +360,18 @@ def test_refusals_by_name(name: str, status: int, code: str | None) -> None:
         ({"faults": {"gremlin": 0.1}}, "gremlin"),
     ],
 )
-def test_wrong_knob_changes_nothing(changes: dict[str, Any], complaint: str) -> None:
+def test_wrong_setting_changes_nothing(changes: dict[str, Any], complaint: str) -> None:
     provider = Provider(Behaviour(latency_s=0.5), 0.0)
     with pytest.raises(UsageFault, match=complaint):
         provider.control(changes)
     assert provider.behaviour == Behaviour(latency_s=0.5)
 
 
-def test_control_turns_knobs_and_resets_counters() -> None:
+def test_control_changes_settings_and_resets_counters() -> None:
     provider = Provider(Behaviour(requests_per_minute=1), 0.0)
     assert [chat(provider, asked()).status for _ in range(2)] == [200, 429]
     provider.control({"latency_s": 1.5, "response_tokens": 10})
-    assert chat(provider, asked()).status == 429, "turning another knob does not refill the window"
+    assert chat(provider, asked()).status == 429, "changing another setting does not refill the window"
     provider.control({"requests_per_minute": None}, reset=True)
     reply = chat(provider, asked())
     assert (reply.status, reply.after_s, provider.stats().requests) == (200, 1.5, 1)
@@ -361,11 +379,19 @@ def test_control_turns_knobs_and_resets_counters() -> None:
 
 def test_defaults_are_all_off() -> None:
     off = asdict(Behaviour())
-    knobs = ("latency_s", "jitter_s", "error_rate", "rate_limit_rate", "requests_per_minute", "api_key", "faults")
-    assert not any(off[knob] for knob in knobs)
+    settings = (
+        "latency_s",
+        "jitter_s",
+        "error_rate",
+        "rate_limit_rate",
+        "requests_per_minute",
+        "api_key",
+        "faults",
+    )
+    assert not any(off[name] for name in settings)
 
 
-def test_job_file_names_its_knobs_as_we_do() -> None:
+def test_job_file_names_its_settings_as_we_do() -> None:
     spec = SimulateSpec(latency_s=0.1, error_rate=0.02, tokens_per_minute=1000)
     behaviour = Behaviour(**spec.model_dump())
     assert (behaviour.latency_s, behaviour.error_rate, behaviour.tokens_per_minute) == (0.1, 0.02, 1000)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -21,16 +24,20 @@ from servers import simulator_process, threaded_simulator
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-GIVE_UP = aiohttp.ClientTimeout(total=0.3)
+ANSWER_S = 60.0  # more than any machine takes to answer
+GIVE_UP_S = 0.3  # for answers that never come
 
 
 def asked(prompt: str) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": "user", "content": prompt}]}
 
 
-async def post(client: aiohttp.ClientSession, url: str, prompt: str) -> tuple[int, bytes, str]:
+async def post(
+    client: aiohttp.ClientSession, url: str, prompt: str, give_up_s: float = ANSWER_S
+) -> tuple[int, bytes, str]:
     """Status, body and content type of one completion, redirects not followed."""
-    call = client.post(f"{url}/chat/completions", json=asked(prompt), allow_redirects=False)
+    timeout = aiohttp.ClientTimeout(total=give_up_s)
+    call = client.post(f"{url}/chat/completions", json=asked(prompt), allow_redirects=False, timeout=timeout)
     async with call as answer:
         return answer.status, await answer.read(), answer.content_type
 
@@ -43,7 +50,7 @@ def simulated(
     """Runs a test in a loop of its own, with a provider and a client in it."""
 
     async def main() -> None:
-        async with await start(behaviour) as simulator, aiohttp.ClientSession(timeout=GIVE_UP) as client:
+        async with await start(behaviour) as simulator, aiohttp.ClientSession() as client:
             await test(client, simulator.url)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -70,9 +77,11 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_answer_that_never_arrives_whole(
     name: str, error: type[Exception], new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
+    give_up_s = GIVE_UP_S if error is TimeoutError else ANSWER_S
+
     async def test(client: aiohttp.ClientSession, url: str) -> None:
         with pytest.raises(error):
-            await post(client, url, f"[[fault:{name}:1]]")
+            await post(client, url, f"[[fault:{name}:1]]", give_up_s)
         status, _, _ = await post(client, url, f"[[fault:{name}:1]]")
         assert status == 200, "the provider goes on after a spoilt answer"
 
@@ -194,7 +203,7 @@ def test_in_flight_is_counted_and_ends_when_the_client_hangs_up() -> None:
             assert simulator.stats().max_in_flight == 5
             assert len(simulator.stats().arrivals_s) == 5
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), ANSWER_S))
 
 
 def test_closing_does_not_wait_for_requests_in_flight() -> None:
@@ -206,7 +215,7 @@ def test_closing_does_not_wait_for_requests_in_flight() -> None:
             with pytest.raises(aiohttp.ClientError):
                 await call
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), ANSWER_S))
 
 
 def test_requests_are_recorded_when_asked_for() -> None:
@@ -225,7 +234,7 @@ def test_requests_are_recorded_when_asked_for() -> None:
 
 def test_refused_connections_until_it_listens_again() -> None:
     async def once(url: str) -> int:
-        async with aiohttp.ClientSession(timeout=GIVE_UP) as client:
+        async with aiohttp.ClientSession() as client:
             status, _, _ = await post(client, url, "x")
             return status
 
@@ -265,7 +274,7 @@ def test_process_is_controlled_over_http_and_ends_cleanly(name: signal.Signals) 
         assert asyncio.run(statuses(simulator.url)) == [503, 503]
         assert simulator.stats().by_status == {"200": 2, "503": 2}
         simulator.process.send_signal(name)
-        assert simulator.process.wait(10) == 0
+        assert simulator.process.wait(ANSWER_S) == 0
 
 
 def test_first_line_of_stdout_is_the_port() -> None:
@@ -279,3 +288,17 @@ def test_first_line_of_stdout_is_the_port() -> None:
         process.terminate()
         assert process.stdout.read() == ""
     assert list(json.loads(line)) == ["port"]
+
+
+def test_the_command_takes_more_connections_than_its_soft_limit_of_open_files() -> None:
+    run = [sys.executable, "-c", "from batchroute.cli import main; main()", "simulate"]
+    command = ["sh", "-c", 'ulimit -Sn 100; exec "$@"', "sh", *run]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, contextlib.ExitStack() as stack:
+        stack.callback(process.terminate)
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["port"]
+        for _ in range(200):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), ANSWER_S))
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"http://127.0.0.1:{port}/health", timeout=ANSWER_S) as answer:
+            assert json.loads(answer.read())["simulated"] is True

@@ -25,6 +25,7 @@ ANSWER_S = 20.0  # a provider that does not answer its own tests for that long i
 SERVE = (
     "import sys, msgspec; from batchroute.simulate.behaviour import Behaviour; "
     "from batchroute.simulate.server import serve; "
+    "from batchroute.run.process import raise_file_limit; raise_file_limit(None); "
     "serve(msgspec.json.decode(sys.argv[1], type=Behaviour), int(sys.argv[2]))"
 )
 
@@ -110,8 +111,8 @@ class SimulatorProcess:
 @contextmanager
 def simulator_process(behaviour: Behaviour | None = None, port: int = 0) -> Iterator[SimulatorProcess]:
     """A provider that costs this process nothing, and that can be killed."""
-    knobs = json.dumps(asdict(behaviour or Behaviour()))
-    command = [sys.executable, "-c", SERVE, knobs, str(port)]
+    settings = json.dumps(asdict(behaviour or Behaviour()))
+    command = [sys.executable, "-c", SERVE, settings, str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import Job
 from batchroute.run.engine import RunOptions, arun_job
-from batchroute.run.process import loop_factory, rare_collections
+from batchroute.run.process import run_loop
 from batchroute.serve.batch.batches import Batch, BatchError, Batches, Counts, ended, failed, held_up
 from batchroute.serve.batch.batchfile import batch_job, look_through, threshold_of, write_results
 from batchroute.serve.batch.files import Files, new_id
@@ -105,8 +105,7 @@ def _in_progress(batch: Batch, requests: int) -> Batch:
 def _run(job: Job, batch: Batch, on: Work) -> int:
     full: list[str] = []
     options = RunOptions(environ=os.environ, watch=partial(_watch, batch, on, full), say=logging.warning)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner, rare_collections():
-        end = runner.run(arun_job(job, options))
+    end = run_loop(arun_job(job, options))
     cancelled = on.batches.cancel_asked_at(batch.id) is not None
     ending = ending_of(end, cancelled=cancelled, expired=_now() >= batch.expires_at)
     if ending is not None:
