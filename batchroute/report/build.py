@@ -18,7 +18,8 @@ from batchroute.report.figures import Latency, Report, State, read_report
 from batchroute.report.groups import Group, cost_of, grouped, model_bills, rows_of, score_of, tokens_of
 from batchroute.report.quantiles import counted_latencies, counted_scores, histogram, quantiles, score_bins
 from batchroute.report.read import RunJob, read_job, scan_rows, scan_scores
-from batchroute.store.ledger import LEDGER_FILE, read_ledger, reconciled
+from batchroute.store.layout import RunLayout
+from batchroute.store.ledger import read_ledger, reconciled
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def build_report(
         unconfirmed_usd = earlier.unconfirmed_usd if unconfirmed_usd is None else unconfirmed_usd
     if router_cost_usd is None and not job.embedding_is_billed:
         router_cost_usd = 0.0
-    if (run / LEDGER_FILE).exists():
+    if (ledger := RunLayout(run).ledger).exists():
         spent = (cost_of([*columns.groups, *columns.open]) or 0.0) + (router_cost_usd or 0.0)
-        unconfirmed_usd = float(reconciled(read_ledger(run / LEDGER_FILE), Decimal(spent)).unconfirmed)
+        unconfirmed_usd = float(reconciled(read_ledger(ledger), Decimal(spent)).unconfirmed)
     all_usd = {side: all_on_one_side_usd(open_target(side, job.endpoints[side]), rows.settled) for side in SIDES}
     return _report(
         run.resolve().name,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from batchroute.report.read import read_job, scan_settled
+from batchroute.store.layout import RunLayout
 from batchroute.store.parts import RESULT_NAMES
-from batchroute.store.rows import parts_in
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read_details(run: Path, *, samples: int = 0) -> Details:
     """The details of the run in the directory `run`; text of rows only where `samples` asks for it."""
     settled = scan_settled(run)
     threshold = read_job(run).threshold
-    near = _samples(parts_in(run), threshold, samples) if samples and threshold is not None else []
+    near = _samples(RunLayout(run).parts(), threshold, samples) if samples and threshold is not None else []
     return Details(_timeline(settled), _most_expensive(settled), near)
 
 

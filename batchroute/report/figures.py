@@ -12,15 +12,13 @@ import msgspec
 
 from batchroute.errors import RunFault
 from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
+from batchroute.store.layout import RunLayout
 from batchroute.types import Side  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 State: TypeAlias = Literal["running", "complete", "incomplete"]
-
-REPORT_NAME = "report.json"
-SUCCESS_NAME = "_SUCCESS"
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -109,7 +107,7 @@ def report_json(report: Report) -> bytes:
 
 def read_report(run: Path) -> Report | None:
     """The report that stands in the directory `run`, None where there is none yet."""
-    path = run / REPORT_NAME
+    path = RunLayout(run).report
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except FileNotFoundError:
@@ -120,10 +118,10 @@ def read_report(run: Path) -> Report | None:
 
 def write_report(run: Path, report: Report) -> None:
     """Puts report.json in place whole or not at all; `_SUCCESS` never stands beside an unfinished one."""
-    success = run / SUCCESS_NAME
+    layout = RunLayout(run)
     with saving(run):
         if report.state != "complete":
-            success.unlink(missing_ok=True)
-        write_whole(run / REPORT_NAME, report_json(report), mode=AS_UMASK_SAYS)
+            layout.success.unlink(missing_ok=True)
+        write_whole(layout.report, report_json(report), mode=AS_UMASK_SAYS)
         if report.state == "complete":
-            write_whole(success, b"", mode=AS_UMASK_SAYS)
+            write_whole(layout.success, b"", mode=AS_UMASK_SAYS)

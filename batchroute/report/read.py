@@ -16,6 +16,7 @@ import polars as pl
 
 from batchroute.errors import RunFault
 from batchroute.job.spec import Price
+from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_unsealed
 from batchroute.types import SIDES, Side
 
@@ -74,7 +75,7 @@ class RunJob:
 
 def read_job(run: Path) -> RunJob:
     """The resolved job of the directory `run`; a RunFault where there is none."""
-    path = run / "job.toml"
+    path = RunLayout(run).job
     try:
         with path.open("rb") as stream:
             tables = tomllib.load(stream, parse_float=Decimal)
@@ -154,6 +155,6 @@ def _frame(results: Sequence[Result]) -> pl.DataFrame:
 
 def scan_scores(run: Path, settled: pl.LazyFrame) -> pl.LazyFrame:
     """The scores of all rows scored so far, one column without nulls; from `settled` where none are stored."""
-    parts = sorted((run / "scores").glob("part-*.parquet"))
+    parts = RunLayout(run).score_parts()
     scores = pl.scan_parquet(parts) if parts else settled
     return scores.select("score").drop_nulls()

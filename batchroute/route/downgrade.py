@@ -216,7 +216,7 @@ def open_downgrade(
         _expect_rows(accounts, scored, route(scored, threshold, endpoints), wanted, longest_weak)
         rows, chars = rows + part.rows, chars + int(scored.chars.sum())
         longest_chars = max(longest_chars, int(scored.chars.max(initial=0)))
-    for side, (known, usd) in _billed(sorted((store.path / "results").glob("part-*.parquet"))).items():
+    for side, (known, usd) in _billed(store.layout.parts()).items():
         accounts[side].learn(known, round(known * chars / max(1, rows)), usd)
     return Downgrade(budget, accounts, longest_weak, _largest_usd(endpoints, lanes["weak"], longest_chars))
 

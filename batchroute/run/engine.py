@@ -46,9 +46,8 @@ from batchroute.send.open import (
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
-from batchroute.store.ledger import LEDGER_FILE
+from batchroute.store.layout import locked
 from batchroute.store.parts import RESULT_NAMES
-from batchroute.store.rows import locked
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
@@ -165,8 +164,8 @@ async def arun_job(job: Job, options: RunOptions) -> RunEnd:
 
 def _open_run(job: Job, source: Source, targets: Mapping[str, Target], options: RunOptions) -> _Run:
     directory = open_run_directory(job, source, retry_refused=options.retry_refused)
-    with saving(directory.path):
-        (directory.path / "_SUCCESS").unlink(missing_ok=True)
+    with saving(directory.layout.path):
+        directory.layout.success.unlink(missing_ok=True)
     return _Run(job, options, source, targets, directory)
 
 
@@ -237,9 +236,9 @@ class _Run:
         return end
 
     def _open_budget(self) -> Budget | None:
-        path = self.store.path
+        run = self.store.layout
         return open_budget(
-            path / LEDGER_FILE, self._job.limits.max_cost_usd, self.store.spent_usd + read_bill(path).usd
+            run.ledger, self._job.limits.max_cost_usd, self.store.spent_usd + read_bill(run.path).usd
         )
 
     def _is_complete(self) -> bool:
@@ -320,7 +319,7 @@ class _Run:
         """Records the rows that the runs of input.reuse have answered, before anything is asked."""
         if self._answered is None or not self._answered.parts:
             return
-        with contextlib.closing(await asyncio.to_thread(Reuse, self._answered, self.store.path)) as reuse:
+        with contextlib.closing(await asyncio.to_thread(Reuse, self._answered, self.store.layout.path)) as reuse:
             for side in SIDES:
                 feed = Feed(side, self._source, self._job.endpoints, self.store, limit=self._options.limit)
                 for part in self._scores.parts:
@@ -362,7 +361,7 @@ class _Run:
         def stopped(reason: str) -> None:
             options.say(f"the embedder stopped: {reason}")
 
-        means = Means(options.environ, limits, options.say, self._budget, self.store.path, secrets, stopped)
+        means = Means(options.environ, limits, options.say, self._budget, self.store.layout.path, secrets, stopped)
         return rating(self._job.router, means)(scorer)
 
     async def _run_lane(self, side: Side) -> None:
@@ -526,7 +525,7 @@ class _Run:
 
     def _end(self, *, asked: bool) -> RunEnd:
         tally = self.store.tally
-        embeddings = read_bill(self.store.path)
+        embeddings = read_bill(self.store.layout.path)
         return RunEnd(
             rows=self._scoring.wanted_rows,
             ok=sum(tally.ok.values()),

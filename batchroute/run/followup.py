@@ -16,8 +16,8 @@ import tomli_w
 
 from batchroute.errors import RunFault, UsageFault
 from batchroute.job.load import MASK, RUN_TABLE
-from batchroute.store.directory import JOB_FILE
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
+from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ def write_followup(run: Path, threshold: float, out: Path) -> Followup:
 
 
 def _job(run: Path) -> dict[str, Any]:
-    path = run / JOB_FILE
+    path = RunLayout(run).job
     try:
         job = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

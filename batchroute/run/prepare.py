@@ -19,8 +19,7 @@ from batchroute.score.api.rate import Means, rating
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory
-from batchroute.store.ledger import LEDGER_FILE
-from batchroute.store.rows import locked
+from batchroute.store.layout import locked
 from batchroute.store.scores import Scores
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
             return loaded
 
         budget = _budget(job, directory)
-        means = Means(os.environ, job.limits, log.warning, budget, directory.path)
+        means = Means(os.environ, job.limits, log.warning, budget, directory.layout.path)
         try:
             scoring = Scoring(source, directory.scores, limit, scorer, rating(job.router, means))
             asyncio.run(_score(scoring, on_rows))
@@ -83,7 +82,7 @@ def _budget(job: Job, directory: RunDirectory) -> Budget | None:
     if limit is None or not asks_for_vectors(job.router):
         return None
     return open_budget(
-        directory.path / LEDGER_FILE, limit, directory.store.spent_usd + read_bill(directory.path).usd
+        directory.layout.ledger, limit, directory.store.spent_usd + read_bill(directory.layout.path).usd
     )
 
 

@@ -18,6 +18,7 @@ from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.read import read_job, scan_settled
 from batchroute.route.threshold import threshold_for_share
 from batchroute.send.tokens import CHARS_PER_TOKEN
+from batchroute.store.layout import RunLayout
 from batchroute.store.scores import Scores
 from batchroute.types import SIDES
 
@@ -75,7 +76,7 @@ def what_if(run: Path, threshold: float) -> WhatIf:
 
 def share_of_run(run: Path, share: float) -> float:
     """The threshold that sends this share of a run's input strong, by the scores it kept."""
-    scores = Scores(run / "scores")
+    scores = Scores(RunLayout(run).scores)
     if not scores.exhausted and not scores.parts:
         raise RunFault(f"{run}: has no scores; name a threshold instead of a share")
     return threshold_for_share(scores.free(), share)[0]
@@ -101,7 +102,7 @@ def _routed_anew(settled: pl.LazyFrame, run: Path, job: RunJob, threshold: float
 
 def _with_chars(settled: pl.LazyFrame, run: Path, limit: int) -> pl.LazyFrame:
     """The settled rows with their characters, null for those within all limits: the long ones are few."""
-    scores = pl.scan_parquet(sorted((run / "scores").glob("part-*.parquet")))
+    scores = pl.scan_parquet(RunLayout(run).score_parts())
     long = scores.filter(pl.col("chars") > CHARS_PER_TOKEN * limit)
     chars = long.select(pl.col("file").cast(pl.String), "row", "chars")
     return settled.join(chars, on=list(_PLACE), how="left")

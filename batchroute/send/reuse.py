@@ -25,8 +25,8 @@ from batchroute.errors import RunFault
 from batchroute.send.body import FINGERPRINT_BYTES
 from batchroute.send.classify import Answer
 from batchroute.send.scratch import Scratch
-from batchroute.store.directory import JOB_FILE
 from batchroute.store.identity import read_identity
+from batchroute.store.layout import RunLayout
 from batchroute.store.parts import RAW, fingerprints_of
 from batchroute.types import Completion, Usage
 
@@ -92,10 +92,11 @@ def answered_parts(job: Job, *, raw: bool) -> AnsweredParts:
 def _parts_of(run: Path, output: Path) -> list[Path]:
     if run.resolve() == output.resolve():
         raise RunFault(f"input.reuse: {run} is this job's own output.path; name another run")
-    if not (run / JOB_FILE).is_file():
-        raise RunFault(f"input.reuse: {run} is not a run directory (it has no {JOB_FILE})")
-    read_identity(run / JOB_FILE)
-    return sorted((run / "results").glob("part-*.parquet"))
+    layout = RunLayout(run)
+    if not layout.job.is_file():
+        raise RunFault(f"input.reuse: {run} is not a run directory (it has no {layout.job.name})")
+    read_identity(layout)
+    return layout.parts()
 
 
 class Reuse:

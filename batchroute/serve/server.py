@@ -29,7 +29,7 @@ from batchroute.serve.door import make_door
 from batchroute.serve.forward import LIVE_OUTAGE_S, open_live
 from batchroute.serve.names import names_of
 from batchroute.serve.scoring import JointScoring
-from batchroute.store.rows import locked
+from batchroute.store.layout import locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping

@@ -5,14 +5,17 @@ Puts `identity`, `store` and `scores` together for whoever works in the director
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import RunFault
+from batchroute.store.failed import reopen_refused
 from batchroute.store.files import saving
 from batchroute.store.identity import identity_of, merge, read_identity, write_identity
-from batchroute.store.rows import RunStore, clear, reopen_refused
+from batchroute.store.layout import RunLayout
+from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
 
 if TYPE_CHECKING:
@@ -20,15 +23,12 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.store.identity import Identity
 
-JOB_FILE = "job.toml"
-PAID_FILE = "embeddings.journal"  # what embeddings cost stays spent, whatever becomes of their scores
-
 
 @dataclass(slots=True)
 class RunDirectory:
     """A directory that this process has locked; `raw`: its results keep whole answers."""
 
-    path: Path
+    layout: RunLayout
     store: RunStore
     scores: Scores
     identity: Identity
@@ -46,8 +46,8 @@ class RunDirectory:
     def identify(self, **known: str | float | None) -> None:
         """Adds to what job.toml says of the directory."""
         self.identity = replace(self.identity, **known)  # type: ignore[arg-type]  # names are checked by replace
-        with saving(self.path):
-            write_identity(self.path / JOB_FILE, self.identity)
+        with saving(self.layout.path):
+            write_identity(self.layout, self.identity)
 
 
 def keeps_raw(job: Job, source: Source) -> bool:
@@ -61,18 +61,25 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
     RunFault where it belongs to another job. `retry_refused`: rows an endpoint refused are to be asked again.
     """
     path, mode = Path(job.output.path), int(job.output.mode, 8)
-    raw = keeps_raw(job, source)
-    old, new = read_identity(path / JOB_FILE), identity_of(job, source.fingerprint())
+    layout, raw = RunLayout(path), keeps_raw(job, source)
+    old, new = read_identity(layout), identity_of(job, source.fingerprint())
     if old is None:
         with saving(path):
-            write_identity(path / JOB_FILE, new)
+            write_identity(layout, new)
     store = RunStore(path, source.keep_schema, raw=raw, mode=mode)
     identity, void = merge(old, new, store.tally)
     if void or retry_refused:
         store.finish()
-        clear(path, {JOB_FILE, PAID_FILE}) if void else reopen_refused(path)
+        clear_run(layout) if void else reopen_refused(layout)
         store = RunStore(path, source.keep_schema, raw=raw, mode=mode)
     with saving(path):
-        write_identity(path / JOB_FILE, identity)
-        (path / "scores").mkdir(mode=mode, exist_ok=True)
-    return RunDirectory(path, store, Scores(path / "scores"), identity, raw)
+        write_identity(layout, identity)
+        layout.scores.mkdir(mode=mode, exist_ok=True)
+    return RunDirectory(layout, store, Scores(layout.scores), identity, raw)
+
+
+def clear_run(run: RunLayout) -> None:
+    """Removes rows and scores that say nothing about the job as it is now."""
+    with saving(run.path):
+        for entry in run.clearable():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

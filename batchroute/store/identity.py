@@ -17,16 +17,16 @@ import tomli_w
 from batchroute.errors import RunFault
 from batchroute.job.load import RUN_TABLE, resolved_toml
 from batchroute.job.spec import changed_settings, frozen_settings
-from batchroute.store.files import unfinished_name, write_whole
+from batchroute.store.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pydantic import JsonValue
 
     from batchroute.input.files import Fingerprint
     from batchroute.job.spec import Job
+    from batchroute.store.layout import RunLayout
     from batchroute.store.rows import Tally
 
 FORMAT = 1
@@ -89,14 +89,12 @@ def _held(key: str, tally: Tally) -> bool:
     return any(tally.ok.values())
 
 
-def read_identity(path: Path) -> Identity | None:
+def read_identity(run: RunLayout) -> Identity | None:
     """What the directory's job.toml says; None for a new directory."""
+    path = run.job
     if not path.exists():
-        strangers = [
-            entry.name for entry in path.parent.iterdir() if entry.name not in {"lock", unfinished_name(path.name)}
-        ]
-        if strangers:
-            raise RunFault(f"{path.parent}: holds {strangers[0]}, but no run; name an empty or new directory")
+        if strangers := run.strangers():
+            raise RunFault(f"{run.path}: holds {strangers[0].name}, but no run; name an empty or new directory")
         return None
     try:
         text = path.read_text(encoding="utf-8")
@@ -113,7 +111,7 @@ def _read(text: str, ours: Mapping[str, Any]) -> Identity:
     return Identity(text, frozen, ours.get("scorer"), ours.get("threshold"), ours.get("rows"))
 
 
-def write_identity(path: Path, identity: Identity) -> None:
+def write_identity(run: RunLayout, identity: Identity) -> None:
     """Whole or not at all."""
     ours = {
         "format": FORMAT,
@@ -128,4 +126,4 @@ def write_identity(path: Path, identity: Identity) -> None:
     table = {RUN_TABLE: {key: value for key, value in ours.items() if value is not None}}
     job = tomllib.loads(identity.job)
     job.pop(RUN_TABLE, None)
-    write_whole(path, tomli_w.dumps({**job, **table}).encode())
+    write_whole(run.job, tomli_w.dumps({**job, **table}).encode())

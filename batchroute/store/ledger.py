@@ -13,8 +13,6 @@ from batchroute.store.files import write_whole
 if TYPE_CHECKING:
     from pathlib import Path
 
-LEDGER_FILE = "ledger.json"  # in the run directory
-
 
 class Ledger(msgspec.Struct, frozen=True):
     """What stands on disk: USD known to be unconfirmed, and the ceiling while a run is at work."""

@@ -8,29 +8,24 @@ passing reasons stand in failed.jsonl and are asked again. Knows no network and 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import os
-import shutil
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchroute.errors import RunFault, Stopped
+from batchroute.errors import RunFault
 from batchroute.store.done import DoneRows
-from batchroute.store.files import make_directory, refuse_file_in_the_way, saving, sync_file, whole_file
+from batchroute.store.failed import read_failed, write_failed
+from batchroute.store.files import saving, sync_file
 from batchroute.store.journal import Journal, read_journal
-from batchroute.store.parts import fingerprints_of, result_schema, seal, write_part
+from batchroute.store.layout import RunLayout, number_of
+from batchroute.store.parts import result_schema, seal, write_part
 from batchroute.types import SIDES, Result, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 SYNC_EVERY_S = 0.25
@@ -58,66 +53,19 @@ class Tally:
             self.ok["strong" if route == "strong" else "weak"] += rows
 
 
-@contextlib.contextmanager
-def locked(path: Path, mode: int) -> Iterator[None]:
-    """Makes the directory, and makes it this process's own; the lock dies with the process, however it ends."""
-    refuse_file_in_the_way(path)
-    with saving(path):
-        make_directory(path, mode)
-        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _lock(handle, path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Stopped(f"{path}: another run is at work in this directory; wait for it, or stop it") from None
-
-
-def parts_in(path: Path) -> list[Path]:
-    """The sealed parts of a run directory, oldest first."""
-    return sorted((path / "results").glob("part-*.parquet"))
-
-
-def journals_in(path: Path) -> list[Path]:
-    """The journals of a run directory, oldest first."""
-    return sorted(path.glob("journal-*"))
-
-
-def part_of(journal: Path) -> Path:
-    """The part that a journal is sealed into."""
-    return journal.parent / "results" / f"part-{_number(journal):05d}.parquet"
-
-
-def clear(path: Path, spare: Collection[str]) -> None:
-    """Removes all that a run wrote, but the lock and the files named."""
-    with saving(path):
-        for entry in path.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name not in {"lock", *spare}:
-                entry.unlink()
-
-
 class RunStore:
     """The rows of one locked run directory. All methods but `keep_sealed` and `keep_synced` are synchronous."""
 
     def __init__(self, path: Path, keep: pa.Schema, *, raw: bool, mode: int) -> None:
         """Takes up what earlier runs left, whatever state they died in."""
-        self.path = path
+        self.layout = RunLayout(path)
         self.tally = Tally()
         self.done = DoneRows()
         self.unsettled: dict[tuple[str, int], Result] = {}
         self._keep, self._raw = keep, raw
         self._full: asyncio.Queue[tuple[Journal, int, list[Result]]] = asyncio.Queue()
-        self._results = path / "results"
         with saving(path):
-            for folder in (self._results, fingerprints_of(self._part_path(0)).parent):
+            for folder in (self.layout.results, self.layout.requests):
                 folder.mkdir(mode=mode, exist_ok=True)
             self._number = self._recover()
             self._journal = self._new_journal()
@@ -168,10 +116,10 @@ class RunStore:
         self._roll()
         while not self._full.empty():
             self._seal(*self._full.get_nowait())
-        with saving(self.path):
-            if not parts_in(self.path):
+        with saving(self.layout.path):
+            if not self.layout.parts():
                 empty = result_schema(self._keep, raw=self._raw).empty_table()
-                write_part(self._part_path(self._number - 1), empty)
+                write_part(self.layout.part(self._number - 1), empty)
             self._journal.close()
             if not self._journal.records:
                 self._journal.path.unlink()
@@ -184,15 +132,15 @@ class RunStore:
         """Starts a new journal. What is open, and only told by the old one, goes over into it."""
         old, number = self._journal, self._number
         self._number += 1
-        with saving(self.path):
+        with saving(self.layout.path):
             self._journal = self._new_journal()
             self._carry_open()
         self._full.put_nowait((old, number, self.failed))
 
     def _new_journal(self) -> Journal:
         """The journal of the current number; its name, too, has to survive a power cut."""
-        journal = Journal(self._journal_path(self._number))
-        sync_file(self.path)
+        journal = Journal(self.layout.journal(self._number))
+        sync_file(self.layout.path)
         return journal
 
     def _carry_open(self) -> None:
@@ -201,44 +149,38 @@ class RunStore:
                 self._journal.append(result)
 
     def _seal(self, journal: Journal, number: int, failed: list[Result]) -> None:
-        with saving(self._results):
+        with saving(self.layout.results):
             journal.sync()
             journal.close()
             self._journal.sync()
-            write_failed(self.path / "failed.jsonl", failed)
-            seal(journal.path, self._part_path(number), self._keep, raw=self._raw)
+            write_failed(self.layout.failed, failed)
+            seal(journal.path, self.layout.part(number), self._keep, raw=self._raw)
             journal.path.unlink()
         pa.default_memory_pool().release_unused()  # else the pieces that rows leave behind add up, part by part
 
-    def _journal_path(self, number: int) -> Path:
-        return self.path / f"journal-{number:05d}"
-
-    def _part_path(self, number: int) -> Path:
-        return self._results / f"part-{number:05d}.parquet"
-
     def _recover(self) -> int:
         """Finishes what a crash left half done; returns the number of the journal to go on with."""
-        for unfinished in self.path.glob(".part-*.unfinished"):
+        for unfinished in self.layout.unfinished_parts():
             unfinished.unlink()
-        for journal in journals_in(self.path):
-            if part_of(journal).exists():
+        for journal in self.layout.journals():
+            if self.layout.part_of(journal).exists():
                 journal.unlink()
-        journals = journals_in(self.path)
-        numbers = [_number(path) for path in (*journals, *parts_in(self.path))]
+        journals = self.layout.journals()
+        numbers = [number_of(path) for path in (*journals, *self.layout.parts())]
         return max(numbers, default=0) if journals else max(numbers, default=-1) + 1
 
     def _load(self) -> None:
-        for part in parts_in(self.path):
+        for part in self.layout.parts():
             self._load_part(part)
-        for result in read_failed(self.path / "failed.jsonl"):
+        for result in read_failed(self.layout.failed):
             self.unsettled[result.file, result.row] = result
-        for journal in journals_in(self.path):
+        for journal in self.layout.journals():
             for result in read_journal(journal):
                 self._load_record(result)
         self._forget_settled()
-        older = [journal for journal in journals_in(self.path) if journal != self._journal.path]
+        older = [journal for journal in self.layout.journals() if journal != self._journal.path]
         for journal in older:
-            self._full.put_nowait((Journal(journal), _number(journal), self.failed))
+            self._full.put_nowait((Journal(journal), number_of(journal), self.failed))
         if older:  # the crash may have come before what is open had gone over into the newest
             self._carry_open()
 
@@ -268,73 +210,3 @@ class RunStore:
         for file, row in list(self.unsettled):
             if self.done.mask(file, np.array([row], np.int64))[0]:
                 del self.unsettled[file, row]
-
-
-def reopen_refused(path: Path) -> None:
-    """Turns refused rows that were or might have been asked into failed ones, so that the next run asks them.
-
-    For a directory that is finished. They stand in failed.jsonl before they leave their part, so a crash between
-    the two loses none. Rows that the input itself made unusable stay as they are.
-    """
-    failed_file = path / "failed.jsonl"
-    for part in parts_in(path):
-        table = pq.read_table(part)
-        again = pc.and_(pc.equal(table["status"], "refused"), pc.not_equal(table["error_type"], "bad_row"))
-        again = pc.fill_null(again, fill_value=False)
-        rows = table.filter(again).select([*_FailedRow.__struct_fields__]).to_pylist()
-        if not rows:
-            continue
-        with saving(path):
-            write_failed(failed_file, [*read_failed(failed_file), *(_as_failed(row) for row in rows)])
-            write_part(part, table.filter(pc.invert(again)))
-
-
-def _as_failed(row: dict[str, Any]) -> Result:
-    finished_at = int(row.pop("finished_at").timestamp() * 1e6)
-    return Result(**row, status="failed", finished_at=finished_at)
-
-
-def _number(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
-
-
-class _FailedRow(msgspec.Struct, kw_only=True):
-    """A line of failed.jsonl: the result columns but those only an answer has."""
-
-    file: str
-    row: int
-    id: str | None
-    score: float | None
-    route: str | None
-    route_reason: str | None
-    model: str | None
-    attempts: int
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cost_usd: float | None = None
-    latency_s: float | None = None
-    error_type: str | None = None
-    error: str | None = None
-    finished_at: int = 0
-
-
-def write_failed(path: Path, failed: list[Result]) -> None:
-    """All failed rows, in input order as far as names tell; the file appears whole or not at all."""
-    encode = msgspec.json.Encoder().encode
-    with whole_file(path) as unfinished, unfinished.open("wb") as file:
-        for result in sorted(failed, key=lambda result: (result.file, result.row)):
-            fields = {name: getattr(result, name) for name in _FailedRow.__struct_fields__}
-            file.write(encode(fields) + b"\n")
-
-
-def read_failed(path: Path) -> list[Result]:
-    """What `write_failed` wrote; nothing where there is no file."""
-    if not path.exists():
-        return []
-    try:
-        rows = msgspec.json.Decoder(_FailedRow).decode_lines(path.read_bytes())
-        return [Result(**msgspec.structs.asdict(row), status="failed") for row in rows]
-    except msgspec.DecodeError as error:
-        raise RunFault(f"{path}: not as a run wrote it ({error}); remove it to ask its rows anew") from error

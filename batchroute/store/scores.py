@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from batchroute.errors import RunFault
 from batchroute.input.chunk import Position
 from batchroute.store.files import AS_UMASK_SAYS, whole_file
+from batchroute.store.layout import part_in, parts_in
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Scores:
     def __init__(self, folder: Path) -> None:
         """Takes up what is there; an unfinished part of a crash has no name yet and is written again."""
         self.folder = folder
-        self.parts = [_read_footer(path) for path in sorted(folder.glob("part-*.parquet"))]
+        self.parts = [_read_footer(path) for path in parts_in(folder)]
         self.finished = False
         self._changed = asyncio.Condition()
         self._pending: list[pa.RecordBatch] = []
@@ -130,7 +131,7 @@ class Scores:
 
     def _seal(self, *, last: bool) -> None:
         start, end = self._start or Position(0, 0, 0), self._end or Position(0, 0, 0)
-        path = self.folder / f"part-{len(self.parts):05d}.parquet"
+        path = part_in(self.folder, len(self.parts))
         span = msgspec.json.encode(_Span(start, end, last))
         table = pa.Table.from_batches(self._pending, _SCHEMA).unify_dictionaries()
         with whole_file(path, mode=AS_UMASK_SAYS) as unfinished:

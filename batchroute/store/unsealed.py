@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchroute.store.failed import read_failed
 from batchroute.store.journal import read_journal
-from batchroute.store.rows import journals_in, part_of, parts_in, read_failed
+from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +36,10 @@ class Unsealed:
 
 def read_unsealed(run: Path) -> Unsealed:
     """What lies in the directory `run`, also while a run seals there: a part is there before its journal goes."""
-    journals = {part_of(journal): list(read_journal(journal)) for journal in journals_in(run)}
-    parts = parts_in(run)
-    last = {(result.file, result.row): result for result in read_failed(run / "failed.jsonl")}
+    layout = RunLayout(run)
+    journals = {layout.part_of(journal): list(read_journal(journal)) for journal in layout.journals()}
+    parts = layout.parts()
+    last = {(result.file, result.row): result for result in read_failed(layout.failed)}
     for part in sorted(journals.keys() - set(parts)):
         last |= {(result.file, result.row): result for result in journals[part]}
     return Unsealed(

@@ -26,7 +26,7 @@ from batchroute.run.engine import open_input
 from batchroute.run.plan import plan_job
 from batchroute.run.prepare import score_into
 from batchroute.send.tokens import find_tokenizer
-from batchroute.store.rows import locked
+from batchroute.store.layout import locked
 from batchroute.store.scores import ScoredRows
 from batchroute.types import Usage
 from command import assert_one_message

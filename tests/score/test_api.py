@@ -18,8 +18,8 @@ from batchroute.score.api.cache import digest
 from batchroute.score.api.paid import Paid, read_bill
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
-from batchroute.store.directory import PAID_FILE
 from batchroute.store.journal import read_records
+from batchroute.store.layout import RunLayout
 from checkpoints import routellm_checkpoint, routellm_scores
 from command import Said, assert_one_message
 from servers import simulator_process, threaded_simulator
@@ -179,7 +179,7 @@ def test_a_killed_run_pays_again_only_for_what_was_in_flight(tmp_path: Path, bat
         arguments = ["plan", str(tmp_path / "job.toml"), "--quiet", "--set", "router.embedder.max_concurrency=64"]
         code = "import sys; from batchroute.cli import main; main(sys.argv[1:])"
         with subprocess.Popen([sys.executable, "-c", code, *arguments]) as running:
-            journal = tmp_path / "run" / PAID_FILE
+            journal = RunLayout(tmp_path / "run").paid
             while not journal.exists() or journal.stat().st_size < 40_000:
                 assert running.poll() is None, "it ended before it could be killed"
                 time.sleep(0.005)

@@ -30,8 +30,8 @@ from batchroute.score.questions import bare_questions
 from batchroute.score.rater import Rated, rated_chunks
 from batchroute.send.classify import Answer
 from batchroute.send.lane import LaneLimits
-from batchroute.store.directory import PAID_FILE
 from batchroute.store.journal import read_records
+from batchroute.store.layout import RunLayout
 from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_scores_that_were_paid_for_are_found_again(tmp_path: Path) -> None:
     first.add(["a", "b"], [0.25, 0.5], Decimal("0.001"))
     first.add([], [], Decimal("0.002"))
     # killed: nothing is closed
-    with (tmp_path / PAID_FILE).open("ab") as journal:
+    with (RunLayout(tmp_path).paid).open("ab") as journal:
         journal.write(b"\x99\x00\x00\x00torn")
     second = PaidScores(tmp_path, "mf:1")
     assert second.known(["b", "c", "a"]) == {"b": 0.5, "a": 0.25}
@@ -161,7 +161,7 @@ def test_scores_that_were_paid_for_are_found_again(tmp_path: Path) -> None:
     second.close(sealed=True)
     assert PaidScores(tmp_path, "mf:1").known(["a"]) == {}
     assert read_bill(tmp_path).usd == Decimal("0.003"), "the bill stays"
-    assert (tmp_path / PAID_FILE).stat().st_size < 100
+    assert (RunLayout(tmp_path).paid).stat().st_size < 100
 
 
 def test_an_unknown_price_stays_unknown(tmp_path: Path) -> None:
@@ -178,12 +178,12 @@ def test_the_file_keeps_the_latest_scores_and_stays_small(tmp_path: Path, monkey
     sizes = set()
     for number in range(100):
         scores.add([f"{number} {i}" for i in range(10)], [0.5] * 10, Decimal(1))
-        sizes.add((tmp_path / PAID_FILE).stat().st_size)
+        sizes.add((RunLayout(tmp_path).paid).stat().st_size)
     assert max(sizes) < 200 * 24 + 30 * 60
     again = PaidScores(tmp_path, "mf:1")
     assert len(again.known([f"{number} {i}" for number in range(90, 100) for i in range(10)])) == 100
     assert again.bill.usd == 100
-    assert sum(record.texts for record in read_records(tmp_path / PAID_FILE, Paid)) <= 200
+    assert sum(record.texts for record in read_records(RunLayout(tmp_path).paid, Paid)) <= 200
 
 
 def test_a_repeated_text_is_paid_for_once(tmp_path: Path) -> None:

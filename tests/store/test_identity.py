@@ -12,6 +12,7 @@ from batchroute.input.files import Fingerprint
 from batchroute.job.spec import frozen_settings, settings
 from batchroute.run.engine import open_input
 from batchroute.store.identity import Identity, identity_of, merge, read_identity, write_identity
+from batchroute.store.layout import RunLayout
 from batchroute.store.rows import Tally
 from inputs import lines
 from jobs import job_of
@@ -139,8 +140,8 @@ def job(changes: Mapping[str, Any], tmp_path: Path) -> Job:
 def kept(identity: Identity, tmp_path: Path) -> Identity:
     """What a directory says after it was held to an identity."""
     (tmp_path / "run").mkdir(exist_ok=True)
-    write_identity(tmp_path / "run" / "job.toml", identity)
-    read = read_identity(tmp_path / "run" / "job.toml")
+    write_identity(RunLayout(tmp_path / "run"), identity)
+    read = read_identity(RunLayout(tmp_path / "run"))
     assert read is not None
     return read
 
@@ -272,20 +273,20 @@ def test_job_toml_is_the_job_and_one_table_of_ours_without_secrets(tmp_path: Pat
 
 def test_a_new_directory_has_no_identity_and_takes_any(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
-    assert read_identity(tmp_path / "job.toml") is None
+    assert read_identity(RunLayout(tmp_path)) is None
     new = asked_for({}, tmp_path)
     assert merge(None, new, Tally()) == (new, False)
 
 
 def test_a_first_job_toml_that_a_crash_cut_off_does_not_make_the_directory_a_strangers(tmp_path: Path) -> None:
     (tmp_path / ".job.toml.unfinished").write_text("[inp")
-    assert read_identity(tmp_path / "job.toml") is None
+    assert read_identity(RunLayout(tmp_path)) is None
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunFault, match=r"holds thesis\.tex, but no run"):
-        read_identity(tmp_path / "job.toml")
+        read_identity(RunLayout(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -308,4 +309,4 @@ def test_a_job_toml_that_no_run_of_this_format_wrote_is_not_guessed_at(
 ) -> None:
     (tmp_path / "job.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(RunFault, match=words):
-        read_identity(tmp_path / "job.toml")
+        read_identity(RunLayout(tmp_path))

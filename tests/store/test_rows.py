@@ -22,10 +22,13 @@ from hypothesis import strategies as st
 
 from answers import NO_COLUMNS, files_of_at_most, kept_row, result, unprivileged
 from batchroute.errors import RunFault, Stopped
+from batchroute.store.directory import clear_run
+from batchroute.store.failed import read_failed, reopen_refused, write_failed
 from batchroute.store.files import saving
 from batchroute.store.journal import Journal, read_journal
+from batchroute.store.layout import RunLayout, locked
 from batchroute.store.parts import result_schema
-from batchroute.store.rows import JOURNAL_ROWS, RunStore, clear, locked, read_failed, reopen_refused, write_failed
+from batchroute.store.rows import JOURNAL_ROWS, RunStore
 from steps import hit_at_every_step
 
 if TYPE_CHECKING:
@@ -287,7 +290,7 @@ async def _record_in_the_background(store: RunStore, rows: int) -> int:
         if row % 500 == 0:
             await asyncio.sleep(0)
     await store.sealed()
-    early = len(list((store.path / "results").iterdir()))
+    early = len(list((store.layout.path / "results").iterdir()))
     for task in beside:
         task.cancel()
     store.finish()
@@ -389,7 +392,7 @@ def test_saving_names_the_place_and_the_reason(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, pathlib
-from batchroute.store.rows import locked
+from batchroute.store.layout import locked
 with locked(pathlib.Path(sys.argv[1]), 0o700):
     print("held", flush=True)
     sys.stdin.read()
@@ -431,7 +434,7 @@ def test_an_output_path_below_a_file_is_the_users_fault(tmp_path: Path) -> None:
         raise AssertionError("the lock was taken")
 
 
-def test_clearing_leaves_nothing_but_the_lock_and_whose_it_is(tmp_path: Path) -> None:
+def test_clearing_leaves_nothing_but_the_lock_the_job_and_the_bill_of_embeddings(tmp_path: Path) -> None:
     with locked(tmp_path, 0o700):
         store = opened(tmp_path)
         store.record(result(0))
@@ -439,9 +442,10 @@ def test_clearing_leaves_nothing_but_the_lock_and_whose_it_is(tmp_path: Path) ->
         store.finish()
         (tmp_path / "scores").mkdir()
         (tmp_path / "scores" / "part-00000.parquet").touch()
-        (tmp_path / "job.toml").touch()
-        clear(tmp_path, {"job.toml"})
-        assert {entry.name for entry in tmp_path.iterdir()} == {"lock", "job.toml"}
+        for name in ("job.toml", "embeddings.journal"):
+            (tmp_path / name).touch()
+        clear_run(RunLayout(tmp_path))
+        assert {entry.name for entry in tmp_path.iterdir()} == {"lock", "job.toml", "embeddings.journal"}
 
 
 REFUSALS = [
@@ -460,7 +464,7 @@ def refused_rows_reopened(directory: Path) -> Iterator[None]:
         store.record(entry)
     store.finish()
     yield
-    reopen_refused(directory)
+    reopen_refused(RunLayout(directory))
 
 
 def test_refused_rows_are_asked_again_where_asking_can_help(tmp_path: Path) -> None:
@@ -483,7 +487,7 @@ def test_whatever_step_reopening_dies_at_no_refused_row_is_lost(tmp_path: Path, 
         assert waiting | done_rows(store) == {0, 1, 2, 3, 4}
         assert waiting & done_rows(store) == set()
         store.finish()
-        reopen_refused(hit.directory)
+        reopen_refused(RunLayout(hit.directory))
         assert rows_in_parts(hit.directory) == [(0, "ok"), (2, "refused")]
         assert rows_in_failed(hit.directory) == [1, 3, 4]
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from batchroute.cli.show.report import render_report
 from batchroute.report.build import build_report
-from batchroute.store.ledger import LEDGER_FILE, Ledger, write_ledger
+from batchroute.store.layout import RunLayout
+from batchroute.store.ledger import Ledger, write_ledger
 from runs import failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def test_a_run_with_nothing_but_an_unfinished_row_has_a_report(tmp_path: Path) -
 
 def test_what_a_killed_run_had_reserved_is_unconfirmed(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[ok(0, cost_usd=0.25)]], rows=2)
-    write_ledger(run / LEDGER_FILE, Ledger(Decimal("0.125"), Decimal(1)))
+    write_ledger(RunLayout(run).ledger, Ledger(Decimal("0.125"), Decimal(1)))
     assert build_report(run).unconfirmed_usd == 0.75
-    write_ledger(run / LEDGER_FILE, Ledger(Decimal("0.125"), None))
+    write_ledger(RunLayout(run).ledger, Ledger(Decimal("0.125"), None))
     assert build_report(run).unconfirmed_usd == 0.125

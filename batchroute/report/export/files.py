@@ -15,7 +15,7 @@ from batchroute.report.export.formats import write_batch_lines, write_csv, write
 from batchroute.report.export.order import tables_in_order
 from batchroute.report.read import read_job
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
-from batchroute.store.rows import parts_in
+from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_unsealed
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def export_run(run: Path, out: Path, *, format: Format = "auto", exact: bool = F
     without a result are counted in a warning. Raises UsageFault where this cannot be done, Stopped where the disk
     does not take it; `out` then is as it was.
     """
-    job, parts = read_job(run), parts_in(run)
+    job, parts = read_job(run), RunLayout(run).parts()
     unsealed = len(read_unsealed(run).settled)
     waiting = f"; {unsealed:,} answers in its journal are not sealed yet: run the job again, which does that first"
     if not parts:
@@ -80,7 +80,7 @@ def _batch_writer(run: Path, out: Path, schema: pa.Schema) -> Writer:
 
 def _check_place(run: Path, out: Path) -> None:
     refuse_homeless(out)
-    if out.resolve().is_relative_to((run / "results").resolve()):
+    if out.resolve().is_relative_to(RunLayout(run).results.resolve()):
         raise UsageFault(f"{out}: only a run writes into its results folder; choose another place")
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from batchroute.score.api.batches import TEXTS_UNDER_WAY
 from batchroute.score.api.cache import DIGEST_BYTES, digest
-from batchroute.store.directory import PAID_FILE
 from batchroute.store.files import saving, whole_file
 from batchroute.store.journal import Journal, read_records
+from batchroute.store.layout import RunLayout
 from batchroute.store.scores import LARGEST_PART_ROWS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Bill:
 def read_bill(folder: Path) -> Bill:
     """What the embeddings of the run directory `folder` cost so far, over all its runs."""
     bill = Bill()
-    for record in read_records(folder / PAID_FILE, Paid):
+    for record in read_records(RunLayout(folder).paid, Paid):
         bill = bill.plus(record.usd)
     return bill
 
@@ -75,7 +75,7 @@ class PaidScores:
         self._recent: dict[bytes, float] = {}
         self._older: dict[bytes, float] = {}
         self._unsealed = 0
-        self._path = None if folder is None else folder / PAID_FILE
+        self._path = None if folder is None else RunLayout(folder).paid
         self._journal: Journal | None = None
         self._writing = threading.Lock()
         if self._path is not None:

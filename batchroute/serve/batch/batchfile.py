@@ -14,7 +14,7 @@ from batchroute.job.spec import Job
 from batchroute.report.export.files import export_run
 from batchroute.serve.batch.batches import BatchError
 from batchroute.store.files import whole_file
-from batchroute.store.rows import parts_in
+from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,20 +109,20 @@ def batch_job(job: Job, input_file: Path, output: Path, threshold: float) -> Job
 def write_results(run: Path, output: Path, errors: Path) -> tuple[int, int]:
     """A run's answers and its failures as batch lines in two files; returns how many went to each."""
     whole = output.with_suffix(".jsonl")
-    counts = [0, 0]
+    layout, counts = RunLayout(run), [0, 0]
     with (
         whole_file(output) as unfinished_output,
         whole_file(errors) as unfinished_errors,
         unfinished_output.open("wb") as good,
         unfinished_errors.open("wb") as bad,
     ):
-        if parts_in(run):
+        if layout.parts():
             export_run(run, whole, format="openai-batch")
             with whole.open("rb") as lines:
                 for line in lines:
                     counts[_put(line, good, bad)] += 1
             whole.unlink()
-        for line in _failed_lines(run / "failed.jsonl"):
+        for line in _failed_lines(layout.failed):
             counts[_put(line, good, bad)] += 1
     return counts[0], counts[1]
 

@@ -1,0 +1,153 @@
+"""Where everything of a run lies in its directory, and the lock that makes the directory one process's own.
+
+    job.toml  lock  journal-00003  failed.jsonl  ledger.json  embeddings.journal  report.json  _SUCCESS
+    scores/part-00000.parquet    what the router says, in input order
+    results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
+    requests/part-00000.parquet  fingerprints of the requests that the part's ok rows answer
+
+The only place that spells these names. Knows nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchroute.errors import Stopped
+from batchroute.store.files import make_directory, refuse_file_in_the_way, saving, unfinished_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """The names in the run directory `path`; none of them need exist."""
+
+    path: Path
+
+    @property
+    def job(self) -> Path:
+        """The resolved job, and what the directory is held to."""
+        return self.path / "job.toml"
+
+    @property
+    def failed(self) -> Path:
+        """The rows that the next run asks again."""
+        return self.path / "failed.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        """What is unconfirmed, and how far a run at work may spend."""
+        return self.path / "ledger.json"
+
+    @property
+    def paid(self) -> Path:
+        """What embeddings cost: spent, whatever becomes of their scores."""
+        return self.path / "embeddings.journal"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.json"
+
+    @property
+    def success(self) -> Path:
+        """Stands there while the directory is complete."""
+        return self.path / "_SUCCESS"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    @property
+    def requests(self) -> Path:
+        return self.path / "requests"
+
+    def part(self, number: int) -> Path:
+        """The part that the journal of this number is sealed into."""
+        return part_in(self.results, number)
+
+    def journal(self, number: int) -> Path:
+        """The answers that are not sealed into that part yet."""
+        return self.path / f"journal-{number:05d}"
+
+    def parts(self) -> list[Path]:
+        """The sealed parts, oldest first."""
+        return parts_in(self.results)
+
+    def score_parts(self) -> list[Path]:
+        """The parts of the scores, in input order."""
+        return parts_in(self.scores)
+
+    def journals(self) -> list[Path]:
+        """The journals, oldest first."""
+        return sorted(self.path.glob("journal-*"))
+
+    def part_of(self, journal: Path) -> Path:
+        """The part that a journal is sealed into."""
+        return self.part(number_of(journal))
+
+    def unfinished_parts(self) -> list[Path]:
+        """Parts that a crash cut short; they lie in no folder that a reader of results looks into."""
+        return list(self.path.glob(unfinished_name("part-*")))
+
+    def strangers(self) -> list[Path]:
+        """What lies in a directory that is to become a run's, but for what a first start may have left there."""
+        ours = {_LOCK, unfinished_name(self.job.name)}
+        return [entry for entry in self.path.iterdir() if entry.name not in ours]
+
+    def clearable(self) -> list[Path]:
+        """All that a run wrote but the lock, the job, and the bill for embeddings, which stays to be paid."""
+        kept = {_LOCK, self.job.name, self.paid.name}
+        return [entry for entry in self.path.iterdir() if entry.name not in kept]
+
+
+def part_in(folder: Path, number: int) -> Path:
+    """The part of this number, of results or of scores."""
+    return folder / f"part-{number:05d}.parquet"
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """All parts in such a folder, in the order of their numbers."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def fingerprints_of(part: Path) -> Path:
+    """Where the fingerprints of a part's ok rows lie."""
+    return RunLayout(part.parent.parent).requests / part.name
+
+
+def number_of(path: Path) -> int:
+    """The number of a part or a journal."""
+    return int(path.stem.rpartition("-")[2])
+
+
+@contextlib.contextmanager
+def locked(path: Path, mode: int) -> Iterator[None]:
+    """Makes the directory, and makes it this process's own; the lock dies with the process, however it ends."""
+    refuse_file_in_the_way(path)
+    with saving(path):
+        make_directory(path, mode)
+        handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _lock(handle, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Stopped(f"{path}: another run is at work in this directory; wait for it, or stop it") from None
