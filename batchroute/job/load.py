@@ -1,6 +1,6 @@
 """Job files in and out: TOML to a checked Job, or to every fault with its line; a Job to TOML without secrets.
 
-Knows paths, variables and flags; what the settings mean is the affair of `job`.
+Knows paths, variables and flags; what the settings mean is said in `spec` and `rules`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from batchroute.errors import JobFault
-from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
+from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at
 from batchroute.job.secrets import key_faults
-from batchroute.job.spec import InputSpec, Job, RouterSpec, settings
+from batchroute.job.spec import Endpoints, InputSpec, Job, RouterJob, RouterSpec, ScoringJob, settings
 from batchroute.job.toml import FROM_FLAG, Document, dotted, parse_set, read_toml
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _Model = TypeVar("_Model", bound=BaseModel)
 
 RUN_TABLE = "batchroute"  # the table that a run directory's job.toml has besides the job
-MASK = "***"
+MASKED = "***"
 
 _PATHS: tuple[tuple[str, ...], ...] = (
     ("input", "path"),
@@ -43,8 +43,7 @@ _PATHS: tuple[tuple[str, ...], ...] = (
 _RIVALS: tuple[tuple[Loc, tuple[str, ...]], ...] = (
     (("input",), PROMPTS),
     (("routing",), TARGETS),
-    (("endpoints", "strong"), PROVIDERS),
-    (("endpoints", "weak"), PROVIDERS),
+    *((("endpoints", name), PROVIDERS) for name in Endpoints.model_fields),
 )
 _WORDS = {
     "missing": "missing; add it",
@@ -80,18 +79,12 @@ def load_job(
     document = read_toml(path)
     document.remove((RUN_TABLE,))
     document.values.setdefault("name", path.stem)
-    set_faults = [fault for text in sets for fault in _set(document, text)]
+    wrong_flags = [fault for text in sets for fault in _set(document, text)]
     if output is not None:
         document.override(("output", "path"), str(output))
-    faults = list(_settle_paths(document, path.absolute().parent, {**environ, **(variables or {})}))
-    job, wrong = _checked(Job, document.values)
-    faults += wrong
-    if require_keys:
-        faults += key_faults(document.values if job is None else job.model_dump(), environ)
-    if job is None or faults or set_faults:
-        ordered = sorted(dict.fromkeys(faults), key=lambda fault: document.line(fault[0]))
-        raise JobFault([*set_faults, *(document.fault(loc, what) for loc, what in ordered)])
-    return job
+    needed = environ if require_keys else None
+    known = {**environ, **(variables or {})}
+    return _resolved(Job, document, wrong_flags, path.absolute().parent, known, needed)
 
 
 def scoring_sections(
@@ -102,19 +95,9 @@ def scoring_sections(
     Raises JobFault with every fault at once.
     """
     column = {} if prompt is None else {"prompt": prompt}
-    values: dict[str, Any] = {"input": {"path": data, **column}, "router": {}}
-    document = Document("", values, dict.fromkeys([("input",), ("router",)], FROM_FLAG))
-    set_faults = [fault for text in sets for fault in _set(document, text)]
-    strange = [loc for loc in document.lines if loc[0] not in {"input", "router"}]
-    faults = [(loc, "without a job file only [input] and [router] can be set") for loc in strange]
-    faults += _settle_paths(document, Path.cwd(), variables or {})
-    faults += contradictions(values)
-    spec, wrong = _checked(InputSpec, values["input"], ("input",))
-    router, wrong_router = _checked(RouterSpec, values["router"], ("router",))
-    faults += wrong + wrong_router
-    if spec is None or router is None or faults or set_faults:
-        raise JobFault([*set_faults, *(document.fault(loc, what) for loc, what in dict.fromkeys(faults))])
-    return spec, router
+    values = {"input": {"path": data, **column}, "router": {}}
+    job = _of_flags(ScoringJob, values, sets, variables or {})
+    return job.input, job.router
 
 
 def router_section(sets: Sequence[str]) -> RouterSpec:
@@ -122,17 +105,40 @@ def router_section(sets: Sequence[str]) -> RouterSpec:
 
     Raises JobFault with every fault at once.
     """
-    document = Document("", {"router": {}}, {("router",): FROM_FLAG})
-    set_faults = [fault for text in sets for fault in _set(document, text)]
-    strange = [loc for loc in document.lines if loc[0] != "router"]
-    faults: list[Fault] = [(loc, "only [router] can be set here") for loc in strange]
-    faults += _settle_paths(document, Path.cwd(), {})
-    faults += contradictions(document.values)
-    router, wrong = _checked(RouterSpec, document.values["router"], ("router",))
+    return _of_flags(RouterJob, {"router": {}}, sets, {}).router
+
+
+def _of_flags(
+    model: type[_Model], values: dict[str, Any], sets: Sequence[str], variables: Mapping[str, str]
+) -> _Model:
+    """Settings that come from flags alone: `values`, with `sets` over them."""
+    document = Document("", values, {(section,): FROM_FLAG for section in values})
+    wrong_flags = [fault for text in sets for fault in _set(document, text)]
+    sections = " and ".join(f"[{section}]" for section in values)
+    for loc in [loc for loc in document.lines if loc[0] not in model.model_fields]:
+        wrong_flags.append(document.fault(loc, f"only {sections} can be set here"))
+        document.remove(loc[:1])
+    return _resolved(model, document, wrong_flags, Path.cwd(), variables)
+
+
+def _resolved(
+    model: type[_Model],
+    document: Document,
+    wrong_flags: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str],
+    environ_with_keys: Mapping[str, str] | None = None,
+) -> _Model:
+    """The document as a `model`, its paths absolute; JobFault with all that is wrong, in the file's order."""
+    faults = list(_settle_paths(document, folder, variables))
+    found, wrong = _checked(model, document.values)
     faults += wrong
-    if router is None or faults or set_faults:
-        raise JobFault([*set_faults, *(document.fault(loc, what) for loc, what in dict.fromkeys(faults))])
-    return router
+    if environ_with_keys is not None:
+        faults += key_faults(document.values if found is None else found.model_dump(), environ_with_keys)
+    if found is None or faults or wrong_flags:
+        ordered = sorted(dict.fromkeys(faults), key=lambda fault: document.line(fault[0]))
+        raise JobFault([*wrong_flags, *(document.fault(loc, what) for loc, what in ordered)])
+    return found
 
 
 def _set(document: Document, text: str) -> Iterator[str]:
@@ -191,12 +197,11 @@ def _absolute(text: str, base: Path, loc: Loc) -> str:
     return os.path.normpath(base / Path(text).expanduser())
 
 
-def _checked(model: type[_Model], values: Any, loc: Loc = ()) -> tuple[_Model | None, list[Fault]]:
+def _checked(model: type[_Model], values: Any) -> tuple[_Model | None, list[Fault]]:
     try:
         return model.model_validate(values), []
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        return None, [_explained({**fault, "loc": (*loc, *fault["loc"])}) for fault in found]
+        return None, [_explained(fault) for fault in error.errors(include_url=False, include_input=False)]
 
 
 def _explained(fault: Any) -> Fault:
@@ -236,11 +241,11 @@ def resolved_toml(job: Job) -> str:
         if "base_url" in spec:
             spec["base_url"] = _masked_query(spec["base_url"])
         for name, value in spec.get("headers", {}).items():
-            spec["headers"][name] = MASK if isinstance(value, str) else value
+            spec["headers"][name] = MASKED if isinstance(value, str) else value
     return tomli_w.dumps(values)
 
 
 def _masked_query(url: str) -> str:
     parts = urlsplit(url)
     names = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
-    return parts._replace(query="&".join(f"{name}={MASK}" for name in names)).geturl()
+    return parts._replace(query="&".join(f"{name}={MASKED}" for name in names)).geturl()

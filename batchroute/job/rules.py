@@ -1,14 +1,14 @@
 """What must hold between the settings of a job.
 
-Reads the settings before they are checked one by one, so that every fault is found at once; a wrong type is not
-its affair. Knows no files and no models.
+Reads the settings before they are checked one by one, so that every fault is found at once; a wrong type is passed
+over here. Knows no files and no models.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -38,17 +38,17 @@ def is_variable(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z_]\w{0,63}", name, re.ASCII) is not None
 
 
-def contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
-    """What cannot hold together in the unchecked settings of a job; a wrong type is not its affair."""
+def contradictions(job: Mapping[str, Any], endpoints: Iterable[str]) -> Iterator[Fault]:
+    """What cannot hold together in the unchecked settings of a job with the `endpoints` of these names."""
     yield from _input_contradictions(job)
     yield from _routing_contradictions(job)
     if at(job, "limits", "on_budget") == "downgrade" and at(job, "limits", "max_cost_usd") is None:
         yield ("limits", "on_budget"), "has no budget to keep; add max_cost_usd, or remove it"
     yield from _embedder_contradictions(job)
-    for side in ("strong", "weak"):
-        if at(job, "endpoints", side) is not None:
-            yield from _endpoint_contradictions(job, side)
-            yield from _params_contradictions(job, side)
+    for name in endpoints:
+        if at(job, "endpoints", name) is not None:
+            yield from _endpoint_contradictions(job, name)
+            yield from _params_contradictions(job, name)
 
 
 def _input_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
@@ -84,8 +84,8 @@ def _embedder_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
 
 
-def _endpoint_contradictions(job: Mapping[str, Any], side: str) -> Iterator[Fault]:
-    loc = ("endpoints", side)
+def _endpoint_contradictions(job: Mapping[str, Any], endpoint_name: str) -> Iterator[Fault]:
+    loc = ("endpoints", endpoint_name)
     endpoint = at(job, *loc)
     given = [key for key in PROVIDERS if at(endpoint, key) is not None]
     if len(given) > 1:
@@ -107,8 +107,8 @@ def _endpoint_contradictions(job: Mapping[str, Any], side: str) -> Iterator[Faul
         yield (*loc, "price", "cached_input"), "is above the price of input; exchange the two"
 
 
-def _params_contradictions(job: Mapping[str, Any], side: str) -> Iterator[Fault]:
-    loc = ("endpoints", side, "params")
+def _params_contradictions(job: Mapping[str, Any], endpoint_name: str) -> Iterator[Fault]:
+    loc = ("endpoints", endpoint_name, "params")
     params = at(job, *loc)
     for name in OURS_IN_BODY:
         if at(params, name) is not None:
@@ -118,17 +118,41 @@ def _params_contradictions(job: Mapping[str, Any], side: str) -> Iterator[Fault]
         yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
     for key, value in _items(params):
         yield from _not_json((*loc, key), value)
-    if at(job, "limits", "max_cost_usd") is not None and not _bounded(job, params):
-        bound = _either(OUTPUT_BOUNDS)
-        yield loc, f"max_cost_usd needs an output bound: add {bound}; or rows bring it: input.params, openai-batch"
+    rows_have_params = at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch"
+    if at(job, "limits", "max_cost_usd") is not None and not rows_have_params:
+        yield from ((loc, what) for what in _unbounded(dict(_items(params))))
 
 
-def _bounded(job: Mapping[str, Any], params: Any) -> bool:
-    """Whether the endpoint's params bound the output, or a row's own params still can."""
-    if at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch":
-        return True
-    bounds = [at(params, name) for name in OUTPUT_BOUNDS]
-    return any(type(bound) is int and bound > 0 for bound in bounds)
+def _unbounded(params: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps these params from bounding the output of a row, which then would be refused under a budget."""
+    if longest_output(params):
+        return
+    given = [name for name in (*OUTPUT_BOUNDS, "n") if params.get(name) is not None]
+    void = next((name for name in given if not _count(params[name])), None)
+    if void is not None:
+        yield f"max_cost_usd needs an output bound, and {void} is none; make it a number above 0, or remove it"
+    else:
+        bounds = _either(OUTPUT_BOUNDS)
+        yield f"max_cost_usd needs an output bound: add {bounds}; or rows bring it: input.params, openai-batch"
+
+
+def longest_output(params: Mapping[str, Any]) -> int:
+    """Tokens of output that a request's params allow, over all its choices; 0 where they set no bound.
+
+    Servers differ in which of several bounds they read, so the largest counts; one that is no whole number above 0
+    makes them all void, since some servers take -1 for "as many as you like".
+    """
+    bounds = [_count(params[name]) for name in OUTPUT_BOUNDS if params.get(name) is not None]
+    choices = params.get("n")
+    longest = max(bounds, default=0) if all(bounds) else 0
+    return longest * (1 if choices is None else _count(choices))
+
+
+def _count(value: Any) -> int:
+    """A whole number above 0, else 0; a column of numbers with nulls in it brings 3.0 for 3."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _not_json(loc: Loc, value: Any) -> Iterator[Fault]:

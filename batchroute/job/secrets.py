@@ -1,6 +1,7 @@
-"""Keys: from the environment, or from a file named in it, to a value that masks itself.
+"""Keys: from the environment, or from a file named in it, to a value that masks itself; out of others' text again.
 
-Knows which settings name a key. Nothing here puts a key's text into a message.
+Knows which settings name a key. Nothing here puts a key's text into a message, and what a provider says goes
+through a `Scrubber` before it is stored or shown.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from batchroute.errors import JobFault
 from batchroute.job.rules import at, is_variable
+from batchroute.job.spec import Endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from batchroute.job.rules import Fault
     from batchroute.job.spec import EmbedderSpec, EndpointSpec
     from batchroute.job.toml import Loc
+
+
+LEAK_CHARS = 8  # so many consecutive characters of a secret count as a leak: providers echo keys half masked
+REDACTED = "[secret]"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,7 +44,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSecrets:
-    """What an endpoint is told in confidence: its key, and the headers whose values came from the environment."""
+    """The secrets of an endpoint: its key, and the headers whose values came from the environment."""
 
     api_key: Secret | None
     headers: dict[str, Secret]
@@ -63,7 +69,7 @@ def _key_file(name: str, path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise JobFault([f"{_file_words(name, path)} cannot be read ({why}); mend the path"]) from None
+        raise JobFault([f"{_file_words(name, path)} cannot be read ({why}); fix the path"]) from None
 
 
 def _file_words(name: str, path: str) -> str:
@@ -86,7 +92,7 @@ def endpoint_secrets(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, st
 
 def key_faults(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Fault]:
     """What is wrong with the keys that a job's settings, checked or not, name."""
-    for table in (("endpoints", "strong"), ("endpoints", "weak"), ("router", "embedder")):
+    for table in (*(("endpoints", name) for name in Endpoints.model_fields), ("router", "embedder")):
         for loc, name in _named_variables(at(settings, *table)):
             try:
                 if resolve_key(name, environ) is None:
@@ -96,7 +102,7 @@ def key_faults(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Itera
 
 
 def _named_variables(spec: Any) -> Iterator[tuple[Loc, str]]:
-    """(place below `spec`, variable) of every secret; a simulated endpoint is told none."""
+    """(place below `spec`, variable) of every secret; a simulated endpoint gets none."""
     if at(spec, "simulate") is not None:
         return
     name = at(spec, "api_key_env")
@@ -116,3 +122,49 @@ def _unset(name: str) -> str:
 def _shown(name: str) -> str:
     """The name where it looks like one: a key pasted in its place must not be printed."""
     return name if name == name.upper() else "the variable named here"
+
+
+class Scrubber:
+    """Replaces every run of `LEAK_CHARS` or more characters of a secret."""
+
+    __slots__ = ("_grams", "_probes")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # Placeholders for local servers ("x", "EMPTY") are no secrets, and masking them would spoil answers.
+        known = [secret for secret in secrets if len(secret) >= LEAK_CHARS]
+        self._grams = {secret[i : i + LEAK_CHARS] for secret in known for i in range(len(secret) - LEAK_CHARS + 1)}
+        # Any run of 8 characters holds a whole 4-gram that starts at a multiple of 4, so these few
+        # substrings decide for nearly every text, at a quarter of the cost, that it holds no secret.
+        half = LEAK_CHARS // 2
+        self._probes = tuple({secret[i : i + half] for secret in known for i in range(0, len(secret), half)})
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to take out."""
+        return bool(self._probes)
+
+    def __call__(self, text: str) -> str:
+        """The text itself where it holds no part of a secret."""
+        for probe in self._probes:  # a generator would double what this costs
+            if probe in text:
+                break
+        else:
+            return text
+        spans = sorted(span for gram in self._grams for span in _occurrences(text, gram))
+        return _masked(text, spans)
+
+
+def _occurrences(text: str, gram: str) -> Iterable[tuple[int, int]]:
+    at = text.find(gram)
+    while at >= 0:
+        yield at, at + len(gram)
+        at = text.find(gram, at + 1)
+
+
+def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    pieces: list[str] = []
+    end = 0
+    for start, stop in spans:
+        if start >= end:
+            pieces += (text[end:start], REDACTED)
+        end = max(end, stop)
+    return "".join(pieces) + text[end:]

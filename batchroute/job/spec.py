@@ -1,33 +1,46 @@
 """What a job is: one model per section of a job file, and what must hold between the settings.
 
-Knows no files and no environment: paths are absolute and variables replaced before they get here (`jobfile`).
+Knows no files and no environment: paths are absolute and variables replaced before they get here (`load`).
 Every field's description and resume rule is the README's table and the check of a resumed run.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     ModelWrapValidatorHandler,
-    PlainSerializer,
     ValidationError,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from batchroute.job.rules import PROMPTS, at, contradictions, is_variable
+from batchroute.job.kinds import (
+    BaseUrl,
+    Count,
+    Device,
+    EmbedderName,
+    EnvName,
+    Fraction,
+    HeaderName,
+    Mode,
+    NotNegative,
+    Positive,
+    RouterName,
+    Text,
+    Texts,
+    TimeOfDay,
+    Usd,
+    wrong,
+)
+from batchroute.job.rules import PROMPTS, at, contradictions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +48,6 @@ if TYPE_CHECKING:
     from batchroute.job.toml import Loc
 
 _EMBEDDER_MODEL = "text-embedding-3-small"
-_CLASS = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 
 def _fixed(default: Any, what: str, **rules: Any) -> Any:
@@ -46,87 +58,6 @@ def _fixed(default: Any, what: str, **rules: Any) -> Any:
 def _free(default: Any, what: str, **rules: Any) -> Any:
     """A setting that may be another when a run goes on."""
     return Field(default, description=what, json_schema_extra={"resume": True}, **rules)
-
-
-def _wrong(what: str) -> PydanticCustomError:
-    # The text goes through a placeholder because braces in it would be taken for one.
-    return PydanticCustomError("job", "{what}", {"what": what})
-
-
-def _matching(pattern: str, what: str) -> AfterValidator:
-    """Texts that match as a whole; the fault says `what` they must be and never what they are."""
-
-    def check(text: str) -> str:
-        if re.fullmatch(pattern, text, re.ASCII) is None:
-            raise _wrong(f"must be {what}")
-        return text
-
-    return AfterValidator(check)
-
-
-def _variable_name(name: str) -> str:
-    if not is_variable(name):
-        raise _wrong("must be the name of an environment variable, never the key itself")
-    return name
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_decimal(value: Any) -> Any:
-    """A number as it is written: 0.1 is a tenth of a dollar, not the nearest binary fraction."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise _wrong("must be a number of US dollars")
-    return Decimal(str(value))
-
-
-def _endpoint_url(url: str) -> str:
-    """An http(s) URL; the message never holds it, because a password may stand in it."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
-        raise _wrong('must be an http or https address such as "https://api.openai.com/v1"')
-    if "@" in parts.netloc:
-        raise _wrong("must not hold a user or password; remove them and name the key's variable in api_key_env")
-    return url
-
-
-Text: TypeAlias = Annotated[str, Field(min_length=1)]
-Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Positive: TypeAlias = Annotated[float, Field(gt=0)]
-NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
-Usd: TypeAlias = Annotated[
-    Decimal,
-    BeforeValidator(_as_decimal),
-    Field(ge=0),
-    PlainSerializer(float, return_type=float, when_used="json"),  # 25 and 25.0 are the same setting
-]
-BaseUrl: TypeAlias = Annotated[str, AfterValidator(_endpoint_url)]
-EnvName: TypeAlias = Annotated[str, AfterValidator(_variable_name)]
-HeaderName: TypeAlias = Annotated[
-    str, _matching(r"[\w!#$%&'*+.^`|~-]+", "a header's name: letters, digits and dashes")
-]
-RouterName: TypeAlias = Annotated[
-    str, _matching(rf"[a-z][a-z0-9_-]*|{_CLASS}", 'mf, random, length or "package.module:Class"')
-]
-EmbedderName: TypeAlias = Annotated[
-    str,
-    _matching(
-        rf"builtin|openai|sentence-transformers|column|{_CLASS}",
-        'builtin, openai, sentence-transformers, column or "package.module:Class"',
-    ),
-]
-Device: TypeAlias = Annotated[str, _matching(r"auto|cpu|cuda(:\d+)?", '"auto", "cpu", "cuda" or "cuda:N"')]
-Mode: TypeAlias = Annotated[str, _matching(r"0?[0-7]{3}", 'an octal mode as a text, such as "0750"')]
-TimeOfDay: TypeAlias = Annotated[
-    str, _matching(r"([01]\d|2[0-3]):[0-5]\d", 'a time of day as HH:MM, such as "06:00"')
-]
 
 
 class _Section(BaseModel):
@@ -148,7 +79,7 @@ def _header(value: Any) -> str | EnvRef:
         return value
     if isinstance(value, dict) and value.keys() == {"env"}:
         return EnvRef(env=value["env"])
-    raise _wrong('must be a plain text or { env = "NAME" }')
+    raise wrong('must be a plain text or { env = "NAME" }')
 
 
 Header: TypeAlias = Annotated[str | EnvRef, BeforeValidator(_header)]
@@ -306,7 +237,7 @@ class Endpoints(_Section):
 
 
 class Limits(_Section):
-    """When to stop, and what to put up with."""
+    """When to stop, and which failures to accept."""
 
     max_cost_usd: Usd | None = _free(None, "hard stop, over all runs of the directory")
     on_budget: Literal["stop", "downgrade"] = _free("stop", "at the budget: stop, or the rest to the weak side")
@@ -319,7 +250,28 @@ class Limits(_Section):
     drain_s: NotNegative = _free(20.0, "how long a stop awaits answers in flight")
 
 
-class Job(_Section):
+class _Whole(_Section):
+    """Sections that have to agree with each other."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _agreeing(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Contradictions beside the faults of single settings, which would hide them from an "after" validator."""
+        if not isinstance(data, Mapping):
+            return check(data)
+        data = _with_raw_default(data)
+        found = contradictions(data, Endpoints.model_fields)
+        faults = [InitErrorDetails(type=wrong(what), loc=loc, input=None) for loc, what in found]
+        try:
+            job = check(data)
+        except ValidationError as error:
+            faults += [_kept(fault) for fault in error.errors(include_url=False)]
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults, hide_input=True)
+        return job
+
+
+class Job(_Whole):
     """A whole job; the attributes are the job file's keys."""
 
     name: Text = _free("job", "name in reports; the job file's stem by default")
@@ -330,21 +282,18 @@ class Job(_Section):
     endpoints: Endpoints = Field(description="the two sides")
     limits: Limits = Field(default=Limits(), description="when to stop")
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _whole(cls, data: Any, check: ModelWrapValidatorHandler[Job]) -> Job:
-        """Contradictions beside the faults of single settings, which would hide them from an "after" validator."""
-        if not isinstance(data, Mapping):
-            return check(data)
-        data = _with_raw_default(data)
-        faults = [InitErrorDetails(type=_wrong(what), loc=loc, input=None) for loc, what in contradictions(data)]
-        try:
-            job = check(data)
-        except ValidationError as error:
-            faults += [_kept(fault) for fault in error.errors(include_url=False)]
-        if faults:
-            raise ValidationError.from_exception_data("Job", faults, hide_input=True)
-        return job
+
+class ScoringJob(_Whole):
+    """What scoring a data file needs, where there is no job file."""
+
+    input: InputSpec
+    router: RouterSpec
+
+
+class RouterJob(_Whole):
+    """The router alone, for the commands that bring their own texts."""
+
+    router: RouterSpec
 
 
 def _kept(fault: Any) -> InitErrorDetails:

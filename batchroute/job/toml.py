@@ -108,7 +108,7 @@ def _syntax_fault(path: Path, message: str) -> str:
     if found is None:
         lines = len(path.read_text(encoding="utf-8-sig").splitlines())
         return f"{path}:{max(lines, 1)}: not valid TOML: {what} at the end of the file; complete it"
-    return f"{path}:{found[1]}: not valid TOML: {what} at column {found[2]}; mend this line"
+    return f"{path}:{found[1]}: not valid TOML: {what} at column {found[2]}; fix this line"
 
 
 def parse_set(text: str) -> tuple[Loc, Any]:

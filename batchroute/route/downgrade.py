@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batchroute.job.rules import longest_output
 from batchroute.route.forecast.lane import NANO
 from batchroute.route.sides import longest_input, route
-from batchroute.send.body import longest_output
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.done import DoneRows
 from batchroute.store.scores import among, read_scores

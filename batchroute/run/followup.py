@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import tomli_w
 
 from batchroute.errors import RunFault, UsageFault
-from batchroute.job.load import MASK, RUN_TABLE
+from batchroute.job.load import MASKED, RUN_TABLE
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
 from batchroute.store.layout import RunLayout
 
@@ -74,7 +74,7 @@ def _masked(job: Mapping[str, Any]) -> Iterator[str]:
     tables = {f"endpoints.{side}": spec for side, spec in job["endpoints"].items()}
     tables["router.embedder"] = job.get("router", {}).get("embedder", {})
     for name, table in tables.items():
-        yield from (f"{name}.headers.{key}" for key, value in table.get("headers", {}).items() if value == MASK)
+        yield from (f"{name}.headers.{key}" for key, value in table.get("headers", {}).items() if value == MASKED)
         query = dict(parse_qsl(urlsplit(table.get("base_url", "")).query))
-        if MASK in query.values():
+        if MASKED in query.values():
             yield f"{name}.base_url"

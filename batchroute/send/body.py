@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchroute.job.rules import OUTPUT_BOUNDS
+from batchroute.job.rules import longest_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,21 +46,3 @@ def _head(params: Mapping[str, Any]) -> bytes:
 def fingerprint(body: bytes) -> bytes:
     """What tells a request's body, and so its model, from every other: two are the same if and only if this is."""
     return hashlib.blake2b(body, digest_size=FINGERPRINT_BYTES).digest()
-
-
-def longest_output(params: Mapping[str, Any]) -> int:
-    """Tokens of output that a request's params allow, over all its choices; 0 where they set no bound.
-
-    What is no whole number above 0 bounds nothing: some servers take -1 for "as many as you like".
-    """
-    bounds = [_whole(params[name]) for name in OUTPUT_BOUNDS if params.get(name) is not None]
-    choices = params.get("n")
-    longest = max(bounds, default=0) if all(bounds) else 0
-    return longest * (1 if choices is None else _whole(choices))
-
-
-def _whole(value: Any) -> int:
-    """A count above 0, else 0; a column of numbers with nulls in it brings 3.0 for 3."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0

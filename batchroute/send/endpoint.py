@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
-    from batchroute.job.scrub import Scrubber
+    from batchroute.job.secrets import Scrubber
     from batchroute.send.classify import Read
     from batchroute.send.http import Response, Transport
     from batchroute.types import Completion

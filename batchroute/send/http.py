@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDict
 from yarl import URL
 
 from batchroute.errors import UsageFault
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 30.0
 _SWITCHING_PROTOCOLS = 101
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "batchroute",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +61,22 @@ def api_url(base_url: str, path: str) -> URL:
 
 def request_headers(
     secrets: EndpointSecrets, key_header: str | None, plain: Mapping[str, str | EnvRef] | None = None
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """The job's headers, and the key as a bearer token or in the header the job names."""
-    headers = {name: value for name, value in (plain or {}).items() if isinstance(value, str)}
-    headers |= {name: secret.reveal() for name, secret in secrets.headers.items()}
-    if secrets.api_key is not None:
-        key = secrets.api_key.reveal()
-        headers |= {key_header: key} if key_header else {"Authorization": f"Bearer {key}"}
-    return headers
+    written = {name: value for name, value in (plain or {}).items() if isinstance(value, str)}
+    hidden = {name: secret.reveal() for name, secret in secrets.headers.items()}
+    if secrets.api_key is None:
+        return _merged(written, hidden)
+    key = secrets.api_key.reveal()
+    return _merged(written, hidden, {key_header: key} if key_header else {"Authorization": f"Bearer {key}"})
+
+
+def _merged(*headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Each header once, whatever the case of its name; the last value counts."""
+    merged: CIMultiDict[str] = CIMultiDict()
+    for some in headers:
+        merged.update(some)
+    return merged
 
 
 def proxy_for(url: URL) -> str | None:
@@ -107,13 +122,7 @@ class Transport:
         self._request = aiohttp.ClientRequest(
             "POST",
             address.url,
-            headers={
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "batchroute",
-                **address.headers,
-            },
+            headers=_merged(_HEADERS, address.headers),
             proxy=None if address.proxy is None else URL(address.proxy),
         )
         self._request.headers.pop("Content-Length", None)  # 0 where there is no body

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
 from batchroute.job.prices import open_embedder_target
-from batchroute.job.scrub import Scrubber
-from batchroute.job.secrets import endpoint_secrets
+from batchroute.job.secrets import Scrubber, endpoint_secrets
 from batchroute.send.http import Address, api_url, proxy_for, request_headers
 from batchroute.send.lane import LaneLimits
 from batchroute.simulate.behaviour import Behaviour

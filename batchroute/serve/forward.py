@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchroute.job.prices import Target
-    from batchroute.job.scrub import Scrubber
+    from batchroute.job.secrets import Scrubber
     from batchroute.job.spec import Job
     from batchroute.send.budget import Budget
     from batchroute.send.lane import LaneLimits, OpenRow

@@ -16,7 +16,7 @@ from batchroute.send.classify import read_usage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from batchroute.job.scrub import Scrubber
+    from batchroute.job.secrets import Scrubber
     from batchroute.types import Usage
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")  # of an event

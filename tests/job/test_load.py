@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import JobFault
-from batchroute.job.load import MASK, load_job, resolved_toml, scoring_sections
+from batchroute.job.load import MASKED, load_job, resolved_toml, scoring_sections
 from batchroute.job.spec import Job, frozen_settings
 
 if TYPE_CHECKING:
@@ -274,8 +274,8 @@ headers = {{ "x-team" = "{CANARY}", "x-token" = {{ env = "TOKEN" }} }}'''
     text = resolved_toml(load(written(tmp_path, SMALL.replace("simulate = {}", endpoint, 1))))
     assert CANARY[:8] not in text
     again = load(written(tmp_path, text, "job.toml")).endpoints.strong
-    assert again.base_url == f"https://example.com/v1?code={MASK}&api-version={MASK}"
-    assert again.headers["x-team"] == MASK
+    assert again.base_url == f"https://example.com/v1?code={MASKED}&api-version={MASKED}"
+    assert again.headers["x-team"] == MASKED
 
 
 def test_a_resolved_job_reads_back_beside_the_runs_own_table(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.job.scrub import LEAK_CHARS, Scrubber
+from batchroute.job.secrets import LEAK_CHARS, Scrubber
 
 KEY = "sk-canary-0123456789abcdefXYZ"
 

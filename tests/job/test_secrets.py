@@ -54,7 +54,7 @@ def test_a_key_file_that_cannot_be_read_is_a_fault(tmp_path: Path, content: byte
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(
-        JobFault, match=rf"the key file {path} of OUR_KEY_FILE cannot be read \(.*\); mend"
+        JobFault, match=rf"the key file {path} of OUR_KEY_FILE cannot be read \(.*\); fix"
     ) as caught:
         resolve_key("OUR_KEY", {"OUR_KEY_FILE": str(path)})
     assert "codec" not in "".join(traceback.format_exception(caught.value))

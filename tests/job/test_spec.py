@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from batchroute.job.rules import contradictions
+from batchroute.job.rules import contradictions, longest_output
 from batchroute.job.spec import (
     Endpoints,
     EndpointSpec,
@@ -18,6 +20,8 @@ from batchroute.job.spec import (
     frozen_settings,
     settings,
 )
+from batchroute.send.body import Body
+from batchroute.types import SIDES, Prompt
 
 if TYPE_CHECKING:
     from batchroute.job.toml import Loc
@@ -216,12 +220,66 @@ CHAT = {"max_tokens": 10}
             },
             [("endpoints", "strong", "params"), ("endpoints", "weak", "params")],
         ),
+        (
+            {
+                "limits__max_cost_usd": 1,
+                "endpoints__strong__params": {"max_tokens": 100, "max_completion_tokens": -1},
+                "endpoints__weak__params": {"max_tokens": 100, "n": 0},
+            },
+            [("endpoints", "strong", "params"), ("endpoints", "weak", "params")],
+        ),
         ({"limits__max_cost_usd": 1, "input__params": "params"}, []),
         ({"limits__max_cost_usd": 1, "input__format": "openai-batch"}, []),
     ],
 )
 def test_settings_that_cannot_hold_together(changes: dict[str, Any], places: list[Loc]) -> None:
-    assert [loc for loc, _ in contradictions(job_values(**changes))] == places
+    assert [loc for loc, _ in contradictions(job_values(**changes), SIDES)] == places
+
+
+BOUND = st.none() | st.integers(-1, 3) | st.sampled_from([True, 2.0, 0.5, "4"])
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={"max_tokens": BOUND, "max_completion_tokens": BOUND, "max_output_tokens": BOUND, "n": BOUND}
+    )
+)
+def test_a_budgeted_job_is_valid_if_and_only_if_its_rows_are_bounded(params: dict[str, Any]) -> None:
+    """A job that `check` passed, and whose every row was then refused as unbounded, is what this keeps away."""
+    params = {name: value for name, value in params.items() if value is not None}
+    values = job_values(
+        limits__max_cost_usd=1,
+        output__raw=True,
+        endpoints__strong__params=params,
+        endpoints__weak__params={"max_tokens": 1},
+    )
+    _, longest = Body("model", params)(Prompt(file="a", row=0, id=None, messages=b"[]"))
+    assert bool(longest) == (list(contradictions(values, SIDES)) == [])
+
+
+@pytest.mark.parametrize(
+    ("params", "longest"),
+    [
+        ({}, 0),
+        ({"max_completion_tokens": 4}, 4),
+        ({"max_output_tokens": 4}, 4),
+        ({"max_tokens": 4, "max_completion_tokens": 6}, 6),
+        ({"max_tokens": "4"}, 0),
+        ({"max_tokens": None, "n": 2}, 0),
+        ({"max_tokens": 4, "n": None}, 4),
+        ({"max_tokens": 4.0, "n": 3.0}, 12),
+        ({"max_tokens": -1}, 0),
+        ({"max_tokens": -1, "max_completion_tokens": 6}, 0),
+        ({"max_tokens": 0}, 0),
+        ({"max_tokens": True}, 0),
+        ({"max_tokens": 4.5}, 0),
+        ({"max_tokens": float("inf")}, 0),
+        ({"max_tokens": 4, "n": -2}, 0),
+        ({"max_tokens": 4, "n": "3"}, 0),
+    ],
+)
+def test_output_is_bounded_by_whichever_name_bounds_it(params: dict[str, Any], longest: int) -> None:
+    assert longest_output(params) == longest
 
 
 @pytest.mark.parametrize("junk", [{}, {"input": 3, "endpoints": [], "routing": "x"}, {"endpoints": {"strong": 3}}])

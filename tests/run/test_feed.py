@@ -18,7 +18,7 @@ from batchroute.job.spec import Endpoints, Price, RouterSpec
 from batchroute.run.feed import Feed
 from batchroute.run.scoring import Scoring
 from batchroute.score.router import load_scorer
-from batchroute.send.body import Body, longest_output
+from batchroute.send.body import Body
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
 from batchroute.types import SIDES, Prompt
@@ -237,28 +237,3 @@ def test_messages_go_out_byte_for_byte() -> None:
     for params in (None, {"seed": 1}):
         body, _ = Body("small", {})(Prompt("a", 0, None, messages, params))
         assert messages in body
-
-
-@pytest.mark.parametrize(
-    ("params", "longest"),
-    [
-        ({}, 0),
-        ({"max_completion_tokens": 4}, 4),
-        ({"max_output_tokens": 4}, 4),
-        ({"max_tokens": 4, "max_completion_tokens": 6}, 6),
-        ({"max_tokens": "4"}, 0),
-        ({"max_tokens": None, "n": 2}, 0),
-        ({"max_tokens": 4, "n": None}, 4),
-        ({"max_tokens": 4.0, "n": 3.0}, 12),
-        ({"max_tokens": -1}, 0),
-        ({"max_tokens": -1, "max_completion_tokens": 6}, 0),
-        ({"max_tokens": 0}, 0),
-        ({"max_tokens": True}, 0),
-        ({"max_tokens": 4.5}, 0),
-        ({"max_tokens": float("inf")}, 0),
-        ({"max_tokens": 4, "n": -2}, 0),
-        ({"max_tokens": 4, "n": "3"}, 0),
-    ],
-)
-def test_output_is_bounded_by_whichever_name_bounds_it(params: dict[str, Any], longest: int) -> None:
-    assert longest_output(params) == longest

@@ -16,7 +16,7 @@ from aiohttp import web
 from yarl import URL
 
 from batchroute.errors import UsageFault
-from batchroute.job.scrub import LEAK_CHARS, Scrubber
+from batchroute.job.secrets import LEAK_CHARS, Scrubber
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Address, Transport, api_url, proxy_for
 from batchroute.simulate.behaviour import Behaviour

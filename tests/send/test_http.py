@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,15 +17,16 @@ import trustme
 import uvloop
 from yarl import URL
 
-from batchroute.job.scrub import Scrubber
+from batchroute.job.secrets import EndpointSecrets, Scrubber, Secret
 from batchroute.send.endpoint import Endpoint
-from batchroute.send.http import Address, Transport, api_url
+from batchroute.send.http import Address, Transport, api_url, request_headers
 from upstream import completion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from batchroute.job.spec import EnvRef
     from batchroute.send.classify import Answer
 
     Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -221,13 +223,36 @@ def test_a_proxy_is_told_who_we_are_and_the_provider_is_not() -> None:
     assert "\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in head
 
 
+def test_a_header_is_sent_once_in_whatever_case_the_job_writes_it() -> None:
+    plain: dict[str, str | EnvRef] = {
+        "user-agent": "ours/1",
+        "content-type": "application/json; v=2",
+        "X-Team": "a",
+    }
+    secrets = EndpointSecrets(Secret("key"), {"x-team": Secret("b"), "authorization": Secret("Bearer old")})
+
+    async def work() -> str:
+        async with serving(echo := Echo()) as base_url:
+            address = replace(address_of(base_url), headers=request_headers(secrets, None, plain))
+            async with Transport(address) as transport:
+                assert (await Endpoint(transport, Scrubber([])).send(body("plain"))).verdict == "ok"
+        return echo.heads[0]
+
+    head = asyncio.run(work())
+    sent = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
+    assert len({name.lower() for name, _, _ in sent}) == len(sent), head
+    found = {name.lower(): value for name, _, value in sent}
+    assert (found["user-agent"], found["content-type"]) == ("ours/1", "application/json; v=2")
+    assert (found["x-team"], found["authorization"]) == ("b", "Bearer key")
+
+
 # --- TLS: in a process of its own, because trust is read once
 
 ASK = """
 import sys
 from batchroute.send.endpoint import Endpoint
 from batchroute.run.process import run_loop
-from batchroute.job.scrub import Scrubber
+from batchroute.job.secrets import Scrubber
 from test_http import address_of, body, said
 from batchroute.send.http import Transport, proxy_for
 

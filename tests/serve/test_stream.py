@@ -14,7 +14,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.job.scrub import Scrubber
+from batchroute.job.secrets import Scrubber
 from batchroute.serve import stream
 from batchroute.serve.stream import EventRelay
 from batchroute.simulate.behaviour import Behaviour

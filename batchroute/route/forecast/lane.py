@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batchroute.job.rules import longest_output
 from batchroute.route.forecast.band import Band
-from batchroute.send.body import longest_output
 from batchroute.types import Usage
 
 if TYPE_CHECKING:

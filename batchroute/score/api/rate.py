@@ -19,8 +19,7 @@ import numpy as np
 
 from batchroute.errors import UsageFault, cause_of
 from batchroute.job.prices import open_embedder_target
-from batchroute.job.scrub import Scrubber
-from batchroute.job.secrets import endpoint_secrets
+from batchroute.job.secrets import Scrubber, endpoint_secrets
 from batchroute.score.api.answer import read_vectors
 from batchroute.score.api.batches import TEXTS_UNDER_WAY, Speller
 from batchroute.score.api.cache import VectorCache
