@@ -114,7 +114,7 @@ def _of_flags(
     """Settings that come from flags alone: `values`, with `sets` over them."""
     document = Document("", values, {(section,): FROM_FLAG for section in values})
     wrong_flags = [fault for text in sets for fault in _set(document, text)]
-    sections = " and ".join(f"[{section}]" for section in values)
+    sections = " and ".join(f"[{section}]" for section in model.model_fields)
     for loc in [loc for loc in document.lines if loc[0] not in model.model_fields]:
         wrong_flags.append(document.fault(loc, f"only {sections} can be set here"))
         document.remove(loc[:1])
