@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from batchroute.job.rules import longest_output
 from batchroute.route.forecast.lane import NANO
-from batchroute.route.sides import longest_input, route
+from batchroute.route.sides import WEAK, longest_input, route
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.done import DoneRows
 from batchroute.store.scores import among, read_scores
@@ -241,7 +241,7 @@ def _expect_rows(
     """Adds a part's rows that will be asked, each to the side where it has to go if money is short."""
     open_rows = wanted & ~routes.too_long
     free = ~routes.forced & ~routes.moved & may_move(rows.chars, accounts, longest_weak)
-    stays = routes.strong & ~free
+    stays = (routes.to != WEAK) & ~free
     for account, mine in (
         (accounts["strong"], open_rows & stays),
         (accounts["weak"], open_rows & ~stays),

@@ -1,38 +1,85 @@
-"""Scores -> sides, a part of rows at a time. Plain numpy on columns; knows no files and sends nothing."""
+"""Scores -> endpoints: the one routing rule, for a part of rows at a time and for a single request.
+
+Plain numpy; knows no files and sends nothing. An endpoint stands here as its index in the order of SIDES.
+
+    score >= threshold?  (or the row demands a side)  -> its own endpoint
+    too long for that?   no                           -> it goes there
+                         yes, `on_too_long = "other"`
+                         and the other has room       -> it goes to the other
+                         yes, else                    -> it stays, to be refused as too long
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from batchroute.send.tokens import estimate_tokens
+from batchroute.types import SIDES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-    from batchroute.job.spec import Endpoints, EndpointSpec
+    from batchroute.job.spec import Endpoints
     from batchroute.store.scores import ScoredRows
-    from batchroute.types import RouteReason, Side
+    from batchroute.types import Floats, RouteReason, Side
 
+STRONG, WEAK = range(len(SIDES))
+LONGEST_INPUT: int = np.iinfo(np.int64).max  # tokens, of an endpoint without a limit
 _REASONS: tuple[RouteReason, ...] = ("score", "override", "too_long")
+
+
+class Takes(Protocol):
+    """An endpoint as far as its longest input goes: a job's, or a finished run's."""
+
+    @property
+    def max_input_tokens(self) -> int | None: ...
+    @property
+    def on_too_long(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputLimits:
+    """[endpoints] each: the most input tokens it takes, and whether a longer row may go to the other."""
+
+    longest: NDArray[np.int64]
+    may_move: NDArray[np.bool_]
+
+
+def input_limits(endpoints: Iterable[Takes]) -> InputLimits:
+    """Of the endpoints, in the order of SIDES."""
+    listed = list(endpoints)
+    return InputLimits(
+        np.array([longest_input(endpoint) for endpoint in listed], np.int64),
+        np.array([endpoint.on_too_long == "other" for endpoint in listed], np.bool_),
+    )
+
+
+def longest_input(endpoint: Takes) -> int:
+    """The most input tokens an endpoint takes."""
+    return LONGEST_INPUT if endpoint.max_input_tokens is None else endpoint.max_input_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """[n] each: the side a row goes to, whether it demanded that, was sent there as too long, or fits nowhere.
+    """[n] each: the endpoint a row goes to; whether it demanded one, was moved as too long, or fits nowhere.
 
-    A row that the input already refuses has no side of its own and stands on the weak one, to be recorded there.
+    A row that the input refuses has no score and stands on the weak side, to be recorded there.
     """
 
-    strong: NDArray[np.bool_]
+    to: NDArray[np.int8]
     forced: NDArray[np.bool_]
     moved: NDArray[np.bool_]
     too_long: NDArray[np.bool_]
 
     def on(self, side: Side) -> NDArray[np.bool_]:
-        return self.strong if side == "strong" else ~self.strong
+        mine: NDArray[np.bool_] = self.to == SIDES.index(side)
+        return mine
 
     def reasons(self, rows: NDArray[np.int64]) -> list[RouteReason]:
         """Why each of these rows goes where it goes."""
@@ -40,25 +87,44 @@ class Routes:
         return [_REASONS[code] for code in codes.tolist()]
 
 
+class Route(NamedTuple):
+    """The same of one request."""
+
+    side: Side
+    reason: RouteReason
+    too_long: bool
+
+
 def route(rows: ScoredRows, threshold: float, endpoints: Endpoints) -> Routes:
-    """Strong if and only if score >= threshold, unless the row demands a side or is too long for its own."""
-    forced = rows.forced != None  # noqa: E711 - element by element
-    # NaN >= threshold is False: a refused row stands on the weak side.
-    strong = np.where(forced, rows.forced == "strong", rows.score >= threshold).astype(np.bool_)
-    tokens = estimate_tokens(rows.chars)
-    too_long_strong = tokens > longest_input(endpoints.strong)
-    too_long_weak = tokens > longest_input(endpoints.weak)
-    too_long = np.where(strong, too_long_strong, too_long_weak)
-    elsewhere = np.where(strong, ~too_long_weak, ~too_long_strong)
-    may_move = np.where(strong, _moves(endpoints.strong), _moves(endpoints.weak))
-    moved = too_long & may_move & elsewhere
-    return Routes(strong ^ moved, forced, moved, too_long & ~moved)
+    """Where the rows of a part go."""
+    limits = input_limits(spec for _, spec in endpoints.items())
+    return route_columns(rows.score, rows.forced, rows.chars, threshold, limits)
 
 
-def longest_input(endpoint: EndpointSpec) -> int:
-    """The most input tokens a side takes."""
-    return endpoint.max_input_tokens if endpoint.max_input_tokens is not None else np.iinfo(np.int64).max
+def route_one(
+    score: float | None, forced: Side | None, chars: int, threshold: float, endpoints: Endpoints
+) -> Route:
+    """Where one request goes; `score` None where none was needed."""
+    limits = input_limits(spec for _, spec in endpoints.items())
+    scores = np.array([math.nan if score is None else score])
+    routes = route_columns(scores, np.array([forced], object), np.array([chars]), threshold, limits)
+    [reason] = routes.reasons(np.zeros(1, np.int64))
+    return Route(SIDES[routes.to[0]], reason, bool(routes.too_long[0]))
 
 
-def _moves(endpoint: EndpointSpec) -> bool:
-    return endpoint.on_too_long == "other"
+def route_columns(
+    score: Floats,
+    forced: NDArray[np.object_],
+    chars: NDArray[np.int64],
+    threshold: float,
+    limits: InputLimits,
+) -> Routes:
+    """The rule. [n] each: a row's score (NaN: none), the side it demands or None, its request's characters."""
+    demands: NDArray[np.bool_] = forced != None  # noqa: E711 - element by element
+    is_weak = np.where(demands, forced == "weak", ~(score >= threshold))  # NaN >= threshold is False
+    own = is_weak.astype(np.int8)  # 0 is STRONG, 1 is WEAK
+    other = 1 - own
+    tokens = estimate_tokens(chars)
+    is_long = tokens > limits.longest[own]
+    moved = is_long & limits.may_move[own] & (tokens <= limits.longest[other])
+    return Routes(np.where(moved, other, own), demands, moved, is_long & ~moved)

@@ -6,16 +6,19 @@ side is taken to use the tokens there that it was seen to use here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from batchroute.errors import RunFault
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.read import read_job, scan_settled
+from batchroute.route.sides import LONGEST_INPUT, input_limits, route_columns
 from batchroute.route.threshold import threshold_for_share
 from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.store.layout import RunLayout
@@ -23,7 +26,6 @@ from batchroute.store.scores import Scores
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from batchroute.report.read import RunEndpoint, RunJob
@@ -89,41 +91,36 @@ def whatif_json(found: WhatIf) -> bytes:
 
 
 def _routed_anew(settled: pl.LazyFrame, run: Path, job: RunJob, threshold: float) -> pl.LazyFrame:
-    """The settled rows with `there`, their side at the threshold, and whether they `changed`."""
-    movable = pl.col("route_reason").is_in(_MOVABLE) & pl.col("score").is_not_null()
-    wanted = pl.when(pl.col("score") >= threshold).then(pl.lit("strong")).otherwise(pl.lit("weak"))
-    limits = [limit for endpoint in job.endpoints.values() if (limit := endpoint.max_input_tokens) is not None]
-    if limits:
-        settled, wanted = _with_chars(settled, run, min(limits)), _within_limits(wanted, job.endpoints)
-    there = pl.when(movable).then(wanted).otherwise(pl.col("route"))
-    changed = movable & (there != pl.col("route"))
-    return settled.with_columns(there.alias("there")).with_columns(changed.alias("changed"))
+    """The settled rows with `there`, their side at the threshold, and whether they `changed`.
 
-
-def _with_chars(settled: pl.LazyFrame, run: Path, limit: int) -> pl.LazyFrame:
-    """The settled rows with their characters, null for those within all limits: the long ones are few."""
-    scores = pl.scan_parquet(RunLayout(run).score_parts())
-    long = scores.filter(pl.col("chars") > CHARS_PER_TOKEN * limit)
-    chars = long.select(pl.col("file").cast(pl.String), "row", "chars")
-    return settled.join(chars, on=list(_PLACE), how="left")
-
-
-def _within_limits(wanted: pl.Expr, endpoints: Mapping[Side, RunEndpoint]) -> pl.Expr:
-    """As `routing` has it: a row too long for its side goes to the other where that is allowed and has room.
-
-    One that fits nowhere would be refused there: it stays where it is, and costs what it cost.
+    One that fits on neither side would be refused there: it stays where it is, and costs what it cost.
     """
-    tokens = (pl.col("chars").fill_null(0) + (CHARS_PER_TOKEN - 1)) // CHARS_PER_TOKEN
-    fits = {
-        side: pl.lit(value=True) if endpoint.max_input_tokens is None else tokens <= endpoint.max_input_tokens
-        for side, endpoint in endpoints.items()
-    }
-    side = wanted
-    for here, other in zip(SIDES, reversed(SIDES), strict=True):
-        moves = fits[other] if endpoints[here].on_too_long == "other" else pl.lit(value=False)
-        instead = pl.when(moves).then(pl.lit(other)).otherwise(pl.col("route"))
-        side = pl.when((wanted == here) & ~fits[here]).then(instead).otherwise(side)
-    return side
+    limits = input_limits(job.endpoints[side] for side in SIDES)
+
+    def sides_of(columns: pl.Series) -> pl.Series:
+        score, chars = (columns.struct.field(name).to_numpy() for name in ("score", "chars"))
+        routes = route_columns(score, np.full(len(score), None), chars, threshold, limits)
+        codes = pl.Series(np.where(routes.too_long, len(SIDES), routes.to))
+        return codes.replace_strict(range(len(SIDES)), SIDES, default=None, return_dtype=pl.String)
+
+    columns = pl.struct(pl.col("score").fill_null(math.nan), "chars")
+    there = columns.map_batches(sides_of, return_dtype=pl.String)
+    movable = pl.col("route_reason").is_in(_MOVABLE) & pl.col("score").is_not_null()
+    return (
+        _with_chars(settled, run, int(limits.longest.min()))
+        .with_columns(there=pl.when(movable).then(pl.coalesce(there, "route")).otherwise("route"))
+        .with_columns(changed=movable & (pl.col("there") != pl.col("route")))
+    )
+
+
+def _with_chars(settled: pl.LazyFrame, run: Path, longest: int) -> pl.LazyFrame:
+    """The settled rows with their characters, 0 for those within all limits: the long ones are few."""
+    if longest == LONGEST_INPUT:
+        return settled.with_columns(chars=pl.lit(0, pl.Int64))
+    scores = pl.scan_parquet(RunLayout(run).score_parts())
+    long = scores.filter(pl.col("chars") > CHARS_PER_TOKEN * longest)
+    chars = long.select(pl.col("file").cast(pl.String), "row", "chars")
+    return settled.join(chars, on=list(_PLACE), how="left").with_columns(pl.col("chars").fill_null(0))
 
 
 @dataclass(frozen=True, slots=True)

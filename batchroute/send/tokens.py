@@ -9,7 +9,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     CountTokens: TypeAlias = Callable[[str], int]
+    Chars = TypeVar("Chars", int, NDArray[np.int64])
 
 CHARS_PER_TOKEN = 4  # of English text; an estimate wherever no provider has counted yet
 _TIKTOKEN_ADDRESS = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
 
 
-def estimate_tokens(chars: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Input tokens of requests of so many characters."""
+def estimate_tokens(chars: Chars) -> Chars:
+    """Input tokens of a request of so many characters, or of n requests; a token that is begun counts."""
     return -(-chars // CHARS_PER_TOKEN)
 
 

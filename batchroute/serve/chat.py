@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from batchroute.input.content import Refusal, chars_in, content_text, messages_in
 from batchroute.input.text import Replaced, loads_slowly
 from batchroute.job.rules import OUTPUT_BOUNDS
-from batchroute.route.sides import route
-from batchroute.store.scores import ScoredRows
+from batchroute.route.sides import route_one
+from batchroute.send.tokens import estimate_tokens
 from batchroute.types import Prompt
 
 if TYPE_CHECKING:
@@ -130,19 +129,11 @@ def place(wanted: Wanted, score: float | None, chars: int, endpoints: Endpoints)
     """Where a request goes, by the rule that rows of a file go by; Refusal where it is too long for both sides."""
     forced = wanted if isinstance(wanted, str) else None
     threshold = None if isinstance(wanted, str) else wanted
-    row = ScoredRows(
-        files=[""],
-        file=np.zeros(1, np.int32),
-        row=np.zeros(1, np.int64),
-        score=np.array([np.nan if score is None else score]),
-        forced=np.array([forced], object),
-        chars=np.array([chars]),
-    )
-    routes = route(row, 1.0 if threshold is None else threshold, endpoints)
-    side: Side = "strong" if routes.strong[0] else "weak"
-    if routes.too_long[0]:
-        raise Refusal(f"about {chars // 4} input tokens, more than endpoints.{side}.max_input_tokens")
-    return Routed(side, routes.reasons(np.zeros(1, np.int64))[0], score, threshold)
+    route = route_one(score, forced, chars, 1.0 if threshold is None else threshold, endpoints)
+    if route.too_long:
+        tokens = estimate_tokens(chars)
+        raise Refusal(f"about {tokens} input tokens, more than endpoints.{route.side}.max_input_tokens")
+    return Routed(route.side, route.reason, score, threshold)
 
 
 def prompt_of(chat: Chat, number: int) -> Prompt:

@@ -24,7 +24,7 @@ from batchroute.send.http import Transport
 from batchroute.send.lane import Lane, Purse
 from batchroute.send.open import lane_limits, open_address, scrubber_for
 from batchroute.send.request import Outcome, Request
-from batchroute.send.tokens import CHARS_PER_TOKEN
+from batchroute.send.tokens import estimate_tokens
 from batchroute.serve.chat import Chat, Routed, prompt_of
 from batchroute.types import SIDES, Completion
 
@@ -165,7 +165,7 @@ class Live:
     def _request(self, chat: Chat, routed: Routed) -> Request:
         prompt = prompt_of(chat, next(self._numbers))
         body, longest = self._bodies[routed.side](prompt)
-        request = Request(prompt, body, chat.chars // CHARS_PER_TOKEN + longest, routed.score, routed.reason)
+        request = Request(prompt, body, estimate_tokens(chat.chars) + longest, routed.score, routed.reason)
         pricing = self.asked[routed.side].pricing
         if self._budget is None or pricing is None:
             return request

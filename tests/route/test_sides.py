@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.job.spec import Endpoints
-from batchroute.route.sides import Routes, route
+from batchroute.route.sides import Routes, route, route_one
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import ScoredRows
+
+if TYPE_CHECKING:
+    from batchroute.types import Side
 
 THRESHOLD = 0.5
 LONGEST = 10  # input tokens of a side that has a limit
@@ -52,7 +56,7 @@ OTHER = {"max_input_tokens": LONGEST, "on_too_long": "other"}
         (0.90, None, LONGEST, FULL, {}, "strong", "score", True),
         (0.90, None, LONGEST + 1, FULL, {}, "strong", "score", False),
         (0.10, None, LONGEST + 1, {}, FULL, "weak", "score", False),
-        (0.10, None, LONGEST + 1, FULL, {}, "weak", "score", True),  # the other side's limit is not its affair
+        (0.10, None, LONGEST + 1, FULL, {}, "weak", "score", True),  # the other side's limit does not matter
         (0.90, None, LONGEST + 1, OTHER, {}, "weak", "too_long", True),
         (0.10, None, LONGEST + 1, {}, OTHER, "strong", "too_long", True),
         (0.90, "strong", LONGEST + 1, OTHER, {}, "weak", "too_long", True),
@@ -72,7 +76,7 @@ def test_a_row_goes_where_the_table_says(
     fits: bool,
 ) -> None:
     routes = route(rows_of([score], [forced], [tokens]), THRESHOLD, endpoints(strong, weak))
-    assert bool(routes.strong[0]) == (side == "strong")
+    assert bool(routes.on("strong")[0]) == (side == "strong")
     assert routes.reasons(np.zeros(1, np.int64))[0] == reason
     assert bool(routes.too_long[0]) == (not fits)
 
@@ -87,7 +91,7 @@ def test_without_overrides_and_limits_a_row_is_strong_if_and_only_if_its_score_r
     scores: list[float], threshold: float
 ) -> None:
     routes = route(rows_of(scores), threshold, endpoints())
-    assert routes.strong.tolist() == [score >= threshold for score in scores]
+    assert routes.on("strong").tolist() == [score >= threshold for score in scores]
     assert not routes.too_long.any()
 
 
@@ -96,7 +100,7 @@ def test_a_higher_threshold_never_sends_more_rows_strong(
     scores: list[float], between: tuple[float, float]
 ) -> None:
     low, high = sorted(between)
-    at_low, at_high = (route(rows_of(scores), threshold, endpoints()).strong for threshold in (low, high))
+    at_low, at_high = (route(rows_of(scores), threshold, endpoints()).on("strong") for threshold in (low, high))
     assert not (at_high & ~at_low).any()
 
 
@@ -115,7 +119,7 @@ def test_every_row_has_one_side_and_no_row_is_sent_where_it_does_not_fit(
     reasons = routes.reasons(np.arange(len(rows)))
     for place, (score, demanded, size) in enumerate(rows):
         own = demanded or ("strong" if score >= threshold else "weak")
-        taken = "strong" if routes.strong[place] else "weak"
+        taken = "strong" if routes.on("strong")[place] else "weak"
         fits = not (strong if taken == "strong" else weak) or size <= LONGEST
         assert fits != bool(routes.too_long[place])
         assert (taken != own) == bool(routes.moved[place])
@@ -124,10 +128,36 @@ def test_every_row_has_one_side_and_no_row_is_sent_where_it_does_not_fit(
 
 def test_a_side_is_read_off_the_columns() -> None:
     no = np.zeros(2, np.bool_)
-    routes = Routes(np.array([True, False]), no, no, no)
+    routes = Routes(np.array([0, 1], np.int8), no, no, no)
     assert (routes.on("strong").tolist(), routes.on("weak").tolist()) == ([True, False], [False, True])
+
+
+@given(
+    st.none() | st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0]),
+    SIDE,
+    st.integers(0, 8 * LONGEST),
+    st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0]),
+    LIMIT,
+    LIMIT,
+)
+def test_a_request_goes_where_the_same_row_of_a_file_goes(
+    score: float | None,
+    forced: Side | None,
+    chars: int,
+    threshold: float,
+    strong: dict[str, Any],
+    weak: dict[str, Any],
+) -> None:
+    both = endpoints(strong, weak)
+    row = replace(rows_of([NAN if score is None else score], [forced]), chars=np.array([chars]))
+    routes = route(row, threshold, both)
+    found = route_one(score, forced, chars, threshold, both)
+    assert routes.on(found.side).tolist() == [True]
+    assert routes.reasons(np.zeros(1, np.int64)) == [found.reason]
+    assert routes.too_long.tolist() == [found.too_long]
 
 
 @pytest.mark.parametrize(("chars", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2), (4_000_001, 1_000_001)])
 def test_tokens_are_estimated_upwards(chars: int, tokens: int) -> None:
     assert estimate_tokens(np.array([chars])).tolist() == [tokens]
+    assert estimate_tokens(chars) == tokens

@@ -14,7 +14,7 @@ import numpy as np
 
 from batchroute.route.forecast.band import Band
 from batchroute.route.forecast.lane import NANO
-from batchroute.route.sides import route
+from batchroute.route.sides import STRONG, route
 from batchroute.store.scores import read_scores
 from batchroute.types import SIDES
 
@@ -121,7 +121,7 @@ def _lines(
         mine[_CHARS] = mine[_SENT] * rows.chars
         for line, price in zip((_LOW, _MID, _HIGH), costs[side], strict=True):
             mine[line] = mine[_SENT] * price
-    lines[_WINS] = np.where(routes.strong & usable, rows.score, 0.0)
+    lines[_WINS] = np.where((routes.to == STRONG) & usable, rows.score, 0.0)
     return lines
 
 
@@ -179,5 +179,5 @@ class Gains:
 
 def _cost(routes: Routes, costs: Mapping[Side, Floats]) -> Floats:
     """[n] the cost of each row on the side where it goes; 0 where it fits on neither."""
-    cost: Floats = np.where(routes.strong, costs["strong"], costs["weak"]) * ~routes.too_long
+    cost: Floats = np.where((routes.to == STRONG), costs["strong"], costs["weak"]) * ~routes.too_long
     return cost

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.send.tokens import CHARS_PER_TOKEN, find_tokenizer
+from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens, find_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,6 +148,6 @@ class Speller:
         sent = [text.sent.encode("utf-8", "replace").decode() for text in texts]
         encoding = {"encoding_format": "base64"} if as_base64 else {}
         body = msgspec.json.encode({**self._fields, **encoding, "input": sent})
-        tokens = sum(-(-len(text) // CHARS_PER_TOKEN) for text in sent)
+        tokens = sum(estimate_tokens(len(text)) for text in sent)
         most_usd = self._pricing.most_usd(sum(text.size for text in texts)) if self._pricing else Decimal(0)
         return Batch(texts, body, tokens, most_usd, as_base64, answers_before)
