@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 @click.option("--device", metavar="NAME", help="auto (the default), cpu, cuda or cuda:N.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set router.key, as router.embedder.use.")
 @click.option("--licence", default="", metavar="TEXT", help="Of the labels; goes into the model's card.")
-@click.option("--data", type=FILE, metavar="DIR", help="Where a recipe's label files lie.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the split and the training.")
 def train(
     labels: Sequence[Path],
@@ -38,27 +37,18 @@ def train(
     device: str | None,
     sets: Sequence[str],
     licence: str,
-    data: Path | None,
     seed: int,
 ) -> int:
-    """Train a router from labelled prompts, or by a recipe.
+    """Train a router from labelled prompts.
 
-    A recipe is a .toml file and wants --data. LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model,
-    score), battles (prompt, model_a, model_b, winner) or pairs (prompt, strong, weak). With --strong and --weak
-    the model is for these two, which is best for routing between them; without, its table has a row for every
-    model in the labels.
+    LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model, score), battles (prompt, model_a, model_b,
+    winner) or pairs (prompt, strong, weak). With --strong and --weak the model is for these two, which is best for
+    routing between them; without, its table has a row for every model in the labels.
     """
     from batchroute.cli.show.training import epochs_shown, trained_words
     from batchroute.job.load import router_section
     from batchroute.learn.train.build import train_model
-    from batchroute.learn.train.recipe import read_recipe, train_recipe
 
-    if labels[0].suffix == ".toml":
-        if len(labels) > 1 or data is None:
-            raise UsageFault("a recipe stands alone and wants --data DIR, the folder of its label files")
-        done = train_recipe(read_recipe(labels[0]), data, out, seed=seed, hold_out=True)
-        click.echo(f"{out}: trained on {done.prompts:,} prompts")
-        return 0
     spec = router_section([*sets, *(() if device is None else [f"router.device={device}"])])
     with epochs_shown(console(stderr=True)) as on_epoch:
         trained = train_model(

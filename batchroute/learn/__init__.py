@@ -1,7 +1,8 @@
 """Labels -> a router, and whether it is any good.
 
-    labels/    outcomes, battles and pairs, checked  train/    labels -> a model directory
-    evaluate/  routers against labels: APGR, verdict ridge     the solver of the trainer
+    labels/    outcomes, battles and pairs, checked
+    train/     labels -> a model directory
+    evaluate/  routers against labels: APGR, verdict
 
 Asks no endpoint.
 """

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from batchroute.learn.ridge import Design, solve_ridge
 from batchroute.learn.train.mf import Parameters
+from batchroute.learn.train.ridge import Design, solve_ridge
 from batchroute.score.embed.builtin import load_builtin
 
 if TYPE_CHECKING:

@@ -1,79 +1,52 @@
-"""Labels -> an MF model on the built-in embedder: ridge regression of the gain, written in RouteLLM's form.
+"""Trains the built-in router: a recipe and its label files -> a model directory.
 
-Knows recipes and what is held out for an honest figure; nothing of jobs, endpoints or runs. The gain of a prompt
-is the strong side's score minus the weak side's; ties count as no gain and stay in.
+    python jobs/training/train_builtin.py jobs/training/builtin-router.toml --data DIR -o MODEL
+
+A tool for those who make the package's own model; `batchroute train` is for labels of your own. It is an MF model
+of one dimension on the built-in embedder, found by ridge regression of the gain: the strong side's score minus the
+weak side's. Ties count as no gain and stay in.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 import numpy as np
 import torch
 
-from batchroute.errors import InputFault
+from batchroute.errors import InputFault, UsageFault
 from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.sides import read_labels
-from batchroute.learn.ridge import Design, solve_ridge
-from batchroute.learn.train.pool import Pool, Source, balanced_weights, pool_sources
+from batchroute.learn.train.gain import LOGIT_OF_GAIN
+from batchroute.learn.train.ridge import Design, solve_ridge
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, SURFACE_SCALE, load_builtin
 from batchroute.score.embed.ngrams import BUCKETS
 from batchroute.score.embed.surface import FEATURES
+from pool import Pool, balanced_weights, pool_sources
+from recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
     from torch import Tensor
 
     from batchroute.types import Floats
 
-LOGIT_OF_GAIN = 2.0  # sigmoid(2 g) is (1 + g) / 2 near g = 0: the probability that the strong side's answer wins
 FOLDS = 6
 NEWTON_STEPS = 25
 CHOICES = re.compile(r"\n\s*\(?A[.)]")  # where a list of choices begins
 QUESTION_CHARS = 150  # its end: the same question is asked with and without an introduction
 
-
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a model is trained: what stands in a recipe file.
-
-    `ridge` is the penalty on the squared weights, in units of one prompt; a group of n prompts counts as
-    n ** (1 - balance) of them. `prior` maps surface features to what is added to the gain per unit of each: for
-    what is known, but not from the labels. On the prompts of the file `calibrate_on`, each scored by a model that
-    saw nothing of its domain, scores are made the rate at which the strong side wins (ties half). `data` and
-    `licence` go to the model's card.
-    """
-
-    strong: str
-    weak: str
-    labels: list[Source]
-    ridge: float = 10.0
-    balance: float = 0.5
-    prior: dict[str, float] = {}
-    calibrate_on: str = ""
-    data: str = ""
-    licence: str = ""
+# By group: APGR of the model, of prompt length and of chance, measured by models that saw nothing of the domain.
+HeldOutApgr = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainReport:
-    """What was trained, on how many prompts; `held_out` maps a group to the APGR of model, length and random.
-
-    Each was measured by models that had seen nothing of the prompt's domain; empty when that was not asked for.
-    """
-
-    output: Path
-    prompts: int
-    held_out: dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Trainer:
+class Trainer:
     """One recipe's prompts, encoded once and fitted with different ones left out."""
 
     recipe: Recipe
@@ -105,43 +78,28 @@ class _Trainer:
         return gains
 
 
-def read_recipe(file: Path) -> Recipe:
-    """InputFault when the file is no recipe."""
-    try:
-        recipe = msgspec.toml.decode(file.read_bytes(), type=Recipe)
-    except (OSError, msgspec.DecodeError) as fault:
-        raise InputFault(f"{file}: {fault}") from fault
-    unknown = sorted(set(recipe.prior) - set(FEATURES))
-    if unknown:
-        raise InputFault(f"{file}: prior: no feature is named {unknown[0]!r}; there are {', '.join(FEATURES)}")
-    if recipe.calibrate_on and recipe.calibrate_on not in {source.file for source in recipe.labels}:
-        raise InputFault(f"{file}: calibrate_on: no [[labels]] has the file {recipe.calibrate_on!r}")
-    return recipe
-
-
-def train_recipe(
-    recipe: Recipe, data: Path, output: Path, *, seed: int = 0, hold_out: bool = False
-) -> TrainReport:
+def train_builtin(recipe: Recipe, data: Path, output: Path, seed: int = 0) -> tuple[int, HeldOutApgr]:
     """The model of a recipe whose label files lie in `data`, written to the directory `output`.
 
-    How it ranks follows from the labels alone; `seed` deals the domains out to the folds of `hold_out` and of the
-    calibration, which train six more models. InputFault for labels that will not do.
+    Gives the number of prompts and the figures of the card. How the model ranks follows from the labels alone;
+    `seed` deals the domains out to the folds of the figures and of the calibration. InputFault for labels that
+    will not do.
     """
     parts = [(source, read_labels(data / source.file, source.strong, source.weak)) for source in recipe.labels]
     pool = pool_sources(parts)
     embedder = load_builtin(torch.device("cpu"))
     design = Design(embedder, embedder.encode(pool.prompts))
-    trainer = _Trainer(recipe, pool, design, balanced_weights(pool, recipe.balance))
-    unseen = trainer.unseen(seed) if hold_out or recipe.calibrate_on else np.zeros(len(pool.prompts))
+    trainer = Trainer(recipe, pool, design, balanced_weights(pool, recipe.balance))
+    unseen = trainer.unseen(seed)
     slope, intercept = LOGIT_OF_GAIN, 0.0
     if recipe.calibrate_on:
         there = pool.files == recipe.calibrate_on
         slope, intercept = calibration_line(unseen[there], pool.gain[there])
-    held_out = _held_out(pool, unseen, seed) if hold_out else {}
     vector = trainer.fit(trainer.weights) * slope
     vector[_place("constant")] += intercept / SURFACE_SCALE
+    held_out = _held_out(pool, unseen, seed)
     write_checkpoint(output, _one_dimensional(vector), _card(recipe, seed, held_out))
-    return TrainReport(output, len(pool.prompts), held_out)
+    return len(pool.prompts), held_out
 
 
 def calibration_line(predicted: Floats, gain: Floats) -> tuple[float, float]:
@@ -171,7 +129,7 @@ def _place(feature: str) -> int:
     return 2 * BUCKETS + FEATURES.index(feature)
 
 
-def _held_out(pool: Pool, unseen: Floats, seed: int) -> dict[str, dict[str, float]]:
+def _held_out(pool: Pool, unseen: Floats, seed: int) -> HeldOutApgr:
     length = np.fromiter(map(len, pool.prompts), np.float64, len(pool.prompts))
     rivals = {"model": unseen, "length": length, "random": np.random.default_rng(seed).random(len(unseen))}
     with_gap = [group for group in np.unique(pool.groups) if pool.gain[pool.groups == group].sum()]
@@ -183,7 +141,7 @@ def _figures(rivals: dict[str, Floats], pool: Pool, where: NDArray[np.bool_]) ->
     return {name: round(apgr(scores[where], strong, weak), 4) for name, scores in rivals.items()}
 
 
-def _card(recipe: Recipe, seed: int, held_out: dict[str, Any]) -> Card:
+def _card(recipe: Recipe, seed: int, held_out: HeldOutApgr) -> Card:
     return Card(
         models=(recipe.strong, recipe.weak),
         embedder=BUILTIN_IDENTITY,
@@ -202,3 +160,21 @@ def _one_dimensional(vector: Tensor) -> dict[str, Tensor]:
         "text_proj.0.weight": (vector / 2).half().unsqueeze(0),
         "classifier.0.weight": torch.ones(1, 1),
     }
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Where the label files lie.")
+@click.option("-o", "output", type=click.Path(path_type=Path), required=True, help="The model's directory.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the folds.")
+def main(recipe: Path, data: Path, output: Path, seed: int) -> None:
+    """Train the model of the recipe RECIPE, a .toml file."""
+    try:
+        prompts, _ = train_builtin(read_recipe(recipe), data, output, seed)
+    except UsageFault as fault:
+        raise click.UsageError(str(fault)) from fault
+    click.echo(f"{output}: trained on {prompts:,} prompts")
+
+
+if __name__ == "__main__":
+    main()

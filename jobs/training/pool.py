@@ -6,9 +6,8 @@ Knows nothing of features or models.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from batchroute.errors import InputFault
@@ -20,27 +19,7 @@ if TYPE_CHECKING:
 
     from batchroute.learn.labels.sides import Labels
     from batchroute.types import Floats
-
-
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One label file of a recipe, and the models that stand for the two sides in it.
-
-    A side's score is the mean over its models: the more there are, the less noise. Only prompts of the domains in
-    `domains` are taken, all where it is empty. `by_domain`: each domain is a group of its own, in the balance, the
-    levels and the figures. `weight` is how much a prompt counts beside those of other files.
-
-    `target = "difficulty"` is for prompts so hard that the strong side fails on many. There the gain falls as they
-    get harder, while for a pair that answers most prompts it grows; so the share of failures of both sides is
-    learnt in place of the gain, at the same mean.
-    """
-
-    file: str
-    strong: list[str]
-    weak: list[str]
-    domains: list[str] = []
-    by_domain: bool = False
-    weight: float = 1.0
-    target: Literal["gain", "difficulty"] = "gain"
+    from recipe import LabelSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +44,7 @@ class Pool:
         return self.strong - self.weak
 
 
-def pool_sources(parts: Sequence[tuple[Source, Labels]]) -> Pool:
+def pool_sources(parts: Sequence[tuple[LabelSource, Labels]]) -> Pool:
     """All prompts of all sources, in their order. InputFault when a source has none of its domains."""
     pools = [_of_source(source, labels) for source, labels in parts]
     return Pool(
@@ -87,7 +66,7 @@ def balanced_weights(pool: Pool, balance: float) -> Floats:
     return weights
 
 
-def _of_source(source: Source, labels: Labels) -> Pool:
+def _of_source(source: LabelSource, labels: Labels) -> Pool:
     wanted = [i for i, domain in enumerate(labels.domains) if not source.domains or domain in source.domains]
     if not wanted:
         raise InputFault(f"{source.file}: no labelled prompt of the domains {', '.join(source.domains)}")
