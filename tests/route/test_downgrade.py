@@ -25,11 +25,10 @@ from batchroute.store.ledger import Ledger
 from batchroute.types import SIDES, Prompt
 from command import assert_one_message
 from inputs import lines
-from jobs import job_of
-from servers import threaded_simulator
+from jobs import job_of, simulated, write_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from batchroute.run.engine import RunEnd
@@ -42,22 +41,6 @@ if TYPE_CHECKING:
 ROWS = 400
 DEAR, CHEAP = {"input": 10.0, "output": 40.0}, {"input": 0.5, "output": 2.0}
 USD = {"strong": (Decimal(10), Decimal(40)), "weak": (Decimal("0.5"), Decimal(2))}
-JOB = """
-[input]
-path = "prompts.jsonl"
-[output]
-path = "run"
-[routing]
-threshold = 0.5
-[endpoints.strong]
-model = "m"
-simulate = {}
-[endpoints.weak]
-model = "w"
-simulate = {}
-[limits]
-on_budget = "downgrade"
-"""
 
 
 def prompt(row: int) -> str:
@@ -66,10 +49,8 @@ def prompt(row: int) -> str:
 
 
 @pytest.fixture
-def servers() -> Iterator[Servers]:
-    behaviour = Behaviour(count_prompts=True, latency_s=0.002, response_tokens=150)
-    with threaded_simulator(behaviour) as strong, threaded_simulator(behaviour) as weak:
-        yield strong, weak
+def behaviour() -> Behaviour:
+    return Behaviour(count_prompts=True, latency_s=0.002, response_tokens=150)
 
 
 def run(
@@ -228,8 +209,8 @@ def test_faults_do_not_make_two_lanes_ask_a_row(
 
 def test_a_downgrade_without_a_budget_is_a_fault(tmp_path: Path, batchroute: Callable[..., Said]) -> None:
     write_input(tmp_path)
-    (tmp_path / "job.toml").write_text(JOB)
-    assert_one_message(batchroute("run", tmp_path / "job.toml"), 2, "on_budget", "add max_cost_usd")
+    job = write_job(tmp_path, simulated(), {"limits.on_budget": "downgrade"})
+    assert_one_message(batchroute("run", job), 2, "on_budget", "add max_cost_usd")
 
 
 def request(row: int, chars: int, most_usd: float) -> Request:

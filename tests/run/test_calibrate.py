@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from batchroute.run.calibrate import calibrate_scores, calibrated
 from command import assert_one_message
+from jobs import simulated, write_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,30 +26,20 @@ if TYPE_CHECKING:
     Command = Callable[..., Said]
 
 ROWS = 200
-JOB = """
-[input]
-path = "prompts.parquet"
-prompt = "question"
-[output]
-path = "run"
-[router]
-use = "random"
-[routing]
-strong_fraction = 0.5
-[endpoints.strong]
-model = "gpt-5"
-simulate = { latency_s = 0.0 }
-[endpoints.weak]
-model = "o4-mini"
-simulate = { latency_s = 0.0 }
-"""
+JOB = {
+    "input.path": "prompts.parquet",
+    "input.prompt": "question",
+    "router.use": "random",
+    "routing": {"strong_fraction": 0.5},
+    **simulated(latency_s=0.0),
+}
 
 
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.parquet"
     pq.write_table(pa.table({"question": [f"what is {n}?" for n in range(ROWS)]}), path)
-    (tmp_path / "job.toml").write_text(JOB)
+    write_job(tmp_path, JOB)
     return path
 
 
@@ -74,7 +65,7 @@ def test_the_printed_line_can_stand_in_a_job_file(prompts: Path, batchroute: Com
     job = prompts.with_name("job.toml")
     line = batchroute("calibrate", job, "--strong-fraction", 0.1).out
     assert line.startswith("threshold = 0.")
-    job.write_text(JOB.replace("strong_fraction = 0.5", line.strip()))
+    job.write_text(job.read_text().replace("strong_fraction = 0.5", line.strip()))
     assert json.loads(batchroute("run", job, "--json").out)["strong_rows"] == 20
 
 

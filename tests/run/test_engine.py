@@ -18,11 +18,9 @@ from batchroute.job.spec import EndpointSpec
 from batchroute.report.build import build_report
 from batchroute.run.engine import RunEnd, RunOptions, run_job, seconds_until
 from batchroute.send.http import request_headers
-from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from inputs import lines
 from jobs import job_of
-from servers import threaded_simulator
 from steps import hit_at_every_step
 
 if TYPE_CHECKING:
@@ -75,14 +73,6 @@ def asked(*servers: ThreadedSimulator) -> Counter[str]:
 def assert_each_row_once(folder: Path, rows: int) -> None:
     found = [row["row"] for row in (*results(folder), *failed(folder))]
     assert Counter(found) == Counter(range(rows))
-
-
-@pytest.fixture
-def servers() -> Iterator[tuple[ThreadedSimulator, ThreadedSimulator]]:
-    """A strong and a weak provider that count who asks what."""
-    counting = Behaviour(count_prompts=True)
-    with threaded_simulator(counting) as strong, threaded_simulator(counting) as weak:
-        yield strong, weak
 
 
 def test_a_run_with_faults_accounts_for_every_row_and_the_next_asks_the_failed_ones(

@@ -30,6 +30,7 @@ from batchroute.store.layout import locked
 from batchroute.store.scores import ScoredRows
 from batchroute.types import Usage
 from command import assert_one_message
+from jobs import simulated, write_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,26 +43,17 @@ if TYPE_CHECKING:
 
 ROWS = 120
 RATIO = TokenRatio(Band(0.2, 0.25, 0.3), "told")
-JOB = """
-name = "nightly"
-[input]
-path = "prompts.jsonl"
-route = "side"
-[output]
-path = "runs/one"
-[router]
-use = "length"
-[routing]
-strong_fraction = 0.25
-[endpoints.strong]
-model = "big"
-price = { input = 2.0, output = 10.0 }
-simulate = { latency_s = 0.0, response_tokens = 40 }
-[endpoints.weak]
-model = "small"
-price = { input = 0.2, output = 1.0 }
-simulate = { latency_s = 0.0, response_tokens = 40 }
-"""
+NIGHT = {
+    "name": "nightly",
+    "input.route": "side",
+    "output.path": "runs/one",
+    "routing": {"strong_fraction": 0.25},
+    "endpoints.strong.model": "big",
+    "endpoints.strong.price": {"input": 2.0, "output": 10.0},
+    "endpoints.weak.model": "small",
+    "endpoints.weak.price": {"input": 0.2, "output": 1.0},
+    **simulated(latency_s=0.0, response_tokens=40),
+}
 
 
 @pytest.fixture
@@ -70,9 +62,7 @@ def job(tmp_path: Path) -> Path:
     rows: list[dict[str, Any]] = [{"prompt": f"{row}: " + "why? " * (1 + row * 7 % 50)} for row in range(ROWS)]
     rows[3]["side"], rows[5]["side"], rows[8] = "strong", "weak", {"question": "none"}
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    path = tmp_path / "job.toml"
-    path.write_text(JOB)
-    return path
+    return write_job(tmp_path, NIGHT)
 
 
 def spec(**settings_: Any) -> EndpointSpec:
@@ -140,7 +130,7 @@ def test_a_limit_plans_the_first_rows_only(job: Path, batchroute: Command) -> No
 
 
 def test_an_unknown_price_is_said_and_stays_unknown(job: Path, batchroute: Command) -> None:
-    job.write_text(JOB.replace("price = { input = 2.0, output = 10.0 }\n", ""))
+    write_job(job.parent, NIGHT, {"endpoints.strong.price": None})
     said = batchroute("plan", job, "--json")
     planned = json.loads(said.out)
     assert planned["cost_usd"] == {"low": None, "mid": None, "high": None}
@@ -211,7 +201,7 @@ def test_a_budget_below_all_weak_names_the_least_cost(job: Path, batchroute: Com
 
 
 def test_a_budget_without_a_price_asks_for_it(job: Path, batchroute: Command) -> None:
-    job.write_text(JOB.replace("price = { input = 2.0, output = 10.0 }\n", ""))
+    write_job(job.parent, NIGHT, {"endpoints.strong.price": None})
     for command in ("run", "plan"):
         said = batchroute(command, job, "--set", "routing.budget_usd=1.0")
         assert_one_message(said, 2, "endpoints.strong.price")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from batchroute.report.build import build_report
 from batchroute.run.whatif import what_if
 from command import assert_one_message
+from jobs import on_both, simulated, write_job
 from runs import failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
@@ -26,27 +27,16 @@ if TYPE_CHECKING:
     Command = Callable[..., Said]
 
 PRICES = {"strong": (2.0, 0.5, 10.0), "weak": (0.2, 0.2, 1.0)}  # those of runs.py
-JOB = """
-[input]
-path = "prompts.jsonl"
-route = "side"
-[output]
-path = "run"
-[router]
-use = "length"
-[routing]
-strong_fraction = 0.3
-[endpoints.strong]
-model = "big"
-price = { input = 2.0, output = 10.0 }
-params = { max_tokens = 7 }
-simulate = { latency_s = 0.0 }
-[endpoints.weak]
-model = "small"
-price = { input = 0.2, output = 1.0 }
-params = { max_tokens = 7 }
-simulate = { latency_s = 0.0 }
-"""
+JOB = {
+    "input.route": "side",
+    "routing": {"strong_fraction": 0.3},
+    "endpoints.strong.model": "big",
+    "endpoints.strong.price": {"input": 2.0, "output": 10.0},
+    "endpoints.weak.model": "small",
+    "endpoints.weak.price": {"input": 0.2, "output": 1.0},
+    **on_both("params", {"max_tokens": 7}),
+    **simulated(latency_s=0.0),
+}
 
 answered = st.builds(
     lambda score, side, reason, prompt, cached, completion: {
@@ -97,7 +87,7 @@ def finished(tmp_path: Path, batchroute: Command) -> Path:
     rows: list[dict[str, Any]] = [{"prompt": f"{row}: " + "why? " * (1 + row * 7 % 50)} for row in range(80)]
     rows[3]["side"], rows[5]["side"] = "strong", "weak"
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "job.toml").write_text(JOB)
+    write_job(tmp_path, JOB)
     assert batchroute("run", tmp_path / "job.toml", "--quiet").code == 0
     return tmp_path / "run"
 

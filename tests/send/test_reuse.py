@@ -17,15 +17,13 @@ from batchroute.errors import RunFault
 from batchroute.report.build import build_report
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.send.reuse import Reuse, answered_parts
-from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.parts import fingerprints_of
 from inputs import lines
 from jobs import job_of
 from runs import ok, write_run
-from servers import threaded_simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from batchroute.run.engine import RunEnd
@@ -36,12 +34,6 @@ ROWS = 120
 # What an answer is, whoever paid for it and when.
 ANSWER = ("file", "row", "score", "route", "route_reason", "model", "served_model", "status", "response")
 TOKENS = ("finish_reason", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
-
-
-@pytest.fixture
-def server() -> Iterator[ThreadedSimulator]:
-    with threaded_simulator(Behaviour(count_prompts=True)) as server:
-        yield server
 
 
 def prompts(first: int = 0) -> list[dict[str, Any]]:

@@ -27,14 +27,12 @@ from batchroute.job.spec import RouterSpec
 from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer
 from batchroute.serve.names import Names, parse_model, read_threshold
-from batchroute.simulate.behaviour import Behaviour
 from checkpoints import write_mf
-from servers import threaded_simulator
 from serving import KEY, user
 from upstream import answer, completion, upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from batchroute.types import Vectors
@@ -44,13 +42,6 @@ OTHER_KEY = "sk-canary-Wm2cR4yT9sHd5gJe"
 PRICE = {"input": 2.0, "output": 10.0}
 HARD = "Prove that there are infinitely many primes, and that their sum of reciprocals diverges. " * 3
 EASY = "Hi"
-
-
-@pytest.fixture
-def servers() -> Iterator[tuple[ThreadedSimulator, ThreadedSimulator]]:
-    behaviour = Behaviour(count_prompts=True, keep_requests=100)
-    with threaded_simulator(behaviour) as strong, threaded_simulator(behaviour) as weak:
-        yield strong, weak
 
 
 def controller(*servers: ThreadedSimulator, routers: Sequence[str] = ("length",), **options: Any) -> Controller:

@@ -15,8 +15,6 @@ import pytest
 from aiohttp import web
 
 from batchroute.serve.app import LARGEST_REQUEST
-from batchroute.simulate.behaviour import Behaviour
-from servers import threaded_simulator
 from serving import KEY, LONG, SHORT, asking, client, error_in, headers_of, post, serve, user, wait_for
 from upstream import answer, completion, upstream
 
@@ -28,13 +26,6 @@ if TYPE_CHECKING:
     from serving import Served
 
     Both = tuple[ThreadedSimulator, ThreadedSimulator]
-
-
-@pytest.fixture
-def servers() -> Iterator[Both]:
-    behaviour = Behaviour(keep_requests=1000)
-    with threaded_simulator(behaviour) as strong, threaded_simulator(behaviour) as weak:
-        yield strong, weak
 
 
 @pytest.fixture

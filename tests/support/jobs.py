@@ -1,8 +1,10 @@
-"""Jobs as values, and changes to them by dotted key."""
+"""Jobs as values and as files, and changes to them by dotted key."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import tomli_w
 
 from batchroute.job.spec import Job
 
@@ -15,10 +17,33 @@ PRICE = {"input": 2.0, "cached_input": 0.5, "output": 10.0}
 
 def job_of(path: Path, output: Path, changes: Mapping[str, Any] | None = None) -> Job:
     """A small valid job; a change to None takes the key out."""
+    ours = {"name": "nightly", "input.path": [str(path)], "output.path": str(output)}
+    return Job.model_validate(_values({**ours, **(changes or {})}))
+
+
+def write_job(folder: Path, *changes: Mapping[str, Any]) -> Path:
+    """The same as `job.toml` of a folder whose `prompts.jsonl` goes to `run`, with models whose price is known."""
+    ours = {"input.path": "prompts.jsonl", "output.path": "run", **on_both("price", None)}
+    ours |= {"endpoints.strong.model": "gpt-5", "endpoints.weak.model": "o4-mini"}
+    for more in changes:
+        ours |= more
+    path = folder / "job.toml"
+    path.write_text(tomli_w.dumps(_values(ours)))
+    return path
+
+
+def on_both(key: str, value: Any) -> dict[str, Any]:
+    """The change that gives both endpoints this value."""
+    return {f"endpoints.{side}.{key}": value for side in ("strong", "weak")}
+
+
+def simulated(**settings: Any) -> dict[str, Any]:
+    """The change that makes both endpoints simulated ones."""
+    return {**on_both("base_url", None), **on_both("simulate", settings)}
+
+
+def _values(changes: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "name": "nightly",
-        "input": {"path": [str(path)]},
-        "output": {"path": str(output)},
         "router": {"use": "length"},
         "routing": {"threshold": 0.5},
         "endpoints": {
@@ -27,9 +52,9 @@ def job_of(path: Path, output: Path, changes: Mapping[str, Any] | None = None) -
         },
         "limits": {},
     }
-    for key, value in (changes or {}).items():
+    for key, value in changes.items():
         _put(values, key.split("."), value)
-    return Job.model_validate(values)
+    return values
 
 
 def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
