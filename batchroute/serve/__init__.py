@@ -1,14 +1,14 @@
-"""An OpenAI-compatible routing server, and what it shares with the `Controller`.
+"""An OpenAI-compatible server that routes each request, and RouteLLM's Controller on the same parts.
 
-    names    what `model` may say               chat     a request, read no deeper than needed
-    scoring  requests scored together           forward  a request on its lane, to its end
-    stream   events on their way through        replies  an end -> what the client is told
-    app      the requests, over HTTP            server   the process: start, address, end
-    door     who may come in                    metrics  counters, as Prometheus reads them
-    files, batches, batchfile                   uploads, batches and their results, on disk
-    batchapi, queue, worker                     their HTTP face, and the process that works on one
+    chat     a request, and where it goes       names     what `model` may say
+    scoring  requests scored together           forward   a request at its endpoint, to its end
+    stream   events on their way through        replies   how it ended -> the response
+    app      chat completions over HTTP         access    who may use the server
+    server   the process: start, stop           metrics   counters for Prometheus
+    batch/   OpenAI's Batch API in front of runs
 
-`settings`, `background` and `completion` are the Controller's.
+`controller`, `settings`, `background` and `completion` are the Controller's.
 
-The lanes, their limits, retries and prices are those of a run; nothing here decides them anew.
+Limits, retries and prices are those of a run (send/, job/), the routing rule is route/'s: nothing here decides
+them anew. Knows no result files; a batch is a run, and only its worker touches one.
 """

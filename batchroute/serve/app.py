@@ -1,4 +1,7 @@
-"""The server's requests: what comes in over HTTP, what goes out. Decides nothing that a function elsewhere can."""
+"""Chat completions over HTTP: reads a request, has it scored, decision and answered, and writes the response.
+
+Knows HTTP and the order of these steps; what each of them decides is a plain function elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,17 @@ from aiohttp import web
 
 from batchroute.errors import BatchrouteError, ModelFault, RoutingError
 from batchroute.input.content import Refusal
-from batchroute.serve.batch.files import NotStored
-from batchroute.serve.chat import Chat, Routed, place, read_chat
+from batchroute.serve.batch.files import ApiError
+from batchroute.serve.chat import ChatRequest, RouteDecision, decide_route, read_chat_request
 from batchroute.serve.metrics import MEDIA_TYPE, Metrics, exposition
-from batchroute.serve.replies import error_body, head_start, reply_of, route_headers, told, wait_headers
+from batchroute.serve.replies import (
+    decision_headers,
+    error_body,
+    failure_of,
+    reply_of,
+    route_headers,
+    wait_headers,
+)
 from batchroute.serve.stream import EventRelay
 
 if TYPE_CHECKING:
@@ -24,23 +34,23 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
 
     from batchroute.job.spec import Endpoints
-    from batchroute.serve.door import Door
+    from batchroute.serve.access import AccessPolicy
     from batchroute.serve.forward import Ended, Live
-    from batchroute.serve.names import Names
+    from batchroute.serve.names import ModelNames
     from batchroute.serve.scoring import JointScoring
 
     Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LARGEST_REQUEST = 64 << 20  # bytes
-MOST_OPEN_BYTES = 512 << 20  # of requests under way: what comes beyond is told to come again
-_STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+MOST_OPEN_BYTES = 512 << 20  # of bodies under way: beyond it a request gets a 503
+_EVENT_STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
 
 @dataclass(slots=True)
-class Desk:
-    """Answers chat completions; all there is of a server's state while it runs."""
+class ChatApi:
+    """Handlers of chat completions, and the state of a server while it runs."""
 
-    names: Names
+    names: ModelNames
     endpoints: Endpoints
     scoring: JointScoring
     live: Live
@@ -58,27 +68,27 @@ class Desk:
         try:
             return await self._answer(request, time.perf_counter())
         except asyncio.CancelledError:
-            self.metrics.gone += 1
+            self.metrics.disconnected += 1
             raise
         finally:
             self.open_bytes -= size
 
-    async def _answer(self, request: web.Request, came_at: float) -> web.StreamResponse:
-        chat = read_chat(await request.read())
-        wanted = self.names.read(chat.model)
-        score = None if isinstance(wanted, str) else await self.scoring.score(chat.text)
-        routed = place(wanted, score, chat.chars, self.endpoints)
+    async def _answer(self, request: web.Request, received_at: float) -> web.StreamResponse:
+        chat = read_chat_request(await request.read())
+        selection = self.names.read(chat.model)
+        score = None if isinstance(selection, str) else await self.scoring.score(chat.text)
+        decision = decide_route(selection, score, chat.chars, self.endpoints)
         if chat.stream:
-            return await self._stream(request, chat, routed, came_at)
-        ended = await self.live.ask(chat, routed)
-        self.metrics.add(ended.result, time.perf_counter() - came_at)
+            return await self._stream(request, chat, decision, received_at)
+        ended = await self.live.ask(chat, decision)
+        self.metrics.add(ended.result, time.perf_counter() - received_at)
         return _whole(ended)
 
     async def _stream(
-        self, request: web.Request, chat: Chat, routed: Routed, came_at: float
+        self, request: web.Request, chat: ChatRequest, decision: RouteDecision, received_at: float
     ) -> web.StreamResponse:
-        model = self.live.asked[routed.side].model
-        headers = {**_STREAM, **head_start(routed.side, model, routed.score, routed.threshold)}
+        model = self.live.asked[decision.side].model
+        headers = {**_EVENT_STREAM, **decision_headers(decision.side, model, decision.score, decision.threshold)}
         response = web.StreamResponse(headers=headers)
 
         async def write(events: bytes) -> None:
@@ -87,17 +97,17 @@ class Desk:
                     await response.prepare(request)
                 await response.write(events)
             except ConnectionError:
-                """The client is gone; this request is about to be cancelled for it."""
+                """The client hung up; this request is about to be cancelled for that."""
 
         relay = EventRelay(write, self.live.scrub, keep_usage=chat.wants_usage)
-        ended = await self.live.ask(chat, routed, relay)
-        self.metrics.add(ended.result, time.perf_counter() - came_at)
+        ended = await self.live.ask(chat, decision, relay)
+        self.metrics.add(ended.result, time.perf_counter() - received_at)
         if not relay.begun:
             return _whole(ended)
         if ended.outcome.status == "ok":
             await relay.finish()
         else:
-            await write(_broken_off(ended))
+            await write(_error_event(ended))
         return response
 
     async def models(self, request: web.Request) -> web.Response:
@@ -119,35 +129,35 @@ class Desk:
         return web.Response(body=text.encode(), headers={"Content-Type": MEDIA_TYPE})
 
 
-def make_app(desk: Desk, door: Door, more: list[web.RouteDef]) -> web.Application:
-    """The whole application; `more` are routes beside those of chat completions."""
-    app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_at_the_door(door, desk.metrics)])
+def make_app(chat_api: ChatApi, access: AccessPolicy, batch_routes: list[web.RouteDef]) -> web.Application:
+    middlewares = [_checked(access, chat_api.metrics)]
+    app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=middlewares)
     app.add_routes(
         [
-            web.post("/v1/chat/completions", desk.complete),
-            web.get("/v1/models", desk.models),
-            web.get("/health", desk.health),
-            web.get("/metrics", desk.counters),
-            *more,
+            web.post("/v1/chat/completions", chat_api.complete),
+            web.get("/v1/models", chat_api.models),
+            web.get("/health", chat_api.health),
+            web.get("/metrics", chat_api.counters),
+            *batch_routes,
         ]
     )
     return app
 
 
-def _at_the_door(door: Door, metrics: Metrics) -> Middleware:
-    """Lets in who may, and tells whoever goes wrong so in OpenAI's shape."""
+def _checked(access: AccessPolicy, metrics: Metrics) -> Middleware:
+    """Serves what the policy allows; every error of a request gets OpenAI's shape."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        away = door.turned_away(request.method, request.path, request.headers)
-        if away is not None:
-            metrics.turned_away[away.code] += 1
-            return failure(away.status, away.message, away.code)
+        denied = access.denies(request.method, request.path, request.headers)
+        if denied is not None:
+            metrics.denied[denied.code] += 1
+            return failure(denied.status, denied.message, denied.code)
         try:
             return await handler(request)
         except web.HTTPException as error:
             return failure(error.status, error.reason, None)
-        except NotStored as error:
+        except ApiError as error:
             return failure(error.status, str(error), error.code)
         except RoutingError as error:
             return failure(404, str(error), "model_not_found", "model")
@@ -162,11 +172,12 @@ def _at_the_door(door: Door, metrics: Metrics) -> Middleware:
 
 
 def ok(value: object) -> web.Response:
+    """A JSON response."""
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 
 def failure(status: int, message: str, code: str | None, param: str | None = None) -> web.Response:
-    """An error of the server's own."""
+    """An error response of the server's own."""
     body = error_body(status, message, code, param)
     return web.Response(status=status, body=body, content_type="application/json", headers=wait_headers(status))
 
@@ -177,7 +188,7 @@ def _whole(ended: Ended) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
-def _broken_off(ended: Ended) -> bytes:
-    """The last event of a stream that did not come to its end."""
-    status, code = told(ended.outcome.answer)
+def _error_event(ended: Ended) -> bytes:
+    """The last event of a stream that broke off."""
+    status, code = failure_of(ended.outcome.answer)
     return b"data: " + error_body(status, ended.outcome.answer.error or "the stream broke off", code) + b"\n\n"

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, with both lanes in it, for callers that have no loop or another one."""
+"""An event loop in a thread of its own, with the endpoints in it, for callers that have no loop or another one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from batchroute.send.budget import Budget
-    from batchroute.serve.settings import LoadedRouter, Pair
+    from batchroute.serve.settings import LoadedRouter, ModelPair
 
 Value = TypeVar("Value")
 
 
-class Background:
+class BackgroundLoop:
     """Runs from its making until `close`; `live` and `scorings` may only be used inside its loop."""
 
     live: Live
 
-    def __init__(self, pair: Pair, routers: Mapping[str, LoadedRouter], budget: Budget | None) -> None:
+    def __init__(self, pair: ModelPair, routers: Mapping[str, LoadedRouter], budget: Budget | None) -> None:
         self.scorings = {
-            name: JointScoring(router.scorer, router.rating(pair, budget), _unsaid)
+            name: JointScoring(router.scorer, router.rating(pair, budget), _discard)
             for name, router in routers.items()
         }
         self._budget = budget
@@ -60,7 +60,7 @@ class Background:
                 return
             self._closed = True
             self._loop.call_soon_threadsafe(self._closing)
-        if threading.current_thread() is not self._thread:  # a last reference may go anywhere
+        if threading.current_thread() is not self._thread:  # the last reference may be dropped in any thread
             self._thread.join()
 
     async def _tracked(self, work: Coroutine[Any, Any, Value]) -> Value:
@@ -73,9 +73,9 @@ class Background:
         self._loop.run_forever()
         self._loop.close()
 
-    async def _open(self, pair: Pair) -> None:
+    async def _open(self, pair: ModelPair) -> None:
         try:
-            self.live = await open_live(pair.job, pair.environ(), self._stack, _unsaid, self._budget)
+            self.live = await open_live(pair.job, pair.environ(), self._stack, _discard, self._budget)
             self._working = [asyncio.create_task(scoring.run()) for scoring in self.scorings.values()]
         except BaseException:
             await self._shut()
@@ -90,12 +90,12 @@ class Background:
             self.live.close()
         if self._asking:
             await asyncio.wait(self._asking)
-        await asyncio.sleep(0)  # those who asked are told
+        await asyncio.sleep(0)  # their callers get their errors first
         for working in self._working:
             working.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
         await self._stack.aclose()
 
 
-def _unsaid(reason: str) -> None:
-    """Why a lane rests, or what a router raised, stands in the error of every request that it concerns."""
+def _discard(reason: str) -> None:
+    """Why a lane rests, or what a router raised, is in the error of every request that it concerns."""

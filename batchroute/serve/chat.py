@@ -1,6 +1,6 @@
-"""A chat completion request as it came -> what routing has to know of it; everything else passes untouched.
+"""A chat completion request -> what routing has to know of it; everything else passes untouched.
 
-Only the top level of the body is taken apart: a field nobody here knows keeps its very bytes.
+Only the top level of the body is decoded, so that a field that is not known here keeps its bytes. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchroute.job.spec import Endpoints
-    from batchroute.serve.names import Wanted
+    from batchroute.serve.names import Selection
     from batchroute.types import RouteReason, Side
 
 _OURS = ("model", "messages")
-_COUNTED = (*OUTPUT_BOUNDS, "n", "stream", "stream_options")  # what is looked at on the way
+_COUNTED = (*OUTPUT_BOUNDS, "n", "stream", "stream_options")  # these are decoded, too
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
-    """A request: what it asks for, the text that is scored, and the fields that go on to an endpoint.
+class ChatRequest:
+    """A request: the model it names, the text that is scored, and the fields that go on to an endpoint.
 
-    `messages` is their JSON array, `chars` their characters; `wants_usage`: the client itself asked for the usage
+    `messages` is a JSON array, `chars` counts its characters; `wants_usage`: the client itself asked for the usage
     at the end of a stream.
     """
 
@@ -47,8 +47,8 @@ class Chat:
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
-    """The side a request goes to and why; no score where none was needed."""
+class RouteDecision:
+    """The side that a request goes to, and why; no score where none was needed."""
 
     side: Side
     reason: RouteReason
@@ -56,13 +56,13 @@ class Routed:
     threshold: float | None
 
 
-def read_chat(body: bytes) -> Chat:
-    """Refusal for what is no request; whether an endpoint will take it is the endpoint's affair."""
+def read_chat_request(body: bytes) -> ChatRequest:
+    """Refusal for what is no request; its other fields are for the endpoint to check."""
     fields = _fields(body)
     if "messages" not in fields:
         raise Refusal("'messages' is missing")
     raw = fields["messages"]
-    return chat_of(
+    return chat_request(
         _decoded("model", fields.get("model")),
         _decoded("messages", raw),
         {
@@ -74,7 +74,7 @@ def read_chat(body: bytes) -> Chat:
     )
 
 
-def chat_of(model: object, messages: object, params: dict[str, Any], raw: bytes | None = None) -> Chat:
+def chat_request(model: object, messages: object, params: dict[str, Any], raw: bytes | None = None) -> ChatRequest:
     """The request of these messages; `raw` is their JSON text, where it is there already."""
     checked = messages_in(messages, "messages")
     stream = params.get("stream") is True
@@ -82,7 +82,7 @@ def chat_of(model: object, messages: object, params: dict[str, Any], raw: bytes 
     if stream and not wants_usage:
         options = params.get("stream_options")
         params["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    return Chat(
+    return ChatRequest(
         model=model,
         text="" if checked[-1].get("content") is None else content_text(checked[-1]),
         chars=chars_in(checked),
@@ -125,17 +125,17 @@ def _decoded(name: str, value: Any) -> Any:
         raise Refusal(f"{name!r} cannot be read: {error}") from error
 
 
-def place(wanted: Wanted, score: float | None, chars: int, endpoints: Endpoints) -> Routed:
-    """Where a request goes, by the rule that rows of a file go by; Refusal where it is too long for both sides."""
-    forced = wanted if isinstance(wanted, str) else None
-    threshold = None if isinstance(wanted, str) else wanted
+def decide_route(selection: Selection, score: float | None, chars: int, endpoints: Endpoints) -> RouteDecision:
+    """By the rule for the rows of a file; Refusal where a request is too long for its side, or for both."""
+    forced = selection if isinstance(selection, str) else None
+    threshold = None if isinstance(selection, str) else selection
     route = route_one(score, forced, chars, 1.0 if threshold is None else threshold, endpoints)
     if route.too_long:
         tokens = estimate_tokens(chars)
         raise Refusal(f"about {tokens} input tokens, more than endpoints.{route.side}.max_input_tokens")
-    return Routed(route.side, route.reason, score, threshold)
+    return RouteDecision(route.side, route.reason, score, threshold)
 
 
-def prompt_of(chat: Chat, number: int) -> Prompt:
-    """The request as a lane knows it: row `number` of no file."""
+def prompt_of(chat: ChatRequest, number: int) -> Prompt:
+    """The request as a lane reads it: row `number` of no file."""
     return Prompt(file="", row=number, id=None, messages=chat.messages, params=chat.params)

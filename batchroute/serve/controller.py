@@ -1,4 +1,4 @@
-"""RouteLLM's face: the constructor and the calls of its Controller, on batchroute's routers and lanes.
+"""RouteLLM's interface: the constructor and the calls of its Controller, on batchroute's routers and endpoints.
 
 All callers of one controller, synchronous or not, share its limits, retries and connections, and those who come at
 the same time are scored together. Neither `openai` nor `litellm` is needed.
@@ -19,13 +19,13 @@ from batchroute.errors import RoutingError, Unanswered
 from batchroute.input.content import Refusal
 from batchroute.score.questions import bare_questions
 from batchroute.send.open import asks_for_vectors
-from batchroute.serve.background import Background
-from batchroute.serve.chat import Chat, chat_of, place
+from batchroute.serve.background import BackgroundLoop
+from batchroute.serve.chat import ChatRequest, chat_request, decide_route
 from batchroute.serve.completion import ChatCompletion
 from batchroute.serve.names import parse_model, read_threshold
-from batchroute.serve.replies import told
-from batchroute.serve.scoring import rate_texts
-from batchroute.serve.settings import load_router, open_memory_budget, pair_of
+from batchroute.serve.replies import failure_of
+from batchroute.serve.scoring import score_texts
+from batchroute.serve.settings import load_router, open_memory_budget, read_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ class Controller:
         left is Unanswered with the error_type "budget" and never sent. Requests must then bound their answers.
         """
         models: dict[Side, str] = {"strong": strong_model, "weak": weak_model}
-        self._pair = pair_of(
+        self._pair = read_pair(
             models,
             {"strong": strong or {}, "weak": weak or {}},
             limits or {},
@@ -76,7 +76,7 @@ class Controller:
         self._budget = open_memory_budget(self._pair, self.routers.values())
         self.model_counts: dict[str, Counter[str]] = {name: Counter() for name in routers}
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self.completion, acreate=self.acompletion))
-        self._background: Background | None = None
+        self._background: BackgroundLoop | None = None
         self._starting = threading.Lock()
 
     def __repr__(self) -> str:
@@ -135,15 +135,15 @@ class Controller:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _running(self) -> Background:
+    def _running(self) -> BackgroundLoop:
         with self._starting:
             if self._background is None:
-                self._background = Background(self._pair, self.routers, self._budget)
+                self._background = BackgroundLoop(self._pair, self.routers, self._budget)
                 weakref.finalize(self, self._background.close)
             return self._background
 
     async def _ask(
-        self, background: Background, router: str | None, threshold: float | None, params: Mapping[str, Any]
+        self, background: BackgroundLoop, router: str | None, threshold: float | None, params: Mapping[str, Any]
     ) -> ChatCompletion:
         fields = {name: value for name, value in params.items() if value is not None}
         if "model" in fields:
@@ -152,21 +152,21 @@ class Controller:
         try:
             chat = _chat(fields)
             score = await background.scorings[str(router)].score(chat.text)
-            routed = place(lowest, score, chat.chars, self._pair.job.endpoints)
-            self.model_counts[str(router)][getattr(self.model_pair, routed.side)] += 1
-            ended = await background.live.ask(chat, routed)
+            decision = decide_route(lowest, score, chat.chars, self._pair.job.endpoints)
+            self.model_counts[str(router)][getattr(self.model_pair, decision.side)] += 1
+            ended = await background.live.ask(chat, decision)
         except Refusal as refusal:
             raise RoutingError(str(refusal)) from refusal
         return _completion(ended)
 
     def _scores(self, texts: list[str], name: str) -> Floats:
-        """At once, but for an embeddings API, which needs an event loop."""
+        """In the caller's thread, but for an embeddings API, which needs an event loop."""
         router = self.routers[name]
         if not asks_for_vectors(router.spec):
             return router.scorer.score(bare_questions(texts))
         return (
             self._running()
-            .submit(rate_texts(router.rating(self._pair, self._budget), router.scorer, texts))
+            .submit(score_texts(router.rating(self._pair, self._budget), router.scorer, texts))
             .result()
         )
 
@@ -186,15 +186,15 @@ def _texts(prompts: Iterable[Any]) -> list[str]:
     return texts
 
 
-def _chat(fields: dict[str, Any]) -> Chat:
+def _chat(fields: dict[str, Any]) -> ChatRequest:
     if fields.get("stream"):
         raise RoutingError("a Controller does not stream; `batchroute serve` does, for any OpenAI client")
-    return chat_of(None, fields.pop("messages", None), fields)
+    return chat_request(None, fields.pop("messages", None), fields)
 
 
 def _completion(ended: Ended) -> ChatCompletion:
     answer = ended.outcome.answer
     if ended.outcome.status == "ok":
         return ChatCompletion(msgspec.json.decode(answer.body or "{}"), ended.result)
-    status = answer.status if answer.status is not None and answer.status >= 400 else told(answer)[0]
+    status = answer.status if answer.status is not None and answer.status >= 400 else failure_of(answer)[0]
     raise Unanswered(f"{ended.result.model}: {answer.error}", answer.error_type or "failed", status)

@@ -25,7 +25,7 @@ from batchroute.send.lane import Lane, Purse
 from batchroute.send.open import lane_limits, open_address, scrubber_for
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import estimate_tokens
-from batchroute.serve.chat import Chat, Routed, prompt_of
+from batchroute.serve.chat import ChatRequest, RouteDecision, prompt_of
 from batchroute.types import SIDES, Completion
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Live:
         self._budget = budget
         self._numbers = itertools.count()
 
-    async def ask(self, chat: Chat, routed: Routed, relay: EventRelay | None = None) -> Ended:
+    async def ask(self, chat: ChatRequest, routed: RouteDecision, relay: EventRelay | None = None) -> Ended:
         """The end of one request. Refusal where a budget needs to know how long its answer may get."""
         request = self._request(chat, routed)
         if self._budget is not None and request.most_usd > self._budget.left + self._budget.reserved:
@@ -162,7 +162,7 @@ class Live:
         for lane in self.lanes.values():
             lane.close("closed")
 
-    def _request(self, chat: Chat, routed: Routed) -> Request:
+    def _request(self, chat: ChatRequest, routed: RouteDecision) -> Request:
         prompt = prompt_of(chat, next(self._numbers))
         body, longest = self._bodies[routed.side](prompt)
         request = Request(prompt, body, estimate_tokens(chat.chars) + longest, routed.score, routed.reason)

@@ -1,4 +1,4 @@
-"""What a server has done, as counters, and as Prometheus reads them. Knows no requests, only how they ended."""
+"""Counters of a server, and their text for Prometheus. Knows how requests ended, not the requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(slots=True)
 class Metrics:
-    """Counters since the start; `turned_away` by code, `gone` clients hung up before their answer."""
+    """Counters since the start; `denied` by code, `disconnected` clients hung up before their answer."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, status
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, type
@@ -32,8 +32,8 @@ class Metrics:
         default_factory=lambda: {side: [0] * (len(SECONDS) + 1) for side in SIDES}
     )
     seconds_sum: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
-    turned_away: Counter[str] = field(default_factory=Counter)
-    gone: int = 0
+    denied: Counter[str] = field(default_factory=Counter)
+    disconnected: int = 0
 
     def add(self, result: Result, took_s: float) -> None:
         """One request that ended, `took_s` after it came in."""
@@ -64,8 +64,8 @@ def _lines(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[Sid
     yield from _family("attempts_total", "counter", ("route",), _single(metrics.attempts))
     yield from _family("cost_usd_total", "counter", ("route",), _single(metrics.cost_usd))
     yield from _family("cost_unknown_total", "counter", ("route",), _single(metrics.cost_unknown))
-    yield from _family("turned_away_total", "counter", ("code",), _single(metrics.turned_away))
-    yield from _family("clients_gone_total", "counter", (), {(): metrics.gone})
+    yield from _family("turned_away_total", "counter", ("code",), _single(metrics.denied))
+    yield from _family("clients_gone_total", "counter", (), {(): metrics.disconnected})
     yield from _family("in_flight", "gauge", ("route",), _single(in_flight))
     for name, value in gauges.items():
         yield from _family(name, "gauge", (), {(): value})

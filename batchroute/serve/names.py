@@ -1,4 +1,4 @@
-"""What a request's `model` asks for: a router and a threshold, or one side. Plain decisions on text."""
+"""What a request's `model` asks for: a router and a threshold, or one side. Knows text and sides, no requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
 
 PREFIX = "router"
-Wanted: TypeAlias = Side | float  # a side, or the lowest score that goes strong
+Selection: TypeAlias = Side | float  # a side, or the lowest score that goes strong
 
 
 def parse_model(model: str) -> tuple[str, float]:
@@ -31,13 +31,13 @@ def read_threshold(threshold: object) -> float:
         number = float(threshold) if isinstance(threshold, str | int | float) else None
     except ValueError:
         number = None
-    if number is None or not 0 <= number <= 1:  # NaN is not, either
+    if number is None or not 0 <= number <= 1:  # which NaN fails, too
         raise RoutingError(f"the threshold {threshold!r} is no number from 0 to 1")
     return number
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class ModelNames:
     """What the clients of a server may write in `model`.
 
     `router-NAME-0.24` routes at a threshold of its own, `router-NAME` and `router` at the job's; a side's
@@ -48,7 +48,7 @@ class Names:
     threshold: float | None
     sides: Mapping[str, Side]
 
-    def read(self, model: object) -> Wanted:
+    def read(self, model: object) -> Selection:
         """RoutingError where `model` is none of them."""
         if not isinstance(model, str):
             raise RoutingError(f"model is missing; write one of {', '.join(self.listed())}")
@@ -74,8 +74,8 @@ class Names:
         return self.threshold
 
 
-def names_of(job: Job) -> Names:
+def model_names(job: Job) -> ModelNames:
     """The names of a job's router and sides."""
     strong, weak = job.endpoints.strong.model, job.endpoints.weak.model
     models: dict[str, Side] = {} if strong == weak else {strong: "strong", weak: "weak"}
-    return Names(job.router.use, job.routing.threshold, {**models, "strong": "strong", "weak": "weak"})
+    return ModelNames(job.router.use, job.routing.threshold, {**models, "strong": "strong", "weak": "weak"})

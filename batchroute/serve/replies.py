@@ -1,4 +1,4 @@
-"""How a live request ended -> what its client is told, in OpenAI's shape. Plain functions on values."""
+"""How a live request ended -> the response to its client, in OpenAI's shape. Plain functions on values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from batchroute.send.classify import Answer
     from batchroute.serve.forward import Ended
 
-# What a client is told of a failure that the endpoint did not explain to it: status, code.
-_TOLD = {
+# A failure that the endpoint did not explain itself: status, code.
+_FAILURES = {
     "context_length": (400, "context_length_exceeded"),
     "content_filter": (400, "content_filter"),
     "rate_limit": (429, "rate_limit_exceeded"),
@@ -38,31 +38,31 @@ def reply_of(ended: Ended) -> tuple[int, bytes]:
         return 200, (answer.body or "").encode()
     if answer.body is not None and answer.status is not None and answer.status >= 400:
         return answer.status, answer.body.encode()
-    status, code = told(answer)
+    status, code = failure_of(answer)
     return status, error_body(status, f"the {ended.result.route} endpoint: {answer.error}", code)
 
 
-def told(answer: Answer) -> tuple[int, str]:
-    """Status and code of a failure. What is wrong between us and an endpoint is no fault of the client's: 502."""
+def failure_of(answer: Answer) -> tuple[int, str]:
+    """Status and code of a failure; 502 for what is wrong between the server and an endpoint."""
     error_type = answer.error_type or "failed"
-    if error_type in _TOLD:
-        return _TOLD[error_type]
+    if error_type in _FAILURES:
+        return _FAILURES[error_type]
     is_clients = answer.verdict == "refused" and error_type.startswith("http_4")
     return (int(error_type.removeprefix("http_")), error_type) if is_clients else (502, error_type)
 
 
 def route_headers(ended: Ended) -> dict[str, str]:
-    """Which way a request went and what it cost; the cost only where it is known."""
-    headers = head_start(ended.result.route, ended.result.model, ended.result.score, ended.threshold)
+    """Where a request went and what it cost; the cost only where it is known."""
+    headers = decision_headers(ended.result.route, ended.result.model, ended.result.score, ended.threshold)
     if ended.result.cost_usd is not None:
         headers["x-batchroute-cost-usd"] = format(Decimal(repr(ended.result.cost_usd)), "f")
     return headers
 
 
-def head_start(
+def decision_headers(
     side: str | None, model: str | None, score: float | None, threshold: float | None
 ) -> dict[str, str]:
-    """What is known of a request's way before it is answered; no score where none was needed."""
+    """What is known before there is an answer; no score where none was needed."""
     known = {"route": side, "model": model, "score": score, "threshold": threshold}
     return {f"x-batchroute-{name}": header_text(value) for name, value in known.items() if value is not None}
 
@@ -73,7 +73,7 @@ def header_text(value: str | float) -> str:
 
 
 def wait_headers(status: int) -> dict[str, str]:
-    """Whether another try may help: what failed here was tried as often as the job allows."""
+    """Tells clients whether to retry. What failed was tried as often as the job allows, so only a 503 may help."""
     if status == 503:
         return {"Retry-After": str(RETRY_AFTER_S)}
-    return {} if status < 400 else {"x-should-retry": "false"}
+    return {} if status < 400 else {"x-should-retry": "false"}  # OpenAI's clients would retry a 429 or 502

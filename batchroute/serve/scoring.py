@@ -143,9 +143,9 @@ class JointScoring:
 
 @dataclass(frozen=True, slots=True)
 class _Guarded:
-    """A router whose exceptions are those of one request: whatever a user's class raises, the server goes on.
+    """A router whose exceptions belong to one request: whatever a user's class raises, the server goes on.
 
-    The message goes to a client, so it says nothing of the exception but its type.
+    The message goes to a client, so it names only the type of the exception.
     """
 
     rate: Callable[[Questions], Floats]
@@ -160,11 +160,11 @@ class _Guarded:
 
 
 def _fail(future: asyncio.Future[float], error: Exception) -> None:
-    if not future.done():  # whoever asked may have gone
+    if not future.done():  # its caller may have gone
         future.set_exception(error)
 
 
-async def rate_texts(rating: Rating, scorer: Scorer, texts: list[str]) -> Floats:
+async def score_texts(rating: Rating, scorer: Scorer, texts: list[str]) -> Floats:
     """[n] scores of n texts, NaN where one cannot have a score; Stopped where the embedder stopped before."""
     async with rating(scorer) as rater:
         rated = await rater.rate(bare_questions(texts))

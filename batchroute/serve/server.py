@@ -1,4 +1,4 @@
-"""The server as a process: what it needs to start, where it listens, how it stops."""
+"""The server as a process: what it needs to start, where it listens, how it stops. Knows no requests."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.score.api.rate import Means, rating
 from batchroute.score.questions import bare_questions
 from batchroute.send.open import connections, job_secrets, refuse_unpriced
-from batchroute.serve.app import Desk, make_app
-from batchroute.serve.batch.batchapi import BatchApi
-from batchroute.serve.batch.batches import Batches
-from batchroute.serve.batch.files import Files
+from batchroute.serve.access import access_policy
+from batchroute.serve.app import ChatApi, make_app
+from batchroute.serve.batch.api import BatchApi
+from batchroute.serve.batch.batches import BatchStore
+from batchroute.serve.batch.files import FileStore
 from batchroute.serve.batch.queue import BatchQueue
 from batchroute.serve.batch.sharing import open_live_budget, split
-from batchroute.serve.door import make_door
 from batchroute.serve.forward import LIVE_OUTAGE_S, open_live
-from batchroute.serve.names import names_of
+from batchroute.serve.names import model_names
 from batchroute.serve.scoring import JointScoring
 from batchroute.store.layout import locked
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
-    from batchroute.serve.door import Door
+    from batchroute.serve.access import AccessPolicy
 
 BACKLOG = 4096
 MOST_CLIENTS = 4096  # connections that the file limit is raised for, beside those to the endpoints
@@ -47,11 +47,11 @@ KEEPALIVE_S = 75.0
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What a server is told beside the job: the environment with its keys, the flags, whom to tell what.
+    """What a server needs beside the job: the environment with its keys, the flags, and two callbacks.
 
-    `announce` is told the address once it can be asked, `say` what a person should know. `state` is the directory
-    of files and batches, by default beside the job's output; `batch_share` of the endpoints' limits is for them, 0
-    turns batches off.
+    `announce` gets host and port once requests are served, `say` what the operator should know. `state` is the
+    directory of files and batches, by default beside the job's output; `batch_share` of the endpoints' limits is
+    for batches, 0 turns them off.
     """
 
     environ: Mapping[str, str]
@@ -69,16 +69,16 @@ class ServeOptions:
 def serve(job: Job, options: ServeOptions) -> int:
     """Serves until a signal, then awaits what is under way up to limits.drain_s; returns the signal's number.
 
-    UsageFault before anything is listened to where the job cannot be served, or nobody would guard the door.
+    UsageFault before anything is listened to where the job cannot be served, or not safely.
     """
     refuse_unservable(job)
     refuse_unpriced(job, open_targets(job.endpoints))
-    door = make_door(options.host, options.allow_hosts, _client_key(options))
+    access = access_policy(options.host, options.allow_hosts, _client_key(options))
     if options.batch_share:
         split(job, options.batch_share)  # its faults belong before anything is begun
     raise_file_limit(connections(job) + MOST_CLIENTS)
     scorer = load_for_serving(job)
-    return run_loop(_serve(job, options, door, scorer))
+    return run_loop(_serve(job, options, access, scorer))
 
 
 def refuse_unservable(job: Job) -> None:
@@ -99,7 +99,7 @@ def _client_key(options: ServeOptions) -> Secret | None:
 
 
 def load_for_serving(job: Job) -> Scorer:
-    """The job's router, for batches of a few texts: two threads would wait for each other more than they work."""
+    """The job's router, in one thread: for a few texts at a time, two would wait for each other more than work."""
     import torch  # noqa: PLC0415 - slow to import
 
     from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
@@ -107,23 +107,25 @@ def load_for_serving(job: Job) -> Scorer:
     torch.set_num_threads(1)
     scorer = load_scorer(job.router)
     if job.router.use == "mf" and job.router.embedder.use == "builtin":
-        scorer.score(bare_questions([""]))  # what the libraries put off until they are first used
+        scorer.score(bare_questions([""]))  # some libraries load on first use
     return scorer
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A server that can be asked, at `port`."""
+class RunningServer:
+    """A server that serves requests, at `port`."""
 
-    desk: Desk
+    chat_api: ChatApi
     port: int
     runner: web.AppRunner
     working: list[asyncio.Task[None]]
 
 
 @contextlib.asynccontextmanager
-async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Scorer) -> AsyncIterator[Running]:
-    """A server inside a running event loop; at the end it awaits what is under way up to limits.drain_s."""
+async def open_server(
+    job: Job, options: ServeOptions, access: AccessPolicy, scorer: Scorer
+) -> AsyncIterator[RunningServer]:
+    """A server inside a running event loop; at the end it awaits requests under way, up to limits.drain_s."""
     async with contextlib.AsyncExitStack() as stack:
         state = options.state or Path(f"{job.output.path}.serve")
         stack.enter_context(locked(state, 0o700))
@@ -134,9 +136,9 @@ async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Score
         working = [asyncio.create_task(scoring.run(), name="scoring")]
         stack.push_async_callback(_cancel, working)
         live = await open_live(live_job, options.environ, stack, options.say, budget)
-        desk = Desk(names_of(job), job.endpoints, scoring, live)
+        chat_api = ChatApi(model_names(job), job.endpoints, scoring, live)
         runner = web.AppRunner(
-            make_app(desk, door, [] if batches is None else batches.routes()),
+            make_app(chat_api, access, [] if batches is None else batches.routes()),
             access_log=None,
             handler_cancellation=True,  # a request ends when its client hangs up
             keepalive_timeout=KEEPALIVE_S,
@@ -146,7 +148,7 @@ async def open_server(job: Job, options: ServeOptions, door: Door, scorer: Score
         stack.push_async_callback(runner.cleanup)
         port = await _listen(runner, options)
         working += [] if batches is None else [asyncio.create_task(batches.queue.run(), name="batches")]
-        yield Running(desk, port, runner, working)
+        yield RunningServer(chat_api, port, runner, working)
 
 
 def _means(job: Job, options: ServeOptions, budget: Budget | None) -> Means:
@@ -165,31 +167,31 @@ def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget |
 
 
 def _open_batches(job: Job, options: ServeOptions, state: Path) -> BatchApi | None:
-    """None where batches are off; a budget turns them off, because it would not hold over both."""
+    """None where batches are off. A budget turns them off: two processes, each counting it, could spend it twice."""
     if not options.batch_share:
         return None
     if job.limits.max_cost_usd is not None:
         options.say("limits.max_cost_usd is kept for live requests; batches are off")
         return None
-    files, batches = Files(state, options.most_disk_bytes), Batches(state)
+    files, batches = FileStore(state, options.most_disk_bytes), BatchStore(state)
     files.tidy()
     batch_job = split(job, options.batch_share)[1]
     queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, options.say)
     return BatchApi(files, batches, queue)
 
 
-async def _serve(job: Job, options: ServeOptions, door: Door, scorer: Scorer) -> int:
-    async with open_server(job, options, door, scorer) as server:
-        with _signals(server.desk.live.close) as stopped:
+async def _serve(job: Job, options: ServeOptions, access: AccessPolicy, scorer: Scorer) -> int:
+    async with open_server(job, options, access, scorer) as server:
+        with _signals(server.chat_api.live.close) as stopped:
             options.announce(options.host, server.port)
-            number = await _first(stopped, server.working)
+            number = await _first_to_end(stopped, server.working)
             options.say(f"stopping: waiting up to {job.limits.drain_s:g} s for requests under way")
-            await server.runner.cleanup()  # within the reach of a second signal
+            await server.runner.cleanup()  # a second signal still counts
     return number
 
 
-async def _first(stopped: asyncio.Future[int], working: list[asyncio.Task[None]]) -> int:
-    """The signal; or what work beside the requests died of, which never ends of itself."""
+async def _first_to_end(stopped: asyncio.Future[int], working: list[asyncio.Task[None]]) -> int:
+    """The signal; raises what ended work beside the requests, which never ends otherwise."""
     watched: list[asyncio.Future[Any]] = [stopped, *working]
     done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     for task in done - {stopped}:
@@ -217,14 +219,14 @@ async def _listen(runner: web.AppRunner, options: ServeOptions) -> int:
 
 
 @contextlib.contextmanager
-def _signals(hurry: Callable[[], None]) -> Iterator[asyncio.Future[int]]:
-    """A future of the first SIGINT or SIGTERM; a second one lets go of what is under way."""
+def _signals(abandon: Callable[[], None]) -> Iterator[asyncio.Future[int]]:
+    """A future of the first SIGINT or SIGTERM; a second one abandons requests under way."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
 
     def received(number: int) -> None:
         if stopped.done():
-            hurry()
+            abandon()
         else:
             stopped.set_result(number)
 

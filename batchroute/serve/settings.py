@@ -1,4 +1,4 @@
-"""What RouteLLM's Controller is told -> a job's sections. Keys stay apart from them, under names of their own."""
+"""The arguments of RouteLLM's Controller -> sections of a job. Keys stay apart from them, under made-up names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _RENAMED = {"checkpoint_path": "model", "strong_model": "strong", "weak_model": 
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ModelPair:
     """Two endpoints as a job, and the keys that were given as text, by the variable that stands for each."""
 
     job: Job
@@ -48,13 +48,13 @@ class Pair:
         return {**os.environ, **{name: key.reveal() for name, key in self.keys.items()}}
 
 
-def pair_of(
+def read_pair(
     models: Mapping[Side, str],
     own: Mapping[Side, Settings],
     limits: Settings,
     api_base: str | None,
     api_key: str | None,
-) -> Pair:
+) -> ModelPair:
     """The pair of these models; `own` settings of a side go before what both share. RoutingError where wrong."""
     endpoints: dict[str, dict[str, Any]] = {}
     keys: dict[str, Secret] = {}
@@ -68,10 +68,10 @@ def pair_of(
                 settings["api_key_env"] = f"BATCHROUTE_CONTROLLER_{side.upper()}_KEY"
                 keys[settings["api_key_env"]] = Secret(key)
         endpoints[side] = settings
-    return Pair(_job(endpoints, limits), keys)
+    return ModelPair(_job(endpoints, limits), keys)
 
 
-def open_memory_budget(pair: Pair, routers: Iterable[LoadedRouter]) -> Budget | None:
+def open_memory_budget(pair: ModelPair, routers: Iterable[LoadedRouter]) -> Budget | None:
     """limits.max_cost_usd for as long as this process keeps it; RoutingError where it could not hold."""
     limits = pair.job.limits
     if limits.max_cost_usd is None:
@@ -95,7 +95,7 @@ def _address(settings: Settings, api_base: str | None, *, given: bool) -> dict[s
 
 
 def _job(endpoints: Settings, limits: Settings) -> Job:
-    """A job whose input and output are never looked at."""
+    """A job whose input and output are never batch_input at."""
     nowhere = {"path": os.devnull}
     routing = {"threshold": 0.5}
     rows = {**nowhere, "params": "params"}  # each call brings its own, also the bound that a budget needs
@@ -119,7 +119,7 @@ class LoadedRouter:
     spec: RouterSpec
     scorer: Scorer
 
-    def rating(self, pair: Pair, budget: Budget | None) -> Rating:
+    def rating(self, pair: ModelPair, budget: Budget | None) -> Rating:
         """How its texts get their scores; an embeddings API takes its key from the environment."""
         return rating(self.spec, Means(pair.environ(), pair.job.limits, lambda words: None, budget))
 

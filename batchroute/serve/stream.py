@@ -1,7 +1,7 @@
 """An event stream on its way from an endpoint to a client: whole events are passed on as they arrive.
 
 The endpoint is always asked for the usage, which a bill needs; the chunk that brings it goes on only to a client
-that asked for it, too. Knows no sockets: `write` takes what the client gets.
+that asked for it, too. Knows no sockets: `write` takes the events for the client.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EventRelay:
         self._scrub = scrub
         self._keep_usage = keep_usage
         self._unread = bytearray()
-        self._searched = 0  # so many bytes of it begin no end of an event: each is looked at once
+        self._searched = 0  # so many bytes of it begin no end of an event: each is batch_input at once
 
     async def receive(self, piece: bytes) -> None:
         """Takes what came, passes on what is whole."""

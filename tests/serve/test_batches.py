@@ -1,4 +1,4 @@
-"""Batches through the official client: upload, run, poll, fetch; cancelled, killed, and gone on with."""
+"""Batches through the official client: upload, run, poll, fetch; cancelled, killed, and continued."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from batchroute.errors import UsageFault
 from batchroute.run.engine import RunEnd
-from batchroute.serve.batch.batches import Batches, Counts
-from batchroute.serve.batch.batchfile import ALL_WEAK, batch_job, look_through
-from batchroute.serve.batch.files import Files, NotStored, checked_id, new_id
+from batchroute.serve.batch.batches import BatchStore, Counts
+from batchroute.serve.batch.files import ApiError, FileStore, checked_id, new_id
+from batchroute.serve.batch.lines import ALL_WEAK, batch_job, read_batch_input
 from batchroute.serve.batch.queue import BatchQueue
 from batchroute.serve.batch.sharing import LIMITS, split
-from batchroute.serve.batch.worker import Work, ending_of, work
-from batchroute.serve.names import Names
+from batchroute.serve.batch.worker import WorkItem, ending_of, run_batch
+from batchroute.serve.names import ModelNames
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from jobs import job_of
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 DONE_S = 60.0
 OVER = {"completed", "failed", "cancelled", "expired"}
-NAMES = Names("length", 0.5, {"big-model": "strong", "small-model": "weak"})
+NAMES = ModelNames("length", 0.5, {"big-model": "strong", "small-model": "weak"})
 
 
 def prompt(number: int) -> str:
@@ -148,12 +148,12 @@ def test_batches_for_one_side_alone_and_one_that_cannot_be_run(tmp_path: Path) -
 )
 def test_a_batch_that_cannot_be_run(tmp_path: Path, content: bytes, code: str, at_line: int | None) -> None:
     """The worker's own word, without its process; what it writes is what a server tells."""
-    files, batches = Files(tmp_path, 1 << 20), Batches(tmp_path)
+    files, batches = FileStore(tmp_path, 1 << 20), BatchStore(tmp_path)
     file_id, written = files.begin()
     written.write(content)
     files.finish(file_id, written, "batch.jsonl", "batch")
     batch = batches.create(file_id, None, 0)
-    assert work(job_of(tmp_path / "x.jsonl", tmp_path / "run"), Work(tmp_path, batch.id, 1 << 20)) == 0
+    assert run_batch(job_of(tmp_path / "x.jsonl", tmp_path / "run"), WorkItem(tmp_path, batch.id, 1 << 20)) == 0
     failed = batches.get(batch.id)
     assert (failed.status, failed.request_counts) == ("failed", Counts())
     assert failed.errors is not None
@@ -294,9 +294,9 @@ def test_a_batch_survives_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_rest_that_ends_while_somebody_looks_is_over(tmp_path: Path) -> None:
     """Else a batch whose rest ended between a look at the batches and the wait after it is never tried again."""
-    batches = Batches(tmp_path)
+    batches = BatchStore(tmp_path)
     batch = batches.create(new_id("file"), None, 0)
-    queue = BatchQueue(job_of(tmp_path / "x", tmp_path / "run"), batches, Files(tmp_path, 1), 1, {}, print)
+    queue = BatchQueue(job_of(tmp_path / "x", tmp_path / "run"), batches, FileStore(tmp_path, 1), 1, {}, print)
     queue._rests_until[batch.id] = time.monotonic()
     asyncio.run(asyncio.wait_for(queue._wait(), 10))
     assert queue._resting() == frozenset()
@@ -411,7 +411,7 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "changes",
     [
         {},
         {"endpoint": "/v1/embeddings"},
@@ -420,9 +420,9 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
         {"input_file_id": 7},
     ],
 )
-def test_a_wish_for_a_batch_that_is_none(tmp_path: Path, wish: dict[str, Any]) -> None:
+def test_a_request_for_a_batch_that_is_none(tmp_path: Path, changes: dict[str, Any]) -> None:
     whole = {"input_file_id": new_id("file"), "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    body = json.dumps({**whole, **wish} if wish else {}).encode()
+    body = json.dumps({**whole, **changes} if changes else {}).encode()
     with threaded_simulator() as provider, batching(tmp_path, provider.url) as (served, _):
         assert post(served, body, "/v1/batches").status == 400
         assert post(served, json.dumps(whole).encode(), "/v1/batches").status == 404
@@ -439,7 +439,7 @@ def test_a_wish_for_a_batch_that_is_none(tmp_path: Path, wish: dict[str, Any]) -
 def test_only_an_id_as_ours_becomes_a_path(text: str) -> None:
     try:
         accepted = checked_id(text, "file")
-    except NotStored:
+    except ApiError:
         return
     assert re.fullmatch("file-[0-9a-f]{32}", accepted)
 
@@ -474,14 +474,14 @@ def test_odd_lines_are_no_reason_to_refuse_a_batch(tmp_path: Path) -> None:
         b'{"body": {"model": "router-length-0.5", "x": NaN}}',
     )
     path.write_bytes(jsonl(*rows, b"", b"[" * 5000))
-    looked = look_through(path, NAMES)
-    assert (looked.requests, looked.wanted, looked.errors) == (7, 0.5, [])
+    batch_input = read_batch_input(path, NAMES)
+    assert (batch_input.requests, batch_input.selection, batch_input.errors) == (7, 0.5, [])
 
 
 def test_errors_of_a_batch_are_told_up_to_a_number(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(jsonl(line(0), *(line(n, f"model-{n}") for n in range(1, 500))))
-    assert len(look_through(path, NAMES).errors) == 100
+    assert len(read_batch_input(path, NAMES).errors) == 100
 
 
 def test_requests_and_batches_together_have_what_the_job_has(tmp_path: Path) -> None:
@@ -528,18 +528,18 @@ def test_a_key_is_in_no_file_of_a_batch(tmp_path: Path) -> None:
 
 
 def test_what_lies_on_disk_is_what_a_new_server_knows(tmp_path: Path) -> None:
-    for each in (Files(tmp_path, 10**9), Batches(tmp_path)):
+    for each in (FileStore(tmp_path, 10**9), BatchStore(tmp_path)):
         assert each.listed() == []
-    files, batches = Files(tmp_path, 10**9), Batches(tmp_path)
+    files, batches = FileStore(tmp_path, 10**9), BatchStore(tmp_path)
     file_id, written = files.begin()
     written.write(b"abc")
     stored = files.finish(file_id, written, "name", "batch")
     begun, left = files.begin()
     left.close()
     batch = batches.create(stored.id, None, 1_795_000_000)
-    Files(tmp_path, 10**9).tidy()
-    assert Files(tmp_path, 10**9).listed() == [stored]
-    assert Batches(tmp_path).open() == [batch]
-    with pytest.raises(NotStored):
+    FileStore(tmp_path, 10**9).tidy()
+    assert FileStore(tmp_path, 10**9).listed() == [stored]
+    assert BatchStore(tmp_path).open() == [batch]
+    with pytest.raises(ApiError):
         files.get(begun)
     assert Counter(path.suffix for path in (tmp_path / "files").iterdir()) == {".json": 1, ".data": 1}

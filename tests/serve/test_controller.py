@@ -26,7 +26,7 @@ from batchroute.errors import BatchrouteError, ModelFault
 from batchroute.job.spec import RouterSpec
 from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer
-from batchroute.serve.names import Names, parse_model, read_threshold
+from batchroute.serve.names import ModelNames, parse_model, read_threshold
 from checkpoints import write_mf
 from serving import KEY, user
 from upstream import answer, completion, upstream
@@ -96,7 +96,7 @@ def test_nothing_else_gets_through(threshold: object) -> None:
     assert 0 <= number <= 1
 
 
-NAMES = Names("mf", 0.25, {"big": "strong", "small": "weak", "strong": "strong", "weak": "weak"})
+NAMES = ModelNames("mf", 0.25, {"big": "strong", "small": "weak", "strong": "strong", "weak": "weak"})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_and_what_not(model: object) -> None:
 
 
 def test_without_a_threshold_of_the_job_a_model_must_bring_one() -> None:
-    names = Names("mf", None, {})
+    names = ModelNames("mf", None, {})
     assert names.read("router-mf-0.5") == 0.5
     with pytest.raises(RoutingError, match=r"routing\.threshold"):
         names.read("router")

@@ -227,7 +227,7 @@ def test_limits_are_those_of_the_job(tmp_path: Path, servers: Both) -> None:
                 threads.submit(ask.chat.completions.create, model="router", messages=user("a")) for _ in range(20)
             ]
             assert all(future.result() for future in asking)
-        scoring = served.server.desk.scoring
+        scoring = served.server.chat_api.scoring
     assert servers[1].stats().max_in_flight == 3
     assert scoring.texts == 20
     assert scoring.batches <= 20
@@ -252,7 +252,9 @@ def test_a_client_that_hangs_up_is_let_go_of(tmp_path: Path) -> None:
         with pytest.raises(openai.APITimeoutError), client(served, timeout=0.5) as ask:
             ask.chat.completions.create(model="weak", messages=user(SHORT))
         assert provider.gone.wait(20), "the request to the endpoint ended, too"
-        wait_for(lambda: served.server.desk.metrics.gone == 1 and served.server.desk.open_bytes == 0)
+        wait_for(
+            lambda: served.server.chat_api.metrics.disconnected == 1 and served.server.chat_api.open_bytes == 0
+        )
 
 
 # --- requests by hand

@@ -168,7 +168,7 @@ def test_the_usage_is_asked_for_and_billed_and_told_to_whoever_asked(tmp_path: P
                     ask.chat.completions.create(model="weak", messages=user(SHORT), stream=True, **options)  # type: ignore[call-overload]
                 )
                 assert (chunks[-1].usage is not None) == bool(options)
-            metrics = served.server.desk.metrics
+            metrics = served.server.chat_api.metrics
         stats = provider.stats()
     sent = [json.loads(each.body) for each in stats.recorded]
     assert [body["stream_options"] for body in sent] == [{"include_usage": True}] * 2

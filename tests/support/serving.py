@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 from batchroute.score.router import load_scorer
-from batchroute.serve.door import make_door
-from batchroute.serve.server import Running, ServeOptions, open_server
+from batchroute.serve.access import access_policy
+from batchroute.serve.server import RunningServer, ServeOptions, open_server
 from jobs import job_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SHORT = "Hi"
 class Served:
     """A running server, and what it said."""
 
-    server: Running
+    server: RunningServer
     loop: asyncio.AbstractEventLoop
     said: list[str] = field(default_factory=list)
 
@@ -59,7 +59,9 @@ def serving(
     stack = AsyncExitStack()
     said: list[str] = []
     options = ServeOptions(environ=environ or {}, announce=lambda *_: None, say=said.append, port=0, **flags)
-    opened = open_server(job, options, make_door("127.0.0.1", options.allow_hosts, key), load_scorer(job.router))
+    opened = open_server(
+        job, options, access_policy("127.0.0.1", options.allow_hosts, key), load_scorer(job.router)
+    )
     try:
         server = asyncio.run_coroutine_threadsafe(stack.enter_async_context(opened), loop).result(STARTED_S)
         try:

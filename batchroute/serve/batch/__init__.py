@@ -1,6 +1,8 @@
-"""An OpenAI Batch API in front of the runner: uploads, batches and their results, on disk.
+"""OpenAI's Files and Batch APIs in front of runs: uploads, batches and their results, on disk.
 
-files, batches  what is stored         batchapi  its HTTP face
-queue, worker   who works on a batch   batchfile a batch's input, and its results as lines
-sharing         limits and money that live requests and batches share
+    files, batches  what is stored              api     OpenAI's requests over HTTP
+    queue, worker   who works on a batch        lines   a batch's input, and its results as lines
+    sharing         the limits and the money of live requests beside batches
+
+Knows HTTP and runs, not how a request is sent.
 """

@@ -1,6 +1,7 @@
-"""Batches as OpenAI has them, on disk: `batches/ID.json` is the truth, for clients and after a crash.
+"""Batches, with OpenAI's fields, on disk: `batches/ID.json` is the truth, for clients and after a crash.
 
-A batch's run directory is `runs/ID`. Whoever works on a batch writes its file; a wish to cancel it lies beside.
+A batch's run directory is `runs/ID`. Only the worker of a batch writes its file, so a client's request to cancel
+it is a file of its own, `batches/ID.cancel`, which holds the time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec.structs import replace
 
-from batchroute.serve.batch.files import NotStored, checked_id, new_id
+from batchroute.serve.batch.files import ApiError, checked_id, new_id
 from batchroute.store.files import saving, write_whole
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class BatchErrors(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch, in OpenAI's words; times are seconds since the epoch."""
+    """A batch, with OpenAI's fields; times are seconds since the epoch."""
 
     id: str
     input_file_id: str
@@ -83,7 +84,7 @@ def failed(batch: Batch, errors: list[BatchError], now: int) -> Batch:
 
 
 def held_up(batch: Batch, message: str) -> Batch:
-    """A batch that could not go on for now; it is tried again, and says why it waits."""
+    """A batch that cannot go on for now; it is tried again, and says why it waits."""
     return replace(batch, errors=BatchErrors([BatchError("held_up", message)]))
 
 
@@ -92,7 +93,7 @@ def ended(batch: Batch, status: Literal["completed", "expired", "cancelled"], no
     return replace(batch, status=status, errors=None, **{f"{status}_at": now})
 
 
-class Batches:
+class BatchStore:
     """The batches of a state directory; all methods block."""
 
     def __init__(self, state: Path) -> None:
@@ -117,15 +118,15 @@ class Batches:
             write_whole(self._path(batch.id), msgspec.json.encode(batch))
 
     def get(self, batch_id: str) -> Batch:
-        """As its client is to see it: one that is to be cancelled and is not yet is `cancelling`."""
+        """As its client sees it: `cancelling` from the request to cancel it until it is over."""
         try:
             batch = msgspec.json.decode(self._path(batch_id).read_bytes(), type=Batch)
         except FileNotFoundError:
-            raise NotStored(404, f"there is no batch {batch_id!r}", "not_found") from None
-        asked_at = self.cancel_asked_at(batch_id)
-        if batch.over or asked_at is None:
+            raise ApiError(404, f"there is no batch {batch_id!r}", "not_found") from None
+        requested_at = self.cancel_requested_at(batch_id)
+        if batch.over or requested_at is None:
             return batch
-        return replace(batch, status="cancelling", cancelling_at=asked_at)
+        return replace(batch, status="cancelling", cancelling_at=requested_at)
 
     def listed(self) -> list[Batch]:
         """The newest first."""
@@ -138,27 +139,27 @@ class Batches:
     def run_directory(self, batch_id: str) -> Path:
         return self._runs / checked_id(batch_id, "batch")
 
-    def ask_to_cancel(self, batch_id: str, now: int) -> None:
-        """Tells whoever works on it to stop; what is answered by then is kept."""
+    def request_cancel(self, batch_id: str, now: int) -> None:
+        """Asks its worker to stop; what is answered by then is kept."""
         batch = self.get(batch_id)
         if batch.over:
-            raise NotStored(409, f"the batch is {batch.status} already", "batch_over")
-        if self.cancel_asked_at(batch_id) is None:
+            raise ApiError(409, f"the batch is {batch.status} already", "batch_over")
+        if self.cancel_requested_at(batch_id) is None:
             with saving(self._folder):
-                write_whole(self._wish(batch_id), str(now).encode())
+                write_whole(self._cancel_path(batch_id), str(now).encode())
 
-    def cancel_asked_at(self, batch_id: str) -> int | None:
-        """When it was asked for, in seconds since the epoch."""
+    def cancel_requested_at(self, batch_id: str) -> int | None:
+        """When that was, in seconds since the epoch; None: never."""
         try:
-            return int(self._wish(batch_id).read_bytes())
+            return int(self._cancel_path(batch_id).read_bytes())
         except FileNotFoundError:
             return None
 
     def forget_file(self, file_id: str) -> None:
-        """Before a file goes: NotStored while a batch needs it; with its results a finished run goes, too."""
+        """Before a file is deleted: ApiError while a batch needs it; with its results goes a finished run."""
         for batch in self._all():
             if batch.input_file_id == file_id and not batch.over:
-                raise NotStored(409, f"{batch.id} reads this file; cancel it first", "file_in_use")
+                raise ApiError(409, f"{batch.id} reads this file; cancel it first", "file_in_use")
             if batch.over and file_id in {batch.output_file_id, batch.error_file_id}:
                 shutil.rmtree(self.run_directory(batch.id), ignore_errors=True)
 
@@ -169,5 +170,5 @@ class Batches:
     def _path(self, batch_id: str) -> Path:
         return self._folder / f"{checked_id(batch_id, 'batch')}.json"
 
-    def _wish(self, batch_id: str) -> Path:
+    def _cancel_path(self, batch_id: str) -> Path:
         return self._folder / f"{checked_id(batch_id, 'batch')}.cancel"

@@ -1,4 +1,4 @@
-"""Files that clients upload, and those made for them: on disk under random names, in the limits of a total size.
+"""Files that clients upload, and files made for them: on disk under random names, within a total size.
 
 `files/ID.json` says what a file is, `files/ID.data` is its content; the first is written last, so what has no
 description is no file. What a client calls its file is text in the description and never part of a path.
@@ -28,8 +28,8 @@ _ID = re.compile(r"(file-|batch_)[0-9a-f]{32}")
 _STARTS = {"file": "file-", "batch": "batch_"}
 
 
-class NotStored(Exception):
-    """There is no room for what a client sends, or no such thing as it asks for; `status` is HTTP's word."""
+class ApiError(Exception):
+    """A request that cannot be served as the store is: not found, no room, in use. `status` is that of HTTP."""
 
     def __init__(self, status: int, message: str, code: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class NotStored(Exception):
 
 
 class FileObject(msgspec.Struct, frozen=True):
-    """A file, in OpenAI's words."""
+    """A file, with OpenAI's fields."""
 
     id: str
     bytes: int
@@ -50,14 +50,14 @@ class FileObject(msgspec.Struct, frozen=True):
 
 
 def new_id(kind: Kind) -> str:
-    """An id nobody can guess."""
+    """An id that cannot be guessed."""
     return f"{_STARTS[kind]}{secrets.token_hex(16)}"
 
 
 def checked_id(text: str, kind: Kind) -> str:
-    """An id as `new_id` makes them; NotStored for anything else, which then never becomes a path."""
+    """An id as `new_id` makes them; ApiError for anything else, which then never becomes a path."""
     if _ID.fullmatch(text) is None or not text.startswith(_STARTS[kind]):
-        raise NotStored(404, f"there is no {kind} {text[:80]!r}", "not_found")
+        raise ApiError(404, f"there is no {kind} {text[:80]!r}", "not_found")
     return text
 
 
@@ -72,7 +72,7 @@ def disk_bytes(folder: Path) -> int:
     return total
 
 
-class Files:
+class FileStore:
     """The files of a state directory; all methods block."""
 
     def __init__(self, state: Path, most_bytes: int) -> None:
@@ -82,7 +82,7 @@ class Files:
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def tidy(self) -> None:
-        """Removes uploads that a crash cut short; for a server that begins."""
+        """Removes uploads that a crash cut short; for a server that starts."""
         for left in self._folder.glob(".*"):
             left.unlink()
 
@@ -95,7 +95,7 @@ class Files:
         return self._folder / f"{checked_id(file_id, 'file')}.data"
 
     def begin(self) -> tuple[str, IO[bytes]]:
-        """An id and a place to write to, which `finish` makes a file of it."""
+        """An id and a place to write to, which `finish` turns into a file."""
         file_id = new_id("file")
         handle = os.open(self._unfinished(file_id), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         return file_id, os.fdopen(handle, "wb")
@@ -109,12 +109,12 @@ class Files:
         return self.describe(file_id, size, filename, purpose)
 
     def drop(self, file_id: str, written: IO[bytes]) -> None:
-        """Forgets what `begin` began."""
+        """Removes what `begin` began."""
         written.close()
         self._unfinished(file_id).unlink()
 
     def describe(self, file_id: str, size: int, filename: str, purpose: str) -> FileObject:
-        """Makes a file of content that lies in its place already."""
+        """Turns content that is in its place already into a file."""
         found = FileObject(file_id, size, int(time.time()), filename, purpose)
         with saving(self._folder):
             write_whole(self._description(file_id), msgspec.json.encode(found))
@@ -124,7 +124,7 @@ class Files:
         try:
             content = self._description(file_id).read_bytes()
         except FileNotFoundError:
-            raise NotStored(404, f"there is no file {file_id!r}", "not_found") from None
+            raise ApiError(404, f"there is no file {file_id!r}", "not_found") from None
         return msgspec.json.decode(content, type=FileObject)
 
     def listed(self) -> list[FileObject]:

@@ -1,4 +1,4 @@
-"""Batches, one after another, each by a process of its own that is begun again until the batch is over."""
+"""Works on batches one by one, each in a process of its own that is started again until the batch is over."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batchroute.job.spec import Job
-    from batchroute.serve.batch.batches import Batch, Batches
-    from batchroute.serve.batch.files import Files
+    from batchroute.serve.batch.batches import Batch, BatchStore
+    from batchroute.serve.batch.files import FileStore
 
 WORKER = "batchroute.serve.batch.worker"
-AGAIN, TOLD_TO_STOP = 4, 143  # its exit codes beside 0, the end of a batch
+EXIT_AGAIN, EXIT_STOPPED = 4, 143  # of a worker; 0 is the end of a batch
 FIRST_REST_S, LONGEST_REST_S = 2.0, 300.0  # before a batch that is held up is tried again
 MOST_CRASHES = 3
 LONGEST_STOP_S = 30.0  # beyond what the job gives for answers in flight
@@ -31,13 +31,13 @@ class BatchQueue:
     def __init__(
         self,
         job: Job,
-        batches: Batches,
-        files: Files,
+        batches: BatchStore,
+        files: FileStore,
         most_bytes: int,
         environ: Mapping[str, str],
         say: Callable[[str], None],
     ) -> None:
-        """`job` brings the endpoints, with the share of their limits that batches have."""
+        """`job` has the endpoints, with the share of their limits that is for batches."""
         self._job = job
         self._batches = batches
         self._files = files
@@ -50,13 +50,13 @@ class BatchQueue:
         self._held_up: Counter[str] = Counter()
         self._rests_until: dict[str, float] = {}
 
-    def changed(self) -> None:
-        """There is a new batch, or a new wish about one."""
+    def review(self) -> None:
+        """There is a new batch, or one that is to be cancelled."""
         self._rests_until.clear()
         self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled; then the worker is told to stop and what it has in flight is awaited."""
+        """Until cancelled; then the worker is stopped, and what it has in flight is awaited."""
         try:
             while True:
                 self._changed.clear()
@@ -64,12 +64,12 @@ class BatchQueue:
                 if batch is None:
                     await self._wait()
                 else:
-                    await self._take(batch)
+                    await self._run_worker(batch)
         finally:
             await self._stop()
 
     def _resting(self) -> frozenset[str]:
-        """Batches that are not to be tried yet; forgets the rests that are over."""
+        """Batches that are not to be tried yet; drops the rests that are over."""
         now = time.monotonic()
         self._rests_until = {batch_id: until for batch_id, until in self._rests_until.items() if until > now}
         return frozenset(self._rests_until)
@@ -78,27 +78,27 @@ class BatchQueue:
         return next((batch for batch in self._batches.open() if batch.id not in resting), None)
 
     async def _wait(self) -> None:
-        """For a change, or the end of the first rest, which may have come since somebody looked."""
+        """For a change, or the end of the first rest, which may be over by now."""
         ends = [max(0.0, until - time.monotonic()) for until in self._rests_until.values()]
         try:
             await asyncio.wait_for(self._changed.wait(), min(ends, default=None))
         except TimeoutError:
             return
 
-    async def _take(self, batch: Batch) -> None:
+    async def _run_worker(self, batch: Batch) -> None:
         arguments = (str(self._files.state), batch.id, str(self._most_bytes))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", WORKER, *arguments),
             stdin=asyncio.subprocess.PIPE,
             env=self._environ,
-            start_new_session=True,  # Ctrl-C is for the server, which tells the worker
+            start_new_session=True,  # Ctrl-C is for the server, which stops the worker
         )
         await self._process.communicate(self._job.model_dump_json(exclude_none=True).encode())
         await asyncio.to_thread(self._after, batch, self._process.returncode or 0)
 
     def _after(self, batch: Batch, code: int) -> None:
-        """What the end of a worker means for its batch."""
+        """Decides what becomes of a batch whose worker ended."""
         if code == 0:
             self._crashes.pop(batch.id, None)
             self._held_up.pop(batch.id, None)
@@ -106,7 +106,7 @@ class BatchQueue:
         self._held_up[batch.id] += 1
         rest_s = min(LONGEST_REST_S, FIRST_REST_S * 2 ** (self._held_up[batch.id] - 1))
         self._rests_until[batch.id] = time.monotonic() + rest_s
-        self._crashes[batch.id] += code not in {AGAIN, TOLD_TO_STOP}
+        self._crashes[batch.id] += code not in {EXIT_AGAIN, EXIT_STOPPED}
         self._say(f"{batch.id} is not finished (exit {code}); it is tried again in {rest_s:g} s")
         if self._crashes[batch.id] >= MOST_CRASHES:
             error = BatchError("internal_error", f"its worker ended {MOST_CRASHES} times with exit {code}")

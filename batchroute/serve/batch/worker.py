@@ -1,8 +1,8 @@
-"""The process that works on one batch: `python -m batchroute.serve.worker STATE BATCH`, with the job on stdin.
+"""The process that works on one batch: `python -m batchroute.serve.batch.worker STATE BATCH BYTES`, job on stdin.
 
 A process of its own, so that a batch's scoring and writing take no time of live requests, and so that either may
-die without the other. It goes on where an earlier one stopped; the files are all it knows of that. One works at a
-time. Keys are in the environment, as for any run.
+die without the other. It goes on where an earlier one stopped, which it learns from the files. One works at a
+time. Keys are in the environment, as for any run. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import Job
 from batchroute.run.engine import RunOptions, arun_job
 from batchroute.run.process import run_loop
-from batchroute.serve.batch.batches import Batch, BatchError, Batches, Counts, ended, failed, held_up
-from batchroute.serve.batch.batchfile import batch_job, look_through, threshold_of, write_results
-from batchroute.serve.batch.files import Files, new_id
-from batchroute.serve.names import names_of
+from batchroute.serve.batch.batches import Batch, BatchError, BatchStore, Counts, ended, failed, held_up
+from batchroute.serve.batch.files import FileStore, new_id
+from batchroute.serve.batch.lines import batch_job, read_batch_input, threshold_of, write_results
+from batchroute.serve.names import model_names
 
 if TYPE_CHECKING:
     from batchroute.run.engine import RunEnd
@@ -39,20 +39,20 @@ Ending = Literal["completed", "expired", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A batch and where it lives."""
+class WorkItem:
+    """A batch, and the state directory it is in."""
 
     state: Path
     batch_id: str
     most_bytes: int
 
     @property
-    def batches(self) -> Batches:
-        return Batches(self.state)
+    def batches(self) -> BatchStore:
+        return BatchStore(self.state)
 
     @property
-    def files(self) -> Files:
-        return Files(self.state, self.most_bytes)
+    def files(self) -> FileStore:
+        return FileStore(self.state, self.most_bytes)
 
     def over_full(self) -> bool:
         """Whether the state directory holds more than it may."""
@@ -60,18 +60,18 @@ class Work:
 
 
 def main() -> None:
-    """Exit 0: the batch is over; 4: it is to be tried again; 143: it was told to stop, and goes on later."""
+    """Exit 0: the batch is over; 4: it is to be tried again; 143: it was stopped, and goes on later."""
     state, batch_id, most_bytes = sys.argv[1:]
     job = Job.model_validate_json(sys.stdin.buffer.read())
     logging.basicConfig(level=logging.WARNING, format=f"{batch_id}: %(message)s")
     os.umask(0o077)  # answers are for the server's owner alone
     with (Path(state) / "worker.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        sys.exit(work(job, Work(Path(state), batch_id, int(most_bytes))))
+        sys.exit(run_batch(job, WorkItem(Path(state), batch_id, int(most_bytes))))
 
 
-def work(job: Job, on: Work) -> int:
-    """Brings a batch as far as the world lets it; returns the exit code."""
+def run_batch(job: Job, on: WorkItem) -> int:
+    """Works on a batch until it is over or cannot go on; returns the exit code."""
     batch = on.batches.get(on.batch_id)
     if batch.over:
         return 0
@@ -79,14 +79,14 @@ def work(job: Job, on: Work) -> int:
         on.batches.write(ended(batch, "cancelled", _now()))
         return 0
     content = on.files.path(batch.input_file_id)
-    looked = look_through(content, names_of(job))
-    if looked.errors or looked.wanted is None:
-        on.batches.write(failed(batch, looked.errors, _now()))
+    batch_input = read_batch_input(content, model_names(job))
+    if batch_input.errors or batch_input.selection is None:
+        on.batches.write(failed(batch, batch_input.errors, _now()))
         return 0
-    batch = _in_progress(batch, looked.requests)
+    batch = _in_progress(batch, batch_input.requests)
     on.batches.write(batch)
     try:
-        run = batch_job(job, content, on.batches.run_directory(batch.id), threshold_of(looked.wanted))
+        run = batch_job(job, content, on.batches.run_directory(batch.id), threshold_of(batch_input.selection))
         return _run(run, batch, on)
     except UsageFault as fault:
         on.batches.write(failed(batch, [BatchError("invalid_batch", str(fault))], _now()))
@@ -102,11 +102,11 @@ def _in_progress(batch: Batch, requests: int) -> Batch:
     return replace(batch, status="in_progress", in_progress_at=started, request_counts=counts, cancelling_at=None)
 
 
-def _run(job: Job, batch: Batch, on: Work) -> int:
+def _run(job: Job, batch: Batch, on: WorkItem) -> int:
     full: list[str] = []
     options = RunOptions(environ=os.environ, watch=partial(_watch, batch, on, full), say=logging.warning)
     end = run_loop(arun_job(job, options))
-    cancelled = on.batches.cancel_asked_at(batch.id) is not None
+    cancelled = on.batches.cancel_requested_at(batch.id) is not None
     ending = ending_of(end, cancelled=cancelled, expired=_now() >= batch.expires_at)
     if ending is not None:
         _finish(batch, end, ending, on)
@@ -132,10 +132,10 @@ def ending_of(end: RunEnd, *, cancelled: bool, expired: bool) -> Ending | None:
     return "expired" if expired else None
 
 
-async def _watch(batch: Batch, on: Work, full: list[str], progress: Progress) -> None:
-    """Tells how far the batch is; stops the run where it is cancelled, late, or out of disk, told in `full`."""
+async def _watch(batch: Batch, on: WorkItem, full: list[str], progress: Progress) -> None:
+    """Records the progress; stops the run where it is cancelled, late, or out of disk, which goes into `full`."""
     earlier = batch.request_counts
-    told = batch
+    recorded = batch
     while not await asyncio.to_thread(_is_to_stop, batch, on, full):
         await asyncio.sleep(LOOK_EVERY_S)
         lanes = progress.lanes.values()
@@ -144,21 +144,21 @@ async def _watch(batch: Batch, on: Work, full: list[str], progress: Progress) ->
         failures += sum(lane.refused + lane.failed for lane in lanes)
         counts = Counts(earlier.total, completed, failures)
         now = replace(batch, request_counts=counts, errors=batch.errors if counts == earlier else None)
-        if now != told:
+        if now != recorded:
             on.batches.write(now)
-            told = now
+            recorded = now
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _is_to_stop(batch: Batch, on: Work, full: list[str]) -> bool:
+def _is_to_stop(batch: Batch, on: WorkItem, full: list[str]) -> bool:
     if on.over_full():
         full.append("the server's disk space is used up; delete files")
-    cancelled = on.batches.cancel_asked_at(batch.id) is not None
+    cancelled = on.batches.cancel_requested_at(batch.id) is not None
     return cancelled or _now() >= batch.expires_at or bool(full)
 
 
-def _finish(batch: Batch, end: RunEnd, ending: Ending, on: Work) -> None:
-    """The files first, then the word that they are there; done again after a crash it is the same."""
+def _finish(batch: Batch, end: RunEnd, ending: Ending, on: WorkItem) -> None:
+    """Writes the files, then the batch that names them; after a crash it is done again under the same names."""
     if batch.output_file_id is None or batch.error_file_id is None:
         ids = {"output_file_id": new_id("file"), "error_file_id": new_id("file")}
         batch = replace(batch, status="finalizing", finalizing_at=_now(), **ids)

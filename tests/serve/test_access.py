@@ -16,7 +16,7 @@ import pytest
 
 from batchroute.errors import UsageFault
 from batchroute.job.secrets import Secret
-from batchroute.serve.door import make_door
+from batchroute.serve.access import access_policy
 from batchroute.simulate.behaviour import Behaviour
 from command import Said, assert_one_message
 from servers import threaded_simulator
@@ -54,7 +54,7 @@ CHAT = "/v1/chat/completions"
     ],
 )
 def test_who_gets_in_on_loopback(headers: dict[str, str], status: int | None) -> None:
-    away = make_door("127.0.0.1", ["my.name"], None).turned_away("POST", CHAT, headers)
+    away = access_policy("127.0.0.1", ["my.name"], None).denies("POST", CHAT, headers)
     assert (away and away.status) == status
 
 
@@ -75,14 +75,14 @@ def test_who_gets_in_on_loopback(headers: dict[str, str], status: int | None) ->
     ],
 )
 def test_who_gets_in_from_elsewhere(headers: dict[str, str], path: str, status: int | None) -> None:
-    away = make_door("0.0.0.0", [], Secret(KEY)).turned_away("GET", path, {**HERE, **headers})  # noqa: S104 - never bound
+    away = access_policy("0.0.0.0", [], Secret(KEY)).denies("GET", path, {**HERE, **headers})  # noqa: S104 - never bound
     assert (away and away.status) == status
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "myhost"])  # noqa: S104 - never bound
 def test_no_door_stands_open_to_others(host: str) -> None:
     with pytest.raises(UsageFault, match="--api-key-env"):
-        make_door(host, [], None)
+        access_policy(host, [], None)
 
 
 def test_a_key_is_asked_for_and_a_page_is_not_let_in(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_key_is_asked_for_and_a_page_is_not_let_in(tmp_path: Path) -> None:
         refused = pytest.raises(openai.PermissionDeniedError, match="web pages")
         with openai.OpenAI(base_url=served.url, api_key=KEY, default_headers=page) as ask, refused:
             ask.models.list()
-        assert served.server.desk.metrics.turned_away == {"invalid_api_key": 1, "origin": 1}
+        assert served.server.chat_api.metrics.denied == {"invalid_api_key": 1, "origin": 1}
         assert provider.stats().requests == 1, "the client's key never goes on to an endpoint"
 
 

@@ -1,4 +1,4 @@
-"""A batch's input looked through before it runs, and its run's results as the files a client fetches."""
+"""A batch's input, read before it runs, and the results of its run as the lines of two files. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from batchroute.serve.names import Names, Wanted
+    from batchroute.serve.names import ModelNames, Selection
 
-MOST_ERRORS = 100  # that a batch tells of
+MOST_ERRORS = 100  # that a batch reports
 ALL_STRONG, ALL_WEAK = 0.0, math.nextafter(1, 2)  # every score reaches the first and none the second
 
 
@@ -43,15 +43,15 @@ _SETTLED = msgspec.json.Decoder(_Settled)
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What a batch asks for: its requests, who is to answer them, and what keeps it from running."""
+class BatchInput:
+    """The number of a batch's requests, the model that all of them name, and what keeps it from running."""
 
     requests: int
-    wanted: Wanted | None
+    selection: Selection | None
     errors: list[BatchError]
 
 
-def look_through(path: Path, names: Names) -> Looked:
+def read_batch_input(path: Path, names: ModelNames) -> BatchInput:
     """All requests of a batch must name one model; a line that cannot be read is refused later, by itself."""
     model, requests = None, 0
     errors: list[BatchError] = []
@@ -68,10 +68,10 @@ def look_through(path: Path, names: Names) -> Looked:
     if not requests:
         errors.append(BatchError("empty_file", "the file has no requests"))
     try:
-        wanted = names.read(model) if requests else None
+        selection = names.read(model) if requests else None
     except RoutingError as error:
-        return Looked(requests, None, [*errors, BatchError("model_not_found", str(error), 1, "body.model")])
-    return Looked(requests, wanted, errors)
+        return BatchInput(requests, None, [*errors, BatchError("model_not_found", str(error), 1, "body.model")])
+    return BatchInput(requests, selection, errors)
 
 
 def _model_in(line: bytes) -> Any:
@@ -85,11 +85,11 @@ def _model_in(line: bytes) -> Any:
         return None
 
 
-def threshold_of(wanted: Wanted) -> float:
-    """The threshold that routes as a batch's model says."""
-    if isinstance(wanted, str):
-        return ALL_STRONG if wanted == "strong" else ALL_WEAK
-    return wanted
+def threshold_of(selection: Selection) -> float:
+    """The threshold that routes as a batch's model says; for one side alone, one that all scores or none reach."""
+    if isinstance(selection, str):
+        return ALL_STRONG if selection == "strong" else ALL_WEAK
+    return selection
 
 
 def batch_job(job: Job, input_file: Path, output: Path, threshold: float) -> Job:
@@ -120,21 +120,21 @@ def write_results(run: Path, output: Path, errors: Path) -> tuple[int, int]:
             export_run(run, whole, format="openai-batch")
             with whole.open("rb") as lines:
                 for line in lines:
-                    counts[_put(line, good, bad)] += 1
+                    counts[_sort(line, good, bad)] += 1
             whole.unlink()
         for line in _failed_lines(layout.failed):
-            counts[_put(line, good, bad)] += 1
+            counts[_sort(line, good, bad)] += 1
     return counts[0], counts[1]
 
 
-def _put(line: bytes, good: IO[bytes], bad: IO[bytes]) -> int:
+def _sort(line: bytes, good: IO[bytes], bad: IO[bytes]) -> int:
     is_error = bytes(_SETTLED.decode(line).error) != b"null"
     (bad if is_error else good).write(line)
     return int(is_error)
 
 
 def _failed_lines(path: Path) -> Iterator[bytes]:
-    """The rows that failed for passing reasons: the batch is over, so nothing asks them again."""
+    """The rows that failed for passing reasons; the batch is over, so they are not asked again."""
     if not path.exists():
         return
     with path.open("rb") as lines:

@@ -1,4 +1,4 @@
-"""The HTTP face of files and batches: OpenAI's Files and Batch APIs, as far as batches of completions go."""
+"""OpenAI's Files and Batch APIs over HTTP, as far as batches of completions go. Knows no runs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aiohttp.http import HttpProcessingError
 from batchroute.input.content import Refusal
 from batchroute.input.text import Replaced, without_lone_surrogates
 from batchroute.serve.batch.batches import ENDPOINT, WINDOW
-from batchroute.serve.batch.files import LARGEST_FILE, NotStored
+from batchroute.serve.batch.files import LARGEST_FILE, ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchroute.serve.batch.batches import Batch, Batches
-    from batchroute.serve.batch.files import FileObject, Files
+    from batchroute.serve.batch.batches import Batch, BatchStore
+    from batchroute.serve.batch.files import FileObject, FileStore
     from batchroute.serve.batch.queue import BatchQueue
 
 PIECE_BYTES = 1 << 20
@@ -30,8 +30,8 @@ MOST_LISTED = 100
 LONGEST_NAME = 255
 
 
-class _Wish(msgspec.Struct):
-    """What a new batch is to be."""
+class BatchRequest(msgspec.Struct):
+    """The body of POST /v1/batches."""
 
     input_file_id: str
     endpoint: str
@@ -43,8 +43,8 @@ class _Wish(msgspec.Struct):
 class BatchApi:
     """Handlers; everything that touches a file runs in a thread."""
 
-    files: Files
-    batches: Batches
+    files: FileStore
+    batches: BatchStore
     queue: BatchQueue
 
     def routes(self) -> list[web.RouteDef]:
@@ -107,7 +107,7 @@ class BatchApi:
         )
 
     async def delete_file(self, request: web.Request) -> web.Response:
-        """DELETE /v1/files/{id}; with the last results of a batch its run goes, too."""
+        """DELETE /v1/files/{id}; the run of a finished batch is deleted with its results."""
         file_id = request.match_info["id"]
         found = await asyncio.to_thread(self.files.get, file_id)
         await asyncio.to_thread(self.batches.forget_file, found.id)
@@ -116,14 +116,14 @@ class BatchApi:
 
     async def create(self, request: web.Request) -> web.Response:
         """POST /v1/batches."""
-        wish = _wish(await request.read())
-        found = await asyncio.to_thread(self.files.get, wish.input_file_id)
+        wanted = _read_request(await request.read())
+        found = await asyncio.to_thread(self.files.get, wanted.input_file_id)
         if found.purpose not in PURPOSES:
             raise Refusal(f"{found.id} was not uploaded with purpose = batch")
         if found.bytes > await asyncio.to_thread(self.files.room):
-            raise NotStored(507, "the server's disk space is used up; delete files", "no_room")
-        batch = await asyncio.to_thread(self.batches.create, found.id, wish.metadata, int(time.time()))
-        self.queue.changed()
+            raise ApiError(507, "the server's disk space is used up; delete files", "no_room")
+        batch = await asyncio.to_thread(self.batches.create, found.id, wanted.metadata, int(time.time()))
+        self.queue.review()
         return _json(batch)
 
     async def list_batches(self, request: web.Request) -> web.Response:
@@ -137,8 +137,8 @@ class BatchApi:
     async def cancel(self, request: web.Request) -> web.Response:
         """POST /v1/batches/{id}/cancel."""
         batch_id = request.match_info["id"]
-        await asyncio.to_thread(self.batches.ask_to_cancel, batch_id, int(time.time()))
-        self.queue.changed()
+        await asyncio.to_thread(self.batches.request_cancel, batch_id, int(time.time()))
+        self.queue.review()
         return _json(await asyncio.to_thread(self.batches.get, batch_id))
 
 
@@ -147,18 +147,18 @@ async def _store(part: BodyPartReader, written: Any, room: int) -> None:
     while piece := await part.read_chunk(PIECE_BYTES):
         size += len(piece)
         if size > room:
-            raise NotStored(413, f"the file is larger than the {max(room, 0)} bytes there is room for", "no_room")
+            raise ApiError(413, f"the file is larger than the {max(room, 0)} bytes there is room for", "no_room")
         await asyncio.to_thread(written.write, piece)
 
 
-def _wish(body: bytes) -> _Wish:
+def _read_request(body: bytes) -> BatchRequest:
     try:
-        wish = msgspec.json.decode(body, type=_Wish)
+        wanted = msgspec.json.decode(body, type=BatchRequest)
     except (ValueError, RecursionError) as error:
         raise Refusal(f"the body is no batch: {error}") from error
-    if wish.endpoint != ENDPOINT or wish.completion_window != WINDOW:
+    if wanted.endpoint != ENDPOINT or wanted.completion_window != WINDOW:
         raise Refusal(f"endpoint must be {ENDPOINT} and completion_window {WINDOW}")
-    return wish
+    return wanted
 
 
 def _json(value: object) -> web.Response:
@@ -166,7 +166,7 @@ def _json(value: object) -> web.Response:
 
 
 def _listed(request: web.Request, newest_first: Sequence[FileObject | Batch]) -> web.Response:
-    """A page of a list; `after` is the id it begins behind."""
+    """A page of a list, beginning behind the id `after`."""
     limit, after = request.query.get("limit", "20"), request.query.get("after")
     if re.fullmatch(r"[0-9]{1,5}", limit) is None or not 1 <= int(limit) <= 10_000:
         raise Refusal("limit is no number from 1 to 10000")
