@@ -167,7 +167,7 @@ def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget |
 
 
 def _open_batches(job: Job, options: ServeOptions, state: Path) -> BatchApi | None:
-    """None where batches are off. A budget turns them off: two processes, each counting it, could spend it twice."""
+    """None where batches are off. A budget turns them off: two processes that count it could spend it twice."""
     if not options.batch_share:
         return None
     if job.limits.max_cost_usd is not None:
