@@ -36,6 +36,7 @@ class Budget:
         self.unconfirmed = reconciled(ledger, spent).unconfirmed
         self.reserved = Decimal(0)
         self._save = save
+        self._watchers: list[Callable[[], None]] = []
         self._ceiling = self.taken
         self._save(Ledger(self.unconfirmed, self._ceiling))
 
@@ -72,15 +73,25 @@ class Budget:
         self.reserved += amount
         return True
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Calls `changed` after each reservation that is settled: there may be room again."""
+        self._watchers.append(changed)
+
     def spend(self, amount: Decimal, cost: Decimal) -> None:
         """A reservation of `amount` turned out to cost `cost`."""
         self.reserved -= amount
         self.spent += cost
+        self._tell()
 
     def lose(self, amount: Decimal) -> None:
-        """Nobody can say what became of a reservation."""
+        """What became of a reservation is unknown."""
         self.reserved -= amount
         self.unconfirmed += amount
+        self._tell()
+
+    def _tell(self) -> None:
+        for changed in self._watchers:
+            changed()
 
     def close(self) -> None:
         """Records what is open as unconfirmed, and that the run ended in order."""

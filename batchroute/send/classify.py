@@ -29,6 +29,7 @@ Verdict = Literal[
     "malformed",  # again, but once only
     "refused",  # never for this row
     "fatal",  # never for this lane
+    "over_budget",  # not sent: it may cost more than is left
 ]
 
 MESSAGE_CHARS = 1000  # of a provider's error text are kept
@@ -64,6 +65,16 @@ _STATUS_OF_CODE = {
 }
 
 
+_ADVICE = {
+    "invalid_key": "set api_key_env, or check the key it names",
+    "permission": "check what the key may use, and the region",
+    "quota": "top up the account or raise its quota",
+    "not_found": "check base_url and model",
+    "redirect": "set base_url to the address it leads to",
+    "certificate": "check base_url and the certificates of this machine",
+}
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, classified.
 
@@ -88,6 +99,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usage(self) -> Usage | None:
         return self.completion.usage if self.completion else None
+
+
+def stop_reason(answer: Answer) -> str:
+    """Why a lane stops that got this fatal answer, and what to do."""
+    if answer.verdict == "over_budget":
+        return answer.error or "limits.max_cost_usd is reached"
+    return f"{answer.error}; {_ADVICE.get(answer.error_type or '', 'fix it')}, then run again"
 
 
 class _Fault(msgspec.Struct, frozen=True):

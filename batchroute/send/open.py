@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from batchroute.errors import UsageFault
 from batchroute.job.prices import open_embedder_target
 from batchroute.job.secrets import Scrubber, endpoint_secrets
+from batchroute.send.allowance import EndpointLimits
 from batchroute.send.http import Address, api_url, proxy_for, request_headers
-from batchroute.send.lane import LaneLimits
+from batchroute.send.retry import RetryPolicy
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.server import start as start_simulator
 from batchroute.types import SIDES, Side
@@ -93,13 +94,16 @@ def secrets_of(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str]) ->
     yield from (secret for secret in (secrets.api_key, *secrets.headers.values()) if secret is not None)
 
 
-def lane_limits(spec: EndpointSpec | EmbedderSpec, limits: Limits) -> LaneLimits:
-    """What a lane may do."""
-    return LaneLimits(
-        max_concurrency=spec.max_concurrency,
-        max_attempts=spec.max_attempts,
-        outage_s=limits.outage_s,
-        requests_per_minute=spec.requests_per_minute,
-        tokens_per_minute=spec.tokens_per_minute,
-        stop_after_same_refusal=limits.stop_after_same_refusal,
-    )
+def endpoint_limits(spec: EndpointSpec | EmbedderSpec) -> EndpointLimits:
+    """How much of it a lane may use."""
+    return EndpointLimits(spec.max_concurrency, spec.requests_per_minute, spec.tokens_per_minute)
+
+
+def retry_policy(spec: EndpointSpec | EmbedderSpec, limits: Limits) -> RetryPolicy:
+    """How often a lane tries, and how long it waits."""
+    return RetryPolicy(spec.max_attempts, limits.outage_s, limits.stop_after_same_refusal)
+
+
+def most_open(spec: EndpointSpec | EmbedderSpec) -> int:
+    """How many requests a lane takes in at a time: as many again as it has slots may wait for another attempt."""
+    return 2 * spec.max_concurrency + 64

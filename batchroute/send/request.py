@@ -1,22 +1,48 @@
-"""What goes into a lane and what comes out: a row's request, and how it ended."""
+"""What goes into a lane and what comes out: a request, how it ended, and who takes that.
+
+Values and protocols only; knows no network and no files.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from batchroute.send.classify import Answer  # noqa: TC001 - msgspec reads it
+from batchroute.types import Prompt, RouteReason, Status, Usage  # noqa: TC001 - the same
+
 if TYPE_CHECKING:
-    from batchroute.send.classify import Answer
-    from batchroute.types import Prompt, RouteReason, Status, Usage
+    from collections.abc import AsyncGenerator
+
+
+class Sendable(Protocol):
+    """What a lane has to know of a request, whatever it asks for.
+
+    `tokens` is what it may take of the limit, `attempts` how many earlier runs made, `most_usd` what one attempt
+    can cost at most.
+    """
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def most_usd(self) -> Decimal: ...
+
+
+AnyRequest = TypeVar("AnyRequest", bound=Sendable)
+Taken_contra = TypeVar("Taken_contra", bound=Sendable, contravariant=True)
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A row on its way to one side; `tokens` estimates its input plus its longest answer.
+    """A row on its way to one endpoint; `tokens` estimates its input plus its longest answer.
 
     `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
-    has to hold it back; `fingerprint` tells its body from every other; `chars` are those of the row.
+    has to reserve it; `fingerprint` tells its body from every other; `chars` are those of the row.
     """
 
     prompt: Prompt
@@ -31,9 +57,47 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a row ended: its last answer, and what all its attempts of this run were billed."""
+    """How a request ended: its last answer, and what all its attempts of this run were billed.
+
+    `status` is "open" where the answer is about the endpoint or the budget rather than about the request.
+    """
 
     status: Status
     answer: Answer
     attempts: int
     usages: tuple[Usage, ...]
+
+
+class Spent(NamedTuple):
+    """What a request has taken that was begun and not ended: attempts over all runs, usages of this one."""
+
+    attempts: int
+    usages: tuple[Usage, ...]
+
+
+class Sink(Protocol[Taken_contra]):
+    """Takes what becomes of requests. Each request is settled or left, once."""
+
+    def settle(self, request: Taken_contra, outcome: Outcome) -> None:
+        """It came to an end; the request keeps its slot until this returns, so it must be on file by then."""
+        ...
+
+    def leave(self, request: Taken_contra, spent: Spent) -> None:
+        """It stays undone, because the delivery stopped or its caller went away."""
+        ...
+
+
+class Delivery(Protocol[AnyRequest]):
+    """A way by which requests get their answers: a lane, the answers of finished runs."""
+
+    async def deliver(self, requests: AsyncGenerator[AnyRequest, None], sink: Sink[AnyRequest]) -> None:
+        """Until every request is settled or left."""
+        ...
+
+    def stop(self, reason: str | None = None) -> None:
+        """Begins nothing more and leaves what has not begun; what is in flight is awaited."""
+        ...
+
+    def abandon(self) -> None:
+        """Leaves what is in flight, too."""
+        ...

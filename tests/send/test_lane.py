@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
 from batchroute.send.budget import Budget
-from batchroute.send.classify import Answer
-from batchroute.send.lane import Lane, LaneLimits, OpenRow, Purse
-from batchroute.send.request import Outcome, Request
+from batchroute.send.classify import Answer, stop_reason
+from batchroute.send.lane import Lane
+from batchroute.send.request import Outcome, Request, Spent
+from batchroute.send.retry import RetryPolicy
 from batchroute.store.ledger import Ledger
 from batchroute.types import Completion, Prompt, Usage
 from virtual_time import run_virtually
@@ -40,22 +42,47 @@ REFUSED = Answer(verdict="refused", error_type="http_400", error="HTTP 400: bad 
 FATAL = Answer(verdict="fatal", error_type="invalid_key", error="HTTP 401: who are you?")
 BY_VERDICT = {answer.verdict: answer for answer in (OK, MALFORMED, TRANSIENT, LIMITED, REFUSED, FATAL)}
 
+
+@dataclass(frozen=True)
+class LaneLimits:
+    """All that limits a lane, in one value."""
+
+    max_concurrency: int
+    max_attempts: int
+    outage_s: float
+    requests_per_minute: float | None = None
+    tokens_per_minute: int | None = None
+    excuse_outages: bool = True
+
+    @property
+    def endpoint(self) -> EndpointLimits:
+        return EndpointLimits(self.max_concurrency, self.requests_per_minute, self.tokens_per_minute)
+
+    @property
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(self.max_attempts, self.outage_s, excuse_outages=self.excuse_outages)
+
+
 LIMITS = LaneLimits(max_concurrency=4, max_attempts=3, outage_s=600.0)
 
 
 @dataclass
 class Bench:
-    """A lane with an endpoint that answers what `say` says, and all that came of it."""
+    """A lane with an endpoint that answers what `say` says, and as its sink all that came of it.
+
+    As in a run, an answer about the endpoint or the budget leaves its request and stops the lane, unless
+    `takes_over` takes the request.
+    """
 
     say: Say
     limits: LaneLimits = LIMITS
     latency_s: float = 1.0
-    purse: Purse | None = None
-    let_go: Callable[[Request], bool] = lambda request: False
+    spending: Spending | None = None
+    takes_over: Callable[[Request], bool] = lambda request: False
     fed: list[int] = field(default_factory=list)
     asked: list[tuple[float, int]] = field(default_factory=list)
     settled: dict[int, Outcome] = field(default_factory=dict)
-    left: dict[int, OpenRow] = field(default_factory=dict)
+    left: dict[int, Spent] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -72,15 +99,24 @@ class Bench:
         self, rows: Iterable[int], meanwhile: Callable[[Bench], Coroutine[Any, Any, None]] | None
     ) -> None:
         clock = asyncio.get_running_loop().time
-        told = (self._settle, self._leave, self.said.append, self.purse, self.let_go)
-        self.lane = Lane(self._send, self.limits, *told, clock=clock)
+        self.lane = self.make_lane()
         beside = asyncio.create_task(meanwhile(self)) if meanwhile else None
         try:
-            await self.lane.run(self._feed(rows))
+            await self.lane.deliver(self._feed(rows), self)
         finally:
             self.took_s = clock()
             if beside:
                 await beside
+
+    def make_lane(self) -> Lane[Request]:
+        return Lane(
+            self._send,
+            self.limits.policy,
+            OwnLimits(self.limits.endpoint, self.spending),
+            self.said.append,
+            most_open=2 * self.limits.max_concurrency + 64,
+            clock=lambda: asyncio.get_running_loop().time(),
+        )
 
     async def _feed(self, rows: Iterable[int]) -> AsyncIterator[Request]:
         for row in rows:
@@ -99,13 +135,18 @@ class Bench:
             self.in_flight -= 1
         return self.say(row, attempt)
 
-    def _settle(self, asked: Request, outcome: Outcome) -> None:
+    def settle(self, asked: Request, outcome: Outcome) -> None:
         assert asked.prompt.row not in self.settled, "settled twice"
-        self.settled[asked.prompt.row] = outcome
+        if outcome.status != "open":
+            self.settled[asked.prompt.row] = outcome
+            return
+        self.leave(asked, Spent(outcome.attempts, outcome.usages))
+        if outcome.answer.verdict == "fatal" or not self.takes_over(asked):
+            self.lane.stop(stop_reason(outcome.answer))
 
-    def _leave(self, row: OpenRow) -> None:
-        assert row.request.prompt.row not in self.left, "left twice"
-        self.left[row.request.prompt.row] = row
+    def leave(self, asked: Request, spent: Spent) -> None:
+        assert asked.prompt.row not in self.left, "left twice"
+        self.left[asked.prompt.row] = spent
 
     def attempts_of(self, row: int) -> int:
         return sum(asked == row for _, asked in self.asked)
@@ -181,15 +222,7 @@ def test_attempts_of_earlier_runs_are_added() -> None:
         yield request(0, attempts=6)
 
     async def work() -> None:
-        lane = Lane(
-            bench._send,
-            LIMITS,
-            bench._settle,
-            bench._leave,
-            bench.said.append,
-            clock=asyncio.get_running_loop().time,
-        )
-        await lane.run(feed())
+        await bench.make_lane().deliver(feed(), bench)
 
     run_virtually(work())
     assert bench.settled[0].attempts == 8
@@ -318,15 +351,15 @@ def test_abandon_leaves_everything() -> None:
 
     bench = Bench(lambda row, attempt: OK).run(1000, abandon)
     assert bench.settled == {}
-    assert {row for row, open_row in bench.left.items() if open_row.attempts} == {0, 1, 2, 3}
+    assert {row for row, spent in bench.left.items() if spent.attempts} == {0, 1, 2, 3}
     assert bench.took_s == pytest.approx(0.6, abs=0.01)
 
 
 def test_a_lane_stopped_before_it_runs_sends_nothing() -> None:
     async def work() -> None:
-        bench.lane = Lane(bench._send, LIMITS, bench._settle, bench._leave, bench.said.append)
+        bench.lane = bench.make_lane()
         bench.lane.stop("no money")
-        await bench.lane.run(bench._feed(range(10)))
+        await bench.lane.deliver(bench._feed(range(10)), bench)
 
     bench = Bench(lambda row, attempt: OK)
     run_virtually(work())
@@ -338,13 +371,13 @@ def test_a_lane_stopped_before_it_runs_sends_nothing() -> None:
 
 def test_a_request_from_outside_stands_in_the_same_queue() -> None:
     bench = Bench(script(TRANSIENT, LIMITED))
-    bench.lane = lane_of(bench)
+    bench.lane = bench.make_lane()
 
     async def work() -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(bench.lane.run(bench._feed(range(10, 20))))
+            group.create_task(bench.lane.deliver(bench._feed(range(10, 20)), bench))
             for row in range(10):
-                group.create_task(bench.lane.ask(request(row)))
+                group.create_task(bench.lane.ask(request(row), bench))
 
     run_virtually(work())
     assert bench.statuses() == dict.fromkeys(range(20), "ok")
@@ -354,10 +387,10 @@ def test_a_request_from_outside_stands_in_the_same_queue() -> None:
 
 def test_whoever_is_cancelled_lets_go_of_the_row_and_of_no_other() -> None:
     bench = Bench(lambda row, attempt: OK, replace(LIMITS, max_concurrency=1))
-    bench.lane = lane_of(bench)
+    bench.lane = bench.make_lane()
 
     async def work() -> None:
-        asking = [asyncio.create_task(bench.lane.ask(request(row))) for row in range(3)]
+        asking = [asyncio.create_task(bench.lane.ask(request(row), bench)) for row in range(3)]
         await asyncio.sleep(0.5)
         asking[0].cancel()
         asking[1].cancel()
@@ -371,11 +404,11 @@ def test_whoever_is_cancelled_lets_go_of_the_row_and_of_no_other() -> None:
 
 def test_a_lane_that_stops_leaves_what_was_asked_of_it() -> None:
     bench = Bench(lambda row, attempt: FATAL, replace(LIMITS, max_concurrency=1))
-    bench.lane = lane_of(bench)
+    bench.lane = bench.make_lane()
 
     async def work() -> None:
-        await asyncio.gather(*(bench.lane.ask(request(row)) for row in range(3)))
-        await bench.lane.ask(request(3))
+        await asyncio.gather(*(bench.lane.ask(request(row), bench) for row in range(3)))
+        await bench.lane.ask(request(3), bench)
 
     run_virtually(work())
     assert set(bench.left) == {0, 1, 2, 3}
@@ -385,15 +418,15 @@ def test_a_lane_that_stops_leaves_what_was_asked_of_it() -> None:
 @pytest.mark.parametrize("excuses", [True, False])
 def test_a_row_somebody_waits_for_fails_without_a_look_at_others(excuses: bool) -> None:
     bench = Bench(script(then=TRANSIENT), replace(LIMITS, excuse_outages=excuses))
-    bench.lane = lane_of(bench)
+    bench.lane = bench.make_lane()
 
     async def more_may_come() -> AsyncIterator[Request]:
         await asyncio.sleep(1000)
         yield request(1)
 
     async def work() -> None:
-        running = asyncio.create_task(bench.lane.run(more_may_come()))
-        await bench.lane.ask(request(0))
+        running = asyncio.create_task(bench.lane.deliver(more_may_come(), bench))
+        await bench.lane.ask(request(0), bench)
         bench.took_s = asyncio.get_running_loop().time()
         await running
 
@@ -404,30 +437,19 @@ def test_a_row_somebody_waits_for_fails_without_a_look_at_others(excuses: bool) 
 
 def test_a_probe_that_nobody_waits_for_does_not_hold_the_lane_up() -> None:
     bench = Bench(lambda row, attempt: TRANSIENT if row < 5 else OK)
-    bench.lane = lane_of(bench)
+    bench.lane = bench.make_lane()
 
     async def work() -> None:
-        asking = [asyncio.create_task(bench.lane.ask(request(row))) for row in range(5)]
-        while bench.lane._breaker._probe_at != math.inf:  # noqa: ASYNC110 - nothing tells that a probe is out
+        asking = [asyncio.create_task(bench.lane.ask(request(row), bench)) for row in range(5)]
+        while bench.lane.gate.breaker._probe_at != math.inf:  # noqa: ASYNC110 - nothing tells that a probe is out
             await asyncio.sleep(0.1)
         for task in asking:
             task.cancel()
         await asyncio.wait(asking)
-        await bench.lane.ask(request(9))
+        await bench.lane.ask(request(9), bench)
 
     run_virtually(work())
     assert bench.statuses() == {9: "ok"}
-
-
-def lane_of(bench: Bench) -> Lane[Request]:
-    return Lane(
-        bench._send,
-        bench.limits,
-        bench._settle,
-        bench._leave,
-        bench.said.append,
-        clock=lambda: asyncio.get_running_loop().time(),
-    )
 
 
 class DiskFull(Exception):
@@ -436,14 +458,14 @@ class DiskFull(Exception):
 
 def test_a_save_that_fails_ends_the_run_with_its_error() -> None:
     bench = Bench(lambda row, attempt: OK)
-    keep = bench._settle
+    keep = bench.settle
 
     def settle(asked: Request, outcome: Outcome) -> None:
         if asked.prompt.row == 2:
             raise DiskFull
         keep(asked, outcome)
 
-    bench._settle = settle  # type: ignore[method-assign]
+    bench.settle = settle  # type: ignore[method-assign]
     with pytest.raises(ExceptionGroup) as raised:
         bench.run(100)
     assert raised.group_contains(DiskFull)
@@ -550,9 +572,8 @@ def test_a_first_429_after_a_long_idle_time_stops_nothing() -> None:
         yield request(0)
 
     async def work() -> None:
-        clock = asyncio.get_running_loop().time
-        bench.lane = Lane(bench._send, LIMITS, bench._settle, bench._leave, bench.said.append, clock=clock)
-        await bench.lane.run(feed())
+        bench.lane = bench.make_lane()
+        await bench.lane.deliver(feed(), bench)
 
     bench = Bench(script(LIMITED))
     run_virtually(work())
@@ -671,15 +692,15 @@ def test_every_row_ends_once_and_within_its_bounds(
 # --- money
 
 
-def purse_of(usd: int) -> Purse:
+def spending_of(usd: int) -> Spending:
     """Every answer costs 3 USD, and may cost 4."""
     budget = Budget(Decimal(usd), Decimal(0), Ledger(), lambda ledger: None)
-    return Purse(budget, lambda usage: Decimal(3))
+    return Spending(budget, lambda usage: Decimal(3))
 
 
-def test_a_row_without_room_stops_the_lane_unless_somebody_takes_it_over() -> None:
+def test_a_row_without_room_stops_the_lane_unless_it_is_taken_over() -> None:
     one_by_one = replace(LIMITS, max_concurrency=1)
-    stopped = Bench(script(), one_by_one, purse=purse_of(10)).run(6)
+    stopped = Bench(script(), one_by_one, spending=spending_of(10)).run(6)
     assert (stopped.statuses(), list(stopped.fed)) == ({0: "ok", 1: "ok", 2: "ok"}, [0, 1, 2, 3])
     assert "limits.max_cost_usd" in stopped.said[0]
     taken: list[int] = []
@@ -688,13 +709,13 @@ def test_a_row_without_room_stops_the_lane_unless_somebody_takes_it_over() -> No
         taken.append(asked.prompt.row)
         return asked.prompt.row < 5
 
-    helped = Bench(script(), one_by_one, purse=purse_of(10), let_go=take_early).run(7)
+    helped = Bench(script(), one_by_one, spending=spending_of(10), takes_over=take_early).run(7)
     assert helped.statuses() == {0: "ok", 1: "ok", 2: "ok"}
-    assert (taken, list(helped.left), helped.fed) == ([3, 4, 5], [3, 4], [0, 1, 2, 3, 4, 5])
-    assert len(helped.said) == 1, "row 5 nobody took"
+    assert (taken, list(helped.left), helped.fed) == ([3, 4, 5], [3, 4, 5], [0, 1, 2, 3, 4, 5])
+    assert len(helped.said) == 1, "row 5 was not taken over"
 
 
 def test_a_row_that_is_let_go_between_two_attempts_is_left_with_the_first() -> None:
-    bench = Bench(script(TRANSIENT), purse=purse_of(5), let_go=lambda asked: True).run(1)
+    bench = Bench(script(TRANSIENT), spending=spending_of(5), takes_over=lambda asked: True).run(1)
     assert (bench.settled, bench.said, bench.lane.stopped) == ({}, [], None)
     assert bench.left[0].attempts == 1

@@ -7,19 +7,21 @@ vectors, which text of a refused request is to blame, and what becomes of a text
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from batchroute.send.lane import Lane
-from batchroute.send.pace import SameRefusal
+from batchroute.send.breaker import SameRefusal
+from batchroute.send.classify import stop_reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from batchroute.score.api.batches import Batch, Speller, Text
     from batchroute.send.classify import Answer
-    from batchroute.send.lane import LaneLimits, OpenRow, Purse
-    from batchroute.send.request import Outcome
+    from batchroute.send.allowance import Allowance
+    from batchroute.send.request import Outcome, Spent
+    from batchroute.send.retry import RetryPolicy
     from batchroute.types import Usage, Vectors
 
 
@@ -79,14 +81,15 @@ class Fetching:
     def __init__(
         self,
         send: Callable[[bytes], Awaitable[Answer]],
-        limits: LaneLimits,
+        policy: RetryPolicy,
+        allowance: Allowance,
         speller: Speller,
         take: Take,
         say: Callable[[str], None],
         *,
-        stop_after_same_refusal: int = 20,
-        purse: Purse | None = None,
+        most_open: int,
     ) -> None:
+        """A refused or failing request is this class's responsibility, so the lane must not hold it back."""
         self.cut = 0
         self.vain = 0
         self._speller = speller
@@ -99,17 +102,17 @@ class Fetching:
         self._answers = 0
         self._unsettled = 0
         self._ended = False
-        self._same_refusal = SameRefusal(stop_after_same_refusal)
-        self._suspects: list[tuple[str, str]] = []
+        self._refusals: SameRefusal[tuple[str, str]] = SameRefusal(policy.stop_after_same_refusal)
+        alone = replace(policy, stop_after_same_refusal=0, excuse_outages=False)
         self.lane: Lane[Batch] = Lane(
-            lambda batch: send(batch.body), limits, self._settle, self._leave, say, purse
+            lambda batch: send(batch.body), alone, allowance, say, most_open=most_open
         )
 
     async def run(self) -> None:
         """Until `close`, or until the lane stops."""
         try:
             async with asyncio.TaskGroup() as self._arrivals:
-                await self.lane.run(self._batches())
+                await self.lane.deliver(self._batches(), self)
         finally:
             self._ended = True
             for order in set(self._orders.values()):
@@ -149,16 +152,21 @@ class Fetching:
         self._unsettled += 1
         self._queue.put_nowait(self._speller.batch(texts, as_base64=as_base64, answers_before=self._answers))
 
-    async def _batches(self) -> AsyncIterator[Batch]:
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
         while (batch := await self._queue.get()) is not None:
             yield batch
 
-    def _settle(self, batch: Batch, outcome: Outcome) -> None:
+    def settle(self, batch: Batch, outcome: Outcome) -> None:
+        """See `Sink`."""
+        if outcome.status == "open":
+            self._leave(batch)
+            self.lane.stop(stop_reason(outcome.answer))
+            return
         self._unsettled -= 1
         vectors: Vectors | None = outcome.answer.vectors if outcome.status == "ok" else None
         if vectors is not None and len(vectors) == len(batch.texts):
             self._answers += 1
-            self._same_refusal.ok()
+            self._refusals.ok()
             self._packed = self._packed or batch.as_base64
             self._arrive(batch.texts, vectors, outcome.usages)
         else:
@@ -166,17 +174,17 @@ class Fetching:
                 self._arrive((), None, outcome.usages)
             count = 0 if vectors is None else len(vectors)
             self._refused(batch, outcome, outcome.answer.error or f"{count} vectors for {len(batch.texts)} texts")
-        if not self._same_refusal.watching() or not self._unsettled:
-            self._clear_suspects()
+        if self._refusals.decided or not self._unsettled:
+            self._give_up_refused()
 
     def _refused(self, batch: Batch, outcome: Outcome, reason: str) -> None:
         """A server that has no base64 refuses whatever is asked for so; that says nothing of the texts."""
         of_the_text = outcome.answer.error_type in _OF_THE_TEXT
         if self._packed is None and batch.as_base64 and not of_the_text:
             self._ask(batch.texts, packed=False)
-        elif self._same_refusal.refused(reason):
-            self._suspects.clear()
-            self.lane.stop(f"the first answers are all the same refusal ({reason}); mend [router.embedder]")
+        elif not self._refusals.decided and self._refusals.refused(reason):
+            self._refusals.release()
+            self.lane.stop(f"the first answers are all the same refusal ({reason}); fix [router.embedder]")
         else:
             self._divide(batch, outcome, reason)
 
@@ -193,13 +201,12 @@ class Fetching:
         elif outcome.status == "failed" and batch.answers_before == self._answers:
             self.lane.stop(f"{reason}; nothing else was answered meanwhile; run again later")
         else:
-            self._suspects.append((only.whole, reason))
+            self._refusals.hold((only.whole, reason))
 
-    def _clear_suspects(self) -> None:
+    def _give_up_refused(self) -> None:
         """They are to blame themselves: others were answered, or there are no others."""
-        suspects, self._suspects = self._suspects, []
-        self.vain += len(suspects)
-        for text, reason in suspects:
+        for text, reason in self._refusals.release():
+            self.vain += 1
             self._put(text, Unanswered(reason))
 
     def _arrive(self, texts: Sequence[Text], vectors: Vectors | None, usages: Sequence[Usage]) -> None:
@@ -216,7 +223,11 @@ class Fetching:
         if text in self._orders:  # else whoever wanted it went away when the lane stopped
             self._orders[text].put(text, value)
 
-    def _leave(self, row: OpenRow[Batch]) -> None:
-        for text in row.request.texts:
+    def leave(self, batch: Batch, spent: Spent) -> None:
+        """See `Sink`."""
+        self._leave(batch)
+
+    def _leave(self, batch: Batch) -> None:
+        for text in batch.texts:
             if text.whole in self._orders:
                 self._orders[text.whole].leave()

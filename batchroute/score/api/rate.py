@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from batchroute.score.questions import bare_questions
 from batchroute.score.rater import Rated, in_thread
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
-from batchroute.send.lane import Purse
-from batchroute.send.open import asks_for_vectors, lane_limits, secrets_of
+from batchroute.send.allowance import OwnLimits, Spending
+from batchroute.send.open import asks_for_vectors, endpoint_limits, most_open, retry_policy, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from batchroute.score.rater import Rater, Rating
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
-    from batchroute.send.lane import LaneLimits
     from batchroute.types import Questions, Usage, Vectors
 
 LOOKED_UP_AT_ONCE = 1024  # cached vectors are scored so many at a time
@@ -83,15 +82,16 @@ async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIte
     try:
         with contextlib.closing(known):
             address = _address(spec, means)
+            spending = Spending(means.budget, pricing.cost) if means.budget and pricing else None
             async with Transport(address) as transport, asyncio.TaskGroup() as group:
                 fetching = Fetching(
                     Endpoint(transport, _scrubber(spec, means), read=read_vectors).send,
-                    _unconcerned(lane_limits(spec, means.limits)),
+                    retry_policy(spec, means.limits),
+                    OwnLimits(endpoint_limits(spec), spending),
                     Speller(spec, pricing),
                     known.take,
                     means.stopped,
-                    stop_after_same_refusal=means.limits.stop_after_same_refusal,
-                    purse=Purse(means.budget, pricing.cost) if means.budget and pricing else None,
+                    most_open=most_open(spec),
                 )
                 group.create_task(fetching.run())
                 rater = ViaApi(known, fetching)
@@ -119,11 +119,6 @@ def _address(spec: EmbedderSpec, means: Means) -> Address:
 def _scrubber(spec: EmbedderSpec, means: Means) -> Scrubber:
     own = secrets_of(spec, means.environ)
     return Scrubber(secret.reveal() for secret in (*own, *means.secrets))
-
-
-def _unconcerned(limits: LaneLimits) -> LaneLimits:
-    """What becomes of a refused or failing request is `fetch`'s affair: the lane must not hold it back."""
-    return replace(limits, stop_after_same_refusal=0, excuse_outages=False)
 
 
 def _say_what_was_odd(fetching: Fetching, rater: ViaApi, say: Callable[[str], None]) -> None:

@@ -1,0 +1,209 @@
+"""What a lane may use of an endpoint and of the money: slots, requests and tokens a minute, a budget.
+
+Plain synchronous decisions on a clock that the caller reads (seconds, monotonic). What the endpoint itself says,
+a 429 or nothing at all, is not known here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from batchroute.send.rate import WINDOW_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchroute.send.budget import Budget
+    from batchroute.types import Usage
+
+TOKEN_MARGIN = 1.008  # a window of tokens may be full to the last one, so it has no other slack
+
+
+class OverBudget(Exception):
+    """A request that can cost more than will ever be left; its text says what is."""
+
+
+class Permit(NamedTuple):
+    """Leave to send one attempt: a slot, and so many tokens and US dollars, until it is given back."""
+
+    tokens: int
+    usd: Decimal
+    entry: TokenEntry | None
+
+
+class Allowance(Protocol):
+    """What a lane may use. May change at any time; whoever waits is told by the callback of `watch`."""
+
+    @property
+    def requests_per_minute(self) -> float | None: ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Calls `changed` whenever a wait may have become shorter for another reason than time."""
+        ...
+
+    def wait_s(self, tokens: int, usd: Decimal, now: float) -> float:
+        """0: `take` it now; else seconds until it is worth asking again, infinity: not before `changed`.
+
+        Raises OverBudget where no wait will help.
+        """
+        ...
+
+    def take(self, tokens: int, usd: Decimal, now: float) -> Permit: ...
+
+    def give(self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False) -> str | None:
+        """Takes a permit back with what the attempt used; `usage` None: unknown, so the money stays reserved.
+
+        `unbilled`: nothing was billed, as nothing was sent or the server refused before any work. Returns why
+        nothing more may be sent, where that is so.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """Of one lane: requests in flight, and requests and tokens a minute; None: unlimited."""
+
+    max_concurrency: int
+    requests_per_minute: float | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The budget that all lanes of a run share, and the price of this one's answers."""
+
+    budget: Budget
+    cost: Callable[[Usage], Decimal | None]
+
+
+@dataclass(slots=True)
+class TokenWindow:
+    """Tokens sent within the last 60 s, by estimate until the true usage is known.
+
+    Requests that leave within the same `TOGETHER_S` share an entry, which counts as long as the last of them: at
+    thousands a second, an entry for each would take more memory than the requests.
+    """
+
+    tokens_per_minute: int
+    _sent: deque[TokenEntry] = field(default_factory=deque)
+    _total: int = 0
+
+    TOGETHER_S = 0.05
+
+    def wait_s(self, tokens: int, now: float) -> float:
+        """0 where `tokens` fit now; else how long until the window has room for more.
+
+        A request larger than the whole limit waits for an empty window and then goes alone.
+        """
+        self._forget(now)
+        if self._total <= max(self.tokens_per_minute - tokens, 0):
+            return 0.0
+        return self._sent[0].sent_at + WINDOW_S * TOKEN_MARGIN - now
+
+    def take(self, tokens: int, now: float) -> TokenEntry:
+        """Counts a request that leaves now."""
+        self._total += tokens
+        if self._sent and self._sent[-1].sent_at // self.TOGETHER_S == now // self.TOGETHER_S:
+            entry = self._sent[-1]
+            entry.sent_at, entry.tokens = now, entry.tokens + tokens
+            return entry
+        entry = TokenEntry(now, tokens)
+        self._sent.append(entry)
+        return entry
+
+    def correct(self, entry: TokenEntry, taken: int, used: int, now: float) -> None:
+        """Puts the true usage of a request in the place of what it had taken."""
+        if now - entry.sent_at < WINDOW_S * TOKEN_MARGIN and not entry.forgotten:
+            self._total += used - taken
+            entry.tokens += used - taken
+
+    def _forget(self, now: float) -> None:
+        while self._sent and now - self._sent[0].sent_at >= WINDOW_S * TOKEN_MARGIN:
+            entry = self._sent.popleft()
+            entry.forgotten = True
+            self._total -= entry.tokens
+
+
+@dataclass(slots=True)
+class TokenEntry:
+    sent_at: float  # the last of those that share it
+    tokens: int
+    forgotten: bool = False
+
+
+class OwnLimits:
+    """See `Allowance`: the limits of a job for one lane, which may be set anew while it runs.
+
+    `serve` takes back half of them while a batch is at work: fewer slots than are taken means that none is free
+    until enough have been given back.
+    """
+
+    def __init__(self, limits: EndpointLimits, spending: Spending | None = None) -> None:
+        self.in_flight = 0
+        self._limits = limits
+        self._spending = spending
+        self._tokens = TokenWindow(limits.tokens_per_minute or 0)
+        self._changed: Callable[[], None] = lambda: None
+
+    @property
+    def requests_per_minute(self) -> float | None:
+        return self._limits.requests_per_minute
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        if self._spending is not None:
+            self._spending.budget.watch(changed)
+
+    def set(self, limits: EndpointLimits) -> None:
+        """Takes these limits from now on; what is in flight stays so."""
+        self._limits = limits
+        self._tokens.tokens_per_minute = limits.tokens_per_minute or 0
+        self._changed()
+
+    def wait_s(self, tokens: int, usd: Decimal, now: float) -> float:
+        if self.in_flight >= self._limits.max_concurrency:
+            return math.inf
+        if self._spending is not None and not self._spending.budget.fits(usd):
+            return self._wait_for_money(self._spending.budget, usd)
+        return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(tokens, now)
+
+    def _wait_for_money(self, budget: Budget, usd: Decimal) -> float:
+        """Answers in flight may cost less than was reserved for them; without any there is nothing to wait for."""
+        if not budget.idle:
+            return math.inf
+        left = budget.left
+        raise OverBudget(f"limits.max_cost_usd: the next row may cost ${usd:.4f}, ${left:.4f} are left")
+
+    def take(self, tokens: int, usd: Decimal, now: float) -> Permit:
+        self.in_flight += 1
+        if self._spending is not None:
+            self._spending.budget.reserve(usd)
+        entry = None if self._limits.tokens_per_minute is None else self._tokens.take(tokens, now)
+        return Permit(tokens, usd, entry)
+
+    def give(self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False) -> str | None:
+        self.in_flight -= 1
+        if permit.entry is not None and usage is not None and usage.prompt_tokens is not None:
+            used = usage.prompt_tokens + (usage.completion_tokens or 0)
+            self._tokens.correct(permit.entry, permit.tokens, used, now)
+        over = None if self._spending is None else _pay(self._spending, permit.usd, usage, unbilled=unbilled)
+        self._changed()
+        return over
+
+
+def _pay(spending: Spending, reserved: Decimal, usage: Usage | None, *, unbilled: bool) -> str | None:
+    """Settles a reservation with what the attempt cost; of unknown cost it stays taken."""
+    cost = None if usage is None else spending.cost(usage)
+    if cost is None and unbilled:
+        cost = Decimal(0)
+    if cost is None:
+        spending.budget.lose(reserved)
+        return None
+    spending.budget.spend(reserved, cost)
+    if spending.budget.overshot:
+        return "limits.max_cost_usd is passed: an answer was billed more than its request allowed"
+    return None
