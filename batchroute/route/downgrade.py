@@ -126,10 +126,10 @@ class Downgrade:
         """Whether a row may go where its score sends it; it then is under way."""
         if side == "weak":
             self._largest_usd = max(self._largest_usd, float(request.most_usd))
-        elif self._may_move(request) and not self._affords(request):
+        elif self.may_move(request) and not self._affords(request):
             return False
         else:
-            self._accounts["weak" if self._may_move(request) else "strong"].expect(request.chars, -1)
+            self._accounts["weak" if self.may_move(request) else "strong"].expect(request.chars, -1)
             self._strong_usd += request.most_usd
         self._under_way[side] += 1
         return True
@@ -139,13 +139,10 @@ class Downgrade:
         self._moved = self._moved or DoneRows()
         self._moved.add(request.prompt.file, np.array([request.prompt.row]))
 
-    def let_go(self, request: Request) -> bool:
-        """Moves a row that was admitted and does not fit after all; False where it may not move."""
-        if not self._may_move(request):
-            return False
+    def move_admitted(self, request: Request) -> None:
+        """Moves a row that was admitted and does not fit after all."""
         self._accounts["weak"].expect(request.chars)
         self.move(request)
-        return True
 
     def settled(self, side: Side, request: Request, cost_usd: Decimal | None) -> None:
         """An admitted row came to its end; None: nobody knows what it cost."""
@@ -178,7 +175,8 @@ class Downgrade:
         self._accounts["weak"].expect(request.chars)
         return float(self._budget.limit - taken) >= ahead_usd + self._largest_usd
 
-    def _may_move(self, request: Request) -> bool:
+    def may_move(self, request: Request) -> bool:
+        """Whether the weak side may take a row over, and for less."""
         return request.reason == "score" and bool(may_move(request.chars, self._accounts, self._longest_weak))
 
 

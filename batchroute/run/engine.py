@@ -24,6 +24,7 @@ from batchroute.input.open import open_source
 from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator
+from batchroute.route.next import Done, Policy, RowState, Stop, next_step
 from batchroute.run.feed import Feed, rows_to_ask
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
@@ -31,18 +32,22 @@ from batchroute.run.scoring import Scoring, share_threshold
 from batchroute.run.settle import billed_usd, left_open, never_sent, settled, taken_over
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import Means, rating
+from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.budget import open_budget
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
-from batchroute.send.lane import LOOK_AGAIN_S, Lane, Purse
+from batchroute.send.lane import Lane
 from batchroute.send.open import (
     connections,
+    endpoint_limits,
     job_secrets,
-    lane_limits,
+    most_open,
     open_address,
     refuse_unpriced,
+    retry_policy,
     scrubber_for,
 )
+from batchroute.send.request import Spent
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
@@ -51,7 +56,7 @@ from batchroute.store.parts import RESULT_NAMES
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from batchroute.input.open import Source
@@ -62,7 +67,6 @@ if TYPE_CHECKING:
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
     from batchroute.send.classify import Answer
-    from batchroute.send.lane import OpenRow
     from batchroute.send.request import Outcome, Request
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
@@ -195,6 +199,7 @@ class _Run:
         )
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._downgrade: Downgrade | None = None
+        self._policy = Policy(downgrade_to="weak" if self._job.limits.on_budget == "downgrade" else None)
         self._is_fed = {side: asyncio.Event() for side in SIDES}  # with the rows that its scores send there
         self._has_ended = {side: asyncio.Event() for side in SIDES}
         self._lanes: dict[Side, Lane[Request]] = {}
@@ -366,7 +371,7 @@ class _Run:
 
     async def _run_lane(self, side: Side) -> None:
         lane = self._lanes[side]
-        await lane.run(self._requests(side))
+        await lane.deliver(self._requests(side), _LaneSink(self, side))
         if lane.stopped:
             self._stopped.append(lane.stopped)
         self._is_fed[side].set()
@@ -374,7 +379,7 @@ class _Run:
         if self._downgrade is not None:
             self._downgrade.ended(side)
 
-    async def _requests(self, side: Side) -> AsyncIterator[Request]:
+    async def _requests(self, side: Side) -> AsyncGenerator[Request, None]:
         """The rows this lane is to ask; those the strong lane gives up come last on the weak one."""
         threshold = await asyncio.shield(self._threshold)
         async for request in self._fed(side, threshold):
@@ -397,14 +402,7 @@ class _Run:
                 self._downgrade.move(request)
                 self._count_moved()
                 return False
-            await asyncio.sleep(LOOK_AGAIN_S)
-        return True
-
-    def _let_go(self, side: Side, request: Request) -> bool:
-        """Whether the weak lane takes over a row for which there is no money left on the strong one."""
-        if side == "weak" or self._downgrade is None or not self._downgrade.let_go(request):
-            return False
-        self._count_moved()
+            await asyncio.sleep(0.25)
         return True
 
     def _count_moved(self) -> None:
@@ -428,20 +426,7 @@ class _Run:
             number += 1
 
     def _lane(self, side: Side, endpoint: Endpoint) -> Lane[Request]:
-        asked, unsettled = self._targets[side], self.store.unsettled
-
-        def settle(request: Request, outcome: Outcome) -> None:
-            earlier = unsettled.get((request.prompt.file, request.prompt.row))
-            self._keep(side, settled(request, outcome, asked, earlier, _now_us(), raw=self._directory.raw))
-            if self._downgrade is not None:
-                self._downgrade.settled(side, request, billed_usd(outcome.usages, asked.pricing))
-
-        def leave(row: OpenRow[Request]) -> None:
-            if self._downgrade is not None:
-                self._downgrade.left(side, row.request)
-            if row.attempts > row.request.attempts:
-                earlier = unsettled.get((row.request.prompt.file, row.request.prompt.row))
-                self._keep(side, left_open(row, asked, earlier, _now_us()))
+        spec, pricing = self._job.endpoints[side], self._targets[side].pricing
 
         def stopped(reason: str) -> None:
             self._options.say(f"the {side} lane stopped: {reason}")
@@ -449,20 +434,38 @@ class _Run:
         def send(request: Request) -> Awaitable[Answer]:
             return endpoint.send(request.body)
 
-        purse, let_go = self._purse(side), partial(self._let_go, side)
+        spending = Spending(self._budget, pricing.cost) if self._budget and pricing else None
         return Lane(
             send,
-            lane_limits(self._job.endpoints[side], self._job.limits),
-            settle,
-            leave,
+            retry_policy(spec, self._job.limits),
+            OwnLimits(endpoint_limits(spec), spending),
             stopped,
-            purse,
-            let_go,
+            most_open=most_open(spec),
         )
 
-    def _purse(self, side: Side) -> Purse | None:
-        pricing = self._targets[side].pricing
-        return Purse(self._budget, pricing.cost) if self._budget and pricing else None
+    def settle(self, side: Side, request: Request, outcome: Outcome) -> None:
+        may_move = self._downgrade is not None and self._downgrade.may_move(request)
+        step = next_step(RowState(side, may_move), outcome, self._policy)
+        if isinstance(step, Done):
+            earlier = self.store.unsettled.get((request.prompt.file, request.prompt.row))
+            asked, raw = self._targets[side], self._directory.raw
+            self._keep(side, settled(request, outcome, asked, earlier, _now_us(), raw=raw))
+            if self._downgrade is not None:
+                self._downgrade.settled(side, request, billed_usd(outcome.usages, asked.pricing))
+            return
+        self.leave(side, request, Spent(outcome.attempts, outcome.usages))
+        if isinstance(step, Stop):
+            self._lanes[side].stop(step.reason)
+        elif self._downgrade is not None:
+            self._downgrade.move_admitted(request)
+            self._count_moved()
+
+    def leave(self, side: Side, request: Request, spent: Spent) -> None:
+        if self._downgrade is not None:
+            self._downgrade.left(side, request)
+        if spent.attempts > request.attempts:
+            earlier = self.store.unsettled.get((request.prompt.file, request.prompt.row))
+            self._keep(side, left_open(request, spent, self._targets[side], earlier, _now_us()))
 
     def _keep(self, side: Side, result: Result) -> None:
         self.store.record(result)
@@ -538,6 +541,20 @@ class _Run:
             stopped=tuple(self._stopped),
             signal=self._signal,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _LaneSink:
+    """See `Sink`: one lane's."""
+
+    run: _Run
+    side: Side
+
+    def settle(self, request: Request, outcome: Outcome) -> None:
+        self.run.settle(self.side, request, outcome)
+
+    def leave(self, request: Request, spent: Spent) -> None:
+        self.run.leave(self.side, request, spent)
 
 
 def seconds_until(clock: str, now: datetime) -> float:

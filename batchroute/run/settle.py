@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.prices import Pricing, Target
     from batchroute.send.classify import Answer
-    from batchroute.send.lane import OpenRow
-    from batchroute.send.request import Outcome, Request
+    from batchroute.send.request import Outcome, Request, Spent
     from batchroute.types import Status
 
 
@@ -60,16 +59,16 @@ def settled(
     )
 
 
-def left_open(row: OpenRow[Request], asked: Target, earlier: Result | None, finished_at: int) -> Result:
+def left_open(request: Request, spent: Spent, asked: Target, earlier: Result | None, finished_at: int) -> Result:
     """What a row cost that was begun and not ended, for the run that takes it up again."""
     return _result(
-        row.request,
+        request,
         asked,
         earlier,
-        row.usages,
+        spent.usages,
         status="open",
         answer=None,
-        attempts=row.attempts,
+        attempts=spent.attempts,
         finished_at=finished_at,
         raw=False,
     )

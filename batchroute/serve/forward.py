@@ -16,13 +16,15 @@ import msgspec
 
 from batchroute.input.content import Refusal
 from batchroute.job.prices import open_targets
+from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.settle import settled
+from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
 from batchroute.send.body import Body
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
-from batchroute.send.lane import Lane, Purse
-from batchroute.send.open import lane_limits, open_address, scrubber_for
+from batchroute.send.lane import Lane
+from batchroute.send.open import endpoint_limits, open_address, retry_policy, scrubber_for
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import estimate_tokens
 from batchroute.serve.chat import ChatRequest, RouteDecision, prompt_of
@@ -37,11 +39,14 @@ if TYPE_CHECKING:
     from batchroute.job.secrets import Scrubber
     from batchroute.job.spec import Job
     from batchroute.send.budget import Budget
-    from batchroute.send.lane import LaneLimits, OpenRow
+    from batchroute.send.request import Spent
+    from batchroute.send.retry import RetryPolicy
     from batchroute.serve.stream import EventRelay
     from batchroute.types import Result, Side
 
 LIVE_OUTAGE_S = 60.0  # somebody waits: longer than that no request is held for an endpoint that is away
+_POLICY = Policy(stops=False)
+_ROW = RowState("")
 REST_S = 5.0  # before a lane that stopped is tried again
 
 
@@ -64,12 +69,18 @@ class LiveLane:
     """One side, for requests that somebody waits for."""
 
     def __init__(
-        self, endpoint: Endpoint, limits: LaneLimits, say: Callable[[str], None], purse: Purse | None = None
+        self,
+        endpoint: Endpoint,
+        policy: RetryPolicy,
+        limits: EndpointLimits,
+        say: Callable[[str], None],
+        spending: Spending | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._policy = policy
         self._limits = limits
         self._say = say
-        self._purse = purse
+        self._spending = spending
         self._exchanges: dict[int, _Exchange] = {}
         self._rests_until = 0.0
         self._lane = self._fresh()
@@ -92,7 +103,7 @@ class LiveLane:
         lane = self._working_lane()
         exchange = self._exchanges[request.prompt.row] = _Exchange(relay)
         try:
-            await lane.ask(request)
+            await lane.ask(request, self)
         finally:
             del self._exchanges[request.prompt.row]
         if exchange.outcome is not None:
@@ -105,22 +116,24 @@ class LiveLane:
         return self._lane
 
     def _fresh(self) -> Lane[Request]:
-        return Lane(self._send, self._limits, self._settle, self._leave, self._stopped, self._purse)
+        allowance = OwnLimits(self._limits, self._spending)
+        return Lane(self._send, self._policy, allowance, self._stopped, most_open=0)
 
     async def _send(self, request: Request) -> Answer:
         relay = self._exchanges[request.prompt.row].relay
         answer = await self._endpoint.send(request.body, None if relay is None else relay.receive)
-        if answer.verdict == "fatal":
-            return msgspec.structs.replace(answer, verdict="refused")
         if relay is not None and relay.begun:
             return msgspec.structs.replace(answer, completion=Completion(usage=relay.usage))
         return answer
 
-    def _settle(self, request: Request, outcome: Outcome) -> None:
-        self._exchanges[request.prompt.row].outcome = outcome
+    def settle(self, request: Request, outcome: Outcome) -> None:
+        """See `Sink`: what ends a run's lane is the end of this one request."""
+        step = next_step(_ROW, outcome, _POLICY)
+        status = step.status if isinstance(step, Done) else "failed"
+        self._exchanges[request.prompt.row].outcome = msgspec.structs.replace(outcome, status=status)
 
-    def _leave(self, row: OpenRow[Request]) -> None:
-        """The lane stopped, or nobody waits any more: there is nothing to keep."""
+    def leave(self, request: Request, spent: Spent) -> None:
+        """See `Sink`: the lane stopped, or the client is gone; there is nothing to keep."""
 
     def _stopped(self, reason: str) -> None:
         if self._rests_until < math.inf:
@@ -190,10 +203,10 @@ async def open_live(
         transport = await stack.enter_async_context(Transport(address))
         endpoint = Endpoint(transport, scrub, keep_bodies=True)
         pricing = targets[side].pricing
-        purse = Purse(budget, pricing.cost) if budget and pricing else None
-        lanes[side] = LiveLane(
-            endpoint, live_limits(lane_limits(job.endpoints[side], job.limits)), _saying(say, side), purse
-        )
+        spending = Spending(budget, pricing.cost) if budget and pricing else None
+        spec = job.endpoints[side]
+        policy = live_policy(retry_policy(spec, job.limits))
+        lanes[side] = LiveLane(endpoint, policy, endpoint_limits(spec), _saying(say, side), spending)
     return Live(job, targets, lanes, scrub, budget)
 
 
@@ -211,7 +224,7 @@ def _saying(say: Callable[[str], None], side: Side) -> Callable[[str], None]:
     return lambda reason: say(f"the {side} endpoint: {reason}")
 
 
-def live_limits(limits: LaneLimits) -> LaneLimits:
-    """A lane's limits where somebody waits, and where a refusal says something of its request alone."""
-    outage_s = min(limits.outage_s, LIVE_OUTAGE_S)
-    return replace(limits, outage_s=outage_s, stop_after_same_refusal=0, excuse_outages=False)
+def live_policy(policy: RetryPolicy) -> RetryPolicy:
+    """A lane's policy where a client waits, and where a refusal says something of its request alone."""
+    outage_s = min(policy.outage_s, LIVE_OUTAGE_S)
+    return replace(policy, outage_s=outage_s, stop_after_same_refusal=0, excuse_outages=False)

@@ -18,16 +18,18 @@ from batchroute.run.engine import open_input
 from batchroute.score.embed.fold import DenseProduct
 from batchroute.score.embed.given import given_vectors
 from batchroute.score.router import MatrixFactorisation, Scorer, load_scorer
+from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer, classify
-from batchroute.send.lane import Lane, LaneLimits
-from batchroute.send.request import Request
+from batchroute.send.lane import Lane
+from batchroute.send.request import Outcome, Request, Spent
+from batchroute.send.retry import RetryPolicy
 from batchroute.store.journal import Journal
 from batchroute.store.parts import fingerprints_of, seal
 from batchroute.types import Prompt, Questions, Result
 from server import completion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from workload import Folder
@@ -123,12 +125,23 @@ async def lane_of(rows: int) -> None:
     async def send(request: Request) -> Answer:
         return answer
 
-    async def requests() -> AsyncIterator[Request]:
+    async def requests() -> AsyncGenerator[Request, None]:
         for _ in range(rows):
             yield request
 
-    limits = LaneLimits(max_concurrency=512, max_attempts=6, outage_s=60.0, requests_per_minute=10**8)
-    await Lane(send, limits, lambda *_: None, lambda _: None, lambda _: None).run(requests())
+    allowance = OwnLimits(EndpointLimits(512, requests_per_minute=10**8))
+    lane = Lane(send, RetryPolicy(6, 60.0), allowance, lambda _: None, most_open=1088)
+    await lane.deliver(requests(), Nowhere())
+
+
+class Nowhere:
+    """A sink that keeps nothing."""
+
+    def settle(self, request: Request, outcome: Outcome) -> None:
+        pass
+
+    def leave(self, request: Request, spent: Spent) -> None:
+        pass
 
 
 def journalled(path: Path, rows: int) -> None:

@@ -13,8 +13,7 @@ from batchroute.job.prices import Target, find_pricing
 from batchroute.job.spec import Price
 from batchroute.run.settle import left_open, never_sent, settled
 from batchroute.send.classify import Answer
-from batchroute.send.lane import OpenRow
-from batchroute.send.request import Outcome, Request
+from batchroute.send.request import Outcome, Request, Spent
 from batchroute.types import Completion, Prompt, Usage
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def known_sum(values: list[int | None]) -> int | None:
 
 @given(earlier=USAGES, now=USAGES)
 def test_tokens_and_cost_are_those_of_every_attempt_of_every_run(earlier: list[Usage], now: list[Usage]) -> None:
-    former = left_open(OpenRow(REQUEST, len(earlier), usages=earlier), ASKED, None, NOW_US)
+    former = left_open(REQUEST, Spent(len(earlier), tuple(earlier)), ASKED, None, NOW_US)
     entry = ended(OK, "ok", *now, attempts=len(earlier) + len(now), earlier=former)
     every = [*earlier, *now]
     for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"):
@@ -139,9 +138,8 @@ def test_money_is_added_in_decimals() -> None:
 
 
 def test_a_row_left_open_keeps_what_it_cost_and_nothing_else() -> None:
-    entry = left_open(
-        OpenRow(REQUEST, 3, usages=[Usage(10, 0, 5, 0)]), ASKED, result(4, "failed", cost_usd=1.0), NOW_US
-    )
+    spent = Spent(3, (Usage(10, 0, 5, 0),))
+    entry = left_open(REQUEST, spent, ASKED, result(4, "failed", cost_usd=1.0), NOW_US)
     assert columns(entry, "status", "attempts", "keep", "error_type", "response", "prompt_tokens") == [
         "open",
         3,

@@ -28,8 +28,9 @@ from batchroute.score.api.fetch import Fetching, Unanswered
 from batchroute.score.api.paid import Paid, PaidScores, read_bill
 from batchroute.score.questions import bare_questions
 from batchroute.score.rater import Rated, rated_chunks
+from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer
-from batchroute.send.lane import LaneLimits
+from batchroute.send.retry import RetryPolicy
 from batchroute.store.journal import read_records
 from batchroute.store.layout import RunLayout
 from batchroute.types import Completion, Usage
@@ -271,8 +272,10 @@ class Bench:
 
     async def _fetch(self, orders: Sequence[Sequence[str]]) -> None:
         spec = EmbedderSpec(use="openai", base_url="http://127.0.0.1:9/v1", max_concurrency=16_384 // MOST_TEXTS)
-        limits = LaneLimits(8, 1, 60.0, stop_after_same_refusal=0, excuse_outages=False)
-        fetching = Fetching(self._send, limits, Speller(spec, None), self._take, self.said.append)
+        policy, allowance = RetryPolicy(max_attempts=1, outage_s=60.0), OwnLimits(EndpointLimits(8))
+        fetching = Fetching(
+            self._send, policy, allowance, Speller(spec, None), self._take, self.said.append, most_open=80
+        )
         running = asyncio.create_task(fetching.run())
         waiting = [await fetching.ask(texts) for texts in orders]
         self.found += await asyncio.gather(*map(fetching.scores, waiting))

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.send.allowance import TokenEntry, TokenWindow
@@ -50,7 +50,6 @@ class TokenClient:
         return max(minutes, key=sum)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.floats(0, 20), st.integers(1, 1500), st.floats(0.01, 1), st.floats(0, 90)),

@@ -19,10 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
 from batchroute.send.budget import Budget
-from batchroute.send.classify import Answer
-from batchroute.send.lane import Lane, LaneLimits, Purse
-from batchroute.send.request import Outcome, Request
+from batchroute.send.classify import Answer, stop_reason
+from batchroute.send.lane import Lane
+from batchroute.send.request import Outcome, Request, Spent
+from batchroute.send.retry import RetryPolicy
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.ledger import Ledger
 from batchroute.types import Completion, Prompt, Usage
@@ -30,7 +32,7 @@ from servers import threaded_simulator
 from virtual_time import run_virtually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from batchroute.simulate.traffic import Stats
@@ -209,15 +211,24 @@ class Till:
 
     async def work(self) -> None:
         self.budget = Budget(self.limit, Decimal(0), Ledger(), lambda _: None)
-        purse = Purse(self.budget, lambda usage: Decimal(usage.prompt_tokens or 0) / 100)
-        limits = LaneLimits(max_concurrency=5, max_attempts=3, outage_s=600.0, stop_after_same_refusal=0)
-        clock = asyncio.get_running_loop().time
+        spending = Spending(self.budget, lambda usage: Decimal(usage.prompt_tokens or 0) / 100)
+        policy = RetryPolicy(max_attempts=3, outage_s=600.0, stop_after_same_refusal=0)
         lanes = [
-            Lane(self._send, limits, self._settle, lambda _: None, self._say, purse, clock=clock) for _ in "ab"
+            Lane(
+                self._send,
+                policy,
+                OwnLimits(EndpointLimits(5), spending),
+                self._say,
+                most_open=74,
+                clock=asyncio.get_running_loop().time,
+            )
+            for _ in "ab"
         ]
-        await asyncio.gather(*(lane.run(self._feed(number)) for number, lane in enumerate(lanes)))
+        await asyncio.gather(
+            *(lane.deliver(self._feed(number), LaneSink(self, lane)) for number, lane in enumerate(lanes))
+        )
 
-    async def _feed(self, lane: int) -> AsyncIterator[Request]:
+    async def _feed(self, lane: int) -> AsyncGenerator[Request, None]:
         for row, (most, _, _) in list(enumerate(self.rows))[lane::2]:
             prompt = Prompt(file="p", row=row, id=None, messages=b"[]")
             yield Request(prompt, str(row).encode(), 1, 0.5, "score", most_usd=Decimal(most) / 100)
@@ -243,11 +254,25 @@ class Till:
             unsent=end == "unsent",
         )
 
-    def _settle(self, request: Request, outcome: Outcome) -> None:
-        self.settled.add(request.prompt.row)
-
     def _say(self, reason: str) -> None:
         self.stops.append((reason, self.in_flight))
+
+
+@dataclass
+class LaneSink:
+    """As in a run: a request that does not fit stops its lane."""
+
+    till: Till
+    lane: Lane[Request]
+
+    def settle(self, request: Request, outcome: Outcome) -> None:
+        if outcome.status == "open":
+            self.lane.stop(stop_reason(outcome.answer))
+        else:
+            self.till.settled.add(request.prompt.row)
+
+    def leave(self, request: Request, spent: Spent) -> None:
+        pass
 
 
 @settings(max_examples=200)

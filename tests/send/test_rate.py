@@ -7,7 +7,7 @@ import random
 from bisect import bisect_right
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.send.rate import WINDOW_S, Schedule, cadence
@@ -83,7 +83,6 @@ def test_a_schedule_keeps_the_limit_and_uses_it_though_the_process_is_busy(
     assert len(arrivals) >= 0.99 * requests_per_minute * for_s / 60
 
 
-@settings(deadline=None)
 @given(
     requests_per_minute=st.floats(0.5, 60_000),
     stalls=st.lists(st.floats(0, 3) | st.just(0.0), min_size=2, max_size=300),

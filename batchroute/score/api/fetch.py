@@ -10,16 +10,16 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from batchroute.send.lane import Lane
 from batchroute.send.breaker import SameRefusal
 from batchroute.send.classify import stop_reason
+from batchroute.send.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from batchroute.score.api.batches import Batch, Speller, Text
-    from batchroute.send.classify import Answer
     from batchroute.send.allowance import Allowance
+    from batchroute.send.classify import Answer
     from batchroute.send.request import Outcome, Spent
     from batchroute.send.retry import RetryPolicy
     from batchroute.types import Usage, Vectors
@@ -104,9 +104,7 @@ class Fetching:
         self._ended = False
         self._refusals: SameRefusal[tuple[str, str]] = SameRefusal(policy.stop_after_same_refusal)
         alone = replace(policy, stop_after_same_refusal=0, excuse_outages=False)
-        self.lane: Lane[Batch] = Lane(
-            lambda batch: send(batch.body), alone, allowance, say, most_open=most_open
-        )
+        self.lane: Lane[Batch] = Lane(lambda batch: send(batch.body), alone, allowance, say, most_open=most_open)
 
     async def run(self) -> None:
         """Until `close`, or until the lane stops."""

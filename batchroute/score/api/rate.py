@@ -27,9 +27,9 @@ from batchroute.score.api.fetch import Fetching, Unanswered
 from batchroute.score.api.paid import PaidScores
 from batchroute.score.questions import bare_questions
 from batchroute.score.rater import Rated, in_thread
+from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
-from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.open import asks_for_vectors, endpoint_limits, most_open, retry_policy, secrets_of
 
 if TYPE_CHECKING:
