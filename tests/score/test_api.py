@@ -324,8 +324,8 @@ def test_over_long_texts_are_cut_until_they_fit(
         ({"api_key": "another"}, "check the key"),
         ({"faults": {"model_not_found": 1.0}}, "check base_url and model"),
         ({"faults": {"insufficient_quota": 1.0}}, "top up the account"),
-        ({"faults": {"400": 1.0}}, "mend [router.embedder]"),
-        ({"faults": {"html": 1.0}}, "mend [router.embedder]"),
+        ({"faults": {"400": 1.0}}, "fix [router.embedder]"),
+        ({"faults": {"html": 1.0}}, "fix [router.embedder]"),
     ],
     ids=["key", "model", "quota", "parameter", "no API at all"],
 )

@@ -84,14 +84,14 @@ def test_a_body_is_what_the_api_reads() -> None:
     spec = EmbedderSpec(use="openai", dimensions=512)
     speller = Speller(spec, None)
     (group,) = speller.grouped(["one", "two \ud83d"])
-    batch = speller.batch(group, as_base64=True, answers_before=0)
+    batch = speller.batch(group, as_base64=True)
     assert json.loads(batch.body) == {
         "model": "text-embedding-3-small",
         "dimensions": 512,
         "encoding_format": "base64",
         "input": ["one", "two ?"],
     }
-    assert "encoding_format" not in json.loads(speller.batch(group, as_base64=False, answers_before=0).body)
+    assert "encoding_format" not in json.loads(speller.batch(group, as_base64=False).body)
 
 
 # answer
@@ -326,6 +326,15 @@ def test_a_text_is_not_blamed_where_nothing_is_answered() -> None:
     assert bench.found == [None]
     assert len(bench.said) == 1
     assert "nothing else was answered" in bench.said[0]
+
+
+def test_neighbours_that_fail_alone_are_to_blame_when_others_are_answered() -> None:
+    """Nothing is answered between the two last attempts, yet the endpoint is not away."""
+    bench = Bench(answers_all_but(NAMES[38], NAMES[39], with_=AWAY)).fetch(NAMES)
+    (found,) = bench.found
+    assert found is not None
+    assert {text for text, value in found.items() if isinstance(value, Unanswered)} == {NAMES[38], NAMES[39]}
+    assert bench.said == []
 
 
 def test_a_few_refused_texts_are_refused_even_where_there_are_no_others() -> None:

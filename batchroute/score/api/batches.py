@@ -47,17 +47,13 @@ class Text:
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One request: the texts it asks for, in their order, and what a lane has to know of it.
-
-    `answers_before` is how many requests had been answered well when it was made.
-    """
+    """One request: the texts it asks for, in their order, and what a lane has to know of it."""
 
     texts: tuple[Text, ...]
     body: bytes
     tokens: int
     most_usd: Decimal
     as_base64: bool
-    answers_before: int
     attempts: int = 0
 
 
@@ -143,11 +139,11 @@ class Speller:
         if group:
             yield tuple(group)
 
-    def batch(self, texts: tuple[Text, ...], *, as_base64: bool, answers_before: int) -> Batch:
+    def batch(self, texts: tuple[Text, ...], *, as_base64: bool) -> Batch:
         """The request for these texts."""
         sent = [text.sent.encode("utf-8", "replace").decode() for text in texts]
         encoding = {"encoding_format": "base64"} if as_base64 else {}
         body = msgspec.json.encode({**self._fields, **encoding, "input": sent})
         tokens = sum(estimate_tokens(len(text)) for text in sent)
         most_usd = self._pricing.most_usd(sum(text.size for text in texts)) if self._pricing else Decimal(0)
-        return Batch(texts, body, tokens, most_usd, as_base64, answers_before)
+        return Batch(texts, body, tokens, most_usd, as_base64)

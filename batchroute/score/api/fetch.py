@@ -99,7 +99,8 @@ class Fetching:
         self._taking = asyncio.Lock()
         self._arrivals: asyncio.TaskGroup | None = None
         self._packed: bool | None = None  # whether vectors come as base64; None: not known yet
-        self._answers = 0
+        self._answers = 0  # good ones
+        self._failures: list[tuple[str, str]] = []  # texts alone that failed since the last good answer
         self._unsettled = 0
         self._ended = False
         self._refusals: SameRefusal[tuple[str, str]] = SameRefusal(policy.stop_after_same_refusal)
@@ -148,7 +149,7 @@ class Fetching:
         """Puts a request in the queue. Base64 is a quarter of the bytes of numbers, and a tenth of the work."""
         as_base64 = self._packed is not False if packed is None else packed
         self._unsettled += 1
-        self._queue.put_nowait(self._speller.batch(texts, as_base64=as_base64, answers_before=self._answers))
+        self._queue.put_nowait(self._speller.batch(texts, as_base64=as_base64))
 
     async def _batches(self) -> AsyncGenerator[Batch, None]:
         while (batch := await self._queue.get()) is not None:
@@ -161,6 +162,7 @@ class Fetching:
             self.lane.stop(stop_reason(outcome.answer))
             return
         self._unsettled -= 1
+        answers = self._answers
         vectors: Vectors | None = outcome.answer.vectors if outcome.status == "ok" else None
         if vectors is not None and len(vectors) == len(batch.texts):
             self._answers += 1
@@ -173,7 +175,10 @@ class Fetching:
             count = 0 if vectors is None else len(vectors)
             self._refused(batch, outcome, outcome.answer.error or f"{count} vectors for {len(batch.texts)} texts")
         if self._refusals.decided or not self._unsettled:
-            self._give_up_refused()
+            self._give_up(self._refusals.release())
+        if self._answers > answers or (self._answers and not self._unsettled):
+            failures, self._failures = self._failures, []
+            self._give_up(failures)
 
     def _refused(self, batch: Batch, outcome: Outcome, reason: str) -> None:
         """A server that has no base64 refuses whatever is asked for so; that says nothing of the texts."""
@@ -196,15 +201,24 @@ class Fetching:
         elif outcome.status == "refused" and too_long:
             self.cut += len(only.sent) == len(only.whole)
             self._ask((only.shortened(),))
-        elif outcome.status == "failed" and batch.answers_before == self._answers:
-            self.lane.stop(f"{reason}; nothing else was answered meanwhile; run again later")
+        elif outcome.status == "failed":
+            self._failed(only, reason)
         else:
             self._refusals.hold((only.whole, reason))
 
-    def _give_up_refused(self) -> None:
-        """They are to blame themselves: others were answered, or there are no others."""
-        for text, reason in self._refusals.release():
-            self.vain += 1
+    def _failed(self, text: Text, reason: str) -> None:
+        """A text that fails alone is to blame itself once another request is answered well, before it or after.
+
+        An endpoint that is away is noticed by the lane's breaker, before its texts are alone.
+        """
+        self._failures.append((text.whole, reason))
+        if not self._answers and not self._unsettled:
+            self.lane.stop(f"{reason}; nothing else was answered meanwhile; run again later")
+
+    def _give_up(self, refusals: list[tuple[str, str]]) -> None:
+        """These texts are to blame themselves: others were answered, or there are no others."""
+        self.vain += len(refusals)
+        for text, reason in refusals:
             self._put(text, Unanswered(reason))
 
     def _arrive(self, texts: Sequence[Text], vectors: Vectors | None, usages: Sequence[Usage]) -> None:
