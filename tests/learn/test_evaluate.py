@@ -11,8 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from batchroute.learn.evaluate.bootstrap import drawn_apgr, drawn_curves, draws, interval, rank
-from batchroute.learn.evaluate.build import SHARES
-from batchroute.learn.evaluate.metrics import apgr, coarse_apgr, quality_curve, share_reaching
+from batchroute.learn.evaluate.metrics import SHARES, apgr, coarse_apgr, quality_curve, share_reaching
 
 if TYPE_CHECKING:
     from batchroute.types import Floats
@@ -26,6 +25,15 @@ rows_of_three = st.lists(st.tuples(unit, unit, unit), min_size=2, max_size=30)
 def test_the_curve_goes_from_all_weak_to_all_strong_in_the_order_of_the_scores() -> None:
     curve = quality_curve(np.array([0.9, 0.1, 0.2, 0.3]), STRONG, WEAK, np.array([0, 0.25, 1]))
     assert curve.tolist() == [0.75, 1.0, 1.0]
+
+
+def test_the_worked_example_is_what_is_computed() -> None:
+    strong, weak = np.ones(4), np.array([0.0, 1.0, 0.0, 1.0])
+    scores = np.array([0.9, 0.6, 0.4, 0.1])
+    assert quality_curve(scores, strong, weak, np.arange(5) / 4).tolist() == [0.5, 0.75, 0.75, 1, 1]
+    found = [apgr(order, strong, weak) for order in (scores, strong - weak, np.zeros(4))]
+    assert found == pytest.approx([0.625, 0.75, 0.5])
+    assert share_reaching(quality_curve(scores, strong, weak, SHARES), 0.75, SHARES) == pytest.approx(0.25)
 
 
 def test_the_best_order_is_above_and_its_reverse_below_one_half() -> None:

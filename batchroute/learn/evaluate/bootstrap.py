@@ -1,7 +1,8 @@
-"""What a router's figures would be on other prompts of the same kind: prompts drawn again, with replacement.
+"""What a router's figures would be on other prompts of the same kind: the bootstrap (Efron 1979).
 
-One draw is a count for every prompt, shared by all routers, so that two routers can be compared pair by pair.
-Knows arrays of scores and outcomes, as `metrics` does.
+Prompts are drawn again, with replacement; an interval lies between two percentiles of the figures. One draw is a
+count for every prompt, shared by all routers, so that two routers can be compared pair by pair. Knows arrays of
+scores and outcomes, as `metrics` does.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from batchroute.learn.evaluate.metrics import SHARES
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from batchroute.types import Floats
 
     Counts: TypeAlias = NDArray[np.int64]  # [draws, n]
+    Rows: TypeAlias = NDArray[np.int64]
+    Domain: TypeAlias = str | None
+
+ALL = None  # the domain of all prompts
 
 DRAWS = 1000
 CELLS_AT_A_TIME = 2_000_000  # counts held at once
@@ -35,6 +42,19 @@ class Ranking:
     first: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnFigures:
+    """Figures of every draw: APGR [draws] by router and domain, mean gain over all-weak [draws, SHARES] by router.
+
+    `weak` [draws] is the mean quality of all-weak, `gap` [draws] what all-strong is better by.
+    """
+
+    apgr: Mapping[tuple[str, Domain], Floats]
+    gain: Mapping[str, Floats]
+    weak: Floats
+    gap: Floats
+
+
 def rank(scores: Floats) -> Ranking:
     order = np.argsort(-scores, kind="stable")
     return Ranking(order, np.unique(-scores[order], return_index=True)[1])
@@ -48,6 +68,37 @@ def draws(n: int, seed: int, count: int = DRAWS) -> Iterator[Counts]:
         rows = min(step, count - start)
         cells = random.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
         yield np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n)
+
+
+def draw_figures(
+    scores: Mapping[str, Floats],
+    gain: Floats,
+    weak: Floats,
+    domains: Mapping[Domain, Rows],
+    parts: Iterable[Counts],
+) -> DrawnFigures:
+    """The figures of n prompts in the draws of `parts`; `scores` [n] by router, `gain` and `weak` [n] by prompt.
+
+    `domains` has the rows of each domain; ALL is one of them.
+    """
+    ranks = {(name, domain): rank(scores[name][rows]) for name in scores for domain, rows in domains.items()}
+    apgrs: dict[tuple[str, Domain], list[Floats]] = {key: [] for key in ranks}
+    gains: dict[str, list[Floats]] = {name: [] for name in scores}
+    weaks: list[Floats] = []
+    for counts in parts:
+        for (name, domain), ranking in ranks.items():
+            rows = domains[domain]
+            apgrs[name, domain].append(drawn_apgr(ranking, gain[rows], counts[:, rows]))
+        for name in scores:
+            gains[name].append(drawn_curves(ranks[name, ALL], gain, counts, SHARES))
+        weaks.append(counts @ weak / len(gain))
+    curves = {name: np.concatenate(drawn) for name, drawn in gains.items()}
+    return DrawnFigures(
+        apgr={key: np.concatenate(drawn) for key, drawn in apgrs.items()},
+        gain=curves,
+        weak=np.concatenate(weaks),
+        gap=next(iter(curves.values()))[:, -1],  # where all goes strong every router has the same gain
+    )
 
 
 def drawn_apgr(ranking: Ranking, gain: Floats, counts: Counts) -> Floats:

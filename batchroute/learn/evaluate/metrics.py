@@ -1,9 +1,22 @@
 """Scores against labels: how much of the gap between two models a router recovers at every share sent strong.
 
-Definitions are RouteLLM's (Ong et al. 2024): APGR is the area between a router's curve and all-weak, over that
-between all-strong and all-weak; CPT(x) the share of strong calls at which x of the gap is recovered. Knows
-arrays of scores and outcomes; nothing of routers, files or prompts.
+The definitions are RouteLLM's (Ong et al. 2024, "RouteLLM: Learning to Route LLMs with Preference Data"). APGR is
+the area between a router's curve and all-weak, over that between all-strong and all-weak; CPT(x) is the share of
+strong calls at which x of the gap is recovered. Knows arrays of scores and outcomes; nothing of routers or files.
 """
+
+# Four prompts, in the order of their scores; the strong side is right on all of them:
+#
+#     score        0.9  0.6  0.4  0.1
+#     weak side      0    1    0    1      all weak 0.5, all strong 1.0: a gap of 0.5
+#     gain           1    0    1    0
+#
+#     share strong   0    1/4   1/2   3/4   1
+#     mean quality  0.50  0.75  0.75  1.00  1.00
+#
+# The area under the curve is (0.625 + 0.75 + 0.875 + 1) / 4 = 0.8125, so APGR = (0.8125 - 0.5) / 0.5 = 0.625. An
+# oracle's order has the gains 1, 1, 0, 0 and 0.75; a constant score is a straight line from 0.5 to 1, and 0.5.
+# CPT(50 %): half of the gap, a quality of 0.75, is first reached at a share of 25 %.
 
 from __future__ import annotations
 
@@ -16,6 +29,7 @@ if TYPE_CHECKING:
 
 FINE_GRID = 100
 COARSE_GRID = 10  # RouteLLM's
+SHARES = np.linspace(0, 1, FINE_GRID + 1)  # of the prompts, sent strong
 
 
 def quality_curve(scores: Floats, strong: Floats, weak: Floats, shares: Floats) -> Floats:
@@ -36,12 +50,7 @@ def apgr(scores: Floats, strong: Floats, weak: Floats, grid: int = FINE_GRID) ->
 
     (mean quality over the shares - all weak) / (all strong - all weak); random is 0.5. NaN for equal sides.
     """
-    shares = np.linspace(0, 1, grid + 1)
-    gap = float(strong.mean() - weak.mean())
-    if gap == 0:
-        return float("nan")
-    area = float(np.trapezoid(quality_curve(scores, strong, weak, shares), shares))
-    return (area - float(weak.mean())) / gap
+    return _recovered(scores, strong, weak, np.linspace(0, 1, grid + 1))
 
 
 def coarse_apgr(scores: Floats, strong: Floats, weak: Floats) -> float:
@@ -52,6 +61,10 @@ def coarse_apgr(scores: Floats, strong: Floats, weak: Floats) -> float:
     thresholds = np.quantile(scores, np.linspace(0, 1, COARSE_GRID + 1)[:-1])
     reached = np.searchsorted(np.sort(scores), thresholds, side="left")
     shares = np.unique(np.concatenate((np.array([0.0, 1.0]), 1 - reached / len(scores))))
+    return _recovered(scores, strong, weak, shares)
+
+
+def _recovered(scores: Floats, strong: Floats, weak: Floats, shares: Floats) -> float:
     gap = float(strong.mean() - weak.mean())
     if gap == 0:
         return float("nan")

@@ -14,7 +14,7 @@ import numpy as np
 from batchroute.job.prices import find_pricing
 from batchroute.learn.evaluate.bootstrap import interval
 from batchroute.learn.evaluate.figures import Offer
-from batchroute.learn.evaluate.metrics import quality_curve, share_reaching
+from batchroute.learn.evaluate.metrics import SHARES, quality_curve, share_reaching
 from batchroute.route.forecast.lane import USUAL_COMPLETION
 from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens
 from batchroute.types import Usage
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchroute.job.prices import Pricing
+    from batchroute.learn.evaluate.bootstrap import DrawnFigures
+    from batchroute.learn.labels.sides import Labels
     from batchroute.types import Floats
 
 GOOD_ENOUGH = 0.95  # of the strong side's quality
@@ -31,21 +33,11 @@ ANSWER_TOKENS = int(USUAL_COMPLETION.mid)
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What the n prompts cost in USD on each side, and how that was reckoned; None: a price is unknown."""
+    """What the n prompts cost in USD on each side, and how that was computed; None: a price is unknown."""
 
     strong: Floats | None
     weak: Floats | None
     words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """One router's curve over `shares`, as it is and in every draw: mean gain over all-weak."""
-
-    shares: Floats
-    gain: Floats
-    drawn_gain: Floats
-    drawn_weak: Floats
 
 
 def price_calls(prompts: Sequence[str], strong_model: str, weak_model: str) -> Calls:
@@ -64,35 +56,35 @@ def price_calls(prompts: Sequence[str], strong_model: str, weak_model: str) -> C
     return Calls(strong, weak, words)
 
 
-def make_offer(router: str, scores: Floats, course: Course, strong: float, weak: float, calls: Calls) -> Offer:
+def make_offer(router: str, scores: Floats, labels: Labels, drawn: DrawnFigures, calls: Calls) -> Offer:
     """What `router` buys: GOOD_ENOUGH of the quality; half of the gap where the weak side has that already."""
+    strong, weak = float(labels.strong.mean()), float(labels.weak.mean())
     quality = GOOD_ENOUGH if weak < GOOD_ENOUGH * strong else (strong + weak) / 2 / strong
-    share = share_reaching(course.gain, quality * strong - weak, course.shares)
-    drawn_strong = course.drawn_weak + course.drawn_gain[:, -1]
-    drawn = np.array(
-        [
-            share_reaching(gain, needed, course.shares)
-            for gain, needed in zip(course.drawn_gain, quality * drawn_strong - course.drawn_weak, strict=True)
-        ]
+    curve = quality_curve(scores, labels.strong, labels.weak, SHARES)
+    share = share_reaching(curve - weak, quality * strong - weak, SHARES)
+    # in every draw, quality is a part of what all-strong has in that draw
+    needed = quality * (drawn.weak + drawn.gap) - drawn.weak
+    shares = np.array(
+        [share_reaching(gain, least, SHARES) for gain, least in zip(drawn.gain[router], needed, strict=True)]
     )
-    between = interval(drawn)
-    cost = _cost_curve(scores, course.shares, calls)
+    between = interval(shares)
+    cost = _cost_curve(scores, calls)
     return Offer(
         router=router,
         quality_percent=100 * quality,
         strong_percent=100 * share,
         strong_percent_ci=None if between is None else (100 * between[0], 100 * between[1]),
         random_percent=100 * (quality * strong - weak) / (strong - weak),
-        cost_percent=None if cost is None else float(np.interp(share, course.shares, cost)),
-        cost_percent_ci=None if cost is None else interval(np.interp(drawn, course.shares, cost)),
+        cost_percent=None if cost is None else float(np.interp(share, SHARES, cost)),
+        cost_percent_ci=None if cost is None else interval(np.interp(shares, SHARES, cost)),
     )
 
 
-def _cost_curve(scores: Floats, shares: Floats, calls: Calls) -> Floats | None:
-    """Cost of sending these shares strong, in percent of sending all."""
+def _cost_curve(scores: Floats, calls: Calls) -> Floats | None:
+    """Cost of sending SHARES strong, in percent of sending all."""
     if calls.strong is None or calls.weak is None:
         return None
-    curve: Floats = 100 * quality_curve(scores, calls.strong, calls.weak, shares) / calls.strong.mean()
+    curve: Floats = 100 * quality_curve(scores, calls.strong, calls.weak, SHARES) / calls.strong.mean()
     return curve
 
 
