@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from batchroute.run.engine import arun_job as arun
     from batchroute.run.engine import run_job as run
     from batchroute.run.followup import write_followup as write_followup
+    from batchroute.run.plan import Plan as Plan
     from batchroute.run.plan import plan_job as plan
-    from batchroute.run.planfigures import Plan as Plan
     from batchroute.run.whatif import what_if as what_if
     from batchroute.serve.controller import Controller as Controller
 
@@ -42,7 +42,7 @@ _HOMES = {
     "BatchrouteError": "batchroute.errors:BatchrouteError",
     "Controller": "batchroute.serve.controller:Controller",
     "Job": "batchroute.job.spec:Job",
-    "Plan": "batchroute.run.planfigures:Plan",
+    "Plan": "batchroute.run.plan:Plan",
     "Report": "batchroute.report.figures:Report",
     "RoutingError": "batchroute.errors:RoutingError",
     "RunEnd": "batchroute.run.engine:RunEnd",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.report.figures import Report, State
     from batchroute.run.engine import RunEnd
-    from batchroute.run.planfigures import Plan
+    from batchroute.run.plan import Plan
 
 
 @click.command()
@@ -149,8 +149,7 @@ def plan(
     Scores the input, which `run` then does not do again; sends nothing.
     """
     from batchroute.cli.show.plan import render_plan, unpriced_words
-    from batchroute.run.plan import plan_job
-    from batchroute.run.planfigures import plan_json
+    from batchroute.run.plan import plan_job, plan_json
 
     job = flags.load(job_file, require_keys=False)
     log.info(f"input {', '.join(job.input.path)}")

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchroute.job.rules import longest_output
-from batchroute.route.forecast.lane import NANO
+from batchroute.route.forecast.assumptions import NANO
 from batchroute.route.sides import WEAK, longest_input, route
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.done import DoneRows
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.job.spec import Endpoints
-    from batchroute.route.forecast.lane import Lane
+    from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.sides import Routes
     from batchroute.send.budget import Budget
     from batchroute.send.request import Request
@@ -191,7 +191,7 @@ def may_move(
 
 def open_downgrade(
     endpoints: Endpoints,
-    lanes: Mapping[Side, Lane],
+    assumed: Mapping[str, Assumptions],
     parts: Sequence[ScorePart],
     store: RunStore,
     budget: Budget,
@@ -203,7 +203,7 @@ def open_downgrade(
 
     `limit` is how many rows are wanted at all.
     """
-    accounts = {side: _account(lanes[side]) for side in SIDES}
+    accounts = {side: _account(assumed[side]) for side in SIDES}
     longest_weak = longest_input(endpoints.weak)
     rows, chars, longest_chars = 0, 0, 0
     for part in parts:
@@ -216,12 +216,12 @@ def open_downgrade(
         longest_chars = max(longest_chars, int(scored.chars.max(initial=0)))
     for side, (known, usd) in _billed(store.layout.parts()).items():
         accounts[side].learn(known, round(known * chars / max(1, rows)), usd)
-    return Downgrade(budget, accounts, longest_weak, _largest_usd(endpoints, lanes["weak"], longest_chars))
+    return Downgrade(budget, accounts, longest_weak, _largest_usd(endpoints, assumed["weak"], longest_chars))
 
 
-def _account(lane: Lane) -> Account:
-    """The lane's own predictions, which are straight lines for all but very long rows."""
-    _, usual, high = (_line(*(costs / NANO).tolist()) for costs in lane.costs(np.array([0, _PROBE_CHARS])))
+def _account(assumptions: Assumptions) -> Account:
+    """Its predictions, which are straight lines for all but very long rows."""
+    _, usual, high = (_line(*(costs / NANO).tolist()) for costs in assumptions.costs(np.array([0, _PROBE_CHARS])))
     return Account(usual, high)
 
 
@@ -261,7 +261,7 @@ def _billed(parts: Iterable[Path]) -> dict[Side, tuple[int, float]]:
     return found
 
 
-def _largest_usd(endpoints: Endpoints, weak: Lane, chars: int) -> float:
+def _largest_usd(endpoints: Endpoints, weak: Assumptions, chars: int) -> float:
     """About the most that the dearest row can cost on the weak side; the rows themselves tell it to the cent."""
     usage = Usage(prompt_tokens=chars + _BODY_BYTES, completion_tokens=longest_output(endpoints.weak.params))
     return float((weak.pricing.cost(usage) if weak.pricing else None) or Decimal(0))

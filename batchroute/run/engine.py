@@ -25,10 +25,11 @@ from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator
 from batchroute.route.next import Done, Policy, RowState, Stop, next_step
+from batchroute.route.threshold import threshold_for_share
 from batchroute.run.feed import Feed, rows_to_ask
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
-from batchroute.run.scoring import Scoring, share_threshold
+from batchroute.run.scoring import Scoring
 from batchroute.run.settle import billed_usd, left_open, never_sent, settled, taken_over
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import Means, rating
@@ -293,10 +294,10 @@ class _Run:
         return self._budget is not None and self._job.limits.on_budget == "downgrade"
 
     def _open_downgrade(self, budget: Budget, threshold: float) -> Downgrade:
-        lanes = make_estimator(self._job, self._targets, self._source, self._scores.parts).lanes
+        assumed = make_estimator(self._job, self._targets, self._source, self._scores.parts).assumed
         parts, limit = self._scores.parts, self._options.limit
         return open_downgrade(
-            self._job.endpoints, lanes, parts, self.store, budget, threshold=threshold, limit=limit
+            self._job.endpoints, assumed, parts, self.store, budget, threshold=threshold, limit=limit
         )
 
     def _rows_to_ask(self, threshold: float) -> dict[Side, int]:
@@ -350,7 +351,7 @@ class _Run:
         if routing.budget_usd is not None:
             estimator = make_estimator(self._job, self._targets, self._source, self._scores.parts)
             return estimator.budget_threshold(routing.budget_usd)
-        return share_threshold(self._scores, routing.strong_fraction or 0.0)
+        return threshold_for_share(self._scores.free(), routing.strong_fraction or 0.0)[0]
 
     def _load_scorer(self) -> Scorer:
         from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch

@@ -1,36 +1,98 @@
-"""A job -> its plan: scores the input as a run would, keeps the scores for it, and reckons.
+"""A job -> its plan: scores the input as a run would, keeps the scores for it, and adds up what it will cost.
 
-Knows nothing of how a plan is shown; sends nothing.
+Knows nothing of how a plan is shown; sends nothing. Money in USD, times in seconds.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from batchroute.job.prices import open_targets
 from batchroute.route.forecast.estimator import make_estimator
-from batchroute.run.planfigures import FrontierPoint, LanePlan, Plan
+from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
 from batchroute.run.prepare import scored_job
-from batchroute.run.scoring import share_threshold, share_thresholds
 from batchroute.send.open import refuse_unpriced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from batchroute.job.spec import Job
+    from batchroute.route.forecast.assumptions import Assumptions
+    from batchroute.route.forecast.band import Band
     from batchroute.route.forecast.estimator import Estimator
-    from batchroute.route.forecast.lane import Lane
-    from batchroute.route.forecast.totals import LaneTotals, Totals, Whole
+    from batchroute.route.forecast.totals import EndpointTotals, Totals, Whole
     from batchroute.run.prepare import ScoredInput
-    from batchroute.types import Side
 
 FRONTIER = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # shares of strong rows
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPlan:
+    """One endpoint's part; `rows` are all that are routed there, too long ones too; tokens are estimates."""
+
+    name: str
+    model: str
+    simulated: bool
+    price_known: bool
+    rows: int
+    prompt_tokens: float
+    completion_tokens: float
+    cost_usd: Band | None
+    time_s: float
+    assumed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """The job at another share of strong rows, overrides not counted in it."""
+
+    strong_fraction: float
+    threshold: float
+    cost_usd: float | None
+    time_s: float
+    win_mass_kept: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the job will do at its threshold, and what it would at others; None stands for unknown, never 0.
+
+    `rows` counts those too that will be `refused` because the input makes them unusable. `all_strong_usd` and
+    `all_weak_usd` are for every usable row, wherever its length or an override would send it.
+    """
+
+    name: str
+    threshold: float
+    rows: int
+    refused: int
+    too_long: int
+    endpoints: Sequence[EndpointPlan]
+    cost_usd: Band | None
+    all_strong_usd: float | None
+    all_weak_usd: float | None
+    time_s: float
+    win_mass_kept: float | None
+    frontier: Sequence[FrontierPoint]
+
+    @property
+    def strong_rows(self) -> int:
+        return sum(endpoint.rows for endpoint in self.endpoints if endpoint.name == "strong")
+
+    @property
+    def savings_usd(self) -> float | None:
+        """Against all strong."""
+        if self.all_strong_usd is None or self.cost_usd is None:
+            return None
+        return self.all_strong_usd - self.cost_usd.mid
 
 
 def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] = lambda rows: None) -> Plan:
     """What `run` would do with this job; its scores are left in the run directory. Sends nothing; blocks.
 
-    `on_rows` is told the rows scored so far. Raises UsageFault where a run would refuse to begin, and where no
+    `on_rows` is given the rows scored so far. Raises UsageFault where a run would refuse to begin, and where no
     threshold keeps within `routing.budget_usd`; Stopped where another run is at work in the directory.
     """
     targets = open_targets(job.endpoints)
@@ -38,10 +100,26 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     with scored_job(job, limit, on_rows) as scored:
         estimator = make_estimator(job, targets, scored.source, scored.scores.parts)
         threshold = _threshold(job, scored, estimator)
-        shares = share_thresholds(scored.scores, FRONTIER)
-        (here, *there), whole = estimator.totals([threshold, *shares])
+        shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
+        (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])
     frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
     return _plan(job.name, here, whole, estimator, frontier)
+
+
+def plan_json(plan: Plan) -> bytes:
+    """SPEC's keys, and no others; a threshold over no rows at all is infinite, which JSON writes as null."""
+    unknown = dict.fromkeys(("low", "mid", "high"))
+    shown = {
+        "threshold": plan.threshold,
+        "rows": plan.rows,
+        "strong_rows": plan.strong_rows,
+        "cost_usd": unknown if plan.cost_usd is None else asdict(plan.cost_usd),
+        "all_strong_usd": plan.all_strong_usd,
+        "all_weak_usd": plan.all_weak_usd,
+        "time_s": plan.time_s,
+        "frontier": plan.frontier,
+    }
+    return msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n"
 
 
 def _threshold(job: Job, scored: ScoredInput, estimator: Estimator) -> float:
@@ -52,8 +130,8 @@ def _threshold(job: Job, scored: ScoredInput, estimator: Estimator) -> float:
     if scored.threshold is not None:
         return scored.threshold
     if routing.strong_fraction is not None:
-        return share_threshold(scored.scores, routing.strong_fraction)
-    assert routing.budget_usd is not None, "a job routes by one of three"  # noqa: S101 - `consistency` sees to it
+        return threshold_for_share(scored.scores.free(), routing.strong_fraction)[0]
+    assert routing.budget_usd is not None, "a job routes by one of three"  # noqa: S101 - see job/rules
     return estimator.budget_threshold(routing.budget_usd)
 
 
@@ -72,34 +150,33 @@ def _kept(totals: Totals, whole: Whole) -> float | None:
 
 
 def _plan(name: str, totals: Totals, whole: Whole, estimator: Estimator, frontier: list[FrontierPoint]) -> Plan:
-    lanes = estimator.lanes
-    sides: dict[Side, LaneTotals] = {"strong": totals.strong, "weak": totals.weak}
+    assumed = estimator.assumed
     return Plan(
         name=name,
         threshold=totals.threshold,
         rows=whole.rows,
         refused=whole.refused,
-        too_long=sum(side.rows - side.sent for side in sides.values()),
-        lanes=[_lane(side, lanes[side], sides[side]) for side in lanes],
+        too_long=sum(endpoint.rows - endpoint.sent for endpoint in totals.endpoints.values()),
+        endpoints=[_endpoint(of, assumed[of], endpoint) for of, endpoint in totals.endpoints.items()],
         cost_usd=None if estimator.unpriced else totals.cost_usd,
-        all_strong_usd=None if lanes["strong"].pricing is None else whole.all_strong_usd,
-        all_weak_usd=None if lanes["weak"].pricing is None else whole.all_weak_usd,
+        all_strong_usd=None if assumed["strong"].pricing is None else whole.all_usd["strong"],
+        all_weak_usd=None if assumed["weak"].pricing is None else whole.all_usd["weak"],
         time_s=estimator.time_s(totals),
         win_mass_kept=_kept(totals, whole),
         frontier=frontier,
     )
 
 
-def _lane(side: Side, lane: Lane, totals: LaneTotals) -> LanePlan:
-    return LanePlan(
-        side=side,
-        model=lane.spec.model,
-        simulated=lane.spec.simulate is not None,
-        price_known=lane.pricing is not None,
+def _endpoint(name: str, assumptions: Assumptions, totals: EndpointTotals) -> EndpointPlan:
+    return EndpointPlan(
+        name=name,
+        model=assumptions.spec.model,
+        simulated=assumptions.spec.simulate is not None,
+        price_known=assumptions.pricing is not None,
         rows=totals.rows,
-        prompt_tokens=totals.chars * lane.tokens_per_char.mid,
-        completion_tokens=totals.sent * lane.completion_tokens.mid,
-        cost_usd=None if lane.pricing is None else totals.cost_usd,
-        time_s=lane.time_s(totals.sent, totals.chars),
-        assumed=lane.words,
+        prompt_tokens=totals.chars * assumptions.tokens_per_char.mid,
+        completion_tokens=totals.sent * assumptions.completion_tokens.mid,
+        cost_usd=None if assumptions.pricing is None else totals.cost_usd,
+        time_s=assumptions.time_s(totals.sent, totals.chars),
+        assumed=assumptions.words,
     )

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
 from batchroute.score.rater import in_thread, rated_chunks
 from batchroute.store.files import saving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
@@ -110,13 +109,3 @@ class Scoring:
     def _close(self) -> None:
         with saving(self._scores.folder):
             self._scores.close(last=self._at_end and self.rows == self._read_rows)
-
-
-def share_threshold(scores: Scores, share: float) -> float:
-    """The threshold that sends this share of the scored rows strong; rows that demand a side do not count."""
-    return threshold_for_share(scores.free(), share)[0]
-
-
-def share_thresholds(scores: Scores, shares: Sequence[float]) -> list[float]:
-    """The same for several shares, in one go over the scores."""
-    return [threshold for threshold, _ in thresholds_for_shares(scores.free(), shares)]

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from batchroute.job.load import load_job
 from batchroute.job.prices import find_pricing
 from batchroute.job.spec import Endpoints, EndpointSpec, InputSpec, RouterSpec
+from batchroute.route.forecast.assumptions import NANO, assume
 from batchroute.route.forecast.band import Band
-from batchroute.route.forecast.earlier import EarlierLane, earlier_lanes
+from batchroute.route.forecast.earlier import EarlierAnswers, earlier_answers
 from batchroute.route.forecast.fitting import lowest_fitting
-from batchroute.route.forecast.lane import NANO, assumed
 from batchroute.route.forecast.tokens import SAMPLE_ROWS, UNMEASURED, TokenRatio, measured, sample_texts
-from batchroute.route.forecast.totals import choices, totals_at
+from batchroute.route.forecast.totals import totals_at
 from batchroute.run.engine import open_input
 from batchroute.run.plan import plan_job
 from batchroute.run.prepare import score_into
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from batchroute.route.forecast.lane import Lane
+    from batchroute.route.forecast.assumptions import Assumptions
     from command import Said
 
     Command = Callable[..., Said]
 
 ROWS = 120
-RATIO = TokenRatio(Band(0.2, 0.25, 0.3), "told")
+RATIO = TokenRatio(Band(0.2, 0.25, 0.3), "given")
 NIGHT = {
     "name": "nightly",
     "input.route": "side",
@@ -69,10 +69,10 @@ def spec(**settings_: Any) -> EndpointSpec:
     return EndpointSpec.model_validate({"model": "m", "base_url": "http://127.0.0.1:9/v1", **settings_})
 
 
-def lane(price: tuple[str, str] | None = ("2", "10"), **settings_: Any) -> Lane:
-    told = {"price": {"input": float(price[0]), "output": float(price[1])}} if price else {}
-    of = spec(**told, **settings_)
-    return assumed(of, find_pricing(of.model, of.price, None), RATIO, None)
+def assumptions(price: tuple[str, str] | None = ("2", "10"), **settings_: Any) -> Assumptions:
+    price_of = {"price": {"input": float(price[0]), "output": float(price[1])}} if price else {}
+    of = spec(**price_of, **settings_)
+    return assume(of, find_pricing(of.model, of.price, None), RATIO, None)
 
 
 def test_a_plan_is_what_the_run_then_does(job: Path, batchroute: Command) -> None:
@@ -186,8 +186,8 @@ def test_a_budget_is_met_to_the_row_by_plan_and_run(job: Path, batchroute: Comma
     assert planned["cost_usd"]["mid"] == budget, "what the estimator itself named fits, to the last digit"
     scores = pq.read_table(job.parent / "runs/one/scores")["score"].drop_null().to_numpy()
     lower = float(scores[scores < planned["threshold"]].max())
-    dearer = json.loads(batchroute("plan", job, "--set", f"routing.threshold={lower!r}", "--json").out)
-    assert dearer["cost_usd"]["mid"] > budget, "not one row more would fit"
+    more = json.loads(batchroute("plan", job, "--set", f"routing.threshold={lower!r}", "--json").out)
+    assert more["cost_usd"]["mid"] > budget, "not one row more would fit"
     assert json.loads(batchroute("run", job, *flags, "--json").out)["threshold"] == planned["threshold"]
 
 
@@ -255,28 +255,27 @@ def cost_by_hand(rows: ScoredRows, threshold: float, specs: dict[str, EndpointSp
 def test_totals_are_those_of_adding_row_by_row(
     parts: list[Any], thresholds: list[float], strong: dict[str, Any], weak: dict[str, Any]
 ) -> None:
-    lanes = {"strong": lane(**strong), "weak": lane(("0.2", "1"), **weak)}
-    endpoints = Endpoints(strong=lanes["strong"].spec, weak=lanes["weak"].spec)
+    assumed = {"strong": assumptions(**strong), "weak": assumptions(("0.2", "1"), **weak)}
+    specs = {name: each.spec for name, each in assumed.items()}
     tables = [scored(rows) for rows in parts]
-    found, whole = totals_at(thresholds, [choices(rows, endpoints, lanes) for rows in tables])  # type: ignore[arg-type]
-    specs = {side: lane.spec for side, lane in lanes.items()}
+    found, whole = totals_at(thresholds, tables, Endpoints(**specs), assumed)
     for threshold, totals in zip(thresholds, found, strict=True):
         by_hand = sum((cost_by_hand(rows, threshold, specs) for rows in tables), Decimal(0))
         assert totals.threshold == threshold
         assert totals.cost_usd.mid == pytest.approx(float(by_hand), abs=1e-9 * (1 + whole.rows))
         assert totals.cost_usd.low <= totals.cost_usd.mid <= totals.cost_usd.high
-        assert totals.strong.rows + totals.weak.rows == whole.rows - whole.refused
+        assert sum(each.rows for each in totals.endpoints.values()) == whole.rows - whole.refused
         assert totals.win_mass <= whole.win_mass + 1e-9
 
 
 @given(rows_of_input, st.lists(st.floats(0, 1), min_size=2, max_size=6))
-def test_cost_rises_with_the_share_where_strong_is_dearer(
+def test_cost_rises_with_the_share_where_strong_costs_more(
     rows: list[tuple[float, str | None, int]], thresholds: list[float]
 ) -> None:
-    lanes = {"strong": lane(), "weak": lane(("0.2", "1"))}
-    endpoints = Endpoints(strong=lanes["strong"].spec, weak=lanes["weak"].spec)
+    assumed = {"strong": assumptions(), "weak": assumptions(("0.2", "1"))}
+    endpoints = Endpoints(**{name: each.spec for name, each in assumed.items()})
     ordered = sorted(thresholds, reverse=True)
-    found, _ = totals_at(ordered, [choices(scored(rows), endpoints, lanes)])  # type: ignore[arg-type]
+    found, _ = totals_at(ordered, [scored(rows)], endpoints, assumed)
     costs = [totals.cost_usd.mid for totals in found]
     assert costs == sorted(costs)
 
@@ -314,7 +313,7 @@ def test_long_prompts_are_priced_by_their_tier() -> None:
     assert pricing is not None
     assert pricing.varies
     chars = np.array([400, 120_000, 2_000_000])
-    costs = assumed(of, pricing, RATIO, None).mid_cost(chars)
+    costs = assume(of, pricing, RATIO, None).mid_cost(chars)
     for cost, tokens in zip(costs, (100, 30_000, 500_000), strict=True):
         assert cost / NANO == pytest.approx(float(pricing.cost(Usage(tokens, None, 500)) or 0), abs=1e-9)
 
@@ -333,7 +332,7 @@ def test_long_prompts_are_priced_by_their_tier() -> None:
     ],
 )
 def test_time_is_that_of_the_tightest_limit(settings_: dict[str, Any], time_s: float) -> None:
-    assert lane(**settings_).time_s(100, 100_000) == pytest.approx(time_s)
+    assert assumptions(**settings_).time_s(100, 100_000) == pytest.approx(time_s)
 
 
 @pytest.mark.parametrize(
@@ -342,15 +341,15 @@ def test_time_is_that_of_the_tightest_limit(settings_: dict[str, Any], time_s: f
         ({}, None, Band(100, 500, 2000)),
         ({"params": {"max_tokens": 64}}, None, Band(64, 64, 64)),
         ({"params": {"max_completion_tokens": 8192}}, None, Band(100, 500, 8192)),
-        ({}, EarlierLane("last", 300, None), Band(240, 300, 360)),
-        ({"params": {"max_tokens": 310}}, EarlierLane("last", 300, None), Band(240, 300, 310)),
+        ({}, EarlierAnswers("last", 300, None), Band(240, 300, 360)),
+        ({"params": {"max_tokens": 310}}, EarlierAnswers("last", 300, None), Band(240, 300, 310)),
         ({"base_url": None, "simulate": {"response_tokens": 200}}, None, Band(180, 200, 220)),
     ],
 )
 def test_answers_are_as_long_as_can_be_known(
-    settings_: dict[str, Any], earlier: EarlierLane | None, tokens: Band
+    settings_: dict[str, Any], earlier: EarlierAnswers | None, tokens: Band
 ) -> None:
-    found = assumed(spec(**settings_), None, RATIO, earlier).completion_tokens
+    found = assume(spec(**settings_), None, RATIO, earlier).completion_tokens
     assert (found.low, found.mid, found.high) == pytest.approx((tokens.low, tokens.mid, tokens.high))
 
 
@@ -359,16 +358,18 @@ def test_an_earlier_run_of_the_name_beside_tells_the_length_of_answers(job: Path
     report = json.loads((job.parent / "runs/one/report.json").read_text())
     bill = next(bill for bill in report["models"] if bill["route"] == "strong")
     tonight = load_job(job, environ={}, output=job.parent / "runs/two")
-    found = earlier_lanes(tonight, job.parent / "runs/two")
+    found = earlier_answers(tonight, job.parent / "runs/two")
     assert found["strong"].completion_tokens == bill["completion_tokens"] / bill["ok"]
     assert "as in the run one" in batchroute("plan", job, "--output", job.parent / "runs/two").out
-    assert earlier_lanes(tonight, job.parent / "runs/one") == {}, "a run tells nothing of itself"
+    assert earlier_answers(tonight, job.parent / "runs/one") == {}, "a run tells nothing of itself"
     other = load_job(job, environ={}, sets=['name="other"'])
-    assert earlier_lanes(other, job.parent / "runs/two") == {}
+    assert earlier_answers(other, job.parent / "runs/two") == {}
     real = load_job(job, environ={}, sets=['endpoints.strong.base_url="http://127.0.0.1:9/v1"'])
-    assert earlier_lanes(real, job.parent / "runs/two").keys() == {"weak"}, "make-believe tells nothing of a model"
+    assert earlier_answers(real, job.parent / "runs/two").keys() == {"weak"}, (
+        "a simulated run tells nothing of a model"
+    )
     (job.parent / "runs/one/report.json").write_text("{not ours")
-    assert earlier_lanes(tonight, job.parent / "runs/two") == {}
+    assert earlier_answers(tonight, job.parent / "runs/two") == {}
 
 
 def test_a_directory_at_work_is_left_alone(job: Path, batchroute: Command) -> None:

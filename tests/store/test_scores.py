@@ -12,7 +12,8 @@ import pytest
 from batchroute.errors import RunFault
 from batchroute.input.lines import ChunkLimits
 from batchroute.job.spec import RouterSpec
-from batchroute.run.scoring import Scoring, share_threshold
+from batchroute.route.threshold import threshold_for_share
+from batchroute.run.scoring import Scoring
 from batchroute.score.router import load_scorer
 from batchroute.store.scores import FIRST_PART_ROWS, Scores, read_scores
 from inputs import lines, source
@@ -160,7 +161,7 @@ def test_an_input_without_rows_ends_in_one_empty_part(tmp_path: Path) -> None:
     scores = score_all(source(path), tmp_path / "scores")
     assert (scores.rows, len(scores.parts), scores.exhausted) == (0, 1, True)
     assert columns(scores) == []
-    assert share_threshold(scores, 0.5) == float("inf")
+    assert threshold_for_share(scores.free(), 0.5)[0] == float("inf")
 
 
 def test_a_share_is_taken_of_rows_neither_forced_nor_refused(tmp_path: Path) -> None:
@@ -170,8 +171,8 @@ def test_a_share_is_taken_of_rows_neither_forced_nor_refused(tmp_path: Path) -> 
     assert np.concatenate(list(scores.free())).tolist() == free
     ordered = sorted(free, reverse=True)
     for share in (0.1, 0.5, 1.0):
-        assert share_threshold(scores, share) == ordered[int(share * len(free) + 0.5) - 1]
-    assert share_threshold(scores, 0.0) == math.nextafter(ordered[0], 1)
+        assert threshold_for_share(scores.free(), share)[0] == ordered[int(share * len(free) + 0.5) - 1]
+    assert threshold_for_share(scores.free(), 0.0)[0] == math.nextafter(ordered[0], 1)
 
 
 def test_readers_wait_for_a_part_and_learn_that_there_is_no_more(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from batchroute.cli.show.words import UNKNOWN, count, duration, money, percent, 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from batchroute.run.planfigures import Plan
+    from batchroute.run.plan import Plan
 
 
 def render_plan(plan: Plan) -> RenderableType:
@@ -36,17 +36,18 @@ def _title(plan: Plan) -> Text:
 
 
 def unpriced_words(plan: Plan) -> list[str]:
-    """A line for each side whose price nobody knows."""
+    """A line for each endpoint whose price is unknown."""
     return [
-        f"No price is known for {plain(lane.model)}: set endpoints.{lane.side}.price to know what this costs."
-        for lane in plan.lanes
-        if not lane.price_known
+        f"No price is known for {plain(endpoint.model)}: "
+        f"set endpoints.{endpoint.name}.price to know what this costs."
+        for endpoint in plan.endpoints
+        if not endpoint.price_known
     ]
 
 
 def _warnings(plan: Plan) -> list[Text]:
     lines = unpriced_words(plan)
-    made_up = [lane.side for lane in plan.lanes if lane.simulated]
+    made_up = [endpoint.name for endpoint in plan.endpoints if endpoint.simulated]
     if made_up:
         lines.append(f"SIMULATED: {' and '.join(made_up)}; no money will be spent there.")
     return [Text(line, style="bold yellow") for line in lines]
@@ -62,16 +63,16 @@ def _table(*columns: str) -> Table:
 
 def _bill(plan: Plan) -> Table:
     table = _table("", "rows", "share", "prompt tok", "output tok", "USD", "time")
-    routed = sum(lane.rows for lane in plan.lanes)
-    for lane in plan.lanes:
+    routed = sum(endpoint.rows for endpoint in plan.endpoints)
+    for endpoint in plan.endpoints:
         table.add_row(
-            Text(f"{lane.side}  {plain(lane.model)}"),
-            count(lane.rows),
-            percent(lane.rows / routed if routed else None),
-            count(round(lane.prompt_tokens)),
-            count(round(lane.completion_tokens)),
-            money(None if lane.cost_usd is None else lane.cost_usd.mid),
-            duration(lane.time_s),
+            Text(f"{endpoint.name}  {plain(endpoint.model)}"),
+            count(endpoint.rows),
+            percent(endpoint.rows / routed if routed else None),
+            count(round(endpoint.prompt_tokens)),
+            count(round(endpoint.completion_tokens)),
+            money(None if endpoint.cost_usd is None else endpoint.cost_usd.mid),
+            duration(endpoint.time_s),
         )
     total = money(None if plan.cost_usd is None else plan.cost_usd.mid)
     table.add_section()
@@ -107,8 +108,8 @@ def _frontier(plan: Plan) -> Group:
 
 
 def _assumed(plan: Plan) -> Text:
-    lines = [f"{lane.side} {words}" for lane in plan.lanes for words in lane.assumed]
-    return Text("\n".join(["reckoned with", *(f"  {plain_line(line)}" for line in lines)]), style="dim")
+    lines = [f"{endpoint.name} {words}" for endpoint in plan.endpoints for words in endpoint.assumed]
+    return Text("\n".join(["assumed", *(f"  {plain_line(line)}" for line in lines)]), style="dim")
 
 
 def plain_line(line: str) -> str:

@@ -15,7 +15,7 @@ from batchroute.job.prices import find_pricing
 from batchroute.learn.evaluate.bootstrap import interval
 from batchroute.learn.evaluate.figures import Offer
 from batchroute.learn.evaluate.metrics import SHARES, quality_curve, share_reaching
-from batchroute.route.forecast.lane import USUAL_COMPLETION
+from batchroute.route.forecast.assumptions import USUAL_COMPLETION
 from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens
 from batchroute.types import Usage
 

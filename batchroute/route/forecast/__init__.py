@@ -3,8 +3,8 @@
     band      low, mid, high
     tokens    characters per token, measured where a tokenizer is at hand
     earlier   what an earlier run of the same job says
-    lane      what is assumed of one side, and the price of its rows
-    totals    scores on disk -> rows, tokens, money and wins on each side, at any threshold
+    assumptions what is assumed of an endpoint, and the cost of its rows
+    totals    scores on disk -> rows, tokens, money and wins on each endpoint, at any threshold
     fitting   a budget -> the lowest threshold that keeps within it
     estimator a job -> all of the above, put together
 

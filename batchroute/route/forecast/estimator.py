@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
-from batchroute.route.forecast.earlier import earlier_lanes
+from batchroute.route.forecast.assumptions import NANO, assume
+from batchroute.route.forecast.earlier import earlier_answers
 from batchroute.route.forecast.fitting import lowest_fitting
-from batchroute.route.forecast.lane import NANO, assumed
 from batchroute.route.forecast.tokens import token_ratio
-from batchroute.route.forecast.totals import Gains, each_choice, totals_at
-from batchroute.types import SIDES
+from batchroute.route.forecast.totals import Gains, totals_at
+from batchroute.store.scores import read_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,48 +21,45 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Endpoints, Job
-    from batchroute.route.forecast.lane import Lane
+    from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.forecast.totals import Totals, Whole
     from batchroute.store.scores import ScorePart
-    from batchroute.types import Side
 
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """What is reckoned with, for one input that is scored. Its answers depend on nothing else."""
+    """What is assumed of each endpoint, for one input that is scored. Its answers depend on nothing else."""
 
     endpoints: Endpoints
-    lanes: Mapping[Side, Lane]
+    assumed: Mapping[str, Assumptions]
     parts: Sequence[ScorePart]
 
     @property
-    def unpriced(self) -> list[Side]:
-        """The sides whose price nobody knows; while there is one, money is not to be reckoned with."""
-        return [side for side, lane in self.lanes.items() if lane.pricing is None]
+    def unpriced(self) -> list[str]:
+        """The endpoints whose price is unknown; while there is one, so is the cost of the whole."""
+        return [name for name, assumptions in self.assumed.items() if assumptions.pricing is None]
 
     def totals(self, thresholds: Sequence[float]) -> tuple[list[Totals], Whole]:
-        return totals_at(thresholds, each_choice(self.parts, self.endpoints, self.lanes))
+        return totals_at(thresholds, map(read_scores, self.parts), self.endpoints, self.assumed)
 
     def time_s(self, totals: Totals) -> float:
-        """Both lanes run at once, so the slower one's time."""
-        sides = {"strong": totals.strong, "weak": totals.weak}
-        return max(lane.time_s(sides[side].sent, sides[side].chars) for side, lane in self.lanes.items())
+        """All lanes run at once, so the slowest one's time."""
+        return max(self.assumed[name].time_s(of.sent, of.chars) for name, of in totals.endpoints.items())
 
     def budget_threshold(self, budget_usd: Decimal) -> float:
         """The lowest threshold whose mid cost fits; UsageFault naming the least cost where none does."""
         if self.unpriced:
-            names = ", ".join(f"endpoints.{side}.price" for side in self.unpriced)
+            names = ", ".join(f"endpoints.{name}.price" for name in self.unpriced)
             raise UsageFault(f"a budget needs prices: set {names}, in USD per million tokens")
         (most, least), _ = self.totals([-float("inf"), float("inf")])
-        base = least.strong.cost_nano.mid + least.weak.cost_nano.mid
-        gains = Gains(self.parts, self.endpoints, self.lanes)
-        threshold = lowest_fitting(gains, base, _whole_nano(budget_usd))
+        gains = Gains(self.parts, self.endpoints, self.assumed)
+        threshold = lowest_fitting(gains, least.cost_nano.mid, _whole_nano(budget_usd))
         if threshold is None:
             least_usd = Decimal(min(most.cost_usd.mid, least.cost_usd.mid))
             shown = least_usd.quantize(Decimal("0.0001"), ROUND_CEILING)
             raise UsageFault(
-                f"a budget of ${budget_usd} is not enough: even with no row on the dearer side this input is "
-                f"predicted to cost ${shown}; raise it to that, or lower the answers' max_tokens"
+                f"a budget of ${budget_usd} is not enough: even with no row on the more expensive side "
+                f"this input is predicted to cost ${shown}; raise it to that, or lower the answers' max_tokens"
             )
         return threshold
 
@@ -77,9 +74,9 @@ def make_estimator(
     job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[ScorePart]
 ) -> Estimator:
     """Looks for an earlier run, and measures the tokens of a sample of the input."""
-    earlier = earlier_lanes(job, Path(job.output.path))
-    lanes = {}
-    for side in SIDES:
-        spec, pricing = job.endpoints[side], targets[side].pricing
-        lanes[side] = assumed(spec, pricing, token_ratio(spec.model, source, parts), earlier.get(side))
-    return Estimator(job.endpoints, lanes, parts)
+    earlier = earlier_answers(job, Path(job.output.path))
+    assumed = {
+        name: assume(spec, targets[name].pricing, token_ratio(spec.model, source, parts), earlier.get(name))
+        for name, spec in job.endpoints.items()
+    }
+    return Estimator(job.endpoints, assumed, parts)

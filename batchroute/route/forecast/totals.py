@@ -1,7 +1,7 @@
-"""Scores on disk -> rows, tokens, money and wins on each side, at any number of thresholds in one pass.
+"""Scores on disk -> rows, tokens, money and wins on each endpoint, at any number of thresholds in one pass.
 
-Every row is looked at twice, as if it went strong and as if it went weak; a threshold chooses between the two.
-Which rows have no choice, since they demand a side or are too long for one, is `routing`'s affair, as in a run.
+Every row is routed twice, as if its score reached the threshold and as if it did not; a threshold chooses between
+the two. Rows that have no choice, since they demand a side or are too long for one, go the same way both times.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batchroute.route.forecast.assumptions import NANO
 from batchroute.route.forecast.band import Band
-from batchroute.route.forecast.lane import NANO
 from batchroute.route.sides import STRONG, route
 from batchroute.store.scores import read_scores
-from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.job.spec import Endpoints
-    from batchroute.route.forecast.lane import Lane
+    from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.sides import Routes
     from batchroute.store.scores import ScoredRows, ScorePart
-    from batchroute.types import Floats, Side
+    from batchroute.types import Floats
+
+# What is added up of the rows on an endpoint: the last axis of every table of sums below.
+_LINES = _ROWS, _SENT, _CHARS, _LOW, _MID, _HIGH, _SCORE = range(7)
 
 
 def in_usd(nano: Band) -> Band:
@@ -35,8 +37,8 @@ def in_usd(nano: Band) -> Band:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneTotals:
-    """One side's rows at a threshold; `sent` leaves out those too long for either, `chars` are those of `sent`."""
+class EndpointTotals:
+    """An endpoint's rows at a threshold; `sent` leaves out those too long for any, `chars` are those of `sent`."""
 
     rows: int
     sent: int
@@ -50,113 +52,90 @@ class LaneTotals:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a threshold means for a whole input."""
+    """What a threshold does with a whole input; `win_mass` sums the scores of the strong rows."""
 
     threshold: float
-    strong: LaneTotals
-    weak: LaneTotals
+    endpoints: Mapping[str, EndpointTotals]
     win_mass: float
+
+    @property
+    def cost_nano(self) -> Band:
+        costs = [totals.cost_nano for totals in self.endpoints.values()]
+        return Band(*(sum(getattr(cost, of) for cost in costs) for of in ("low", "mid", "high")))
 
     @property
     def cost_usd(self) -> Band:
         # Divided once, the sum is as exact as a float can be, and no two ways to a threshold differ in it.
-        strong, weak = self.strong.cost_nano, self.weak.cost_nano
-        return in_usd(Band(strong.low + weak.low, strong.mid + weak.mid, strong.high + weak.high))
+        return in_usd(self.cost_nano)
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What does not depend on the threshold; `refused` rows are those that the input makes unusable."""
+    """What does not depend on the threshold; `refused` rows are those that the input makes unusable.
+
+    `all_usd` is by endpoint what all usable rows cost there, whatever their length.
+    """
 
     rows: int
     refused: int
     win_mass: float
-    all_strong_usd: float
-    all_weak_usd: float
+    all_usd: Mapping[str, float]
 
 
-# The lines of the arrays below: five for each side, then the wins.
-_ROWS, _SENT, _CHARS, _LOW, _MID, _HIGH = range(6)
-_PER_SIDE = 6
-_WINS = 2 * _PER_SIDE
-_LINES = _WINS + 1
+def totals_at(
+    thresholds: Sequence[float],
+    parts: Iterable[ScoredRows],
+    endpoints: Endpoints,
+    assumed: Mapping[str, Assumptions],
+) -> tuple[list[Totals], Whole]:
+    """The totals at each threshold, in their order; one pass over the parts, in the memory of one.
 
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What each of a part's n rows adds to the totals: [lines, n] if it goes strong, and if it goes weak.
-
-    `score` is NaN in rows that the input refuses; they add nothing. `alone` [2, n] is what a row costs on either
-    side whatever its length, in nano-dollars.
+    With thresholds 0.3 < 0.5 < 0.8 a score of 0.6 reaches two. Its row is added to entry 2 of `if_strong` and of
+    `if_weak`; at ordered[j] a row is strong if it reaches more than j, so the totals at 0.5 (j = 1) are entries 2
+    and 3 of `if_strong` and entries 0 and 1 of `if_weak`.
     """
-
-    score: Floats
-    strong: Floats
-    weak: Floats
-    alone: Floats
-
-
-def choices(rows: ScoredRows, endpoints: Endpoints, lanes: Mapping[Side, Lane]) -> Choices:
-    usable = ~np.isnan(rows.score)
-    costs = {side: lane.costs(rows.chars) for side, lane in lanes.items()}
-    return Choices(
-        score=rows.score,
-        strong=_lines(rows, route(rows, -math.inf, endpoints), usable, costs),
-        weak=_lines(rows, route(rows, math.inf, endpoints), usable, costs),
-        alone=np.stack([costs["strong"][1], costs["weak"][1]]) * usable,
-    )
-
-
-def _lines(
-    rows: ScoredRows,
-    routes: Routes,
-    usable: NDArray[np.bool_],
-    costs: Mapping[Side, tuple[Floats, Floats, Floats]],
-) -> Floats:
-    lines = np.zeros((_LINES, len(usable)))
-    for place, side in enumerate(SIDES):
-        mine = lines[place * _PER_SIDE : (place + 1) * _PER_SIDE]
-        mine[_ROWS] = routes.on(side) & usable
-        mine[_SENT] = mine[_ROWS] * ~routes.too_long
-        mine[_CHARS] = mine[_SENT] * rows.chars
-        for line, price in zip((_LOW, _MID, _HIGH), costs[side], strict=True):
-            mine[line] = mine[_SENT] * price
-    lines[_WINS] = np.where((routes.to == STRONG) & usable, rows.score, 0.0)
-    return lines
-
-
-def each_choice(parts: Iterable[ScorePart], endpoints: Endpoints, lanes: Mapping[Side, Lane]) -> Iterator[Choices]:
-    """The choices of one part after the other, in the memory of one."""
-    for part in parts:
-        yield choices(read_scores(part), endpoints, lanes)
-
-
-def totals_at(thresholds: Sequence[float], parts: Iterable[Choices]) -> tuple[list[Totals], Whole]:
-    """The totals at each threshold, in their order; one pass over the parts."""
     ordered = np.unique(np.array(thresholds, np.float64))
-    base, moved = np.zeros(_LINES), np.zeros((len(ordered) + 1, _LINES))
-    rows, usable, wins, alone = 0, 0, 0.0, np.zeros(2)
+    if_strong, if_weak = np.zeros((2, len(ordered) + 1, len(assumed), len(_LINES)))
+    rows, usable, wins, everywhere = 0, 0, 0.0, np.zeros(len(assumed))
     for part in parts:
-        base += part.weak.sum(axis=1)
-        # Strong at ordered[j] if and only if more than j thresholds are not above the score.
+        costs = np.stack([np.stack(assumed[name].costs(part.chars)) for name in endpoints.names])
         reached = np.searchsorted(ordered, part.score, side="right")
-        for line, gain in enumerate(part.strong - part.weak):
-            moved[:, line] += np.bincount(reached, weights=gain, minlength=len(moved))
-        rows, usable = rows + len(part.score), usable + int(np.count_nonzero(~np.isnan(part.score)))
-        wins, alone = wins + float(np.nansum(part.score)), alone + part.alone.sum(axis=1)
-    above = base + (moved[::-1].cumsum(axis=0)[::-1])[1:]
-    found = {t: _totals(t, lines) for t, lines in zip(ordered.tolist(), above, strict=True)}
-    all_strong, all_weak = (float(nano) / NANO for nano in alone)
-    return [found[threshold] for threshold in thresholds], Whole(rows, rows - usable, wins, all_strong, all_weak)
+        _add(if_strong, part, route(part, -math.inf, endpoints), costs, reached)
+        _add(if_weak, part, route(part, math.inf, endpoints), costs, reached)
+        is_usable = ~np.isnan(part.score)
+        rows, usable = rows + len(part.score), usable + int(np.count_nonzero(is_usable))
+        wins, everywhere = wins + float(np.nansum(part.score)), everywhere + (costs[:, 1] * is_usable).sum(axis=1)
+    strong = if_strong[::-1].cumsum(axis=0)[::-1][1:]
+    weak = if_weak.cumsum(axis=0)[:-1]
+    found = {
+        threshold: _totals(threshold, endpoints.names, sums)
+        for threshold, sums in zip(ordered.tolist(), strong + weak, strict=True)
+    }
+    all_usd = dict(zip(endpoints.names, (everywhere / NANO).tolist(), strict=True))
+    return [found[threshold] for threshold in thresholds], Whole(rows, rows - usable, wins, all_usd)
 
 
-def _totals(threshold: float, lines: Floats) -> Totals:
-    return Totals(threshold, _side(lines[:_PER_SIDE]), _side(lines[_PER_SIDE:_WINS]), float(lines[_WINS]))
+def _add(sums: Floats, rows: ScoredRows, routes: Routes, costs: Floats, reached: NDArray[np.int64]) -> None:
+    """Adds n rows to `sums` [thresholds + 1, endpoints, lines]; `costs` is [endpoints, low mid high, n]."""
+    usable = ~np.isnan(rows.score)
+    sent = usable & ~routes.too_long
+    own_costs = costs[routes.to, :, np.arange(len(usable))].T
+    lines = (usable, sent, sent * rows.chars, *(sent * own_costs), np.where(usable, rows.score, 0.0))
+    bins, endpoints, _ = sums.shape
+    place = reached * endpoints + routes.to
+    for line, weights in zip(_LINES, lines, strict=True):
+        added = np.bincount(place, weights=weights, minlength=bins * endpoints)
+        sums[:, :, line] += added.reshape(bins, endpoints)
 
 
-def _side(lines: Floats) -> LaneTotals:
+def _totals(threshold: float, names: Sequence[str], sums: Floats) -> Totals:
+    endpoints = {name: _endpoint_totals(lines) for name, lines in zip(names, sums, strict=True)}
+    return Totals(threshold, endpoints, float(sums[STRONG, _SCORE]))
+
+
+def _endpoint_totals(lines: Floats) -> EndpointTotals:
     rows, sent, chars = (int(lines[line]) for line in (_ROWS, _SENT, _CHARS))
-    return LaneTotals(rows, sent, chars, Band(*(float(lines[line]) for line in (_LOW, _MID, _HIGH))))
+    return EndpointTotals(rows, sent, chars, Band(*(float(lines[line]) for line in (_LOW, _MID, _HIGH))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +144,19 @@ class Gains:
 
     parts: Sequence[ScorePart]
     endpoints: Endpoints
-    lanes: Mapping[Side, Lane]
+    assumed: Mapping[str, Assumptions]
 
     def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
         for part in self.parts:
             rows = read_scores(part)
             free = ~np.isnan(rows.score) & (rows.forced == None)  # noqa: E711 - element by element
-            costs = {side: lane.mid_cost(rows.chars) for side, lane in self.lanes.items()}
+            costs = np.stack([self.assumed[name].mid_cost(rows.chars) for name in self.endpoints.names])
             if_strong = _cost(route(rows, -math.inf, self.endpoints), costs)
             if_weak = _cost(route(rows, math.inf, self.endpoints), costs)
             yield rows.score[free], (if_strong - if_weak)[free]
 
 
-def _cost(routes: Routes, costs: Mapping[Side, Floats]) -> Floats:
-    """[n] the cost of each row on the side where it goes; 0 where it fits on neither."""
-    cost: Floats = np.where((routes.to == STRONG), costs["strong"], costs["weak"]) * ~routes.too_long
+def _cost(routes: Routes, costs: Floats) -> Floats:
+    """[n] the cost of each row on the endpoint where it goes, of [endpoints, n]; 0 where it fits on none."""
+    cost: Floats = costs[routes.to, np.arange(len(routes.to))] * ~routes.too_long
     return cost

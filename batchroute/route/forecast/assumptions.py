@@ -1,7 +1,6 @@
-"""What is assumed of one side before it was asked, and what its rows then cost and take.
+"""What is assumed of an endpoint before it was asked, and what its rows then cost and take.
 
-Money is counted in whole nano-dollars per row: such sums are exact in float64 up to nine million dollars, so that
-the same threshold costs the same, by whatever road and in whatever order its rows are added up.
+Knows prices, an earlier run's figures and rules of thumb; knows no scores and no thresholds.
 """
 
 from __future__ import annotations
@@ -21,10 +20,15 @@ if TYPE_CHECKING:
 
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import EndpointSpec
-    from batchroute.route.forecast.earlier import EarlierLane
+    from batchroute.route.forecast.earlier import EarlierAnswers
     from batchroute.route.forecast.tokens import TokenRatio
     from batchroute.types import Floats
 
+# Money is added up in whole nano-dollars per row. Whole numbers add up exactly in float64 up to 2**53, which is
+# nine million dollars, so a threshold costs the same in whatever order its rows are added: in floats
+# 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1, but 100,000,000 + 200,000,000 + 300,000,000 is the same backwards. A row
+# of 1,000 characters, 4 a token, and an answer of 500 tokens, at 1.25 and 10 USD per million, costs
+# 250 * 1,250 + 500 * 10,000 = 5,312,500 of them.
 NANO = 1e9
 USUAL_COMPLETION = Band(100, 500, 2000)  # tokens of an answer of which nothing is known
 EARLIER_ERROR = 0.2  # of an earlier run's mean: another night has other prompts
@@ -34,8 +38,8 @@ TOKENS_PER_S = 60.0  # of a hosted model
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """One side as it is reckoned with; `pricing` None: unknown.
+class Assumptions:
+    """One endpoint as a forecast sees it; `pricing` None: unknown.
 
     `latency_is_known`: from an earlier run or a simulated provider, else it is a rule of thumb.
     """
@@ -96,11 +100,13 @@ def _one_by_one(pricing: Pricing, prompt_tokens: Floats, completion_tokens: floa
     return np.array(costs, np.float64)[inverse]
 
 
-def assumed(spec: EndpointSpec, pricing: Pricing | None, ratio: TokenRatio, earlier: EarlierLane | None) -> Lane:
-    """What is reckoned with for a side: an earlier run's figures before rules of thumb."""
+def assume(
+    spec: EndpointSpec, pricing: Pricing | None, ratio: TokenRatio, earlier: EarlierAnswers | None
+) -> Assumptions:
+    """What to assume of an endpoint: an earlier run's figures before rules of thumb."""
     completion, completion_words = _completion(spec, earlier)
     latency_s, is_known, latency_words = _latency(spec, completion, earlier)
-    return Lane(
+    return Assumptions(
         spec=spec,
         pricing=pricing,
         tokens_per_char=ratio.tokens_per_char,
@@ -111,7 +117,7 @@ def assumed(spec: EndpointSpec, pricing: Pricing | None, ratio: TokenRatio, earl
     )
 
 
-def _completion(spec: EndpointSpec, earlier: EarlierLane | None) -> tuple[Band, str]:
+def _completion(spec: EndpointSpec, earlier: EarlierAnswers | None) -> tuple[Band, str]:
     """Tokens of an answer, over all its choices: no more than the job's own bound."""
     bound = longest_output(spec.params) or math.inf
     if earlier is not None:
@@ -128,7 +134,7 @@ def _completion(spec: EndpointSpec, earlier: EarlierLane | None) -> tuple[Band, 
     )
 
 
-def _latency(spec: EndpointSpec, completion: Band, earlier: EarlierLane | None) -> tuple[float, bool, str]:
+def _latency(spec: EndpointSpec, completion: Band, earlier: EarlierAnswers | None) -> tuple[float, bool, str]:
     if earlier is not None and earlier.latency_s is not None:
         return earlier.latency_s, True, f"latency: {earlier.latency_s:,.2f} s as in the run {earlier.run}"
     if spec.simulate is not None:
