@@ -1,8 +1,8 @@
 """Words in, exit code out: the commands, their flags, and what they print.
 
-    words   what is said, and where         flags   the flags that commands share
-    work    run, check, plan                rate    score, calibrate
-    look    report, whatif, export          tools   train, evaluate, serve, simulate
+    output  where it is said                flags   the flags that commands share
+    job     run, check, plan                scores  score, calibrate
+    results report, whatif, export          tools   train, evaluate, serve, simulate
 
 Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
 `--help` is there at once.
@@ -18,10 +18,10 @@ import click
 
 from batchroute import __version__
 from batchroute.cli.job import check, plan, run
+from batchroute.cli.output import log, setup_logging
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
 from batchroute.cli.tools import evaluate, serve, simulate, train
-from batchroute.cli.words import log, setup_logging
 from batchroute.errors import BatchrouteError, UsageFault
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchroute.cli.words import setup_logging
+from batchroute.cli.output import setup_logging
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:

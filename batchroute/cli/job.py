@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
-from batchroute.cli.words import console, harmless, log, row_logger, show
+from batchroute.cli.output import console, log, row_logger, show
+from batchroute.cli.show.words import harmless
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:

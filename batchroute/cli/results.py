@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE
-from batchroute.cli.words import log, show
+from batchroute.cli.output import log, show
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
-from batchroute.cli.words import harmless, log, row_logger
+from batchroute.cli.output import log, row_logger
+from batchroute.cli.show.words import harmless
 from batchroute.errors import UsageFault
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.flags import FILE, job_flags, pairs
-from batchroute.cli.words import console, log, show
+from batchroute.cli.output import console, log, show
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -150,10 +150,10 @@ def _drawer(file: Path) -> Callable[[Evaluation], None]:
     """What draws into `file`; says what is wrong with that before anything takes time."""
     if file.suffix not in {".png", ".svg"}:
         raise UsageFault(f"--plot {file}: give a name that ends in .png or .svg")
-    try:
-        from batchroute.cli.show.curves import draw_curves
-    except ImportError as missing:
-        raise UsageFault("--plot needs matplotlib: pip install 'batchroute[html]'") from missing
+    from batchroute.cli.show.drawing import require_matplotlib
+
+    require_matplotlib("--plot needs")
+    from batchroute.cli.show.curves import draw_curves
     from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
 
     refuse_homeless(file)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 from io import StringIO
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from batchroute.cli.show.drawing import STYLE, new_axes
+from batchroute.cli.show.words import threshold as threshold_words
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from batchroute.report.details import Timeline
     from batchroute.report.figures import Report
@@ -29,23 +31,18 @@ if TYPE_CHECKING:
 _INK, _FAINT = "#010101", "#020202"
 _COLOURS = {"strong": "#030303", "weak": "#040404"}
 _VARIABLES = {_INK: "--ink", _FAINT: "--faint", **{colour: f"--{side}" for side, colour in _COLOURS.items()}}
-_STYLE: dict[Any, Any] = {
+_STYLE = {
+    **STYLE,
     "svg.fonttype": "none",  # text stays text: it takes the page's font and can be searched
-    "svg.hashsalt": "batchroute",
     "font.size": 9,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
     "axes.grid.axis": "y",
-    "axes.axisbelow": True,
     "grid.color": _FAINT,
     "grid.linewidth": 0.4,
     "xtick.color": _INK,
     "ytick.color": _INK,
-    "legend.frameon": False,
 }
 # Narrow enough to be read on a phone without zooming.
 _INCHES = (4.2, 2.6)
@@ -61,7 +58,7 @@ def score_chart(report: Report) -> str:
             axes.bar(lefts, heights, widths, align="edge", color=_COLOURS[side])
         if threshold is not None:
             axes.axvline(min(threshold, 1.0), color=_INK, linewidth=1.2)
-            axes.set_title(f"threshold {threshold:.5f}", fontsize=9, loc="right")
+            axes.set_title(f"threshold {threshold_words(threshold)}", fontsize=9, loc="right")
         axes.set_xlim(*_occupied(report.score_histogram))
         return _svg(figure)
 
@@ -124,8 +121,7 @@ def latency_chart(report: Report) -> str:
 
 
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_INCHES, layout="constrained")
-    axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+    figure, axes = new_axes(_INCHES, x_label, y_label)
     axes.tick_params(length=0, pad=5)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     return figure, axes

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from batchroute.cli.show.words import count, duration, money, percent, plain, seconds, simulated_words
+from batchroute.cli.show.tables import add_row, table
+from batchroute.cli.show.words import count, duration, money, percent, plain, seconds, simulated_words, threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import RenderableType
 
@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 
 def render_comparison(comparison: Comparison) -> RenderableType:
     """Cost, share, latency and errors as a table, drift of the scores in words below it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
-    for report in comparison.runs:
-        table.add_column(Text(plain(report.run)), justify="right", overflow="fold")
+    runs = comparison.runs
+    figures = table("", *(plain(report.run) for report in runs), folded=True)
     for label, figure in _LINES:
-        table.add_row(label, *(figure(report) for report in comparison.runs))
-    for error_type in dict.fromkeys(error for report in comparison.runs for error in report.errors):
-        rows = (count(report.errors.get(error_type, 0)) for report in comparison.runs)
-        table.add_row(Text(f"  {plain(error_type)}"), *rows)
-    return Group(table, Text(), *_notes(comparison))
+        add_row(figures, label, *map(figure, runs))
+    for error_type in dict.fromkeys(error for report in runs for error in report.errors):
+        add_row(figures, f"  {plain(error_type)}", *(count(report.errors.get(error_type, 0)) for report in runs))
+    return Group(figures, Text(), *map(Text, _notes(comparison)))
 
 
 def _p95(report: Report, side: Side) -> str:
@@ -44,7 +41,7 @@ _LINES: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("rows", lambda report: count(report.rows)),
     ("answered", lambda report: count(report.ok)),
     ("strong share", lambda report: percent(report.strong_fraction)),
-    ("threshold", lambda report: "unknown" if report.threshold is None else f"{report.threshold:.5f}"),
+    ("threshold", lambda report: threshold(report.threshold)),
     ("total, USD", lambda report: money(report.total_usd)),
     ("all strong, USD", lambda report: money(report.all_strong_usd)),
     ("saved", lambda report: percent(report.savings_fraction)),
@@ -57,14 +54,12 @@ _LINES: tuple[tuple[str, Callable[[Report], str]], ...] = (
 )
 
 
-def _notes(comparison: Comparison) -> list[Text]:
+def _notes(comparison: Comparison) -> Iterator[str]:
     first, *others = comparison.runs
-    notes = [
-        f"{plain(other.run)} against {plain(first.run)}: {found.verdict} (stability index {found.psi:.3f})"
-        for other, found in zip(others, comparison.drifts, strict=True)
-        if found
-    ]
-    simulated = [
-        f"{plain(report.run)}: {words}" for report in comparison.runs if (words := simulated_words(report))
-    ]
-    return [Text(note) for note in (*notes, *simulated)]
+    for other, found in zip(others, comparison.drifts, strict=True):
+        if found is not None:
+            index = f"stability index {found.psi:.3f}"
+            yield f"{plain(other.run)} against {plain(first.run)}: {found.verdict} ({index})"
+    for report in comparison.runs:
+        if words := simulated_words(report):
+            yield f"{plain(report.run)}: {words}"

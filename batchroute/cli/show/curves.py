@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
-from matplotlib.figure import Figure
 
-from batchroute.cli.show.words import plain
+from batchroute.cli.show.drawing import PALETTE, STYLE, new_axes
+from batchroute.cli.show.words import count, digits, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,36 +16,25 @@ if TYPE_CHECKING:
 
     from batchroute.learn.evaluate.figures import Evaluation
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, then line styles for more routers than those.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-STYLES = ("-", "--", "-.")
+LINES = ("-", "--", "-.")  # for more routers than there are colours
 BASELINE_LOOKS: dict[str, dict[str, Any]] = {
     "random": {"color": "#999999", "linestyle": ":", "label": "random"},
     "length": {"color": "#555555", "linestyle": "--", "linewidth": 1.0, "label": "prompt length"},
     "oracle": {"color": "#000000", "linestyle": "-", "linewidth": 1.0, "label": "oracle"},
 }
-_RC: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.5,
-    "legend.frameon": False,
-    "svg.hashsalt": "batchroute",
-}
+_STYLE = {**STYLE, "figure.dpi": 120, "grid.color": "#DDDDDD", "grid.linewidth": 0.5}
+_INCHES = (7.5, 5.0)
 
 
 def draw_curves(evaluation: Evaluation, file: Path, kind: Literal["png", "svg"]) -> None:
     """Writes a .png or .svg; the same evaluation gives the same bytes."""
-    with mpl.rc_context(_RC):
-        figure = Figure(figsize=(7.5, 5.0), layout="constrained", dpi=120)
-        axes = figure.add_subplot(xlabel="strong calls, %", ylabel="mean quality")
+    with mpl.rc_context(_STYLE):
+        figure, axes = new_axes(_INCHES, "strong calls, %", "mean quality")
         _add_lines(axes, evaluation)
         _add_level(axes, evaluation.strong, f"all strong: {plain(evaluation.strong_model)}")
         _add_level(axes, evaluation.weak, f"all weak: {plain(evaluation.weak_model)}")
         axes.set_xlim(0, 100)
-        axes.set_title(f"{evaluation.rows:,} labelled prompts", loc="left", fontsize=10)
+        axes.set_title(f"{count(evaluation.rows)} labelled prompts", loc="left", fontsize=10)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="APGR", alignment="left")
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(file, format=kind, metadata=metadata)
@@ -59,13 +48,15 @@ def _add_level(axes: Axes, quality: float, words: str) -> None:
 
 
 def _add_lines(axes: Axes, evaluation: Evaluation) -> None:
-    number = 0
+    routers = [name for name in evaluation.routers if name not in BASELINE_LOOKS]
+    looks = BASELINE_LOOKS | {name: _look(number, name) for number, name in enumerate(routers)}
     for name, figures in evaluation.routers.items():
-        look = BASELINE_LOOKS.get(name)
-        if look is None:
-            colour, style = COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)]
-            look = {"color": colour, "linestyle": style, "linewidth": 2.0}
-            number += 1
+        look = looks[name]
+        apgr = "" if figures.apgr is None else f"  {digits(figures.apgr, 3)}"
         shares, qualities = zip(*figures.curve, strict=True)
-        apgr = "" if figures.apgr is None else f"  {figures.apgr:.3f}"
-        axes.plot(shares, qualities, **{**look, "label": f"{look.get('label', plain(name))}{apgr}"})
+        axes.plot(shares, qualities, **{**look, "label": f"{look['label']}{apgr}"})
+
+
+def _look(number: int, name: str) -> dict[str, Any]:
+    line = LINES[number // len(PALETTE) % len(LINES)]
+    return {"color": PALETTE[number % len(PALETTE)], "linestyle": line, "linewidth": 2.0, "label": plain(name)}

@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from batchroute.cli.show.words import (
-    count,
-    duration,
-    money,
-    moved_words,
-    percent,
-    plain,
-    printable,
-    seconds,
-    simulated_words,
-    unknown_cost_words,
-)
-from batchroute.errors import UsageFault
+from batchroute.cli.show import words
+from batchroute.cli.show.drawing import require_matplotlib
 
 if TYPE_CHECKING:
     from batchroute.report.details import Details
     from batchroute.report.figures import Report
+
+
+_FILTERS = (
+    words.count,
+    words.money,
+    words.percent,
+    words.seconds,
+    words.duration,
+    words.speed,
+    words.threshold,
+    words.plain,
+    words.printable,
+)
 
 
 def render_html(report: Report, details: Details) -> str:
@@ -38,30 +40,23 @@ def render_html(report: Report, details: Details) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        count=count,
-        money=money,
-        percent=percent,
-        seconds=seconds,
-        duration=duration,
-        plain=plain,
-        printable=printable,
-    )
+    environment.filters.update({filtering.__name__: filtering for filtering in _FILTERS})
     return environment.get_template("page.html.j2").render(
         report=report,
         details=details,
-        moved=moved_words(report),
+        warnings=words.warnings_of(report),
+        moved=words.moved_words(report),
+        wins=words.wins_words(report),
+        requests=words.requests_words(report),
         charts=_charts(report, details),
-        warnings=[words for words in (simulated_words(report), unknown_cost_words(report)) if words],
     )
 
 
 def _charts(report: Report, details: Details) -> dict[str, Markup]:
     """Titles and drawings, those that there is something to draw for."""
-    try:
-        from batchroute.cli.show import charts  # an extra, only needed for a page
-    except ImportError as missing:
-        raise UsageFault("the page's charts need matplotlib: pip install 'batchroute[html]'") from missing
+    require_matplotlib("the page's charts need")
+    from batchroute.cli.show import charts
+
     drawings = {}
     if any(report.score_histogram):
         drawings["Scores and the threshold"] = charts.score_chart(report)

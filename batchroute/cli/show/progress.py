@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from batchroute.types import SIDES
+from batchroute.cli.show.tables import add_row, table
+from batchroute.cli.show.words import clock, count, money, speed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,13 +36,13 @@ def watcher(console: Console, *, lines: bool) -> Callable[[Progress], Awaitable[
 
 
 def _live(console: Console) -> Callable[[Progress], Awaitable[None]]:
-    async def show(progress: Progress) -> None:
+    async def draw(progress: Progress) -> None:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
                 live.update(progress_table(progress), refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
-    return show
+    return draw
 
 
 async def _lines(progress: Progress) -> None:
@@ -54,42 +53,35 @@ async def _lines(progress: Progress) -> None:
 
 def progress_line(progress: Progress) -> str:
     """All that matters in one line."""
-    lanes = ", ".join(f"{side} {_lane_words(progress, side)}" for side in SIDES)
-    return (
-        f"{_share(progress)} rows; {lanes}; {progress.rows_per_s:,.1f} rows/s; "
-        f"${progress.cost_usd:.4f}; {_left(progress)}{_errors(progress)}"
+    lanes = ", ".join(
+        f"{name} {count(lane.settled)} (+{lane.in_flight()} in flight)" for name, lane in progress.lanes.items()
     )
-
-
-def _lane_words(progress: Progress, side: str) -> str:
-    lane = progress.lanes["strong" if side == "strong" else "weak"]
-    return f"{lane.settled:,} (+{lane.in_flight()} in flight)"
+    parts = [f"{_share(progress)} rows", lanes, speed(progress.rows_per_s), f"${money(progress.cost_usd)}"]
+    return "; ".join([*parts, _left(progress), *_errors(progress)])
 
 
 def progress_table(progress: Progress) -> Group:
     """The same with a line per lane."""
-    table = Table(caption=_errors(progress).lstrip("; ") or None)
-    for heading in ("lane", "ok", "refused", "failed", "in flight", "rows/s", "spent"):
-        table.add_column(heading, justify="left" if heading == "lane" else "right")
-    for side in SIDES:
-        lane = progress.lanes[side]
-        counts = (lane.ok, lane.refused, lane.failed, lane.in_flight())
-        speed = f"{lane.settled / max(progress.elapsed_s, 1e-3):,.1f}"
-        table.add_row(side, *(f"{count:,}" for count in counts), speed, f"${lane.cost_usd:,.4f}")
-    return Group(_title(progress), table)
+    lanes = table("lane", "ok", "refused", "failed", "in flight", "rows/s", "spent", framed=True)
+    lanes.caption = "; ".join(_errors(progress)) or None
+    for name, lane in progress.lanes.items():
+        counts = map(count, (lane.ok, lane.refused, lane.failed, lane.in_flight()))
+        rows_per_s = f"{lane.settled / max(progress.elapsed_s, 1e-3):,.1f}"
+        add_row(lanes, name, *counts, rows_per_s, f"${money(lane.cost_usd)}")
+    return Group(_title(progress), lanes)
 
 
 def _title(progress: Progress) -> Text:
-    elapsed = timedelta(seconds=int(progress.elapsed_s))
     mark = "SIMULATED: " if progress.simulated else ""
-    return Text(f"{mark}{_share(progress)} rows in {elapsed}, ${progress.cost_usd:,.4f}, {_left(progress)}")
+    rows = f"{_share(progress)} rows in {clock(progress.elapsed_s)}"
+    return Text(f"{mark}{rows}, ${money(progress.cost_usd)}, {_left(progress)}")
 
 
 def _share(progress: Progress) -> str:
     settled = progress.done_before + progress.settled
     if progress.rows is None:
-        return f"{settled:,} of {progress.scored():,} scored"
-    return f"{settled:,} of {progress.rows:,}"
+        return f"{count(settled)} of {count(progress.scored())} scored"
+    return f"{count(settled)} of {count(progress.rows)}"
 
 
 def _left(progress: Progress) -> str:
@@ -97,9 +89,10 @@ def _left(progress: Progress) -> str:
         return "still scoring"
     if progress.eta_s is None:
         return "starting"
-    return f"about {timedelta(seconds=round(progress.eta_s))} left"
+    return f"about {clock(round(progress.eta_s))} left"
 
 
-def _errors(progress: Progress) -> str:
+def _errors(progress: Progress) -> list[str]:
+    """The commonest errors, as one entry if there are any."""
     most = progress.errors.most_common(_MOST_ERRORS)
-    return "; " + ", ".join(f"{name} {count:,}" for name, count in most) if most else ""
+    return [", ".join(f"{name} {count(rows)}" for name, rows in most)] if most else []

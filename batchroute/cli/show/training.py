@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from batchroute.cli.output import log_now_and_then
+from batchroute.cli.show.words import count, digits, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,16 +18,13 @@ if TYPE_CHECKING:
     from batchroute.learn.train.build import Trained
     from batchroute.learn.train.fit import Epoch
 
-LINE_EVERY_S = 5.0
-
-log = logging.getLogger("batchroute")
-
 
 @contextlib.contextmanager
 def epochs_shown(console: Console) -> Iterator[Callable[[Epoch], None]]:
-    """What to tell of every epoch; the bar is gone when training ends, which is often before its last epoch."""
+    """What to call after every epoch; the bar is gone when training ends, which is often before its last epoch."""
     if not console.is_terminal:
-        yield _line_teller()
+        say = log_now_and_then(first=True)
+        yield lambda epoch: say(_epoch_words(epoch))
         return
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
@@ -38,46 +36,34 @@ def epochs_shown(console: Console) -> Iterator[Callable[[Epoch], None]]:
         yield draw
 
 
-def _line_teller() -> Callable[[Epoch], None]:
-    last = time.monotonic()
-
-    def tell(epoch: Epoch) -> None:
-        nonlocal last
-        if epoch.number == 1 or time.monotonic() - last >= LINE_EVERY_S:
-            last = time.monotonic()
-            log.info(_epoch_words(epoch))
-
-    return tell
-
-
 def _epoch_words(epoch: Epoch) -> str:
-    losses = f"loss {epoch.loss:.4f}, on validation prompts {epoch.validation_loss:.4f}"
+    losses = f"loss {digits(epoch.loss, 4)}, on validation prompts {digits(epoch.validation_loss, 4)}"
     return f"epoch {epoch.number} of at most {epoch.most}, {losses}"
 
 
 def trained_words(trained: Trained) -> str:
     """What was trained, how good it is, and how a job names it."""
-    many = f" with {trained.comparisons:,} comparisons" if trained.comparisons != trained.prompts else ""
+    many = f" with {count(trained.comparisons)} comparisons" if trained.comparisons != trained.prompts else ""
     epochs = "" if trained.epochs is None else f", best after {trained.epochs} epochs"
-    lines = [f"{trained.output}: mf on {trained.prompts:,} prompts{many}{epochs}"]
-    lines.append(_held_out_words(trained))
-    table = f'[router] use = "mf", model = "{trained.output}"'
-    if len(trained.models) == 2:
-        lines.append(f'{table}, strong = "{trained.models[0]}", weak = "{trained.models[1]}"')
-    else:
-        lines.append(f"{table}, strong and weak = two of its {len(trained.models)} models")
-    return "\n".join(lines)
+    models = trained.models
+    names = f'strong = "{models[0]}", weak = "{models[1]}"'
+    return "\n".join(
+        [
+            f"{trained.output}: mf on {count(trained.prompts)} prompts{many}{epochs}",
+            ", ".join(_held_out_words(trained)),
+            f'[router] use = "mf", model = "{trained.output}", '
+            + (names if len(models) == 2 else f"strong and weak = two of its {len(models)} models"),
+        ]
+    )
 
 
-def _held_out_words(trained: Trained) -> str:
+def _held_out_words(trained: Trained) -> Iterator[str]:
     figures = trained.held_out
-    parts = [f"on {figures.prompts:,} held-out prompts of the same kind: loss {figures.loss:.4f}"]
+    yield f"on {count(figures.prompts)} held-out prompts of the same kind: loss {digits(figures.loss, 4)}"
     if figures.accuracy is not None:
-        parts.append(f"names the winner in {100 * figures.accuracy:.1f} %")
+        yield f"names the winner in {percent(figures.accuracy)}"
     if len(trained.models) == 2:
-        apgr, length = figures.apgr, figures.length_apgr
-        unknown = "APGR unknown: the strong model is no better there"
-        parts.append(
-            unknown if apgr is None or length is None else f"APGR {apgr:.3f} (chance 0.5, length {length:.3f})"
-        )
-    return ", ".join(parts)
+        if figures.apgr is None or figures.length_apgr is None:
+            yield "APGR unknown: the strong model is no better there"
+        else:
+            yield f"APGR {digits(figures.apgr, 3)} (chance 0.5, length {digits(figures.length_apgr, 3)})"

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def whatif_words(found: WhatIf) -> str:
-    """The same for people."""
-    share = found.strong_rows / found.rows if found.rows else None
+    """The threshold, what would go strong there, and what that would cost."""
+    share = percent(found.strong_rows / found.rows if found.rows else None)
     delta = found.delta_usd
     difference = "difference unknown" if delta is None else f"{'+' if delta >= 0 else '-'}{money(abs(delta))}"
     return (
-        f"threshold {found.threshold!r}: {count(found.strong_rows)} of {count(found.rows)} rows strong "
-        f"({percent(share)})\n{count(found.changed_rows)} rows change side\n"
+        f"threshold {found.threshold!r}: {count(found.strong_rows)} of {count(found.rows)} rows strong ({share})\n"
+        f"{count(found.changed_rows)} rows change side\n"
         f"cost USD {money(found.cost_usd)} ({difference})"
     )

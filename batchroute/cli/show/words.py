@@ -1,7 +1,12 @@
-"""Figures as words, the same on a terminal and on a page; what is unknown says so."""
+"""Figures and foreign text as words, the same on a terminal, on a page and in a log.
+
+The one place that says how a number, an amount, a time or a share is written, and what of other people's text may
+reach a display. What is unknown says so: it is never 0.
+"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +15,8 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 _NAME_CHARS = 60
 _TEXT_CHARS = 4000
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), _REPLACED)  # all but tab and line feed
 
 
 def count(number: int | None) -> str:
@@ -38,19 +45,57 @@ def duration(number: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
+def clock(number: float) -> str:
+    """Whole seconds as h:mm:ss, which keeps its width while it counts."""
+    return str(timedelta(seconds=int(number)))
+
+
+def speed(rows_per_s: float) -> str:
+    return f"{rows_per_s:,.1f} rows/s"
+
+
+def threshold(score: float | None) -> str:
+    return UNKNOWN if score is None else f"{score:.5f}"
+
+
+def digits(value: float | None, places: int) -> str:
+    """A measure without a unit; a dash where it is unknown, for tables that have no room for the word."""
+    return "-" if value is None else f"{value:.{places}f}"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
 def plain(text: str) -> str:
     """A name from outside, without control characters and of bounded length."""
-    name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    name = one_line(text)
     return name if len(name) <= _NAME_CHARS else name[: _NAME_CHARS - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """A sentence with names from outside in it: nothing breaks the line or steers a display."""
+    return _printable(text, "")
 
 
 def printable(text: str) -> str:
     """Running text from outside: line breaks stay, what could steer a display does not."""
-    kept = "".join(
-        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for char in text[:_TEXT_CHARS]
-    )
+    kept = _printable(text[:_TEXT_CHARS], "\n\t")
     return kept if len(text) <= _TEXT_CHARS else kept + "…"
+
+
+def harmless(text: str) -> str:
+    """Text that goes to a terminal as it is, but for the control characters that a terminal obeys."""
+    return text.translate(_CONTROLS)
+
+
+def _printable(text: str, kept: str) -> str:
+    return "".join(char if char.isprintable() or char in kept else _REPLACED for char in text)
+
+
+def warnings_of(report: Report) -> list[str]:
+    """What must be read before any figure of the report."""
+    return [words for words in (simulated_words(report), _unknown_cost_words(report)) if words]
 
 
 def simulated_words(report: Report) -> str | None:
@@ -63,6 +108,15 @@ def simulated_words(report: Report) -> str | None:
     return f"SIMULATED: the {side} side is a built-in fake provider; its answers and its money are made up."
 
 
+def _unknown_cost_words(report: Report) -> str | None:
+    if not report.cost_unknown_rows:
+        return None
+    rows = "1 row" if report.cost_unknown_rows == 1 else f"{count(report.cost_unknown_rows)} rows"
+    return (
+        f"The cost of {rows} is unknown (no price or no usage): the sums are without it, savings are not stated."
+    )
+
+
 def moved_words(report: Report) -> list[tuple[str, int]]:
     """What is out of the ordinary about rows of the bill, and of how many."""
     lines = [
@@ -73,10 +127,13 @@ def moved_words(report: Report) -> list[tuple[str, int]]:
     return [(words, rows) for words, rows in lines if rows]
 
 
-def unknown_cost_words(report: Report) -> str | None:
-    if not report.cost_unknown_rows:
+def wins_words(report: Report) -> str | None:
+    """How much of what the strong side is expected to win its share of the rows holds."""
+    if report.win_mass_kept is None:
         return None
-    rows = "1 row" if report.cost_unknown_rows == 1 else f"{report.cost_unknown_rows:,} rows"
-    return (
-        f"The cost of {rows} is unknown (no price or no usage): the sums are without it, savings are not stated."
-    )
+    strong = f"the {percent(report.strong_fraction)} of the rows that went strong"
+    return f"{strong} hold {percent(report.win_mass_kept)} of all expected wins (the sum of the scores)"
+
+
+def requests_words(report: Report) -> str:
+    return f"{count(report.attempts)} requests, {count(report.retries)} of them retries"

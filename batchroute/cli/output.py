@@ -1,14 +1,20 @@
-"""What the commands say: data on stdout, everything else on stderr, and nothing that harms a terminal."""
+"""Where what the commands say goes: data on stdout, everything else on stderr, nothing that harms a terminal.
+
+How figures are written is decided by show/words.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
+
+from batchroute.cli.show.words import count, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("batchroute")
 
-_CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
-
 
 def setup_logging(style: str, *, quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
@@ -26,11 +30,6 @@ def setup_logging(style: str, *, quiet: bool) -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
-
-
-def harmless(text: str) -> str:
-    """Prompts and answers are other people's text: no control character of theirs reaches the terminal."""
-    return text.translate(_CONTROL)
 
 
 class _Text(logging.Formatter):
@@ -49,16 +48,22 @@ class _Json(logging.Formatter):
         return json.dumps(fields)
 
 
-def row_logger(verb: str, every_s: float = 5.0) -> Callable[[int], None]:
-    last = time.monotonic()
+def log_now_and_then(*, first: bool = False, every_s: float = 5.0) -> Callable[[str], None]:
+    """Logs the messages it is given, but one in `every_s` seconds at most; the very first only if asked for."""
+    last = -math.inf if first else time.monotonic()
 
-    def tell(rows: int) -> None:
+    def say(message: str) -> None:
         nonlocal last
         if time.monotonic() - last >= every_s:
             last = time.monotonic()
-            log.info(f"{verb} {rows:,} rows")
+            log.info(message)
 
-    return tell
+    return say
+
+
+def row_logger(verb: str) -> Callable[[int], None]:
+    say = log_now_and_then()
+    return lambda rows: say(f"{verb} {count(rows)} rows")
 
 
 def show(renderable: RenderableType) -> None:
