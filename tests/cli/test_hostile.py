@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 pytest.importorskip("matplotlib", reason="the page's charts are an extra")
+from jobs import on_both, write_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,32 +38,16 @@ EVIL = [
     "[red]rich[/red] [link=http://evil.example]x[/link]",
     "{{ 7 * 7 }} ${HOME} %(x)s {0}",
 ]
-JOB = """
-name = "<script>alert(2)</script> \\u001b[31m"
-[input]
-path = "prompts.jsonl"
-id = "id"
-keep = ["id"]
-[output]
-path = "run"
-raw = true
-[router]
-use = "length"
-[routing]
-threshold = 0.02
-[endpoints.strong]
-model = "gpt-5"
-base_url = "URL"
-api_key_env = "CANARY_KEY"
-max_attempts = 2
-[endpoints.weak]
-model = "o4-mini"
-base_url = "URL"
-api_key_env = "CANARY_KEY"
-max_attempts = 2
-[limits]
-outage_s = 1
-"""
+JOB = {
+    "name": "<script>alert(2)</script> \x1b[31m",
+    "input.id": "id",
+    "input.keep": ["id"],
+    "output.raw": True,
+    "routing.threshold": 0.02,
+    **on_both("api_key_env", "CANARY_KEY"),
+    **on_both("max_attempts", 2),
+    "limits.outage_s": 1,
+}
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -131,7 +116,7 @@ def write(folder: Path, url: str, statuses: list[int]) -> None:
     prompts = [f"{status} {'x' * (100 * (n % 2))}!{evil}" for status in statuses for n, evil in enumerate(EVIL)]
     rows = (json.dumps({"prompt": prompt, "id": prompt.partition("!")[2]}) + "\n" for prompt in prompts)
     (folder / "prompts.jsonl").write_text("".join(rows))
-    (folder / "job.toml").write_text(JOB.replace("URL", url))
+    write_job(folder, JOB, on_both("base_url", url))
 
 
 def test_hostile_text_and_echoed_keys_harm_no_output(tmp_path: Path) -> None:

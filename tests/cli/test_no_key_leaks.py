@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from batchroute.simulate.behaviour import Behaviour
+from jobs import on_both, write_job
 from servers import threaded_simulator
 
 if TYPE_CHECKING:
@@ -24,28 +25,12 @@ if TYPE_CHECKING:
 
 KEY = "sk-canary-8f3kQ71xZpL0vB6n"
 TOKEN = "team-7Yw2mN4cR9sT1uE5"
-JOB = """
-[input]
-path = "prompts.jsonl"
-[output]
-path = "run"
-raw = true
-[router]
-use = "length"
-[routing]
-threshold = 0.5
-[endpoints.strong]
-model = "gpt-5"
-base_url = "URL?api-version=2"
-api_key_env = "CANARY_KEY"
-max_attempts = 2
-[endpoints.weak]
-model = "o4-mini"
-base_url = "URL"
-api_key_env = "CANARY_KEY"
-headers = { "x-team" = { env = "CANARY_TOKEN" } }
-max_attempts = 2
-"""
+JOB = {
+    "output.raw": True,
+    **on_both("api_key_env", "CANARY_KEY"),
+    **on_both("max_attempts", 2),
+    "endpoints.weak.headers": {"x-team": {"env": "CANARY_TOKEN"}},
+}
 
 
 @pytest.fixture
@@ -54,6 +39,10 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CANARY_KEY", KEY)
     monkeypatch.setenv("CANARY_TOKEN_FILE", str(tmp_path / "token"))
     return tmp_path / "job.toml"
+
+
+def write_at(job: Path, url: str) -> None:
+    write_job(job.parent, JOB, on_both("base_url", url), {"endpoints.strong.base_url": f"{url}?api-version=2"})
 
 
 def leaks(*texts: bytes | str) -> set[str]:
@@ -69,7 +58,7 @@ def written(run: Path) -> list[bytes]:
 def test_a_provider_that_echoes_the_key_it_refuses(job: Path, batchroute: Command) -> None:
     (job.parent / "prompts.jsonl").write_text("".join(json.dumps({"prompt": str(n)}) + "\n" for n in range(30)))
     with threaded_simulator(Behaviour(api_key="another")) as provider:
-        job.write_text(JOB.replace("URL", provider.url))
+        write_at(job, provider.url)
         said = batchroute("run", job, "--log-format", "json", "--json")
     assert said.code == 4
     assert "check the key" in said.err
@@ -110,7 +99,7 @@ def parrot() -> Iterator[str]:
 def test_a_provider_that_echoes_the_key_in_its_answers(job: Path, batchroute: Command) -> None:
     (job.parent / "prompts.jsonl").write_text(json.dumps({"prompt": "hello"}) + "\n")
     with parrot() as url:
-        job.write_text(JOB.replace("URL", url))
+        write_at(job, url)
         said = batchroute("run", job, "--json")
     run = job.parent / "run"
     assert said.code == 0, said.err
@@ -133,6 +122,6 @@ def test_a_netrc_for_the_host_changes_nothing(
     monkeypatch.setenv("NETRC", str(netrc))
     (job.parent / "prompts.jsonl").write_text(json.dumps({"prompt": "hello"}) + "\n")
     with threaded_simulator(Behaviour(api_key=KEY)) as provider:
-        job.write_text(JOB.replace("URL", provider.url))
+        write_at(job, provider.url)
         assert batchroute("run", job, "--quiet").code == 0
         assert provider.stats().by_status == {"200": 1}

@@ -19,7 +19,7 @@ from batchroute.run.engine import RunOptions, run_job
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from inputs import lines
-from jobs import job_of
+from jobs import job_of, on_both
 from servers import threaded_simulator
 
 if TYPE_CHECKING:
@@ -117,8 +117,9 @@ def test_a_fault_is_its_rows_alone(
     tmp_path: Path, fault: str, status: str, attempts: int, error_type: str | None, words: str
 ) -> None:
     behaviour = Behaviour(count_prompts=True, slow_s=20.0, oversize_mb=3.0, retry_after_s=0.1)
+    patience = on_both("timeout_s", 1.0 if error_type == "timeout" else 60.0)
     with threaded_simulator(behaviour) as server:
-        run = ran(tmp_path, server, ["hello", f"[[fault:{fault}]]", "goodbye"])
+        run = ran(tmp_path, server, ["hello", f"[[fault:{fault}]]", "goodbye"], patience)
     assert [row["status"] for row in run.rows] == ["ok", status, "ok"]
     row = run.rows[1]
     assert (row["attempts"], row["error_type"]) == (attempts, error_type)

@@ -22,6 +22,7 @@ from batchroute.store.journal import read_records
 from batchroute.store.layout import RunLayout
 from checkpoints import routellm_checkpoint, routellm_scores
 from command import Said, assert_one_message
+from jobs import on_both, write_job
 from servers import simulator_process, threaded_simulator
 
 if TYPE_CHECKING:
@@ -35,34 +36,14 @@ if TYPE_CHECKING:
 
 EMBEDDINGS, CHAT = "POST /v1/embeddings", "POST /v1/chat/completions"
 PER_TOKEN = 0.02e-6  # text-embedding-3-small
-JOB = """
-[input]
-path = "prompts.jsonl"
-id = "id"
-route = "route"
-[output]
-path = "run"
-[router]
-model = "mf.safetensors"
-[router.embedder]
-use = "openai"
-base_url = "URL"
-max_concurrency = 8
-[routing]
-threshold = 0.5
-[endpoints.strong]
-model = "gpt-5"
-base_url = "URL"
-params = { max_tokens = 5 }
-price = { input = 0, output = 0 }
-[endpoints.weak]
-model = "o4-mini"
-base_url = "URL"
-params = { max_tokens = 5 }
-price = { input = 0, output = 0 }
-[limits]
-outage_s = 5
-"""
+JOB = {
+    "input.id": "id",
+    "input.route": "route",
+    "router": {"model": "mf.safetensors", "embedder": {"use": "openai", "max_concurrency": 8}},
+    **on_both("params", {"max_tokens": 5}),
+    **on_both("price", {"input": 0, "output": 0}),
+    "limits.outage_s": 5,
+}
 
 
 @pytest.fixture
@@ -74,13 +55,13 @@ def provider() -> Iterator[ThreadedSimulator]:
 @pytest.fixture
 def folder(tmp_path: Path, provider: ThreadedSimulator) -> Path:
     """A job in the form of RouteLLM's checkpoint, waiting for its prompts."""
-    write_job(tmp_path, provider.url)
+    write_job_at(tmp_path, provider.url)
     return tmp_path
 
 
-def write_job(folder: Path, url: str) -> None:
+def write_job_at(folder: Path, url: str) -> None:
     routellm_checkpoint(folder / "mf.safetensors")
-    (folder / "job.toml").write_text(JOB.replace("URL", url))
+    write_job(folder, JOB, on_both("base_url", url), {"router.embedder.base_url": url})
 
 
 def write_prompts(folder: Path, texts: Sequence[str], **columns: Sequence[Any]) -> list[str]:
@@ -174,7 +155,7 @@ def test_a_plan_pays_for_the_run_that_follows(
 
 def test_a_killed_run_pays_again_only_for_what_was_in_flight(tmp_path: Path, batchroute: Command) -> None:
     with simulator_process(Behaviour(latency_s=0.05, jitter_s=0.3, count_prompts=True)) as provider:
-        write_job(tmp_path, provider.url)
+        write_job_at(tmp_path, provider.url)
         texts = write_prompts(tmp_path, some_texts(6000))
         arguments = ["plan", str(tmp_path / "job.toml"), "--quiet", "--set", "router.embedder.max_concurrency=64"]
         code = "import sys; from batchroute.cli import main; main(sys.argv[1:])"
@@ -200,7 +181,7 @@ def test_a_killed_run_pays_again_only_for_what_was_in_flight(tmp_path: Path, bat
 
 def test_an_interrupted_run_drains_and_goes_on(tmp_path: Path, batchroute: Command) -> None:
     with simulator_process(Behaviour(latency_s=0.2, count_prompts=True, response_tokens=5)) as provider:
-        write_job(tmp_path, provider.url)
+        write_job_at(tmp_path, provider.url)
         texts = write_prompts(tmp_path, some_texts(1000))
         arguments = ["run", str(tmp_path / "job.toml"), "--quiet", "--set", "routing.strong_fraction=0.5"]
         arguments += [

@@ -28,6 +28,7 @@ from batchroute.send.retry import RetryPolicy
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.ledger import Ledger
 from batchroute.types import Completion, Prompt, Usage
+from jobs import on_both, write_job
 from servers import threaded_simulator
 from virtual_time import run_virtually
 
@@ -41,30 +42,13 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Said]
 
-JOB = """
-[input]
-path = "prompts.jsonl"
-[output]
-path = "run"
-[router]
-use = "length"
-[routing]
-threshold = 0.1
-[endpoints.strong]
-model = "dear"
-base_url = "URL"
-max_concurrency = 100
-params = { max_tokens = 200 }
-price = { input = 100, output = 400 }
-[endpoints.weak]
-model = "cheap"
-base_url = "URL"
-max_concurrency = 100
-params = { max_tokens = 200 }
-price = { input = 100, output = 400 }
-[limits]
-max_cost_usd = 2
-"""
+JOB = {
+    "routing.threshold": 0.1,
+    **on_both("max_concurrency", 100),
+    **on_both("params", {"max_tokens": 200}),
+    **on_both("price", {"input": 100, "output": 400}),
+    "limits.max_cost_usd": 2,
+}
 PER_TOKEN = (Decimal(100) / 1_000_000, Decimal(400) / 1_000_000)
 
 
@@ -96,15 +80,15 @@ def test_the_limit_is_never_passed_and_a_higher_one_goes_on(
     rows = "".join(json.dumps({"prompt": f"{n}: " + "tell me more " * (n % 40)}) + "\n" for n in range(300))
     (tmp_path / "prompts.jsonl").write_text(rows)
     with threaded_simulator(behaviour) as provider:
-        (tmp_path / "job.toml").write_text(JOB.replace("URL", provider.url))
-        first = batchroute("run", tmp_path / "job.toml", "--json")
+        job = write_job(tmp_path, JOB, on_both("base_url", provider.url))
+        first = batchroute("run", job, "--json")
         assert first.code == 4
         assert first.err.count("limits.max_cost_usd") == 2, "each lane says it once"
         spent = json.loads(first.out)
         assert spent["cost_usd"] + spent["unconfirmed_usd"] <= 2
         assert billed_usd(provider.stats()) <= 2
         assert_next_rows_did_not_fit(first.err)
-        second = batchroute("run", tmp_path / "job.toml", "--json", "--set", "limits.max_cost_usd=1000")
+        second = batchroute("run", job, "--json", "--set", "limits.max_cost_usd=1000")
         report = json.loads(second.out)
         assert (report["ok"], report["remaining"], report["state"]) == (300, 0, "complete")
         assert Decimal(repr(report["cost_usd"])) <= billed_usd(provider.stats()) + Decimal("1e-9")
@@ -114,9 +98,9 @@ def test_a_row_that_nothing_bounds_is_refused_under_a_budget(tmp_path: Path, bat
     lines = [{"prompt": "a", "params": {"max_tokens": 5}}, {"prompt": "b", "params": None}]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with threaded_simulator() as provider:
-        text = JOB.replace("URL", provider.url).replace("params = { max_tokens = 200 }\n", "")
-        (tmp_path / "job.toml").write_text(text.replace("[output]", 'params = "params"\n[output]'))
-        said = batchroute("run", tmp_path / "job.toml", "--json")
+        own = {**on_both("params", None), "input.params": "params"}
+        job = write_job(tmp_path, JOB, on_both("base_url", provider.url), own)
+        said = batchroute("run", job, "--json")
         assert provider.stats().requests == 1
     report = json.loads(said.out)
     assert (said.code, report["ok"], report["refused"]) == (3, 1, 1)
@@ -126,13 +110,13 @@ def test_an_endpoint_that_nobody_reaches_takes_none_of_the_money(tmp_path: Path,
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"{n}"}) + "\n" for n in range(50)))
     with threaded_simulator() as provider:
         provider.refuse()
-        (tmp_path / "job.toml").write_text(JOB.replace("URL", provider.url) + "outage_s = 1\n")
-        said = batchroute("run", tmp_path / "job.toml", "--json")
+        job = write_job(tmp_path, JOB, on_both("base_url", provider.url), {"limits.outage_s": 1})
+        said = batchroute("run", job, "--json")
         report = json.loads(said.out)
         assert (said.code, report["unconfirmed_usd"], report["cost_usd"]) == (4, 0, 0)
         assert "does not answer" in said.err
         provider.listen()
-        said = batchroute("run", tmp_path / "job.toml", "--json", "--set", "limits.max_cost_usd=10")
+        said = batchroute("run", job, "--json", "--set", "limits.max_cost_usd=10")
         assert (said.code, json.loads(said.out)["ok"]) == (0, 50)
 
 
@@ -168,11 +152,11 @@ def test_not_even_runs_that_are_killed_at_concurrency_500_pass_the_limit(tmp_pat
     (tmp_path / "prompts.jsonl").write_text("\n".join(prompts))
     faults = {"no_usage": 0.02, "cut": 0.02, "reset": 0.02, "503": 0.02}
     odd = Behaviour(latency_s=0.2, jitter_s=0.2, characters_per_token=1.0, response_tokens=400, faults=faults)
-    text = JOB.replace("max_concurrency = 100", "max_concurrency = 500").replace("_usd = 2", f"_usd = {limit}")
-    text = text.replace("threshold = 0.1", "threshold = 0.35")  # that of about 270 characters
+    wide = {**on_both("max_concurrency", 500), "limits.max_cost_usd": limit}
+    wide["routing.threshold"] = 0.35  # that of about 270 characters
     kills = 0
     with threaded_simulator(odd) as provider:
-        (tmp_path / "job.toml").write_text(text.replace("URL", provider.url))
+        write_job(tmp_path, JOB, wide, on_both("base_url", provider.url))
         while (code := killed_after(tmp_path, provider, chance.randint(1, 500), chance.uniform(0, 0.3))) is None:
             kills += 1
             assert billed_usd(provider.stats()) <= limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -63,4 +64,4 @@ def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
     elif value is None:
         values.pop(keys[0], None)
     else:
-        values[keys[0]] = value
+        values[keys[0]] = deepcopy(value)  # a later key may go into it

@@ -21,7 +21,7 @@ from batchroute.simulate.traffic import Stats
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-ANSWER_S = 20.0  # a provider that does not answer its own tests for that long is broken
+ANSWER_S = 60.0  # a provider that does not answer its own tests for that long is broken
 SERVE = (
     "import sys, msgspec; from batchroute.simulate.behaviour import Behaviour; "
     "from batchroute.simulate.server import serve; "

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
+import jobs
 from batchroute.score.router import load_scorer
 from batchroute.serve.access import access_policy
 from batchroute.serve.server import RunningServer, ServeOptions, open_server
-from jobs import job_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batchroute.job.secrets import Secret
     from batchroute.job.spec import Job
 
-STARTED_S = 30.0
+STARTED_S = 60.0
 REACHED_S = 20.0
 
 KEY = "sk-canary-8f3kQ71xZpL0vB6n"
@@ -79,7 +79,9 @@ def serve(
     folder: Path, strong_url: str, weak_url: str, changes: dict[str, Any] | None = None, **options: Any
 ) -> Iterator[Served]:
     urls = {"endpoints.strong.base_url": strong_url, "endpoints.weak.base_url": weak_url}
-    with serving(job_of(folder / "x.jsonl", folder / "run", {**urls, **(changes or {})}), **options) as served:
+    with serving(
+        jobs.job_of(folder / "x.jsonl", folder / "run", {**urls, **(changes or {})}), **options
+    ) as served:
         yield served
 
 
@@ -131,24 +133,6 @@ def wait_for(condition: Any) -> None:
     assert condition()
 
 
-JOB = """
-[input]
-path = "prompts.jsonl"
-[output]
-path = "run"
-[router]
-use = "length"
-[routing]
-threshold = 0.5
-[endpoints.strong]
-model = "big-model"
-base_url = "{url}"
-[endpoints.weak]
-model = "small-model"
-base_url = "{url}"
-[limits]
-drain_s = {drain_s}
-"""
 COMMAND = [sys.executable, "-c", "from batchroute.cli import main; main()"]
 
 
@@ -166,6 +150,5 @@ def server_process(job: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[st
 
 
 def write_job(folder: Path, url: str, drain_s: float = 20) -> Path:
-    path = folder / "job.toml"
-    path.write_text(JOB.format(url=url, drain_s=drain_s))
-    return path
+    models = {"endpoints.strong.model": "big-model", "endpoints.weak.model": "small-model"}
+    return jobs.write_job(folder, models, jobs.on_both("base_url", url), {"limits.drain_s": drain_s})

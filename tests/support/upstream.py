@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[web.BaseRequest, dict[str, Any]], Awaitable[web.StreamResponse]]
 
-STARTED_S = 20.0
+STARTED_S = 60.0
 
 
 @dataclass
