@@ -1,6 +1,6 @@
 """Scores -> the threshold that sends an exact share of them strong, in bounded memory.
 
-Knows nothing of rows, routers or files; the scores are read five times over.
+Knows nothing of rows, routers or files; the scores are read five times.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
     from batchroute.types import Floats
 
-# A score's 64 bits are looked at in four digits; non-negative doubles sort as their bit patterns do.
+# The k-th highest score is found digit by digit, the highest digit first: a sort would need all scores in memory.
+# Non-negative doubles sort as their 64 bits do, so a score is a number of four digits of 16 bits, and one pass over
+# the scores counts one digit in a histogram of 65,536 entries.
+#
+# With two decimal digits instead, scores 71 75 38 75 12 70 and k = 3: the first digits are counted 1:1 3:1 7:4.
+# From the top, 4 scores begin with 7, so the third highest does. Among 71 75 75 70 the second digits are counted
+# 0:1 1:1 5:2. From the top, 5 has two scores, and 1 has the third: the threshold is 71, and three scores reach it.
 DIGIT_BITS = 16
 SHIFTS = (48, 32, 16, 0)
 
@@ -35,7 +41,7 @@ def threshold_for_share(parts: Iterable[Floats], share: float) -> tuple[float, i
 
 
 def thresholds_for_shares(parts: Iterable[Floats], shares: Sequence[float]) -> list[tuple[float, int]]:
-    """The same for several shares, which are looked for side by side: the parts are read no more often."""
+    """The same for several shares side by side: the parts are read no more often."""
     total, highest = _count(parts)
     if total == 0:
         return [(math.inf, 0) for _ in shares]
@@ -50,7 +56,7 @@ def thresholds_for_shares(parts: Iterable[Floats], shares: Sequence[float]) -> l
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """How much is known of the score looked for: its higher bits, and where it stands among those who share them.
+    """How much is known of the score searched for: its higher bits, and its rank among those that share them.
 
     `rank` is its place from the top among these, `above` how many scores lie above all of them, `tied` how many
     they are.

@@ -386,6 +386,8 @@ class _Run:
         async for request in self._fed(side, threshold):
             yield request
         self._is_fed[side].set()
+        if self._downgrade is not None:
+            self._downgrade.fed(side)
         if side == "strong" or self._downgrade is None:
             return
         for no_more in (self._is_fed["strong"], self._has_ended["strong"]):
@@ -399,11 +401,11 @@ class _Run:
         if self._downgrade is None:
             return True
         while not self._downgrade.admits(side, request):
-            if self._downgrade.idle and self._is_fed["weak"].is_set():
+            if self._downgrade.is_final:
                 self._downgrade.move(request)
                 self._count_moved()
                 return False
-            await asyncio.sleep(0.25)
+            await self._downgrade.changed()
         return True
 
     def _count_moved(self) -> None:

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.report.build import build_report
-from batchroute.route.downgrade import Account, Downgrade, Line
+from batchroute.route.downgrade import Downgrade
+from batchroute.route.outstanding import CostLine, Outstanding
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.send.budget import Budget
 from batchroute.send.request import Request
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     Servers = tuple[ThreadedSimulator, ThreadedSimulator]
 
 ROWS = 400
-DEAR, CHEAP = {"input": 10.0, "output": 40.0}, {"input": 0.5, "output": 2.0}
+EXPENSIVE, CHEAP = {"input": 10.0, "output": 40.0}, {"input": 0.5, "output": 2.0}
 USD = {"strong": (Decimal(10), Decimal(40)), "weak": (Decimal("0.5"), Decimal(2))}
 
 
@@ -58,7 +59,7 @@ def run(
 ) -> RunEnd:
     ours: dict[str, Any] = {"routing.threshold": 0.35, "limits.max_cost_usd": budget}
     ours["limits.on_budget"] = "downgrade"
-    for side, server, price in zip(SIDES, servers, (DEAR, CHEAP), strict=True):
+    for side, server, price in zip(SIDES, servers, (EXPENSIVE, CHEAP), strict=True):
         of = f"endpoints.{side}"
         ours |= {f"{of}.base_url": server.url, f"{of}.price": price, f"{of}.max_concurrency": 8}
         ours |= {f"{of}.params": {"max_tokens": 600}, f"{of}.max_attempts": 2}
@@ -129,7 +130,7 @@ def test_the_last_rows_move_and_all_are_answered_within_the_budget(
 
 
 def test_answers_far_longer_than_predicted_are_seen_coming(tmp_path: Path, servers: Servers) -> None:
-    """A plan reckons with 500 tokens an answer; these have three or four times as many, on both sides."""
+    """A plan assumes 500 tokens an answer; these have three or four times as many, on both sides."""
     write_input(tmp_path)
     for server in servers:
         server.control({"response_tokens": 3000})
@@ -142,7 +143,7 @@ def test_answers_far_longer_than_predicted_are_seen_coming(tmp_path: Path, serve
 
 def stopping_after(rows: int) -> Callable[[Progress], Any]:
     async def watch(progress: Progress) -> None:
-        while progress.settled < rows:  # noqa: ASYNC110 - counters tell nobody
+        while progress.settled < rows:  # noqa: ASYNC110 - counters have no event
             await asyncio.sleep(0.002)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -178,7 +179,7 @@ def test_rows_that_demand_a_side_or_fit_no_other_stay(
     assert build_report(tmp_path / "run").budget_rows > 0
 
 
-def test_where_even_the_weak_side_is_too_dear_it_stops(
+def test_where_even_the_weak_side_costs_too_much_it_stops(
     tmp_path: Path, servers: Servers, costs: tuple[float, float]
 ) -> None:
     write_input(tmp_path)
@@ -230,15 +231,15 @@ def test_whatever_strong_answers_cost_the_weak_ones_are_paid_for(
     rows: list[tuple[int, bool, float]], more_usd: float
 ) -> None:
     """One row at a time, where weak rows cost what is predicted and strong ones anything up to their most."""
-    lines_ = {"strong": Line(0.05, 1e-5), "weak": Line(0.01, 1e-6)}
-    accounts = {side: Account(line, line) for side, line in lines_.items()}
-    weak_usd = [accounts["weak"].usual.usd(1, chars) for chars, _, _ in rows]
+    lines_ = {"strong": CostLine(0.05, 1e-5), "weak": CostLine(0.01, 1e-6)}
+    outstanding = {name: Outstanding(line, line) for name, line in lines_.items()}
+    weak_usd = [outstanding["weak"].usual.usd(1, chars) for chars, _, _ in rows]
     for chars, _, _ in rows:
-        accounts["weak"].expect(chars)
+        outstanding["weak"].add(chars)
     largest = max(weak_usd, default=0.0)
     limit = Decimal(sum(weak_usd) + largest + more_usd + 1e-9)
     budget = Budget(limit, Decimal(0), Ledger(), lambda ledger: None)
-    downgrade = Downgrade(budget, accounts, 10_000, largest)  # type: ignore[arg-type]  # the keys are sides
+    downgrade = Downgrade(budget, outstanding, 10_000, largest)
     moved = []
     for row, (chars, strong, share) in enumerate(rows):
         wanted = request(row, chars, 0.2 if strong else weak_usd[row])
@@ -258,3 +259,30 @@ def test_whatever_strong_answers_cost_the_weak_ones_are_paid_for(
     assert budget.taken <= limit
     assert (downgrade.take_moved() is not None) == bool(moved)
     assert moved == [] or more_usd < 0.2 + 0.2 * len(rows) + sum(weak_usd), "nothing moves where there is plenty"
+
+
+def test_whoever_waits_is_woken_by_each_change_and_then_knows_whether_there_can_be_another() -> None:
+    line = CostLine(0.01, 0.0)
+    outstanding = {"strong": Outstanding(line, line), "weak": Outstanding(line, line)}
+    budget = Budget(Decimal(1), Decimal(0), Ledger(), lambda ledger: None)
+    downgrade = Downgrade(budget, outstanding, 10_000, 0.01)
+    strong, weak = request(1, 10, 0.1), request(2, 10, 0.01)
+    assert downgrade.admits("strong", strong)
+    assert downgrade.admits("weak", weak)
+
+    async def work() -> None:
+        changes: list[Callable[[], None]] = [
+            lambda: downgrade.settled("strong", strong, Decimal("0.05")),
+            lambda: downgrade.left("weak", weak),
+            lambda: downgrade.fed("weak"),
+        ]
+        for change in changes:
+            assert not downgrade.is_final
+            waiting = asyncio.create_task(downgrade.changed())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            change()
+            await waiting
+        assert downgrade.is_final
+
+    asyncio.run(work())

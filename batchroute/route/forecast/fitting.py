@@ -44,6 +44,14 @@ def lowest_fitting(parts: Iterable[tuple[Floats, Floats]], base: float, budget: 
     return math.inf if highest == -math.inf else math.nextafter(highest, math.inf)
 
 
+# Branch and bound over the digits of a score (see `threshold`), the lowest digit first. A threshold at a digit's
+# lowest score sends all rows of that digit and above strong. Costs need not rise as it falls: a row that gains -5
+# is cheaper strong. So a digit is only ruled out where even the best threshold within it is too expensive: what
+# the rows above cost, and of its own rows the negative gains alone.
+#
+# With decimal digits, base 100, budget 110 and scores (gains) 71 (+4) 75 (+2) 38 (-3) 12 (+20):
+#     digit 1: above it 100 + 4 + 2 - 3 = 103, at best 103: within the budget, look closer: 12 costs 123, too much
+#     digit 3: above it 106, at best 106 - 3 = 103: look closer: 38 costs 103 <= 110, the lowest that fits is 38
 def _search(
     parts: Iterable[tuple[Floats, Floats]], prefix: int, level: int, cost_above: float, budget: float
 ) -> float | None:
