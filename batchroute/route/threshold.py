@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from batchroute.types import Floats
 
 # The k-th highest score is found digit by digit, the highest digit first: a sort would need all scores in memory.
-# Non-negative doubles sort as their 64 bits do, so a score is a number of four digits of 16 bits, and one pass over
-# the scores counts one digit in a histogram of 65,536 entries.
+# Non-negative doubles sort as their 64 bits do, so a score is a number of four digits of 16 bits, and one pass
+# over the scores counts one digit in a histogram of 65,536 entries.
 #
 # With two decimal digits instead, scores 71 75 38 75 12 70 and k = 3: the first digits are counted 1:1 3:1 7:4.
 # From the top, 4 scores begin with 7, so the third highest does. Among 71 75 75 70 the second digits are counted
