@@ -36,7 +36,7 @@ def score(
     from batchroute.job.spec import Limits
     from batchroute.run.engine import open_input
     from batchroute.run.scorefile import score_file, score_lines
-    from batchroute.score.api.rate import Means, rating
+    from batchroute.score.api.rate import EmbedContext, rater_opener
     from batchroute.score.router import load_scorer
 
     limits = Limits()
@@ -46,16 +46,18 @@ def score(
     else:
         data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
     scorer = load_scorer(router)
-    rate = rating(router, Means(os.environ, limits, log.warning))
+    open_rater = rater_opener(router, EmbedContext(os.environ, limits, log.warning))
     if source == "-":
         batch_size = 1 if sys.stdin.isatty() else router.batch_size
-        asyncio.run(score_lines(sys.stdin, scorer, rate, batch_size, lambda line: click.echo(harmless(line))))
+        asyncio.run(
+            score_lines(sys.stdin, scorer, open_rater, batch_size, lambda line: click.echo(harmless(line)))
+        )
         return 0
     if out is None:
         raise UsageFault("name the file for the scores: -o OUT.parquet")
     started = time.monotonic()
     opened = open_input(data, router, None)
-    rows, refused = asyncio.run(score_file(opened, scorer, rate, out, flags.limit, row_logger("scored")))
+    rows, refused = asyncio.run(score_file(opened, scorer, open_rater, out, flags.limit, row_logger("scored")))
     took_s = time.monotonic() - started
     log.info(f"{rows:,} rows, {refused:,} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}")
     return 0

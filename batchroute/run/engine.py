@@ -32,7 +32,7 @@ from batchroute.run.progress import Progress
 from batchroute.run.scoring import Scoring
 from batchroute.run.settle import billed_usd, left_open, never_sent, settled, taken_over
 from batchroute.score.api.paid import read_bill
-from batchroute.score.api.rate import Means, rating
+from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.budget import open_budget
 from batchroute.send.endpoint import Endpoint
@@ -191,7 +191,7 @@ class _Run:
         self._source = source
         self._directory = directory
         self._scores = directory.scores
-        self._scoring = Scoring(source, directory.scores, options.limit, self._load_scorer, self._rating)
+        self._scoring = Scoring(source, directory.scores, options.limit, self._load_scorer, self._open_rater)
         self._targets = targets
         self._progress = Progress(
             scored=partial(getattr, self._scoring, "rows"),
@@ -360,15 +360,17 @@ class _Run:
         self._directory.hold_to(scorer.identity)
         return scorer
 
-    def _rating(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
+    def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits = self._options, self._job.limits
         secrets = tuple(job_secrets(self._job, self._options.environ))
 
         def stopped(reason: str) -> None:
             options.say(f"the embedder stopped: {reason}")
 
-        means = Means(options.environ, limits, options.say, self._budget, self.store.layout.path, secrets, stopped)
-        return rating(self._job.router, means)(scorer)
+        context = EmbedContext(
+            options.environ, limits, options.say, self._budget, self.store.layout.path, secrets, stopped
+        )
+        return rater_opener(self._job.router, context)(scorer)
 
     async def _run_lane(self, side: Side) -> None:
         lane = self._lanes[side]

@@ -15,7 +15,7 @@ from batchroute.job.spec import Limits
 from batchroute.run.engine import open_input
 from batchroute.run.scoring import Scoring
 from batchroute.score.api.paid import read_bill
-from batchroute.score.api.rate import Means, rating
+from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory
@@ -65,9 +65,9 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
             return loaded
 
         budget = _budget(job, directory)
-        means = Means(os.environ, job.limits, log.warning, budget, directory.layout.path)
+        context = EmbedContext(os.environ, job.limits, log.warning, budget, directory.layout.path)
         try:
-            scoring = Scoring(source, directory.scores, limit, scorer, rating(job.router, means))
+            scoring = Scoring(source, directory.scores, limit, scorer, rater_opener(job.router, context))
             asyncio.run(_score(scoring, on_rows))
             if budget is not None:
                 budget.close()
@@ -97,8 +97,8 @@ def score_into(
 
         return load_scorer(router)
 
-    means = Means(os.environ, Limits(), log.warning)
-    scoring = Scoring(source, scores, limit, scorer, rating(router, means))
+    context = EmbedContext(os.environ, Limits(), log.warning)
+    scoring = Scoring(source, scores, limit, scorer, rater_opener(router, context))
     asyncio.run(_score(scoring, on_rows))
     return ScoredInput(source, scores)
 

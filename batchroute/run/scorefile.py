@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
-    from batchroute.score.rater import Rater, Rating
+    from batchroute.score.rater import OpenRater, Rater
     from batchroute.score.router import Scorer
     from batchroute.types import Questions
 
@@ -38,7 +38,12 @@ GROUP_ROWS = 65_536
 
 
 async def score_file(
-    source: Source, scorer: Scorer, rating: Rating, out: Path, limit: int | None, on_rows: Callable[[int], None]
+    source: Source,
+    scorer: Scorer,
+    open_rater: OpenRater,
+    out: Path,
+    limit: int | None,
+    on_rows: Callable[[int], None],
 ) -> tuple[int, int]:
     """Writes file, row, id and score of up to `limit` rows in input order; returns rows and refused rows.
 
@@ -54,7 +59,7 @@ async def score_file(
         whole_file(out, mode=AS_UMASK_SAYS) as unfinished,
         pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer,
     ):
-        async with rating(scorer) as rater:
+        async with open_rater(scorer) as rater:
             async for table in _grouped(_scored(source, rater, limit)):
                 await asyncio.to_thread(writer.write_table, table)
                 rows += table.num_rows
@@ -110,11 +115,11 @@ async def _grouped(tables: AsyncIterator[pa.Table]) -> AsyncIterator[pa.Table]:
 
 
 async def score_lines(
-    lines: Iterable[str], scorer: Scorer, rating: Rating, batch_size: int, say: Callable[[str], None]
+    lines: Iterable[str], scorer: Scorer, open_rater: OpenRater, batch_size: int, say: Callable[[str], None]
 ) -> None:
     """Says `score<TAB>prompt` for each line, in vectorised batches; nan where the embedder refuses the prompt."""
     left = iter(lines)
-    async with rating(scorer) as rater:
+    async with open_rater(scorer) as rater:
         while batch := await asyncio.to_thread(lambda: list(islice(left, batch_size))):
             texts = [line.rstrip("\n") for line in batch]
             rated = await rater.rate(bare_questions(texts))

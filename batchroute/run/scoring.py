@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from batchroute.score.rater import in_thread, rated_chunks
+from batchroute.score.rater import open_thread_rater, rated_chunks
 from batchroute.store.files import saving
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
-    from batchroute.score.rater import Rated, Rater, Rating
+    from batchroute.score.rater import OpenRater, Rated, Rater
     from batchroute.score.router import Scorer
     from batchroute.store.scores import Scores
     from batchroute.types import Questions
@@ -29,14 +29,14 @@ class Scoring:
         scores: Scores,
         limit: int | None,
         scorer: Callable[[], Scorer],
-        rating: Rating = in_thread,
+        open_rater: OpenRater = open_thread_rater,
     ) -> None:
         """`scorer` is called, in a worker thread, only when there is something to score: models load slowly."""
         self._source = source
         self._scores = scores
         self._limit = limit
         self._load = scorer
-        self._rating = rating
+        self._open_rater = open_rater
         self._rater: Rater | None = None
         self._stopping = False
         self._read_rows = scores.rows
@@ -65,7 +65,7 @@ class Scoring:
         """Until all is scored, `stop` was called or the rater stopped; what was scored is sealed either way."""
         if not self.complete:
             scorer = await asyncio.to_thread(self._load)
-            async with self._rating(scorer) as self._rater:
+            async with self._open_rater(scorer) as self._rater:
                 if self._stopping:
                     self._rater.stop()
                 await self._score_all(self._rater)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchroute.score.router import Scorer
     from batchroute.types import Floats, Questions
 
-    Rating: TypeAlias = "Callable[[Scorer], AbstractAsyncContextManager[Rater]]"
+    OpenRater: TypeAlias = "Callable[[Scorer], AbstractAsyncContextManager[Rater]]"
     Read: TypeAlias = "Callable[[], tuple[Chunk, Questions] | None]"
 
 AT_ONCE_CHARS = 4096  # of one text: less work than to hand it to a thread and back
@@ -59,8 +59,8 @@ class Rater(Protocol):
 
 
 @dataclass(slots=True)
-class InThread:
-    """The rater of a scorer that needs nobody: a chunk at a time, beside the event loop.
+class ThreadRater:
+    """The rater of a scorer that needs no requests: a chunk at a time, beside the event loop.
 
     But for a single short text, where that takes no time. Always in the same `thread`: torch and the allocator
     keep a pool of their own for every thread that calls them.
@@ -85,10 +85,10 @@ class InThread:
 
 
 @contextlib.asynccontextmanager
-async def in_thread(scorer: Scorer) -> AsyncIterator[Rater]:
-    """See `InThread`."""
+async def open_thread_rater(scorer: Scorer) -> AsyncIterator[Rater]:
+    """See `ThreadRater`."""
     with ThreadPoolExecutor(1, "scorer") as thread:
-        yield InThread(scorer, thread)
+        yield ThreadRater(scorer, thread)
 
 
 @dataclass(frozen=True, slots=True)

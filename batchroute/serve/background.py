@@ -28,7 +28,7 @@ class BackgroundLoop:
 
     def __init__(self, pair: ModelPair, routers: Mapping[str, LoadedRouter], budget: Budget | None) -> None:
         self.scorings = {
-            name: JointScoring(router.scorer, router.rating(pair, budget), _discard)
+            name: JointScoring(router.scorer, router.rater_opener(pair, budget), _discard)
             for name, router in routers.items()
         }
         self._budget = budget

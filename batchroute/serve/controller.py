@@ -166,7 +166,7 @@ class Controller:
             return router.scorer.score(bare_questions(texts))
         return (
             self._running()
-            .submit(score_texts(router.rating(self._pair, self._budget), router.scorer, texts))
+            .submit(score_texts(router.rater_opener(self._pair, self._budget), router.scorer, texts))
             .result()
         )
 

@@ -25,7 +25,7 @@ from batchroute.score.questions import bare_questions
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchroute.score.rater import Rater, Rating
+    from batchroute.score.rater import OpenRater, Rater
     from batchroute.score.router import Scorer
     from batchroute.types import Floats, Questions
 
@@ -36,12 +36,12 @@ REST_S = 5.0  # before an embeddings API that stopped is tried again
 class JointScoring:
     """Scores texts for many callers of one event loop, while `run` runs; `batches` and `texts` count them."""
 
-    def __init__(self, scorer: Scorer, rating: Rating, say: Callable[[str], None]) -> None:
+    def __init__(self, scorer: Scorer, open_rater: OpenRater, say: Callable[[str], None]) -> None:
         """`say` takes what the router of a user's own raised, once for each line of code that raises."""
         self.batches = 0
         self.texts = 0
         self._scorer = replace(scorer, rate=_Guarded(scorer.rate))
-        self._rating = rating
+        self._open_rater = open_rater
         self._say = say
         self._raised_at: set[str] = set()
         self._waiting: list[tuple[str, asyncio.Future[float]]] = []
@@ -62,7 +62,7 @@ class JointScoring:
         """Until cancelled; a rater that stops is begun anew after a rest."""
         try:
             while True:
-                async with self._rating(self._scorer) as rater:
+                async with self._open_rater(self._scorer) as rater:
                     await self._rate_all(rater)
                 self._stop(f"nothing is scored for now: the embedder {rater.stopped}")
                 await asyncio.sleep(REST_S)
@@ -164,9 +164,9 @@ def _fail(future: asyncio.Future[float], error: Exception) -> None:
         future.set_exception(error)
 
 
-async def score_texts(rating: Rating, scorer: Scorer, texts: list[str]) -> Floats:
+async def score_texts(open_rater: OpenRater, scorer: Scorer, texts: list[str]) -> Floats:
     """[n] scores of n texts, NaN where one cannot have a score; Stopped where the embedder stopped before."""
-    async with rating(scorer) as rater:
+    async with open_rater(scorer) as rater:
         rated = await rater.rate(bare_questions(texts))
     if rated is None:
         raise Stopped(f"the embedder {rater.stopped}")

@@ -16,7 +16,7 @@ from batchroute.errors import UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
 from batchroute.run.process import raise_file_limit, run_loop
-from batchroute.score.api.rate import Means, rating
+from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.questions import bare_questions
 from batchroute.send.open import connections, job_secrets, refuse_unpriced
 from batchroute.serve.access import access_policy
@@ -132,7 +132,9 @@ async def open_server(
         budget = _budget(job, state, stack)
         batches = _open_batches(job, options, state)
         live_job = job if batches is None else split(job, options.batch_share)[0]
-        scoring = JointScoring(scorer, rating(live_job.router, _means(live_job, options, budget)), options.say)
+        scoring = JointScoring(
+            scorer, rater_opener(live_job.router, _embed_context(live_job, options, budget)), options.say
+        )
         working = [asyncio.create_task(scoring.run(), name="scoring")]
         stack.push_async_callback(_cancel, working)
         live = await open_live(live_job, options.environ, stack, options.say, budget)
@@ -151,11 +153,11 @@ async def open_server(
         yield RunningServer(chat_api, port, runner, working)
 
 
-def _means(job: Job, options: ServeOptions, budget: Budget | None) -> Means:
+def _embed_context(job: Job, options: ServeOptions, budget: Budget | None) -> EmbedContext:
     """What an embeddings API needs; it is waited for no longer than an endpoint."""
     limits = job.limits.model_copy(update={"outage_s": min(job.limits.outage_s, LIVE_OUTAGE_S)})
     secrets = tuple(job_secrets(job, options.environ))
-    return Means(options.environ, limits, options.say, budget, None, secrets, options.say)
+    return EmbedContext(options.environ, limits, options.say, budget, None, secrets, options.say)
 
 
 def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget | None:

@@ -14,7 +14,7 @@ from batchroute.errors import RoutingError, UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import Secret
 from batchroute.job.spec import Job, RouterSpec
-from batchroute.score.api.rate import Means, rating
+from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import Budget
 from batchroute.send.open import refuse_unpriced
 from batchroute.store.ledger import Ledger
@@ -23,7 +23,7 @@ from batchroute.types import SIDES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from batchroute.score.rater import Rating
+    from batchroute.score.rater import OpenRater
     from batchroute.score.router import Scorer
     from batchroute.types import Side
 
@@ -119,9 +119,9 @@ class LoadedRouter:
     spec: RouterSpec
     scorer: Scorer
 
-    def rating(self, pair: ModelPair, budget: Budget | None) -> Rating:
+    def rater_opener(self, pair: ModelPair, budget: Budget | None) -> OpenRater:
         """How its texts get their scores; an embeddings API takes its key from the environment."""
-        return rating(self.spec, Means(pair.environ(), pair.job.limits, lambda words: None, budget))
+        return rater_opener(self.spec, EmbedContext(pair.environ(), pair.job.limits, lambda words: None, budget))
 
 
 def load_router(name: str, config: Settings) -> LoadedRouter:

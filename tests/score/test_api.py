@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from batchroute.score.api.cache import digest
-from batchroute.score.api.paid import Paid, read_bill
+from batchroute.score.api.paid import PaidRecord, read_bill
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from batchroute.store.journal import read_records
@@ -165,7 +165,7 @@ def test_a_killed_run_pays_again_only_for_what_was_in_flight(tmp_path: Path, bat
                 assert running.poll() is None, "it ended before it could be killed"
                 time.sleep(0.005)
             running.send_signal(signal.SIGKILL)
-        records = list(read_records(journal, Paid))
+        records = list(read_records(journal, PaidRecord))
         on_file = {record.digests[at : at + 16] for record in records for at in range(0, len(record.digests), 16)}
         said = batchroute(*arguments)
         assert said.code == 0, said.err

@@ -22,10 +22,10 @@ from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import EmbedderSpec
 from batchroute.score.api import paid
 from batchroute.score.api.answer import read_vectors
-from batchroute.score.api.batches import MAX_TEXTS, MAX_TOKENS, Speller, texts_per_request
 from batchroute.score.api.cache import VectorCache
-from batchroute.score.api.fetch import Fetching, Unanswered
-from batchroute.score.api.paid import Paid, PaidScores, read_bill
+from batchroute.score.api.fetch import Fetcher, NoVector
+from batchroute.score.api.paid import PaidRecord, PaidScores, read_bill
+from batchroute.score.api.requests import MAX_TEXTS, MAX_TOKENS, RequestBuilder, texts_per_request
 from batchroute.score.questions import bare_questions
 from batchroute.score.rater import Rated, rated_chunks
 from batchroute.send.allowance import EndpointLimits, OwnLimits
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 SPEC = EmbedderSpec(use="openai", base_url="http://127.0.0.1:9/v1")
 
 
-# spelling
+# requests
 
 texts_of_any_length = st.text(min_size=1, max_size=30).flatmap(lambda t: st.sampled_from([t, t * 400, t * 3000]))
 
@@ -56,13 +56,13 @@ texts_of_any_length = st.text(min_size=1, max_size=30).flatmap(lambda t: st.samp
     )
 )
 def test_requests_hold_all_texts_once_in_order_and_within_the_limits(texts: list[str]) -> None:
-    groups = list(Speller(SPEC, None).grouped(texts))
+    groups = list(RequestBuilder(SPEC, None).group(texts))
     alone = [group for group in groups if len(group) == 1]
     together = [group for group in groups if len(group) > 1]
     assert sorted(text.whole for group in groups for text in group) == sorted(texts)
     for group in together:
-        assert sum(text.size for text in group) <= MAX_TOKENS
-        assert all(text.sent == text.whole and text.size <= 8191 for text in group)
+        assert sum(text.most_tokens for text in group) <= MAX_TOKENS
+        assert all(text.sent == text.whole and text.most_tokens <= 8191 for text in group)
     assert all(len(text.sent) <= 8191 * 4 for (text,) in alone)
 
 
@@ -82,16 +82,16 @@ def test_the_fewer_requests_can_be_in_flight_the_more_each_holds(limits: dict[st
 
 def test_a_body_is_what_the_api_reads() -> None:
     spec = EmbedderSpec(use="openai", dimensions=512)
-    speller = Speller(spec, None)
-    (group,) = speller.grouped(["one", "two \ud83d"])
-    batch = speller.batch(group, as_base64=True)
-    assert json.loads(batch.body) == {
+    builder = RequestBuilder(spec, None)
+    (group,) = builder.group(["one", "two \ud83d"])
+    request = builder.build(group, as_base64=True)
+    assert json.loads(request.body) == {
         "model": "text-embedding-3-small",
         "dimensions": 512,
         "encoding_format": "base64",
         "input": ["one", "two ?"],
     }
-    assert "encoding_format" not in json.loads(speller.batch(group, as_base64=False).body)
+    assert "encoding_format" not in json.loads(builder.build(group, as_base64=False).body)
 
 
 # answer
@@ -184,7 +184,7 @@ def test_the_file_keeps_the_latest_scores_and_stays_small(tmp_path: Path, monkey
     again = PaidScores(tmp_path, "mf:1")
     assert len(again.known([f"{number} {i}" for number in range(90, 100) for i in range(10)])) == 100
     assert again.bill.usd == 100
-    assert sum(record.texts for record in read_records(RunLayout(tmp_path).paid, Paid)) <= 200
+    assert sum(record.texts for record in read_records(RunLayout(tmp_path).paid, PaidRecord)) <= 200
 
 
 def test_a_repeated_text_is_paid_for_once(tmp_path: Path) -> None:
@@ -264,22 +264,22 @@ class Bench:
     asked: list[list[str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     usages: list[Usage] = field(default_factory=list)
-    found: list[Mapping[str, float | Unanswered] | None] = field(default_factory=list)
+    found: list[Mapping[str, float | NoVector] | None] = field(default_factory=list)
 
-    def fetch(self, *orders: Sequence[str]) -> Bench:
-        asyncio.run(self._fetch(orders))
+    def fetch(self, *asked: Sequence[str]) -> Bench:
+        asyncio.run(self._fetch(asked))
         return self
 
-    async def _fetch(self, orders: Sequence[Sequence[str]]) -> None:
+    async def _fetch(self, asked: Sequence[Sequence[str]]) -> None:
         spec = EmbedderSpec(use="openai", base_url="http://127.0.0.1:9/v1", max_concurrency=16_384 // MOST_TEXTS)
         policy, allowance = RetryPolicy(max_attempts=1, outage_s=60.0), OwnLimits(EndpointLimits(8))
-        fetching = Fetching(
-            self._send, policy, allowance, Speller(spec, None), self._take, self.said.append, most_open=80
+        fetcher = Fetcher(
+            self._send, policy, allowance, RequestBuilder(spec, None), self._take, self.said.append, most_open=80
         )
-        running = asyncio.create_task(fetching.run())
-        waiting = [await fetching.ask(texts) for texts in orders]
-        self.found += await asyncio.gather(*map(fetching.scores, waiting))
-        fetching.close()
+        running = asyncio.create_task(fetcher.run())
+        waiting = [await fetcher.ask(texts) for texts in asked]
+        self.found += await asyncio.gather(*map(fetcher.scores, waiting))
+        fetcher.close()
         await running
 
     async def _send(self, body: bytes) -> Answer:
@@ -309,13 +309,21 @@ def test_a_text_that_spoils_its_request_is_found(answer: Answer, base64: bool) -
     (found,) = bench.found
     assert found is not None
     assert found.keys() == set(NAMES)
-    assert {text for text, value in found.items() if isinstance(value, Unanswered)} == {NAMES[5]}
+    assert {text for text, value in found.items() if isinstance(value, NoVector)} == {NAMES[5]}
     assert Counter(text for texts in bench.asked for text in texts)[NAMES[30]] == 1
     assert sum(usage.prompt_tokens or 0 for usage in bench.usages) == 39, "each vector was paid once"
     assert bench.said == []
 
 
-def test_orders_share_what_both_want() -> None:
+def test_a_refused_request_is_divided_by_halves() -> None:
+    refusal = Answer(verdict="refused", error_type="content_filter", error="HTTP 400: filtered", turned_away=True)
+    first, second, bad, fourth = NAMES[:MOST_TEXTS]
+    bench = Bench(answers_all_but(bad, with_=refusal)).fetch(NAMES[:MOST_TEXTS])
+    assert bench.asked == [[first, second, bad, fourth], [first, second], [bad, fourth], [bad], [fourth]]
+    assert bench.found == [{first: 0.5, second: 0.5, bad: NoVector("HTTP 400: filtered"), fourth: 0.5}]
+
+
+def test_texts_that_two_ask_for_are_sent_once() -> None:
     bench = Bench(answers_all_but()).fetch(NAMES, NAMES[10:30], [])
     assert [len(found or {}) for found in bench.found] == [40, 20, 0]
     assert sum(map(len, bench.asked)) == 40
@@ -333,13 +341,13 @@ def test_neighbours_that_fail_alone_are_to_blame_when_others_are_answered() -> N
     bench = Bench(answers_all_but(NAMES[38], NAMES[39], with_=AWAY)).fetch(NAMES)
     (found,) = bench.found
     assert found is not None
-    assert {text for text, value in found.items() if isinstance(value, Unanswered)} == {NAMES[38], NAMES[39]}
+    assert {text for text, value in found.items() if isinstance(value, NoVector)} == {NAMES[38], NAMES[39]}
     assert bench.said == []
 
 
 def test_a_few_refused_texts_are_refused_even_where_there_are_no_others() -> None:
     bench = Bench(answers_all_but(*NAMES)).fetch(NAMES[:2])
-    assert bench.found == [{name: Unanswered("HTTP 400: bad") for name in NAMES[:2]}]
+    assert bench.found == [{name: NoVector("HTTP 400: bad") for name in NAMES[:2]}]
 
 
 @pytest.mark.parametrize("answer", [BAD, KEY], ids=["the same refusal", "a wrong key"])
@@ -354,7 +362,7 @@ def test_too_few_vectors_are_no_answer() -> None:
     assert bench.found == [dict.fromkeys(NAMES[:4], 0.5)], "alone each text gets its one"
 
 
-# rating
+# raters
 
 
 @dataclass

@@ -15,7 +15,7 @@ import pytest
 from batchroute import Controller
 from batchroute.errors import ModelFault, Stopped, UsageFault
 from batchroute.job.spec import RouterSpec
-from batchroute.score.rater import AT_ONCE_CHARS, Rated, in_thread
+from batchroute.score.rater import AT_ONCE_CHARS, Rated, open_thread_rater
 from batchroute.score.router import Scorer, load_scorer
 from batchroute.serve.scoring import JointScoring
 from batchroute.simulate.behaviour import Behaviour
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from batchroute.score.rater import Rating
+    from batchroute.score.rater import OpenRater
     from batchroute.types import Floats, Questions
 
 
-def scored(scorer: Scorer, texts: list[str], rating: Rating = in_thread) -> tuple[list[Any], JointScoring]:
+def scored(
+    scorer: Scorer, texts: list[str], open_rater: OpenRater = open_thread_rater
+) -> tuple[list[Any], JointScoring]:
     """What came of scoring all these at the same time."""
 
     async def work() -> tuple[list[Any], JointScoring]:
-        scoring = JointScoring(scorer, rating, print)
+        scoring = JointScoring(scorer, open_rater, print)
         working = asyncio.create_task(scoring.run())
         found = await asyncio.gather(*(scoring.score(text) for text in texts), return_exceptions=True)
         working.cancel()
@@ -84,7 +86,7 @@ def test_what_comes_while_a_batch_is_scored_is_the_next_one() -> None:
         return np.full(len(questions.texts), 0.5)
 
     async def work() -> list[int]:
-        scoring = JointScoring(Scorer("slow", rate, 100), in_thread, print)
+        scoring = JointScoring(Scorer("slow", rate, 100), open_thread_rater, print)
         working = asyncio.create_task(scoring.run())
         first = asyncio.create_task(scoring.score("a"))
         await asyncio.to_thread(scoring_now.wait, 20)
@@ -150,12 +152,12 @@ def test_a_scoring_that_ends_leaves_no_caller_waiting() -> None:
     """A mistake of ours, or a setting that only shows when the first text is scored."""
 
     @asynccontextmanager
-    async def rating(scorer: Scorer) -> AsyncIterator[Any]:
+    async def open_rater(scorer: Scorer) -> AsyncIterator[Any]:
         raise UsageFault("an embedder needs a price")
         yield
 
     async def work() -> list[Any]:
-        scoring = JointScoring(load_scorer(RouterSpec(use="length")), rating, print)
+        scoring = JointScoring(load_scorer(RouterSpec(use="length")), open_rater, print)
         first = asyncio.create_task(scoring.score("a"))
         await asyncio.sleep(0)
         with pytest.raises(UsageFault):
@@ -181,16 +183,16 @@ def test_a_rater_that_stopped_is_told_and_begun_anew(monkeypatch: pytest.MonkeyP
     begun: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def rating(scorer: Scorer) -> AsyncIterator[Any]:
+    async def open_rater(scorer: Scorer) -> AsyncIterator[Any]:
         begun["raters"] += 1
         if begun["raters"] == 1:
             yield Away()
         else:
-            async with in_thread(scorer) as rater:
+            async with open_thread_rater(scorer) as rater:
                 yield rater
 
     async def work() -> tuple[Any, float]:
-        scoring = JointScoring(load_scorer(RouterSpec(use="length")), rating, print)
+        scoring = JointScoring(load_scorer(RouterSpec(use="length")), open_rater, print)
         working = asyncio.create_task(scoring.run())
         (failed,) = await asyncio.gather(scoring.score("x" * 500), return_exceptions=True)
         while True:

@@ -89,6 +89,6 @@ class VectorCache:
             with self._using:
                 yield
         except sqlite3.OperationalError as fault:
-            raise Stopped(f"{self.path}: {fault}; mend that, or remove router.embedder.cache") from fault
+            raise Stopped(f"{self.path}: {fault}; fix that, or remove router.embedder.cache") from fault
         except sqlite3.DatabaseError as fault:
             raise UsageFault(f"{self.path}: {fault}; move it away, and its vectors are fetched anew") from fault

@@ -4,10 +4,21 @@ The lane retries, limits and stops as any other. What it cannot know is decided 
 vectors, which text of a refused request is to blame, and what becomes of a text that gets no vector.
 """
 
+# A server that refuses a request for the sake of one text does not say which. Eight texts, of which f is bad:
+#
+#     abcdefgh  refused
+#     abcd      answered      efgh  refused
+#                             ef    refused      gh  answered
+#                             e     answered     f   refused alone: f gets no vector, and its row is refused
+#
+# That is 2 log2(n) + 1 requests: 7 here, 17 of 256 texts; and every good text is answered, and billed, once. Where
+# all texts are refused the texts are not to blame: after stop_after_same_refusal such answers the lane stops, long
+# before every text has been asked alone.
+
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from batchroute.send.breaker import SameRefusal
@@ -16,20 +27,24 @@ from batchroute.send.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from typing import TypeAlias
 
-    from batchroute.score.api.batches import Batch, Speller, Text
+    from batchroute.score.api.requests import EmbedRequest, EmbedText, RequestBuilder
     from batchroute.send.allowance import Allowance
     from batchroute.send.classify import Answer
     from batchroute.send.request import Outcome, Spent
     from batchroute.send.retry import RetryPolicy
     from batchroute.types import Usage, Vectors
 
+    # Of each text that is asked for: its score, why it has none, or None where the lane stopped before.
+    Pending: TypeAlias = Mapping[str, asyncio.Future["float | NoVector | None"]]
 
-class Take(Protocol):
+
+class ScoreVectors(Protocol):
     """Makes scores of vectors, and keeps them before it returns; called in a worker thread, one at a time."""
 
     def __call__(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> list[float]:
-        """[n] for n texts and `vectors` [n, dim]; without vectors only the bill of a vain request is kept."""
+        """[n] for n texts and `vectors` [n, dim]; without vectors only what the request was billed is kept."""
         ...
 
 
@@ -38,44 +53,16 @@ _OF_THE_TEXT = frozenset({"context_length", "content_filter", "http_413", "answe
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class NoVector:
     """Why a text has no vector and never will."""
 
     reason: str
 
 
-@dataclass(slots=True, eq=False)
-class Order:
-    """Texts that somebody waits for; `done` is False where the lane stopped before the last of them came."""
+class Fetcher:
+    """All requests of one embedder, and their sink; `run` has to be under way while `scores` is awaited.
 
-    left: int
-    done: asyncio.Future[bool]
-    found: dict[str, float | Unanswered] = field(default_factory=dict)
-
-    def put(self, text: str, value: float | Unanswered) -> None:
-        self.found[text] = value
-        self.left -= 1
-        if self.left == 0 and not self.done.done():
-            self.done.set_result(True)
-
-    def leave(self) -> None:
-        if not self.done.done():
-            self.done.set_result(False)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Texts that were asked for: `texts` by this order, those in `shared` by earlier ones that are not done."""
-
-    texts: Sequence[str]
-    order: Order
-    shared: Mapping[str, Order]
-
-
-class Fetching:
-    """All requests of one embedder; `run` has to be under way while `scores` is awaited.
-
-    `cut` and `vain` count texts that were shortened, and those that got no vector.
+    `truncated` and `refused` count texts that were shortened, and those that got no vector.
     """
 
     def __init__(
@@ -83,163 +70,168 @@ class Fetching:
         send: Callable[[bytes], Awaitable[Answer]],
         policy: RetryPolicy,
         allowance: Allowance,
-        speller: Speller,
-        take: Take,
-        say: Callable[[str], None],
+        builder: RequestBuilder,
+        score_vectors: ScoreVectors,
+        report: Callable[[str], None],
         *,
         most_open: int,
     ) -> None:
         """A refused or failing request is this class's responsibility, so the lane must not hold it back."""
-        self.cut = 0
-        self.vain = 0
-        self._speller = speller
-        self._take = take
-        self._queue: asyncio.Queue[Batch | None] = asyncio.Queue()
-        self._orders: dict[str, Order] = {}
-        self._taking = asyncio.Lock()
+        self.truncated = 0
+        self.refused = 0
+        self._builder = builder
+        self._score_vectors = score_vectors
+        self._queue: asyncio.Queue[EmbedRequest | None] = asyncio.Queue()
+        self._pending: dict[str, asyncio.Future[float | NoVector | None]] = {}
+        self._one_at_a_time = asyncio.Lock()
         self._arrivals: asyncio.TaskGroup | None = None
-        self._packed: bool | None = None  # whether vectors come as base64; None: not known yet
-        self._answers = 0  # good ones
-        self._failures: list[tuple[str, str]] = []  # texts alone that failed since the last good answer
+        self._takes_base64: bool | None = None  # None: not known yet
+        self._is_answered = False  # a request, and well
         self._unsettled = 0
         self._ended = False
+        self._failures: list[tuple[str, str]] = []  # texts alone that failed since the last good answer
         self._refusals: SameRefusal[tuple[str, str]] = SameRefusal(policy.stop_after_same_refusal)
         alone = replace(policy, stop_after_same_refusal=0, excuse_outages=False)
-        self.lane: Lane[Batch] = Lane(lambda batch: send(batch.body), alone, allowance, say, most_open=most_open)
+        self.lane: Lane[EmbedRequest] = Lane(
+            lambda request: send(request.body), alone, allowance, report, most_open=most_open
+        )
 
     async def run(self) -> None:
         """Until `close`, or until the lane stops."""
         try:
             async with asyncio.TaskGroup() as self._arrivals:
-                await self.lane.deliver(self._batches(), self)
+                await self.lane.deliver(self._requests(), self)
         finally:
             self._ended = True
-            for order in set(self._orders.values()):
-                order.leave()
+            for text in self._pending:
+                self._resolve(text, None)
 
     def close(self) -> None:
-        """Nobody waits for anything any more."""
+        """No more texts will be asked for."""
         self._queue.put_nowait(None)
 
-    async def ask(self, texts: Sequence[str]) -> Waiting:
-        """Begins to ask for these different texts, behind all that were asked for before."""
-        shared = {text: self._orders[text] for text in texts if text in self._orders}
-        wanted = [text for text in texts if text not in shared]
-        order = Order(len(wanted), asyncio.get_running_loop().create_future())
-        self._orders |= dict.fromkeys(wanted, order)
-        for group in await asyncio.to_thread(lambda: list(self._speller.grouped(wanted))):
-            self.cut += sum(len(text.sent) < len(text.whole) for text in group)
+    async def ask(self, texts: Sequence[str]) -> Pending:
+        """Begins to ask for these different texts, behind all that were asked for before.
+
+        Those that are pending already are not asked for again.
+        """
+        new = [text for text in texts if text not in self._pending]
+        loop = asyncio.get_running_loop()
+        self._pending |= {text: loop.create_future() for text in new}
+        pending = {text: self._pending[text] for text in texts}
+        for group in await asyncio.to_thread(lambda: list(self._builder.group(new))):
+            self.truncated += sum(len(text.sent) < len(text.whole) for text in group)
             self._ask(group)
-        if not wanted:
-            order.done.set_result(True)
-        elif self._ended:
-            order.leave()
-        return Waiting(wanted, order, shared)
+        if self._ended:
+            for text in new:
+                self._resolve(text, None)
+        return pending
 
-    async def scores(self, waiting: Waiting) -> Mapping[str, float | Unanswered] | None:
+    async def scores(self, pending: Pending) -> Mapping[str, float | NoVector] | None:
         """A score, or why there is none, for each of the texts; None where the lane stopped before."""
-        order, shared = waiting.order, waiting.shared
-        complete = [await each.done for each in {order, *shared.values()}]
-        for text in waiting.texts:
-            self._orders.pop(text, None)
-        found = order.found | {text: other.found[text] for text, other in shared.items() if text in other.found}
-        return found if all(complete) else None
+        if pending:
+            await asyncio.wait(pending.values())
+        for text in pending:
+            self._pending.pop(text, None)
+        results = {text: future.result() for text, future in pending.items()}
+        found = {text: result for text, result in results.items() if result is not None}
+        return found if len(found) == len(pending) else None
 
-    def _ask(self, texts: tuple[Text, ...], *, packed: bool | None = None) -> None:
+    def _ask(self, texts: tuple[EmbedText, ...], *, as_base64: bool | None = None) -> None:
         """Puts a request in the queue. Base64 is a quarter of the bytes of numbers, and a tenth of the work."""
-        as_base64 = self._packed is not False if packed is None else packed
+        as_base64 = self._takes_base64 is not False if as_base64 is None else as_base64
         self._unsettled += 1
-        self._queue.put_nowait(self._speller.batch(texts, as_base64=as_base64))
+        self._queue.put_nowait(self._builder.build(texts, as_base64=as_base64))
 
-    async def _batches(self) -> AsyncGenerator[Batch, None]:
-        while (batch := await self._queue.get()) is not None:
-            yield batch
+    async def _requests(self) -> AsyncGenerator[EmbedRequest, None]:
+        while (request := await self._queue.get()) is not None:
+            yield request
 
-    def settle(self, batch: Batch, outcome: Outcome) -> None:
+    def settle(self, request: EmbedRequest, outcome: Outcome) -> None:
         """See `Sink`."""
         if outcome.status == "open":
-            self._leave(batch)
+            self._abandon(request)
             self.lane.stop(stop_reason(outcome.answer))
             return
         self._unsettled -= 1
-        answers = self._answers
         vectors: Vectors | None = outcome.answer.vectors if outcome.status == "ok" else None
-        if vectors is not None and len(vectors) == len(batch.texts):
-            self._answers += 1
+        is_good = vectors is not None and len(vectors) == len(request.texts)
+        if is_good:
+            self._is_answered = True
             self._refusals.ok()
-            self._packed = self._packed or batch.as_base64
-            self._arrive(batch.texts, vectors, outcome.usages)
+            self._takes_base64 = self._takes_base64 or request.as_base64
+            self._arrive(request.texts, vectors, outcome.usages)
         else:
-            if outcome.usages:
-                self._arrive((), None, outcome.usages)
+            self._arrive((), None, outcome.usages)
             count = 0 if vectors is None else len(vectors)
-            self._refused(batch, outcome, outcome.answer.error or f"{count} vectors for {len(batch.texts)} texts")
+            wrong = outcome.answer.error or f"{count} vectors for {len(request.texts)} texts"
+            self._refuse(request, outcome, wrong)
+        # Texts that stand alone are to blame themselves: others were answered, or there are no others.
         if self._refusals.decided or not self._unsettled:
             self._give_up(self._refusals.release())
-        if self._answers > answers or (self._answers and not self._unsettled):
+        if is_good or (self._is_answered and not self._unsettled):
             failures, self._failures = self._failures, []
             self._give_up(failures)
 
-    def _refused(self, batch: Batch, outcome: Outcome, reason: str) -> None:
+    def leave(self, request: EmbedRequest, spent: Spent) -> None:
+        """See `Sink`."""
+        self._abandon(request)
+
+    def _refuse(self, request: EmbedRequest, outcome: Outcome, reason: str) -> None:
         """A server that has no base64 refuses whatever is asked for so; that says nothing of the texts."""
         of_the_text = outcome.answer.error_type in _OF_THE_TEXT
-        if self._packed is None and batch.as_base64 and not of_the_text:
-            self._ask(batch.texts, packed=False)
+        if self._takes_base64 is None and request.as_base64 and not of_the_text:
+            self._ask(request.texts, as_base64=False)
         elif not self._refusals.decided and self._refusals.refused(reason):
             self._refusals.release()
             self.lane.stop(f"the first answers are all the same refusal ({reason}); fix [router.embedder]")
         else:
-            self._divide(batch, outcome, reason)
+            self._divide(request.texts, outcome, reason)
 
-    def _divide(self, batch: Batch, outcome: Outcome, reason: str) -> None:
+    def _divide(self, texts: tuple[EmbedText, ...], outcome: Outcome, reason: str) -> None:
         """Finds the text that spoils a request, by halves; alone, it is made shorter or gets no vector."""
-        texts, only = batch.texts, batch.texts[0]
-        too_long = self._speller.cutter.may_be_too_long(only, outcome.answer.error_type)
-        if len(texts) > 1:
-            self._ask(texts[: len(texts) // 2])
-            self._ask(texts[len(texts) // 2 :])
-        elif outcome.status == "refused" and too_long:
-            self.cut += len(only.sent) == len(only.whole)
-            self._ask((only.shortened(),))
+        only, half = texts[0], len(texts) // 2
+        if half:
+            self._ask(texts[:half])
+            self._ask(texts[half:])
         elif outcome.status == "failed":
-            self._failed(only, reason)
+            self._fail(only, reason)
+        elif outcome.status == "refused" and self._builder.limit.may_be_too_long(only, outcome.answer.error_type):
+            self.truncated += len(only.sent) == len(only.whole)
+            self._ask((only.shortened(),))
         else:
             self._refusals.hold((only.whole, reason))
 
-    def _failed(self, text: Text, reason: str) -> None:
+    def _fail(self, text: EmbedText, reason: str) -> None:
         """A text that fails alone is to blame itself once another request is answered well, before it or after.
 
         An endpoint that is away is noticed by the lane's breaker, before its texts are alone.
         """
         self._failures.append((text.whole, reason))
-        if not self._answers and not self._unsettled:
+        if not self._is_answered and not self._unsettled:
             self.lane.stop(f"{reason}; nothing else was answered meanwhile; run again later")
 
     def _give_up(self, refusals: list[tuple[str, str]]) -> None:
-        """These texts are to blame themselves: others were answered, or there are no others."""
-        self.vain += len(refusals)
+        self.refused += len(refusals)
         for text, reason in refusals:
-            self._put(text, Unanswered(reason))
+            self._resolve(text, NoVector(reason))
 
-    def _arrive(self, texts: Sequence[Text], vectors: Vectors | None, usages: Sequence[Usage]) -> None:
-        if self._arrivals is not None:
+    def _arrive(self, texts: Sequence[EmbedText], vectors: Vectors | None, usages: Sequence[Usage]) -> None:
+        """Scores are made and kept beside the event loop; the lane goes on meanwhile."""
+        if self._arrivals is not None and (texts or usages):
             self._arrivals.create_task(self._keep([text.whole for text in texts], vectors, usages))
 
     async def _keep(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> None:
-        async with self._taking:
-            scores = await asyncio.to_thread(self._take, texts, vectors, usages)
+        async with self._one_at_a_time:
+            scores = await asyncio.to_thread(self._score_vectors, texts, vectors, usages)
         for text, score in zip(texts, scores, strict=True):
-            self._put(text, score)
+            self._resolve(text, score)
 
-    def _put(self, text: str, value: float | Unanswered) -> None:
-        if text in self._orders:  # else whoever wanted it went away when the lane stopped
-            self._orders[text].put(text, value)
+    def _abandon(self, request: EmbedRequest) -> None:
+        for text in request.texts:
+            self._resolve(text.whole, None)
 
-    def leave(self, batch: Batch, spent: Spent) -> None:
-        """See `Sink`."""
-        self._leave(batch)
-
-    def _leave(self, batch: Batch) -> None:
-        for text in batch.texts:
-            if text.whole in self._orders:
-                self._orders[text.whole].leave()
+    def _resolve(self, text: str, result: float | NoVector | None) -> None:
+        future = self._pending.get(text)
+        if future is not None and not future.done():
+            future.set_result(result)

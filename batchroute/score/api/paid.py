@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from batchroute.score.api.batches import TEXTS_UNDER_WAY
 from batchroute.score.api.cache import DIGEST_BYTES, digest
+from batchroute.score.api.requests import TEXTS_IN_FLIGHT
 from batchroute.store.files import saving, whole_file
 from batchroute.store.journal import Journal, read_records
 from batchroute.store.layout import RunLayout
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REMEMBERED = 65_536  # texts paid for by this run, of which a repeated one is not asked for again
-MOST_UNSEALED = LARGEST_PART_ROWS + 2 * TEXTS_UNDER_WAY
+MOST_UNSEALED = LARGEST_PART_ROWS + 2 * TEXTS_IN_FLIGHT
 
 
-class Paid(msgspec.Struct, frozen=True, array_like=True):
+class PaidRecord(msgspec.Struct, frozen=True, array_like=True):
     """One record: the bill of a request, and the scores it brought.
 
     `usd` None: nobody knows. `digests` are those of the texts one behind the other, `scores` float64 likewise.
@@ -60,7 +60,7 @@ class Bill:
 def read_bill(folder: Path) -> Bill:
     """What the embeddings of the run directory `folder` cost so far, over all its runs."""
     bill = Bill()
-    for record in read_records(RunLayout(folder).paid, Paid):
+    for record in read_records(RunLayout(folder).paid, PaidRecord):
         bill = bill.plus(record.usd)
     return bill
 
@@ -95,7 +95,7 @@ class PaidScores:
     def add(self, texts: Sequence[str], scores: Sequence[float], usd: Decimal | None) -> None:
         """Puts what a request brought, and its price, on file before anybody builds on it."""
         digests = b"".join(map(digest, texts))
-        record = Paid(self._scorer, usd, digests, np.array(scores, "<f8").tobytes())
+        record = PaidRecord(self._scorer, usd, digests, np.array(scores, "<f8").tobytes())
         with self._writing:
             self.bill = self.bill.plus(usd)
             self._remember(record)
@@ -106,7 +106,7 @@ class PaidScores:
                     if self._unsealed > 2 * MOST_UNSEALED:
                         self._journal = self._rewritten(self._path, MOST_UNSEALED)
 
-    def _remember(self, record: Paid) -> None:
+    def _remember(self, record: PaidRecord) -> None:
         """What was unsealed at the start lies before all that is paid now, and has been asked for when it goes."""
         self._recent |= _scores_of(record)
         if len(self._recent) > REMEMBERED:
@@ -129,7 +129,7 @@ class PaidScores:
             self._journal.close()
 
     def _take_up(self, path: Path) -> None:
-        for record in read_records(path, Paid):
+        for record in read_records(path, PaidRecord):
             self.bill = self.bill.plus(record.usd)
             self._unsealed += record.texts
             if record.scorer == self._scorer:
@@ -138,18 +138,18 @@ class PaidScores:
 
     def _rewritten(self, path: Path, most: int) -> Journal:
         """The file anew, with the bill and the latest scores: whole, or the old one."""
-        kept: list[Paid] = []
+        kept: list[PaidRecord] = []
         texts = 0
-        for record in reversed(list(read_records(path, Paid))):
+        for record in reversed(list(read_records(path, PaidRecord))):
             if texts + record.texts > most:
                 break
             texts += record.texts
-            kept.append(Paid(record.scorer, Decimal(0), record.digests, record.scores))
+            kept.append(PaidRecord(record.scorer, Decimal(0), record.digests, record.scores))
         with whole_file(path) as unfinished:
             new = Journal(unfinished)
-            new.append(Paid("", self.bill.usd))
+            new.append(PaidRecord("", self.bill.usd))
             if not self.bill.complete:
-                new.append(Paid("", None))
+                new.append(PaidRecord("", None))
             for record in reversed(kept):
                 new.append(record)
             new.close()
@@ -159,6 +159,6 @@ class PaidScores:
         return Journal(path)
 
 
-def _scores_of(record: Paid) -> dict[bytes, float]:
+def _scores_of(record: PaidRecord) -> dict[bytes, float]:
     keys = (record.digests[at : at + DIGEST_BYTES] for at in range(0, len(record.digests), DIGEST_BYTES))
     return dict(zip(keys, np.frombuffer(record.scores, "<f8").tolist(), strict=True))

@@ -1,7 +1,7 @@
 """The rater of a router whose embedder is an API: what is known already, and a lane for the rest.
 
 Puts the parts together: settings and keys -> an endpoint and its lane, vectors -> scores, scores and bill -> the
-run directory, vectors -> the shared cache. An empty text is asked of nobody: its vector is taken to be zero, which
+run directory, vectors -> the shared cache. An empty text needs no request: its vector is taken to be zero, which
 says nothing for either side, so an MF router scores it 0.5.
 """
 
@@ -21,12 +21,12 @@ from batchroute.errors import UsageFault, cause_of
 from batchroute.job.prices import open_embedder_target
 from batchroute.job.secrets import Scrubber, endpoint_secrets
 from batchroute.score.api.answer import read_vectors
-from batchroute.score.api.batches import TEXTS_UNDER_WAY, Speller
 from batchroute.score.api.cache import VectorCache
-from batchroute.score.api.fetch import Fetching, Unanswered
+from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidScores
+from batchroute.score.api.requests import TEXTS_IN_FLIGHT, RequestBuilder
 from batchroute.score.questions import bare_questions
-from batchroute.score.rater import Rated, in_thread
+from batchroute.score.rater import Rated, open_thread_rater
 from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Pricing
     from batchroute.job.secrets import Secret
     from batchroute.job.spec import EmbedderSpec, Limits, RouterSpec
-    from batchroute.score.rater import Rater, Rating
+    from batchroute.score.rater import OpenRater, Rater
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
     from batchroute.types import Questions, Usage, Vectors
@@ -47,8 +47,8 @@ LOOKED_UP_AT_ONCE = 1024  # cached vectors are scored so many at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What an embedder behind an API needs beside its settings.
+class EmbedContext:
+    """What scoring by way of an embeddings API needs beside the embedder's settings.
 
     `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `folder` is the run
     directory that keeps what was paid for; `secrets` are other keys that its server must not get written anywhere.
@@ -63,80 +63,80 @@ class Means:
     stopped: Callable[[str], None] = lambda reason: None
 
 
-def rating(router: RouterSpec, means: Means) -> Rating:
+def rater_opener(router: RouterSpec, context: EmbedContext) -> OpenRater:
     """How a job's questions get their scores: in a thread, or by way of an embeddings API."""
-    return partial(_via_api, router.embedder, means) if asks_for_vectors(router) else in_thread
+    return partial(_open_api_rater, router.embedder, context) if asks_for_vectors(router) else open_thread_rater
 
 
 @contextlib.asynccontextmanager
-async def _via_api(spec: EmbedderSpec, means: Means, scorer: Scorer) -> AsyncIterator[Rater]:
+async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Scorer) -> AsyncIterator[Rater]:
     pricing = open_embedder_target(spec).pricing
-    if means.budget is not None and pricing is None:
+    if context.budget is not None and pricing is None:
         raise UsageFault("limits.max_cost_usd needs a price: set router.embedder.price = { input = ... }")
-    known = _Known(
+    known = KnownScores(
         scorer=scorer,
-        paid=PaidScores(means.folder, scorer.identity),
+        paid=PaidScores(context.folder, scorer.identity),
         cache=VectorCache(Path(spec.cache), spec.model or "", spec.dimensions) if spec.cache else None,
         pricing=pricing,
     )
+    spending = Spending(context.budget, pricing.cost) if context.budget and pricing else None
     try:
         with contextlib.closing(known):
-            address = _address(spec, means)
-            spending = Spending(means.budget, pricing.cost) if means.budget and pricing else None
-            async with Transport(address) as transport, asyncio.TaskGroup() as group:
-                fetching = Fetching(
-                    Endpoint(transport, _scrubber(spec, means), read=read_vectors).send,
-                    retry_policy(spec, means.limits),
+            async with Transport(_address(spec, context)) as transport, asyncio.TaskGroup() as group:
+                fetcher = Fetcher(
+                    Endpoint(transport, _scrubber(spec, context), read=read_vectors).send,
+                    retry_policy(spec, context.limits),
                     OwnLimits(endpoint_limits(spec), spending),
-                    Speller(spec, pricing),
-                    known.take,
-                    means.stopped,
+                    RequestBuilder(spec, pricing),
+                    known.score_vectors,
+                    context.stopped,
                     most_open=most_open(spec),
                 )
-                group.create_task(fetching.run())
-                rater = ViaApi(known, fetching)
+                group.create_task(fetcher.run())
+                rater = ApiRater(known, fetcher)
                 try:
                     yield rater
                 finally:
-                    fetching.close()
-                known.sealed = not rater.stopping and fetching.lane.stopped is None
+                    fetcher.close()
+                known.sealed = not rater.stopping and fetcher.lane.stopped is None
     except BaseExceptionGroup as group_of_errors:
         raise cause_of(group_of_errors) from group_of_errors
-    _say_what_was_odd(fetching, rater, means.say)
+    _say_what_was_odd(fetcher, rater, context.say)
 
 
-def _address(spec: EmbedderSpec, means: Means) -> Address:
+def _address(spec: EmbedderSpec, context: EmbedContext) -> Address:
     url = api_url(spec.base_url or "", "embeddings")
     return Address(
         url=url,
-        headers=request_headers(endpoint_secrets(spec, means.environ), spec.api_key_header),
+        headers=request_headers(endpoint_secrets(spec, context.environ), spec.api_key_header),
         timeout_s=spec.timeout_s,
-        max_response_bytes=int(means.limits.max_response_mb * (1 << 20)),
+        max_response_bytes=int(context.limits.max_response_mb * (1 << 20)),
         proxy=proxy_for(url),
     )
 
 
-def _scrubber(spec: EmbedderSpec, means: Means) -> Scrubber:
-    own = secrets_of(spec, means.environ)
-    return Scrubber(secret.reveal() for secret in (*own, *means.secrets))
+def _scrubber(spec: EmbedderSpec, context: EmbedContext) -> Scrubber:
+    own = secrets_of(spec, context.environ)
+    return Scrubber(secret.reveal() for secret in (*own, *context.secrets))
 
 
-def _say_what_was_odd(fetching: Fetching, rater: ViaApi, say: Callable[[str], None]) -> None:
-    told = (
-        (fetching.cut, "cut to the longest input of the model"),
+def _say_what_was_odd(fetcher: Fetcher, rater: ApiRater, say: Callable[[str], None]) -> None:
+    counts = (
+        (fetcher.truncated, "cut to the longest input of the model"),
         (rater.empty, "empty and scored as a zero vector"),
-        (fetching.vain, "refused by the embedder"),
+        (fetcher.refused, "refused by the embedder"),
     )
-    words = [f"{count:,} {what}" for count, what in told if count]
+    words = [f"{count:,} {what}" for count, what in counts if count]
     if words:
         say(f"texts to embed: {', '.join(words)}")
 
 
 @dataclass(slots=True)
-class _Known:
-    """Scores without asking, and the making and keeping of those that were asked for; for worker threads.
+class KnownScores:
+    """Scores that need no request, and the making and keeping of those that do; for worker threads.
 
-    `sealed`: at the end no score is wanted any more that is only kept here.
+    `sealed`: all scores are in the run directory's parts by now, so that none is needed any more that is only kept
+    here.
     """
 
     scorer: Scorer
@@ -146,6 +146,7 @@ class _Known:
     sealed: bool = False
 
     def find(self, texts: Sequence[str]) -> dict[str, float]:
+        """Of the texts that were paid for, are empty, or have a vector in the cache."""
         found = self.paid.known(texts)
         if "" in texts:
             found |= self._scored([""], np.zeros((1, self.scorer.vector_length or 0), np.float32))
@@ -154,13 +155,10 @@ class _Known:
             found |= self._cached(missing[start : start + LOOKED_UP_AT_ONCE])
         return found
 
-    def take(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> list[float]:
-        """See `fetch.Take`."""
-        if vectors is None:
-            self.paid.add([], [], self._usd(usages))
-            return []
-        scores = list(self._scored(texts, vectors).values())
-        if self.cache is not None:
+    def score_vectors(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> list[float]:
+        """See `fetch.ScoreVectors`."""
+        scores = [] if vectors is None else list(self._scored(texts, vectors).values())
+        if vectors is not None and self.cache is not None:
             self.cache.put(texts, vectors)
         self.paid.add(texts, scores, self._usd(usages))
         return scores
@@ -176,7 +174,7 @@ class _Known:
         return self._scored(list(usable), np.stack(list(usable.values()))) if usable else {}
 
     def _scored(self, texts: Sequence[str], vectors: Vectors) -> dict[str, float]:
-        scores = self.scorer.score(bare_questions(list(texts), vectors))
+        scores = self.scorer.score(bare_questions(texts, vectors))
         return dict(zip(texts, scores.tolist(), strict=True))
 
     def _usd(self, usages: Sequence[Usage]) -> Decimal | None:
@@ -185,20 +183,20 @@ class _Known:
         return sum(known, Decimal(0)) if known and len(known) == len(costs) else None
 
 
-class ViaApi:
+class ApiRater:
     """See `Rater`."""
 
-    def __init__(self, known: _Known, fetching: Fetching) -> None:
-        self.ahead = TEXTS_UNDER_WAY
+    def __init__(self, known: KnownScores, fetcher: Fetcher) -> None:
+        self.ahead = TEXTS_IN_FLIGHT
         self.stopping = False
         self.empty = 0
         self._in_turn = asyncio.Lock()  # what comes first in the input is asked for first, and sealed first
         self._known = known
-        self._fetching = fetching
+        self._fetcher = fetcher
 
     @property
     def stopped(self) -> str | None:
-        return self._fetching.lane.stopped
+        return self._fetcher.lane.stopped
 
     async def rate(self, questions: Questions) -> Rated | None:
         usable = [text for text, refused in zip(questions.texts, questions.refused, strict=True) if not refused]
@@ -206,8 +204,8 @@ class ViaApi:
         texts = list(dict.fromkeys(usable))
         async with self._in_turn:
             known = await asyncio.to_thread(self._known.find, texts)
-            waiting = await self._fetching.ask([text for text in texts if text not in known])
-        asked = await self._fetching.scores(waiting)
+            pending = await self._fetcher.ask([text for text in texts if text not in known])
+        asked = await self._fetcher.scores(pending)
         if asked is None:
             return None
         await asyncio.to_thread(self._known.paid.sync)
@@ -215,20 +213,20 @@ class ViaApi:
 
     def stop(self) -> None:
         self.stopping = True
-        self._fetching.lane.stop()
+        self._fetcher.lane.stop()
 
     def abandon(self) -> None:
         self.stopping = True
-        self._fetching.lane.abandon()
+        self._fetcher.lane.abandon()
 
 
-def _rated(questions: Questions, found: Mapping[str, float | Unanswered]) -> Rated:
+def _rated(questions: Questions, found: Mapping[str, float | NoVector]) -> Rated:
     """A row whose text got no vector has no score; that refuses it, unless it demands a side."""
     scores = np.full(len(questions.texts), np.nan)
     refusals: dict[int, str] = {}
     for row in np.flatnonzero(~questions.refused).tolist():
         value = found[questions.texts[row]]
-        if not isinstance(value, Unanswered):
+        if not isinstance(value, NoVector):
             scores[row] = value
         elif questions.forced[row] is None:
             refusals[row] = f"the embedder refused it: {value.reason}"

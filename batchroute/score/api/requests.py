@@ -1,4 +1,4 @@
-"""Texts -> requests for their vectors: cut to what the model takes, put together, spelt as JSON.
+"""Texts -> requests for their vectors: truncated to what the model takes, grouped, encoded as JSON.
 
 Knows no network and no vectors.
 """
@@ -22,34 +22,36 @@ if TYPE_CHECKING:
 
 MAX_TEXTS = 2048  # OpenAI's limit on the inputs of a request
 MAX_TOKENS = 300_000  # ... and on all their tokens
-TEXTS_UNDER_WAY = 16_384  # vectors of 1,536 numbers are 6 KB each, 8 KB on the wire
-IN_FLIGHT_S = 2.0  # requests that leave within this time are taken to be in flight together
+TEXTS_IN_FLIGHT = 16_384  # vectors of 1,536 numbers are 6 KB each, 8 KB on the wire
+TOGETHER_S = 2.0  # requests that leave within this time are taken to be in flight together
 # Longest input in tokens; a longer one is refused. Of other models the server has to say what is too long.
-LONGEST_TEXT = dict.fromkeys(("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"), 8191)
+LONGEST_TOKENS = dict.fromkeys(
+    ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"), 8191
+)
 SHORTER = 0.75  # of a text that was refused as too long is tried next
 SHORTEST_CHARS = 256  # below, length is not the trouble
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """One text on its way: as it stands in the input, and as much of it as is sent."""
+class EmbedText:
+    """One text to embed: as it stands in the input, and as much of it as is sent."""
 
     whole: str
     sent: str
 
     @property
-    def size(self) -> int:
-        """No tokenizer makes more tokens than there are bytes."""
+    def most_tokens(self) -> int:
+        """Its bytes: no tokenizer makes more tokens of them."""
         return len(self.sent.encode("utf-8", "replace"))
 
-    def shortened(self) -> Text:
-        return Text(self.whole, self.sent[: int(len(self.sent) * SHORTER)])
+    def shortened(self) -> EmbedText:
+        return EmbedText(self.whole, self.sent[: int(len(self.sent) * SHORTER)])
 
 
-class Batch(msgspec.Struct, frozen=True):
+class EmbedRequest(msgspec.Struct, frozen=True):
     """One request: the texts it asks for, in their order, and what a lane has to know of it."""
 
-    texts: tuple[Text, ...]
+    texts: tuple[EmbedText, ...]
     body: bytes
     tokens: int
     most_usd: Decimal
@@ -58,44 +60,41 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def texts_per_request(spec: EmbedderSpec) -> int:
-    """As many as keep all the requests that may be in flight busy, with a bounded number of texts under way."""
+    """As many as keep all the requests that may be in flight busy, with a bounded number of texts in flight."""
     in_flight = spec.max_concurrency
     if spec.requests_per_minute is not None:
-        in_flight = min(in_flight, -int(-spec.requests_per_minute * IN_FLIGHT_S // 60))
-    return max(1, min(MAX_TEXTS, TEXTS_UNDER_WAY // in_flight))
+        in_flight = min(in_flight, -int(-spec.requests_per_minute * TOGETHER_S // 60))
+    return max(1, min(MAX_TEXTS, TEXTS_IN_FLIGHT // in_flight))
 
 
-class Cutter:
-    """Cuts texts to the longest input of a model."""
+class InputLimit:
+    """The longest input of a model: cuts texts to it, and says which ones may be beyond."""
 
     def __init__(self, model: str) -> None:
         name = model.rpartition("/")[2]
-        self.longest = LONGEST_TEXT.get(name)
-        self._count = _counter(name) if self.longest else None
+        self._longest = LONGEST_TOKENS.get(name)
+        tokenizer = find_tokenizer(name) if self._longest else None
+        self._count: CountTokens | None = None if tokenizer is None else tokenizer[1]
 
-    def cut(self, whole: str) -> Text:
+    def truncate(self, whole: str) -> EmbedText:
         """Exactly where a tokenizer is at hand, else to the length that English of so many tokens has."""
-        if self.longest is None or self.fits(Text(whole, whole)):
-            return Text(whole, whole)
+        text = EmbedText(whole, whole)
+        if self._longest is None or self.fits(text):
+            return text
         if self._count is None:
-            return Text(whole, whole[: self.longest * CHARS_PER_TOKEN])
-        return Text(whole, _longest_prefix(whole, self.longest, self._count))
+            return EmbedText(whole, whole[: self._longest * CHARS_PER_TOKEN])
+        return EmbedText(whole, _longest_prefix(whole, self._longest, self._count))
 
-    def fits(self, text: Text) -> bool:
+    def fits(self, text: EmbedText) -> bool:
         """Whether the model is sure to take it: such texts travel together, the others alone."""
-        if self.longest is None or len(text.sent) * 4 <= self.longest or text.size <= self.longest:
+        if self._longest is None or len(text.sent) * 4 <= self._longest or text.most_tokens <= self._longest:
             return True
-        return self._count is not None and self._count(text.sent) <= self.longest
+        return self._count is not None and self._count(text.sent) <= self._longest
 
-    def may_be_too_long(self, text: Text, error_type: str | None) -> bool:
+    def may_be_too_long(self, text: EmbedText, error_type: str | None) -> bool:
         """Whether a refusal of this text by itself may go away when it is shorter."""
-        said = error_type in {"context_length", "http_413"}
-        return len(text.sent) > SHORTEST_CHARS and (said or not self.fits(text))
-
-
-def _counter(model: str) -> CountTokens | None:
-    found = find_tokenizer(model)
-    return None if found is None else found[1]
+        is_named = error_type in {"context_length", "http_413"}
+        return len(text.sent) > SHORTEST_CHARS and (is_named or not self.fits(text))
 
 
 def _longest_prefix(text: str, tokens: int, count: CountTokens) -> str:
@@ -110,40 +109,40 @@ def _longest_prefix(text: str, tokens: int, count: CountTokens) -> str:
     return text[:fits]
 
 
-class Speller:
+class RequestBuilder:
     """Makes the requests of one embedder."""
 
     def __init__(self, spec: EmbedderSpec, pricing: Pricing | None) -> None:
-        self.cutter = Cutter(spec.model or "")
+        self.limit = InputLimit(spec.model or "")
         self._most_texts = texts_per_request(spec)
         self._pricing = pricing
         self._fields: dict[str, str | int | None] = {"model": spec.model}
         if spec.dimensions is not None:
             self._fields["dimensions"] = spec.dimensions
 
-    def grouped(self, texts: Sequence[str]) -> Iterator[tuple[Text, ...]]:
+    def group(self, texts: Sequence[str]) -> Iterator[tuple[EmbedText, ...]]:
         """The texts of one request after the other; one that may be too long stands alone, to be refused alone."""
-        group: list[Text] = []
-        size = 0
+        together: list[EmbedText] = []
+        tokens = 0
         for whole in texts:
-            text = self.cutter.cut(whole)
-            if not self.cutter.fits(text):
+            text = self.limit.truncate(whole)
+            if not self.limit.fits(text):
                 yield (text,)
                 continue
-            own = text.size
-            if group and (len(group) == self._most_texts or size + own > MAX_TOKENS):
-                yield tuple(group)
-                group, size = [], 0
-            group.append(text)
-            size += own
-        if group:
-            yield tuple(group)
+            if together and (len(together) == self._most_texts or tokens + text.most_tokens > MAX_TOKENS):
+                yield tuple(together)
+                together, tokens = [], 0
+            together.append(text)
+            tokens += text.most_tokens
+        if together:
+            yield tuple(together)
 
-    def batch(self, texts: tuple[Text, ...], *, as_base64: bool) -> Batch:
+    def build(self, texts: tuple[EmbedText, ...], *, as_base64: bool) -> EmbedRequest:
         """The request for these texts."""
         sent = [text.sent.encode("utf-8", "replace").decode() for text in texts]
         encoding = {"encoding_format": "base64"} if as_base64 else {}
         body = msgspec.json.encode({**self._fields, **encoding, "input": sent})
         tokens = sum(estimate_tokens(len(text)) for text in sent)
-        most_usd = self._pricing.most_usd(sum(text.size for text in texts)) if self._pricing else Decimal(0)
-        return Batch(texts, body, tokens, most_usd, as_base64)
+        most_tokens = sum(text.most_tokens for text in texts)
+        most_usd = self._pricing.most_usd(most_tokens) if self._pricing else Decimal(0)
+        return EmbedRequest(texts, body, tokens, most_usd, as_base64)
