@@ -24,9 +24,24 @@ if TYPE_CHECKING:
     from batchroute.types import Vectors
 
 
+# Rows, lines and positions of JSON lines, by example: a file of 34 bytes that begins with a byte order mark.
+#
+#     byte  0   EF BB BF
+#     byte  3   {"prompt":"a"}\n     line 1, row 0
+#     byte 18   \n                   line 2: blank, it uses row number 1 and makes no row
+#     byte 19   {"prompt":"b"}\n     line 3, row 2
+#
+# Results name rows (0, 2), messages name lines as an editor does (1, 3). Only `\n` ends a line: a `\r` before it
+# is space around JSON, U+2028 within a text is text. In chunks of one row:
+#
+#     position (file 0, row 0, offset  3), rows [0], end (file 0, row 1, offset 18)
+#     position (file 0, row 2, offset 19), rows [2], end (file 0, row 3, offset 34)
+#
+# To read from the end (0, 1, 18) or from the position (0, 2, 19) is the same: blank lines are passed over. In
+# Parquet every row counts, and the offset is the row number.
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place where a chunk starts.
+    """Where a chunk starts or ends.
 
     `file` is an index into the source's files, `row` the number of the row there, `offset` its byte in the
     (decompressed) JSON lines, or its row number in a Parquet file.

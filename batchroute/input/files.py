@@ -257,7 +257,7 @@ def _input_file(found: _Found, name: str, wanted: Format | None) -> InputFile:
     file_format = wanted or by_ending
     if file_format is None:
         raise InputFault(
-            f"{found.path}: the ending does not tell the format (.parquet, .jsonl, .ndjson, .gz and .zst behind "
+            f"{found.path}: the ending does not show the format (.parquet, .jsonl, .ndjson, .gz and .zst behind "
             "the last two); set input.format"
         )
     if file_format == "parquet" and found.size == 0:

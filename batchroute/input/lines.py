@@ -1,6 +1,14 @@
 """A stream of bytes -> blocks of lines, in memory bounded by bytes whatever the stream holds.
 
 Lines end at `\\n` and nowhere else. Knows nothing of files or of JSON.
+
+What bounds the memory, with the sizes of `ChunkLimits` (4096 rows, 4 MiB a chunk, 64 MiB a line):
+
+    1000 lines of 1 KiB           within one block, with as many more as fit into 4 MiB
+    a line of 5 MiB               a block of its own, joined from two reads
+    a line of 10 GiB              read to its end in pieces, none of them kept: a block of one `Unreadable`
+    10 MB of gzip that unpack     the same: the cap is on unpacked bytes, of which 64 KiB come at a time
+    to 10 GiB without a newline
 """
 
 from __future__ import annotations

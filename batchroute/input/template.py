@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jinja2.runtime import Context
 
-# What an expression over a row's values may raise: the row's affair, like a missing value.
+# What an expression over a row's values may raise: the row is refused, as for a missing value.
 _ROW_ERRORS = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -84,4 +84,4 @@ def compile_template(source: str) -> PromptTemplate:
         what = error.message
         if what == "No filter named 'random'.":
             what = "the filter `random` would make another prompt each time the row is read"
-        raise InputFault(f"input.template: line {error.lineno}: {what}; mend the template") from error
+        raise InputFault(f"input.template: line {error.lineno}: {what}; fix the template") from error

@@ -9,6 +9,11 @@ from typing import Any
 
 import msgspec
 
+# JSON may write U+1F600 as two escapes, `\ud83d\ude00`: a surrogate pair. A tool that cuts texts after so many
+# UTF-16 units leaves one half of it: `"half \ud83d!"` is JSON by its grammar, and Python reads it, but UTF-8
+# cannot hold it, so that it could neither be sent nor stored. It becomes `"half \ufffd!"`, with the replacement
+# character, and one is counted; of a whole pair nothing is replaced. Raw bytes of a half (ED A0 BD) are no UTF-8:
+# the row is refused.
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -28,7 +33,7 @@ def loads(text: bytes | str, replaced: Replaced) -> Any:
 
 
 def loads_slowly(text: bytes | str, replaced: Replaced) -> Any:
-    """`loads` for what the fast parser is known to refuse: NaN, numbers beyond float64, half emoji, or no JSON."""
+    """`loads` for what the fast parser is known to refuse: NaN, huge numbers, lone surrogates, no JSON at all."""
     if isinstance(text, bytes):
         text = text.decode()
     try:

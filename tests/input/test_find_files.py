@@ -98,7 +98,7 @@ def test_what_pyarrow_does_not_reach_fsspec_may() -> None:
         ("gone.jsonl", "gone.jsonl: no input file matches"),
         ("*.nothing", "no input file matches"),
         ("empty", "no input file matches"),
-        ("a.csv", "the ending does not tell the format"),
+        ("a.csv", "the ending does not show the format"),
         ("zero.parquet", "a Parquet file of zero bytes"),
         ("text.parquet", "not a readable Parquet file"),
         ("nowhere://x/y", "cannot be reached"),

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
+from batchroute.input.chunk import Position
 from batchroute.input.lines import ChunkLimits, LineSplitter
 from inputs import keys, line_of, lines, parquet, prompts, source, unpacked, user_texts
 
@@ -119,6 +120,19 @@ def test_rows_are_physical_lines_split_at_newlines_only(tmp_path: Path) -> None:
         (2, "c"),
         (4, "d"),
     ]
+
+
+def test_the_example_of_rows_lines_and_positions_is_true(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt":"a"}\n\n{"prompt":"b"}\n')
+    whole = source(path, limits=ChunkLimits(rows=1))
+    assert path.stat().st_size == 34
+    assert [(chunk.position, chunk.rows.tolist(), chunk.end) for chunk in whole.chunks()] == [
+        (Position(0, 0, 3), [0], Position(0, 1, 18)),
+        (Position(0, 2, 19), [2], Position(0, 3, 34)),
+    ]
+    for start in (Position(0, 1, 18), Position(0, 2, 19)):
+        assert [chunk.rows.tolist() for chunk in whole.chunks(start)] == [[2]]
 
 
 def test_a_leading_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
