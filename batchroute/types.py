@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Vectors: TypeAlias = NDArray[np.float32]
 
 Side = Literal["strong", "weak"]
-RouteReason = Literal["score", "budget", "override", "too_long"]
+RouteReason = Literal["score", "budget", "override", "too_long", "check", "finish", "away"]
+DeliveryMode = Literal["live", "batch"]
 # Why a row was never sent: the input's fault, longer than its side takes, or of unknown length under a budget.
 RefusalType = Literal["bad_row", "too_long", "unbounded"]
 # Done are the first two; failed rows are asked again by the next run, open ones were begun and left undone.
@@ -68,13 +69,15 @@ class Questions:
 class Usage(msgspec.Struct, frozen=True):
     """Tokens one or several attempts were billed for; None where the provider did not say.
 
-    As OpenAI counts: cached tokens are inside `prompt_tokens`, reasoning tokens inside `completion_tokens`.
+    As OpenAI counts: tokens read from and written to a cache are inside `prompt_tokens`, reasoning tokens inside
+    `completion_tokens`.
     """
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -82,6 +85,7 @@ class Usage(msgspec.Struct, frozen=True):
             _plus(self.cached_tokens, other.cached_tokens),
             _plus(self.completion_tokens, other.completion_tokens),
             _plus(self.reasoning_tokens, other.reasoning_tokens),
+            _plus(self.cache_write_tokens, other.cache_write_tokens),
         )
 
 
@@ -103,7 +107,7 @@ class Completion(msgspec.Struct, frozen=True):
     usage: Usage | None = None
 
 
-class RowEnd(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class RowEnd(msgspec.Struct, frozen=True, array_like=True, tag=2, kw_only=True):
     """The beginning of every `Result`, by itself: which row it is of, and how that ended."""
 
     file: str
@@ -111,11 +115,14 @@ class RowEnd(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     status: Status
 
 
-class Result(RowEnd, frozen=True, array_like=True, kw_only=True):
+class Result(RowEnd, frozen=True, array_like=True, tag=2, kw_only=True):
     """One settled row: the result columns, `keep` still as in `Prompt`.
 
     `cost_usd` None means that price or usage is unknown; `finished_at` is microseconds since the epoch, UTC.
     `fingerprint` tells which request an ok row answers; it is no column.
+
+    The order of the fields is the journal's format, and `tag` its number: a journal has rows as arrays of the tag
+    and these fields. A field that is added, moved or removed makes a new format (see `store.record`).
     """
 
     id: str | None
@@ -126,10 +133,12 @@ class Result(RowEnd, frozen=True, array_like=True, kw_only=True):
     served_model: str | None = None
     response: str | None = None
     reasoning: str | None = None
+    refusal: str | None = None
     tool_calls: str | None = None
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
@@ -138,6 +147,9 @@ class Result(RowEnd, frozen=True, array_like=True, kw_only=True):
     error_type: str | None = None
     error: str | None = None
     finished_at: int
+    request_id: str | None = None
+    service_tier: str | None = None
+    delivery: DeliveryMode | None = None
     raw: str | None = None
     keep: bytes = b""
     fingerprint: bytes = b""

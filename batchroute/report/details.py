@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from batchroute.report.read import read_job, scan_settled
+from batchroute.store.columns import reserved_names
 from batchroute.store.layout import RunLayout
-from batchroute.store.parts import RESULT_NAMES
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
@@ -115,5 +115,6 @@ def _samples(parts: Sequence[Path], threshold: float, count: int) -> list[Sample
 
 def _sample(row: Mapping[str, object]) -> Sample:
     own = {name: row[name] for name in ("file", "row", "id", "score", "route", "response")}
-    kept = {name: str(value) for name, value in row.items() if name not in RESULT_NAMES and value is not None}
+    ours = reserved_names()
+    kept = {name: str(value) for name, value in row.items() if name not in ours and value is not None}
     return Sample(**own, kept=kept)  # type: ignore[arg-type]  # the columns' types are the part's schema

@@ -6,16 +6,17 @@ as a run counts it: done if it stands in a sealed part or on a whole journal rec
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
 from batchroute.errors import RunFault
 from batchroute.job.spec import Price
+from batchroute.store.columns import COLUMNS, Use, names_with
+from batchroute.store.identity import Identity, read_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_unsealed
 from batchroute.types import SIDES, Side
@@ -25,27 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.types import Result
-
-# The columns a report reads; answers, prompts and kept columns stay on disk.
-SETTLED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "file": pl.String,
-    "row": pl.Int64,
-    "id": pl.String,
-    "score": pl.Float64,
-    "route": pl.String,
-    "route_reason": pl.String,
-    "model": pl.String,
-    "status": pl.String,
-    "prompt_tokens": pl.Int64,
-    "cached_tokens": pl.Int64,
-    "completion_tokens": pl.Int64,
-    "reasoning_tokens": pl.Int64,
-    "cost_usd": pl.Float64,
-    "attempts": pl.Int32,
-    "latency_s": pl.Float64,
-    "error_type": pl.String,
-    "finished_at": pl.Datetime("us", "UTC"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +49,29 @@ class RunJob:
     threshold: float | None = None
     rows: int | None = None
     files: tuple[str, ...] = ()
-    # Only an embedder behind an API sends a bill.
     embedding_is_billed: bool = False
 
 
 def read_job(run: Path) -> RunJob:
     """The resolved job of the directory `run`; a RunFault where there is none."""
-    path = RunLayout(run).job
+    layout = RunLayout(run)
+    identity = read_identity(layout)
     try:
-        with path.open("rb") as stream:
-            tables = tomllib.load(stream, parse_float=Decimal)
-        return _job(tables, run)
-    except (FileNotFoundError, NotADirectoryError) as missing:
-        raise RunFault(f"{run}: not a run directory (it has no job.toml)") from missing
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as broken:
-        raise RunFault(f"{path}: not a job that batchroute wrote ({broken!r})") from broken
+        return _job(identity, run)
+    except (KeyError, TypeError, AttributeError) as broken:
+        raise RunFault(f"{layout.job}: not as a run wrote it ({broken!r})") from broken
 
 
-def _job(tables: dict[str, Any], run: Path) -> RunJob:
-    own = tables["batchroute"]
-    embedder = tables.get("router", {}).get("embedder", {})
-    threshold = own.get("threshold")
+def _job(identity: Identity, run: Path) -> RunJob:
+    tables = identity.tables()
     return RunJob(
         name=tables.get("name", run.name),
         endpoints={side: _endpoint(tables["endpoints"][side]) for side in SIDES},
-        threshold=None if threshold is None else float(threshold),
-        rows=own.get("rows"),
-        files=tuple(entry["name"] for entry in own.get("files", ())),
-        embedding_is_billed=embedder.get("use") == "openai",
+        threshold=identity.threshold,
+        rows=identity.rows,
+        files=identity.files,
+        # Only an embedder behind an API sends a bill.
+        embedding_is_billed=tables.get("router", {}).get("embedder", {}).get("use") == "openai",
     )
 
 
@@ -131,7 +106,7 @@ def scan_rows(run: Path) -> Rows:
     loose, opened = _frame([*beside.settled, *beside.failed]), _frame(beside.open)
     if not beside.parts:
         return Rows(loose.lazy(), opened, len(beside.settled))
-    results = pl.scan_parquet(list(beside.parts)).select(SETTLED_SCHEMA.keys())
+    results = pl.scan_parquet(list(beside.parts)).select(names_with(Use.REPORT))
     if loose.is_empty() and opened.is_empty():
         return Rows(results, opened, 0)
     place = ["file", "row"]
@@ -149,8 +124,14 @@ def scan_settled(run: Path) -> pl.LazyFrame:
 
 def _frame(results: Sequence[Result]) -> pl.DataFrame:
     """The rows that no part has; there are few, or they would have been sealed."""
-    columns = {name: list(map(attrgetter(name), results)) for name in SETTLED_SCHEMA}
-    return pl.DataFrame(columns, schema=SETTLED_SCHEMA)
+    columns = {name: list(map(attrgetter(name), results)) for name in names_with(Use.REPORT)}
+    return pl.DataFrame(columns, schema=settled_schema())
+
+
+def settled_schema() -> pl.Schema:
+    """The columns that a report reads; answers, prompts and kept columns stay on disk."""
+    fields = [column.field for column in COLUMNS if Use.REPORT in column.use]
+    return pl.DataFrame(pa.schema(fields).empty_table()).schema
 
 
 def scan_scores(run: Path, settled: pl.LazyFrame) -> pl.LazyFrame:

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from batchroute.errors import RunFault, Stopped, cause_of
 from batchroute.input.open import open_source
 from batchroute.job.prices import open_targets
@@ -50,10 +48,11 @@ from batchroute.send.open import (
 )
 from batchroute.send.request import Spent
 from batchroute.send.reuse import Reuse, answered_parts
+from batchroute.store.columns import reserved_names
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
-from batchroute.store.layout import locked
-from batchroute.store.parts import RESULT_NAMES
+from batchroute.store.identity import format_of
+from batchroute.store.layout import RunLayout, locked
 from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
         spec,
         score_text=router.text,
         vector_column=embedder.column if embedder.use == "column" else None,
-        reserved=RESULT_NAMES,
+        reserved=reserved_names() if output is None else reserved_names(format_of(RunLayout(output))),
         output=output,
         raw=raw,
     )
@@ -268,7 +267,7 @@ class _Run:
 
     async def _score(self) -> None:
         """Scores the input, then settles the threshold where something depends on the whole input."""
-        known = self._known_threshold()
+        known, begun_with = self._known_threshold(), self.store.done.copy()
         if known is not None and not self._job.input.reuse and not self._downgrades:
             self._threshold.set_result(known)
         await self._scoring.run()
@@ -282,7 +281,8 @@ class _Run:
         self._directory.identify(threshold=threshold, rows=self._scores.rows)
         if not self._threshold.done():
             await self._take_over(threshold)
-        for side, rows in (await asyncio.to_thread(self._rows_to_ask, threshold)).items():
+            begun_with = self.store.done
+        for side, rows in (await asyncio.to_thread(self._rows_to_ask, threshold, begun_with)).items():
             self._progress.lanes[side].rows = rows
         if self._budget is not None and self._downgrades:
             self._downgrade = await asyncio.to_thread(self._open_downgrade, self._budget, threshold)
@@ -300,9 +300,9 @@ class _Run:
             self._job.endpoints, assumed, parts, self.store, budget, threshold=threshold, limit=limit
         )
 
-    def _rows_to_ask(self, threshold: float) -> dict[Side, int]:
+    def _rows_to_ask(self, threshold: float, done: DoneRows) -> dict[Side, int]:
         limit = self._options.limit
-        return rows_to_ask(self._scores.parts, threshold, self._job.endpoints, self.store.done, limit)
+        return rows_to_ask(self._scores.parts, threshold, self._job.endpoints, done, limit)
 
     def _leave_unrouted(self) -> None:
         """Without a threshold no row has a side, and the lanes would wait for one."""
@@ -342,9 +342,6 @@ class _Run:
             asked, raw = self._targets[side], self._directory.raw
             self.store.record(taken_over(request, answer, asked, earlier, _now_us(), raw=raw))
             self._progress.done_before += 1
-        if matches:
-            rows = np.array([request.prompt.row for request, _ in matches])
-            self.store.done.add(matches[0][0].prompt.file, rows)
 
     def _threshold_of_scores(self) -> float:
         routing = self._job.routing
@@ -538,7 +535,7 @@ class _Run:
             rows=self._scoring.wanted_rows,
             ok=sum(tally.ok.values()),
             refused=tally.refused,
-            failed=len(self.store.failed),
+            failed=len(self.store.failed()),
             wall_s=self._progress.elapsed_s,
             asked=asked,
             unconfirmed_usd=float(self._budget.unconfirmed) if self._budget else None,

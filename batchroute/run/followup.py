@@ -7,7 +7,6 @@ Knows nothing of rows.
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -15,8 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 import tomli_w
 
 from batchroute.errors import RunFault, UsageFault
-from batchroute.job.load import MASKED, RUN_TABLE
+from batchroute.job.load import MASKED
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
+from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write_followup(run: Path, threshold: float, out: Path) -> Followup:
     if out.exists():
         raise UsageFault(f"{out}: exists; name a new file for the job")
     directory = run.resolve()
-    job = _job(directory)
+    job = read_identity(RunLayout(directory)).tables()
     output = f"{directory}-at-{threshold:.5f}"
     job["input"]["reuse"] = [str(directory)]
     job["routing"] = {"threshold": threshold}
@@ -51,16 +51,6 @@ def write_followup(run: Path, threshold: float, out: Path) -> Followup:
     with saving(out):
         write_whole(out, (_head(directory, threshold) + tomli_w.dumps(job)).encode(), mode=AS_UMASK_SAYS)
     return Followup(output, tuple(_masked(job)))
-
-
-def _job(run: Path) -> dict[str, Any]:
-    path = RunLayout(run).job
-    try:
-        job = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFault(f"{path}: cannot be read as the job of a run ({error})") from error
-    job.pop(RUN_TABLE, None)
-    return job
 
 
 def _head(run: Path, threshold: float) -> str:

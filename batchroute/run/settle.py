@@ -105,6 +105,7 @@ def _result(
         finish_reason=completion.finish_reason,
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         cost_usd=_cost_usd(usages, asked.pricing, earlier),
@@ -113,6 +114,7 @@ def _result(
         error_type=answer.error_type if answer else None,
         error=answer.error if answer else None,
         finished_at=finished_at,
+        delivery="live",
         raw=answer.body if answer and raw and status == "ok" else None,
         keep=prompt.keep if status in {"ok", "refused"} else b"",
         fingerprint=request.fingerprint if status == "ok" else b"",
@@ -135,13 +137,13 @@ def taken_over(
         raw=raw,
     )
     spent = None if earlier is None else earlier.cost_usd
-    return msgspec.structs.replace(result, cost_usd=spent or 0.0, latency_s=None)
+    return msgspec.structs.replace(result, cost_usd=spent or 0.0, latency_s=None, delivery=None)
 
 
 def _usage_of(result: Result | None) -> Usage:
     if result is None:
         return Usage()
-    return Usage(result.prompt_tokens, result.cached_tokens, result.completion_tokens, result.reasoning_tokens)
+    return Usage(**{name: getattr(result, name) for name in Usage.__struct_fields__})
 
 
 def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | None:

@@ -25,9 +25,10 @@ from batchroute.errors import RunFault
 from batchroute.send.body import FINGERPRINT_BYTES
 from batchroute.send.classify import Answer
 from batchroute.send.scratch import Scratch
+from batchroute.store.columns import RAW, reserved_names
 from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
-from batchroute.store.parts import RAW, fingerprints_of
+from batchroute.store.parts import fingerprints_of
 from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:
@@ -42,11 +43,15 @@ _TEXTS = tuple(name for name in Completion.__struct_fields__ if name != "usage")
 
 @dataclass(frozen=True, slots=True)
 class AnsweredPart:
-    """A part of a finished run: its `answers` ok rows have the places from `first` on, in their order."""
+    """A part of a finished run: its `answers` ok rows have the places from `first` on, in their order.
+
+    `columns` are those of ours that it has: in an older format, a kept column may bear a name that is ours now.
+    """
 
     path: Path
     first: int
     answers: int
+    columns: Sequence[str]
 
     def fingerprints(self) -> list[bytes]:
         """[answers] those of the requests that were answered; RunFault where they cannot be read."""
@@ -79,24 +84,25 @@ def answered_parts(job: Job, *, raw: bool) -> AnsweredParts:
     parts: list[AnsweredPart] = []
     first = 0
     for name in job.input.reuse:
-        for path in _parts_of(Path(name), Path(job.output.path)):
+        run = _run_at(Path(name), Path(job.output.path))
+        columns = reserved_names(read_identity(run).format)
+        for path in run.parts():
             status = _read(path, ["status"])["status"]
             if raw and RAW.name not in pq.read_schema(path).names:
                 raise RunFault(f"input.reuse: {name} kept no whole answers, which output.raw asks for")
             if answers := int(pc.sum(pc.equal(status, "ok")).as_py() or 0):
-                parts.append(AnsweredPart(path, first, answers))
+                parts.append(AnsweredPart(path, first, answers, columns))
                 first += answers
     return AnsweredParts(parts, raw)
 
 
-def _parts_of(run: Path, output: Path) -> list[Path]:
+def _run_at(run: Path, output: Path) -> RunLayout:
     if run.resolve() == output.resolve():
         raise RunFault(f"input.reuse: {run} is this job's own output.path; name another run")
     layout = RunLayout(run)
     if not layout.job.is_file():
         raise RunFault(f"input.reuse: {run} is not a run directory (it has no {layout.job.name})")
-    read_identity(layout)
-    return layout.parts()
+    return layout
 
 
 class Reuse:
@@ -139,7 +145,8 @@ class Reuse:
         return parts[bisect_right(parts, place, key=attrgetter("first")) - 1]
 
     def _read_answers(self, part: AnsweredPart) -> Iterator[Answer]:
-        names = [*_TEXTS, *_TOKENS, *([RAW.name] if self._answered.raw else [])]
+        wanted = [*_TEXTS, *_TOKENS, *([RAW.name] if self._answered.raw else [])]
+        names = [name for name in wanted if name in part.columns]
         table = _read(part.path, ["status", *names])
         for batch in table.filter(pc.equal(table["status"], "ok")).select(names).to_batches(1024):
             yield from map(_answer, batch.to_pylist())
@@ -153,7 +160,7 @@ def _read(part: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def _answer(row: dict[str, Any]) -> Answer:
-    usage = Usage(**{name: row[name] for name in _TOKENS})
-    texts = {name: row[name] for name in _TEXTS}
+    usage = Usage(**{name: row.get(name) for name in _TOKENS})
+    texts = {name: row.get(name) for name in _TEXTS}
     known = usage if usage != Usage() else None
     return Answer(verdict="ok", completion=Completion(**texts, usage=known), body=row.get(RAW.name))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import RunFault
+from batchroute.store.columns import ResultColumns
 from batchroute.store.failed import reopen_refused
 from batchroute.store.files import saving
-from batchroute.store.identity import identity_of, merge, read_identity, write_identity
+from batchroute.store.identity import find_identity, identity_of, merge, write_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
@@ -62,16 +63,17 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
     """
     path, mode = Path(job.output.path), int(job.output.mode, 8)
     layout, raw = RunLayout(path), keeps_raw(job, source)
-    old, new = read_identity(layout), identity_of(job, source.fingerprint())
+    old, new = find_identity(layout), identity_of(job, source.fingerprint())
     if old is None:
         with saving(path):
             write_identity(layout, new)
-    store = RunStore(path, source.keep_schema, raw=raw, mode=mode)
+    columns = ResultColumns(source.keep_schema, raw, new.format if old is None else old.format)
+    store = RunStore(path, columns, mode=mode)
     identity, void = merge(old, new, store.tally)
     if void or retry_refused:
         store.finish()
-        clear_run(layout) if void else reopen_refused(layout)
-        store = RunStore(path, source.keep_schema, raw=raw, mode=mode)
+        clear_run(layout) if void else reopen_refused(layout, columns)
+        store = RunStore(path, columns, mode=mode)
     with saving(path):
         write_identity(layout, identity)
         layout.scores.mkdir(mode=mode, exist_ok=True)

@@ -5,13 +5,15 @@ Knows the file and how refused rows get into it; who asks a row again is decided
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchroute.errors import RunFault
+from batchroute.store.columns import ResultColumns, Use, names_with
 from batchroute.store.files import saving, whole_file
 from batchroute.store.parts import write_part
 from batchroute.types import Result
@@ -22,26 +24,18 @@ if TYPE_CHECKING:
     from batchroute.store.layout import RunLayout
 
 
-class _FailedRow(msgspec.Struct, kw_only=True):
-    """A line of failed.jsonl: the result columns but those only an answer has."""
-
-    file: str
-    row: int
-    id: str | None
-    score: float | None
-    route: str | None
-    route_reason: str | None
-    model: str | None
-    attempts: int
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cost_usd: float | None = None
-    latency_s: float | None = None
-    error_type: str | None = None
-    error: str | None = None
-    finished_at: int = 0
+_NAMES = names_with(Use.FAILED)
+# A line of failed.jsonl: the fields of a result, but those that only an answer has.
+_FailedRow = msgspec.defstruct(
+    "_FailedRow",
+    [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(Result)
+        if field.name in _NAMES and field.name != "finished_at"
+    ]
+    + [("finished_at", int, 0)],
+    kw_only=True,
+)
 
 
 def write_failed(path: Path, failed: list[Result]) -> None:
@@ -49,7 +43,7 @@ def write_failed(path: Path, failed: list[Result]) -> None:
     encode = msgspec.json.Encoder().encode
     with whole_file(path) as unfinished, unfinished.open("wb") as file:
         for result in sorted(failed, key=lambda result: (result.file, result.row)):
-            fields = {name: getattr(result, name) for name in _FailedRow.__struct_fields__}
+            fields = {name: getattr(result, name) for name in _NAMES}
             file.write(encode(fields) + b"\n")
 
 
@@ -64,24 +58,22 @@ def read_failed(path: Path) -> list[Result]:
         raise RunFault(f"{path}: not as a run wrote it ({error}); remove it to ask its rows anew") from error
 
 
-def reopen_refused(run: RunLayout) -> None:
+def reopen_refused(run: RunLayout, columns: ResultColumns) -> None:
     """Turns refused rows that were or might have been asked into failed ones, so that the next run asks them.
 
     For a directory that is finished. They stand in failed.jsonl before they leave their part, so a crash between
     the two loses none. Rows that the input itself made unusable stay as they are.
     """
+    names = [name for name in columns.own.names if name in _NAMES]
     for part in run.parts():
         table = pq.read_table(part)
         again = pc.and_(pc.equal(table["status"], "refused"), pc.not_equal(table["error_type"], "bad_row"))
         again = pc.fill_null(again, fill_value=False)
-        rows = table.filter(again).select([*_FailedRow.__struct_fields__]).to_pylist()
-        if not rows:
+        if not pc.any(again).as_py():
             continue
+        refused = table.filter(again).select(names)
+        when = refused["finished_at"].cast(pa.int64())
+        rows = refused.set_column(names.index("finished_at"), "finished_at", when).to_pylist()
         with saving(run.path):
-            write_failed(run.failed, [*read_failed(run.failed), *(_as_failed(row) for row in rows)])
+            write_failed(run.failed, [*read_failed(run.failed), *(Result(**row, status="failed") for row in rows)])
             write_part(part, table.filter(pc.invert(again)))
-
-
-def _as_failed(row: dict[str, Any]) -> Result:
-    finished_at = int(row.pop("finished_at").timestamp() * 1e6)
-    return Result(**row, status="failed", finished_at=finished_at)

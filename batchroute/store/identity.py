@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import tomli_w
 from batchroute.errors import RunFault
 from batchroute.job.load import RUN_TABLE, resolved_toml
 from batchroute.job.spec import changed_settings, frozen_settings
+from batchroute.store.columns import FORMAT
 from batchroute.store.files import write_whole
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from batchroute.store.layout import RunLayout
     from batchroute.store.rows import Tally
 
-FORMAT = 1
 FILES = "input.path"
 # What a lane asks is frozen with that lane's first answer, everything else with the first answer at all.
 _LANE_SETTINGS = ("model", "params", "simulate")
@@ -41,7 +42,8 @@ _VOIDING = ("input.", "router.", "output.")
 class Identity:
     """What a directory is held to.
 
-    `scorer` is what the first score came from; `threshold` and `rows` are known once the scores are.
+    `job` is the resolved job in TOML, `scorer` what the first score came from; `threshold` and `rows` are known
+    once the scores are. `format` is the directory's for good, whichever version goes on with it.
     """
 
     job: str
@@ -49,6 +51,19 @@ class Identity:
     scorer: str | None = None
     threshold: float | None = None
     rows: int | None = None
+    format: int = FORMAT
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the input's files, in its order."""
+        listed: Any = self.frozen[FILES]
+        return tuple(entry["name"] for entry in listed)
+
+    def tables(self) -> dict[str, Any]:
+        """The job's own tables; decimals are exact."""
+        tables = tomllib.loads(self.job, parse_float=Decimal)
+        tables.pop(RUN_TABLE, None)
+        return tables
 
     @property
     def fingerprint(self) -> str:
@@ -77,9 +92,9 @@ def merge(old: Identity | None, new: Identity, tally: Tally) -> tuple[Identity, 
             "put that back, or use another output.path"
         )
     if any(key.startswith(_VOIDING) for key in changed):
-        return new, True
+        return replace(new, format=old.format), True
     threshold = None if any(key.startswith("routing.") for key in changed) else old.threshold
-    return replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows), False
+    return replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows, format=old.format), False
 
 
 def _held(key: str, tally: Tally) -> bool:
@@ -89,32 +104,46 @@ def _held(key: str, tally: Tally) -> bool:
     return any(tally.ok.values())
 
 
-def read_identity(run: RunLayout) -> Identity | None:
-    """What the directory's job.toml says; None for a new directory."""
-    path = run.job
-    if not path.exists():
-        if strangers := run.strangers():
-            raise RunFault(f"{run.path}: holds {strangers[0].name}, but no run; name an empty or new directory")
-        return None
+def find_identity(run: RunLayout) -> Identity | None:
+    """What the directory's job.toml says; None for a new directory, RunFault for one that holds something else."""
+    if run.job.exists():
+        return read_identity(run)
+    if strangers := run.strangers():
+        raise RunFault(f"{run.path}: holds {strangers[0].name}, but no run; name an empty or new directory")
+    return None
+
+
+def read_identity(run: RunLayout) -> Identity:
+    """What the directory's job.toml says; RunFault where there is none, or none that this version can read."""
     try:
-        text = path.read_text(encoding="utf-8")
-        ours = tomllib.loads(text)[RUN_TABLE]
-        return _read(text, ours)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFault(f"{path}: not as a run wrote it ({error}); use another output.path") from error
+        text = run.job.read_text(encoding="utf-8")
+        return _read(text, tomllib.loads(text)[RUN_TABLE])
+    except (FileNotFoundError, NotADirectoryError) as missing:
+        raise RunFault(f"{run.path}: not a run directory (it has no {run.job.name})") from missing
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunFault(f"{run.job}: not as a run wrote it ({error}); name another directory") from error
+
+
+def format_of(run: RunLayout) -> int:
+    """The format that the directory has, or will have when a run begins in it."""
+    return read_identity(run).format if run.job.exists() else FORMAT
 
 
 def _read(text: str, ours: Mapping[str, Any]) -> Identity:
-    if ours["format"] != FORMAT:
-        raise RunFault(f"the directory was written by batchroute {ours['version']}; go on with that version")
-    frozen = msgspec.json.decode(ours["frozen"])
-    return Identity(text, frozen, ours.get("scorer"), ours.get("threshold"), ours.get("rows"))
+    if not 1 <= ours["format"] <= FORMAT:
+        raise RunFault(
+            f"the directory was written by batchroute {ours['version']} in format {ours['format']}, "
+            f"this version reads up to {FORMAT}; go on with that version"
+        )
+    frozen = msgspec.json.decode(ours["frozen"], type=dict)
+    known = {name: ours.get(name) for name in ("scorer", "threshold", "rows")}
+    return Identity(text, frozen, **known, format=ours["format"])
 
 
 def write_identity(run: RunLayout, identity: Identity) -> None:
     """Whole or not at all."""
     ours = {
-        "format": FORMAT,
+        "format": identity.format,
         "version": version("batchroute"),
         "fingerprint": identity.fingerprint,
         "scorer": identity.scorer,
@@ -124,6 +153,4 @@ def write_identity(run: RunLayout, identity: Identity) -> None:
         "frozen": msgspec.json.encode(identity.frozen).decode(),
     }
     table = {RUN_TABLE: {key: value for key, value in ours.items() if value is not None}}
-    job = tomllib.loads(identity.job)
-    job.pop(RUN_TABLE, None)
-    write_whole(run.job, tomli_w.dumps({**job, **table}).encode())
+    write_whole(run.job, tomli_w.dumps({**identity.tables(), **table}).encode())

@@ -1,8 +1,13 @@
 """Answers not sealed yet: an append-only file of whole records.
 
-A record is its length and CRC-32 (two little-endian u32) and a msgpack-encoded value: a `Result`, or what an
-embedder brought. It counts if and only if it is whole; what follows the last whole record is the torn end of a
-crash. Knows nothing of Parquet.
+A record is its length and CRC-32 (two little-endian u32) and a msgpack-encoded value: a row, or what an embedder
+brought. It counts if and only if it is whole. Knows nothing of Parquet.
+
+After a crash at any moment a reader takes the records up to the first that is not whole, and a writer cuts the
+rest off, since it would hide whatever is appended behind it:
+
+    [212|crc|row 0] [198|crc|row 1] [205|crc|row 2, cut short]    rows 0 and 1 are done, row 2 is asked again
+    [212|crc|row 0] [  0|  0|       zeros up to 4096         ]    row 0: the machine died before its data was safe
 """
 
 from __future__ import annotations
@@ -11,14 +16,16 @@ import os
 import struct
 import threading
 import zlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from batchroute.errors import RunFault
+from batchroute.store.record import row_decoder
 from batchroute.types import Result, RowEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import TypeAlias
 
@@ -33,13 +40,13 @@ _READ_BYTES = 1 << 20
 class Journal:
     """Appends records to one file; each is handed to the kernel before `append` returns."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or creates the file, cutting off a torn end."""
+    def __init__(self, path: Path, encode: Callable[[Any], bytes] | None = None) -> None:
+        """Opens or creates the file, cutting off a torn end; `encode` turns what is appended into a record."""
         self.path = path
         self.records, self.bytes = _measure(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._fd, self.bytes)
-        self._encode = msgspec.msgpack.Encoder().encode
+        self._encode = encode or msgspec.msgpack.Encoder().encode
         self._unsynced = True
         self._handle = threading.Lock()  # one thread syncs every so often, another closes when it seals
 
@@ -74,28 +81,33 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[Result]:
-    """The results on whole records, in the order of their writing."""
-    return read_records(path, Result)
-
-
-def read_records(path: Path, kind: type[Value]) -> Iterator[Value]:
-    """The values of this kind on whole records, in the order of their writing."""
-    decode = msgspec.msgpack.Decoder(kind).decode
+    """The results on whole records, in the order of their writing; RunFault for one that cannot be read."""
+    decode = row_decoder(path, Result)
     return (decode(payload) for _, payload in _payloads(path))
 
 
 def read_ends(path: Path) -> Iterator[tuple[RowEnd, Place]]:
-    """The same of results, but no more than how each ended, and where `read_at` finds the whole of it."""
-    decode = msgspec.msgpack.Decoder(RowEnd).decode
+    """The same, but no more than how each ended, and where `read_at` finds the whole of it."""
+    decode = row_decoder(path, RowEnd)
     return ((decode(payload), (start, len(payload))) for start, payload in _payloads(path))
 
 
 def read_at(path: Path, places: Iterable[Place]) -> Iterator[Result]:
     """The results at these places of `read_ends`, in this order."""
-    decode = msgspec.msgpack.Decoder(Result).decode
+    decode = row_decoder(path, Result)
     with path.open("rb", buffering=0) as file:
         for start, size in places:
             yield decode(os.pread(file.fileno(), size, start))
+
+
+def read_records(path: Path, kind: type[Value]) -> Iterator[Value]:
+    """The values of this kind on whole records, in the order of their writing; RunFault for any other value."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+    for _, payload in _payloads(path):
+        try:
+            yield decode(payload)
+        except msgspec.DecodeError as error:
+            raise RunFault(f"{path}: not as a run wrote it ({error}); move it away to go on without it") from error
 
 
 def _measure(path: Path) -> tuple[int, int]:

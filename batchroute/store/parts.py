@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.input.keep import unpack
+from batchroute.store.columns import ResultColumns, Use, names_with
 from batchroute.store.files import whole_file
 from batchroute.store.journal import read_at, read_ends
 
@@ -23,44 +24,10 @@ if TYPE_CHECKING:
 
     from batchroute.types import Result
 
-_COLUMNS = (
-    pa.field("file", pa.string(), nullable=False),
-    pa.field("row", pa.int64(), nullable=False),
-    pa.field("id", pa.string()),
-    pa.field("score", pa.float64()),
-    pa.field("route", pa.string()),
-    pa.field("route_reason", pa.string()),
-    pa.field("model", pa.string()),
-    pa.field("served_model", pa.string()),
-    pa.field("status", pa.string(), nullable=False),
-    pa.field("response", pa.string()),
-    pa.field("reasoning", pa.string()),
-    pa.field("tool_calls", pa.string()),
-    pa.field("finish_reason", pa.string()),
-    pa.field("prompt_tokens", pa.int64()),
-    pa.field("cached_tokens", pa.int64()),
-    pa.field("completion_tokens", pa.int64()),
-    pa.field("reasoning_tokens", pa.int64()),
-    pa.field("cost_usd", pa.float64()),
-    pa.field("attempts", pa.int32(), nullable=False),
-    pa.field("latency_s", pa.float64()),
-    pa.field("error_type", pa.string()),
-    pa.field("error", pa.string()),
-    pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
-)
-RAW = pa.field("raw", pa.string())
-RESULT_NAMES = (*(field.name for field in _COLUMNS), RAW.name)
-# Columns of few distinct values; a dictionary for free text only costs time.
-_REPETITIVE = ["file", "route", "route_reason", "model", "served_model", "status", "finish_reason", "error_type"]
 ROWS_AT_ONCE = 1_000  # as Python objects, which take twice the room of columns
 
 
-def result_schema(keep: pa.Schema, *, raw: bool) -> pa.Schema:
-    """The columns of every part of one run, in their order."""
-    return pa.schema([*_COLUMNS, *([RAW] if raw else []), *keep])
-
-
-def seal(journal: Path, part: Path, keep: pa.Schema, *, raw: bool) -> None:
+def seal(journal: Path, part: Path, columns: ResultColumns) -> None:
     """Writes a journal's settled rows, if it has any, as one part; of several records of a row the last counts.
 
     The part appears whole and durable under its name, or not at all; the fingerprints are there before it.
@@ -73,7 +40,7 @@ def seal(journal: Path, part: Path, keep: pa.Schema, *, raw: bool) -> None:
         results = read_at(journal, settled)
         while batch := list(islice(results, ROWS_AT_ONCE)):
             fingerprints += [result.fingerprint for result in batch if result.status == "ok"]
-            tables.append(table_of(batch, keep, raw=raw))
+            tables.append(table_of(batch, columns))
         write_part(fingerprints_of(part), pa.table({"fingerprint": pa.array(fingerprints, pa.binary())}))
         write_part(part, pa.concat_tables(tables))
 
@@ -83,15 +50,11 @@ def fingerprints_of(part: Path) -> Path:
     return part.parent.parent / "requests" / part.name
 
 
-def table_of(results: Sequence[Result], keep: pa.Schema, *, raw: bool) -> pa.Table:
+def table_of(results: Sequence[Result], columns: ResultColumns) -> pa.Table:
     """Columns of rows; the kept columns come back from their messages with their types."""
-    schema = result_schema(keep, raw=raw)
-    own = len(schema) - len(keep)
-    columns = [
-        pa.array(list(map(attrgetter(field.name), results)), type=field.type) for field in list(schema)[:own]
-    ]
-    kept = unpack([result.keep for result in results], keep)
-    return pa.Table.from_arrays([*columns, *kept.columns], schema=schema)
+    own = [pa.array(list(map(attrgetter(field.name), results)), type=field.type) for field in columns.own]
+    kept = unpack([result.keep for result in results], columns.keep)
+    return pa.Table.from_arrays([*own, *kept.columns], schema=columns.schema)
 
 
 def write_part(part: Path, table: pa.Table) -> None:
@@ -102,5 +65,5 @@ def write_part(part: Path, table: pa.Table) -> None:
             unfinished,
             compression="zstd",
             row_group_size=max(1, table.num_rows),
-            use_dictionary=[name for name in _REPETITIVE if name in table.schema.names],
+            use_dictionary=[name for name in names_with(Use.REPEATS) if name in table.schema.names],
         )

@@ -22,11 +22,14 @@ from batchroute.store.failed import read_failed, write_failed
 from batchroute.store.files import saving, sync_file
 from batchroute.store.journal import Journal, read_journal
 from batchroute.store.layout import RunLayout, number_of
-from batchroute.store.parts import result_schema, seal, write_part
+from batchroute.store.parts import seal, write_part
+from batchroute.store.record import row_encoder
 from batchroute.types import SIDES, Result, Side
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from batchroute.store.columns import ResultColumns
 
 SYNC_EVERY_S = 0.25
 JOURNAL_ROWS = 20_000
@@ -56,13 +59,14 @@ class Tally:
 class RunStore:
     """The rows of one locked run directory. All methods but `keep_sealed` and `keep_synced` are synchronous."""
 
-    def __init__(self, path: Path, keep: pa.Schema, *, raw: bool, mode: int) -> None:
+    def __init__(self, path: Path, columns: ResultColumns, *, mode: int) -> None:
         """Takes up what earlier runs left, whatever state they died in."""
         self.layout = RunLayout(path)
         self.tally = Tally()
         self.done = DoneRows()
         self.unsettled: dict[tuple[str, int], Result] = {}
-        self._keep, self._raw = keep, raw
+        self._columns = columns
+        self._encode = row_encoder(columns.format)
         self._full: asyncio.Queue[tuple[Journal, int, list[Result]]] = asyncio.Queue()
         with saving(path):
             for folder in (self.layout.results, self.layout.requests):
@@ -79,6 +83,7 @@ class RunStore:
         if result.status in {"ok", "refused"}:
             self.unsettled.pop(place, None)
             self.tally.add(result.status, result.route, result.cost_usd)
+            self.done.add_row(*place)
         else:
             self.unsettled[place] = result
         if self._full.empty() and (self._journal.records >= JOURNAL_ROWS or self._journal.bytes >= JOURNAL_BYTES):
@@ -90,8 +95,8 @@ class RunStore:
         known = (result.cost_usd for result in self.unsettled.values() if result.cost_usd is not None)
         return self.tally.cost_usd + sum((Decimal(repr(cost)) for cost in known), Decimal(0))
 
-    @property
     def failed(self) -> list[Result]:
+        """The rows that the next run asks again, gone through at each call."""
         return [result for result in self.unsettled.values() if result.status == "failed"]
 
     async def keep_synced(self) -> None:
@@ -118,8 +123,7 @@ class RunStore:
             self._seal(*self._full.get_nowait())
         with saving(self.layout.path):
             if not self.layout.parts():
-                empty = result_schema(self._keep, raw=self._raw).empty_table()
-                write_part(self.layout.part(self._number - 1), empty)
+                write_part(self.layout.part(self._number - 1), self._columns.schema.empty_table())
             self._journal.close()
             if not self._journal.records:
                 self._journal.path.unlink()
@@ -135,11 +139,11 @@ class RunStore:
         with saving(self.layout.path):
             self._journal = self._new_journal()
             self._carry_open()
-        self._full.put_nowait((old, number, self.failed))
+        self._full.put_nowait((old, number, self.failed()))
 
     def _new_journal(self) -> Journal:
         """The journal of the current number; its name, too, has to survive a power cut."""
-        journal = Journal(self.layout.journal(self._number))
+        journal = Journal(self.layout.journal(self._number), self._encode)
         sync_file(self.layout.path)
         return journal
 
@@ -154,7 +158,7 @@ class RunStore:
             journal.close()
             self._journal.sync()
             write_failed(self.layout.failed, failed)
-            seal(journal.path, self.layout.part(number), self._keep, raw=self._raw)
+            seal(journal.path, self.layout.part(number), self._columns)
             journal.path.unlink()
         pa.default_memory_pool().release_unused()  # else the pieces that rows leave behind add up, part by part
 
@@ -180,14 +184,14 @@ class RunStore:
         self._forget_settled()
         older = [journal for journal in self.layout.journals() if journal != self._journal.path]
         for journal in older:
-            self._full.put_nowait((Journal(journal), number_of(journal), self.failed))
+            self._full.put_nowait((Journal(journal), number_of(journal), self.failed()))
         if older:  # the crash may have come before what is open had gone over into the newest
             self._carry_open()
 
     def _load_record(self, result: Result) -> None:
         if result.status in {"ok", "refused"}:
             self.tally.add(result.status, result.route, result.cost_usd)
-            self.done.add(result.file, np.array([result.row], np.int64))
+            self.done.add_row(result.file, result.row)
         else:
             self.unsettled[result.file, result.row] = result
 

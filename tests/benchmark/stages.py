@@ -23,6 +23,7 @@ from batchroute.send.classify import Answer, classify
 from batchroute.send.lane import Lane
 from batchroute.send.request import Outcome, Request, Spent
 from batchroute.send.retry import RetryPolicy
+from batchroute.store.columns import ResultColumns
 from batchroute.store.journal import Journal
 from batchroute.store.parts import fingerprints_of, seal
 from batchroute.types import Prompt, Questions, Result
@@ -174,4 +175,4 @@ def result(row: int) -> Result:
 
 
 def sealed(journal: Path, part: Path) -> None:
-    seal(journal, part, pa.schema([]), raw=False)
+    seal(journal, part, ResultColumns(pa.schema([])))

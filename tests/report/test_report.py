@@ -265,9 +265,9 @@ def test_a_foreign_report_is_named(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "no job.toml"),
-        ("name = ", "not a job"),
-        ("name = 'x'", "not a job"),
-        ("batchroute = 3", "not a job"),
+        ("name = ", "not as a run wrote it"),
+        ("name = 'x'", "not as a run wrote it"),
+        ("batchroute = 3", "not as a run wrote it"),
     ],
 )
 def test_a_directory_of_something_else_is_named(tmp_path: Path, content: str | None, message: str) -> None:

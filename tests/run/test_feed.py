@@ -19,6 +19,7 @@ from batchroute.run.feed import Feed
 from batchroute.run.scoring import Scoring
 from batchroute.score.router import load_scorer
 from batchroute.send.body import Body
+from batchroute.store.columns import ResultColumns
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
 from batchroute.types import SIDES, Prompt
@@ -55,7 +56,7 @@ def scored(of: Source, folder: Path, limits: Sequence[int | None] = (None,)) -> 
 
 def store_in(folder: Path, of: Source) -> RunStore:
     folder.mkdir(exist_ok=True)
-    return RunStore(folder, of.keep_schema, raw=False, mode=0o700)
+    return RunStore(folder, ResultColumns(of.keep_schema), mode=0o700)
 
 
 def asked(

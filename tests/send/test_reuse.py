@@ -225,6 +225,7 @@ def test_a_run_that_cannot_be_taken_over_is_named(tmp_path: Path, server: Thread
     refused("own output.path", **{"input.reuse": [str(tmp_path / "second")]})
     refused("no whole answers", **{"output.raw": True})
     strange = write_run(tmp_path / "strange", [[ok(0)]])
+    (strange / "job.toml").write_text("[batchroute]\n")
     refused("not as a run wrote it", **{"input.reuse": [str(strange)]})
     fingerprints = fingerprints_of(tmp_path / "first/results/part-00000.parquet")
     pq.write_table(pa.table({"fingerprint": [b"0" * 16]}), fingerprints)

@@ -11,7 +11,7 @@ from batchroute.errors import RunFault
 from batchroute.input.files import Fingerprint
 from batchroute.job.spec import frozen_settings, settings
 from batchroute.run.engine import open_input
-from batchroute.store.identity import Identity, identity_of, merge, read_identity, write_identity
+from batchroute.store.identity import Identity, find_identity, identity_of, merge, read_identity, write_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.rows import Tally
 from inputs import lines
@@ -141,9 +141,7 @@ def kept(identity: Identity, tmp_path: Path) -> Identity:
     """What a directory says after it was held to an identity."""
     (tmp_path / "run").mkdir(exist_ok=True)
     write_identity(RunLayout(tmp_path / "run"), identity)
-    read = read_identity(RunLayout(tmp_path / "run"))
-    assert read is not None
-    return read
+    return read_identity(RunLayout(tmp_path / "run"))
 
 
 def test_the_table_below_has_every_frozen_setting(tmp_path: Path) -> None:
@@ -273,20 +271,20 @@ def test_job_toml_is_the_job_and_one_table_of_ours_without_secrets(tmp_path: Pat
 
 def test_a_new_directory_has_no_identity_and_takes_any(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
-    assert read_identity(RunLayout(tmp_path)) is None
+    assert find_identity(RunLayout(tmp_path)) is None
     new = asked_for({}, tmp_path)
     assert merge(None, new, Tally()) == (new, False)
 
 
 def test_a_first_job_toml_that_a_crash_cut_off_does_not_make_the_directory_a_strangers(tmp_path: Path) -> None:
     (tmp_path / ".job.toml.unfinished").write_text("[inp")
-    assert read_identity(RunLayout(tmp_path)) is None
+    assert find_identity(RunLayout(tmp_path)) is None
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunFault, match=r"holds thesis\.tex, but no run"):
-        read_identity(RunLayout(tmp_path))
+        find_identity(RunLayout(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -296,8 +294,8 @@ def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> 
         ("[batchroute]\n", "not as a run wrote it"),
         ("no toml", "not as a run wrote it"),
         (
-            '[batchroute]\nformat = 2\nversion = "9.1"\n',
-            r"was written by batchroute 9\.1; go on with that version",
+            '[batchroute]\nformat = 3\nversion = "9.1"\n',
+            r"was written by batchroute 9\.1 in format 3, this version reads up to 2; go on with that version",
         ),
         ('[batchroute]\nformat = 1\nfrozen = "{"\n', "not as a run wrote it"),
         ("[batchroute]\nformat = 1\nfrozen = 5\n", "not as a run wrote it"),

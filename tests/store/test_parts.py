@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 
 from answers import FINISHED_AT_US, NO_COLUMNS, files_of_at_most, kept_row, result
 from batchroute.input.keep import pack
+from batchroute.store.columns import ResultColumns, reserved_names
 from batchroute.store.journal import Journal, read_journal
-from batchroute.store.parts import RESULT_NAMES, ROWS_AT_ONCE, result_schema, seal, table_of, write_part
+from batchroute.store.parts import ROWS_AT_ONCE, seal, table_of, write_part
+from batchroute.types import Result
 from steps import hit_at_every_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from batchroute.types import Result
 
-SPEC_COLUMNS = [  # SPEC 7, word for word: name, type, whether null is possible
+SPEC_COLUMNS = [  # SPEC 7 (format 2), word for word: name, type, whether null is possible
     ("file", pa.string(), False),
     ("row", pa.int64(), False),
     ("id", pa.string(), True),
@@ -38,10 +39,12 @@ SPEC_COLUMNS = [  # SPEC 7, word for word: name, type, whether null is possible
     ("status", pa.string(), False),
     ("response", pa.string(), True),
     ("reasoning", pa.string(), True),
+    ("refusal", pa.string(), True),
     ("tool_calls", pa.string(), True),
     ("finish_reason", pa.string(), True),
     ("prompt_tokens", pa.int64(), True),
     ("cached_tokens", pa.int64(), True),
+    ("cache_write_tokens", pa.int64(), True),
     ("completion_tokens", pa.int64(), True),
     ("reasoning_tokens", pa.int64(), True),
     ("cost_usd", pa.float64(), True),
@@ -50,7 +53,11 @@ SPEC_COLUMNS = [  # SPEC 7, word for word: name, type, whether null is possible
     ("error_type", pa.string(), True),
     ("error", pa.string(), True),
     ("finished_at", pa.timestamp("us", tz="UTC"), False),
+    ("request_id", pa.string(), True),
+    ("service_tier", pa.string(), True),
+    ("delivery", pa.string(), True),
 ]
+FORMAT_2 = {"refusal", "cache_write_tokens", "request_id", "service_tier", "delivery"}
 RAW_COLUMN = ("raw", pa.string(), True)
 KEEP = pa.schema([("topic", pa.string()), ("weight", pa.int32())])
 FULL = result(
@@ -59,11 +66,16 @@ FULL = result(
     served_model="small-model-2026",
     response="Zahl: ½ \U0001f600\x00",
     reasoning="because",
+    refusal="I would rather not",
     tool_calls='[{"id": "1"}]',
     finish_reason="tool_calls",
     cached_tokens=4,
+    cache_write_tokens=3,
     reasoning_tokens=2,
     latency_s=0.125,
+    request_id="req_1",
+    service_tier="default",
+    delivery="live",
     raw='{"id": "cmpl"}',
     keep=kept_row(KEEP, topic="maths", weight=7),
 )
@@ -89,7 +101,7 @@ def sealed(folder: Path, results: Sequence[Result], keep: pa.Schema = NO_COLUMNS
     for name in ("results", "requests"):
         (folder / name).mkdir(exist_ok=True)
     part = folder / "results" / "part-00000.parquet"
-    seal(journal.path, part, keep, raw=raw)
+    seal(journal.path, part, ResultColumns(keep, raw=raw))
     return part
 
 
@@ -101,13 +113,26 @@ def columns_of(schema: pa.Schema) -> list[tuple[str, pa.DataType, bool]]:
 @pytest.mark.parametrize("keep", [NO_COLUMNS, KEEP])
 def test_a_part_has_exactly_the_columns_of_the_contract(tmp_path: Path, keep: pa.Schema, raw: bool) -> None:
     expected = [*SPEC_COLUMNS, *([RAW_COLUMN] if raw else []), *columns_of(keep)]
-    assert columns_of(result_schema(keep, raw=raw)) == expected
+    assert columns_of(ResultColumns(keep, raw=raw).schema) == expected
     part = sealed(tmp_path, [FULL, BARE], keep, raw=raw)
     assert columns_of(pq.read_schema(part)) == expected
 
 
+def test_a_directory_of_format_1_goes_on_with_its_columns() -> None:
+    expected = [column for column in [*SPEC_COLUMNS, RAW_COLUMN] if column[0] not in FORMAT_2]
+    assert columns_of(ResultColumns(NO_COLUMNS, raw=True, format=1).schema) == expected
+    assert list(reserved_names(1)) == [name for name, _, _ in expected]
+
+
 def test_no_kept_column_may_take_a_name_of_ours() -> None:
-    assert list(RESULT_NAMES) == [name for name, _, _ in [*SPEC_COLUMNS, RAW_COLUMN]]
+    assert list(reserved_names()) == [name for name, _, _ in [*SPEC_COLUMNS, RAW_COLUMN]]
+
+
+def test_a_result_has_a_field_for_each_column_and_three_more() -> None:
+    """Those of a row's end first, since readers of a journal stop there; then in the order of the columns."""
+    first = ("file", "row", "status")
+    columns = [name for name, _, _ in [*SPEC_COLUMNS, RAW_COLUMN] if name not in first]
+    assert Result.__struct_fields__ == (*first, *columns, "keep", "fingerprint")
 
 
 def test_every_reader_sees_the_same_rows(tmp_path: Path) -> None:
@@ -125,10 +150,12 @@ def test_every_reader_sees_the_same_rows(tmp_path: Path) -> None:
             "status": "ok",
             "response": "Zahl: ½ \U0001f600\x00",
             "reasoning": "because",
+            "refusal": "I would rather not",
             "tool_calls": '[{"id": "1"}]',
             "finish_reason": "tool_calls",
             "prompt_tokens": 10,
             "cached_tokens": 4,
+            "cache_write_tokens": 3,
             "completion_tokens": 5,
             "reasoning_tokens": 2,
             "cost_usd": 1e-5,
@@ -137,11 +164,14 @@ def test_every_reader_sees_the_same_rows(tmp_path: Path) -> None:
             "error_type": None,
             "error": None,
             "finished_at": datetime.fromtimestamp(FINISHED_AT_US // 10**6, UTC) + timedelta(microseconds=123_459),
+            "request_id": "req_1",
+            "service_tier": "default",
+            "delivery": "live",
             "raw": '{"id": "cmpl"}',
             "topic": "maths",
             "weight": 7,
         },
-        dict.fromkeys([*RESULT_NAMES, *KEEP.names])
+        dict.fromkeys([*reserved_names(), *KEEP.names])
         | {
             "file": "prompts.jsonl",
             "row": 4,
@@ -260,12 +290,12 @@ def test_of_a_row_the_last_record_counts_and_only_settled_rows_are_in_the_part(
 
 
 def test_a_part_without_rows_has_the_full_schema(tmp_path: Path) -> None:
-    schema = result_schema(KEEP, raw=True)
+    schema = ResultColumns(KEEP, raw=True).schema
     (tmp_path / "results").mkdir()
     part = tmp_path / "results" / "part-00000.parquet"
     write_part(part, schema.empty_table())
     assert pq.read_table(part).schema.equals(schema)
-    assert table_of([], KEEP, raw=True).equals(schema.empty_table())
+    assert table_of([], ResultColumns(KEEP, raw=True)).equals(schema.empty_table())
     assert pl.read_parquet(part).columns == schema.names
     with duckdb.connect() as connection:
         assert connection.execute("select count(*) from read_parquet(?)", [str(part)]).fetchall() == [(0,)]
@@ -279,7 +309,7 @@ def seal_thirty_rows(directory: Path) -> Iterator[None]:
     for name in ("results", "requests"):
         (directory / name).mkdir()
     yield
-    seal(journal.path, directory / "results" / "part-00000.parquet", KEEP, raw=False)
+    seal(journal.path, directory / "results" / "part-00000.parquet", ResultColumns(KEEP))
 
 
 @pytest.mark.parametrize("mishap", ["kill", "full"])
@@ -288,12 +318,12 @@ def test_whatever_step_a_seal_dies_at_its_part_is_whole_or_not_there(tmp_path: P
     assert len(hits) >= 3
     for hit in hits:
         journal, part = hit.directory / "journal-00000", hit.directory / "results" / "part-00000.parquet"
-        expected = table_of(list(read_journal(journal)), KEEP, raw=False)
+        expected = table_of(list(read_journal(journal)), ResultColumns(KEEP))
         assert expected.num_rows == 30
         assert [entry.name for entry in part.parent.iterdir()] in ([], [part.name]), hit.step
         if part.exists():
             assert pq.read_table(part).equals(expected)
-        seal(journal, part, KEEP, raw=False)
+        seal(journal, part, ResultColumns(KEEP))
         assert pq.read_table(part).equals(expected)
 
 
@@ -302,5 +332,5 @@ def test_a_disk_that_fills_up_while_sealing_leaves_no_part(tmp_path: Path) -> No
     part = tmp_path / "results" / "part-00000.parquet"
     part.parent.mkdir()
     with files_of_at_most(1000), pytest.raises(OSError, match="File too large"):
-        write_part(part, table_of(results, NO_COLUMNS, raw=False))
+        write_part(part, table_of(results, ResultColumns(NO_COLUMNS)))
     assert list(part.parent.iterdir()) == []

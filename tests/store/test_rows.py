@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import stat
@@ -22,13 +23,13 @@ from hypothesis import strategies as st
 
 from answers import NO_COLUMNS, files_of_at_most, kept_row, result, unprivileged
 from batchroute.errors import RunFault, Stopped
+from batchroute.store.columns import ResultColumns
 from batchroute.store.directory import clear_run
 from batchroute.store.failed import read_failed, reopen_refused, write_failed
 from batchroute.store.files import saving
 from batchroute.store.journal import Journal, read_journal
 from batchroute.store.layout import RunLayout, locked
-from batchroute.store.parts import result_schema
-from batchroute.store.rows import JOURNAL_ROWS, RunStore
+from batchroute.store.rows import JOURNAL_ROWS, SYNC_EVERY_S, RunStore
 from steps import hit_at_every_step
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ SPENT = ("attempts", "cost_usd", "prompt_tokens", "cached_tokens", "completion_t
 
 
 def opened(path: Path, keep: pa.Schema = NO_COLUMNS, *, raw: bool = False) -> RunStore:
-    return RunStore(path, keep, raw=raw, mode=0o700)
+    return RunStore(path, ResultColumns(keep, raw=raw), mode=0o700)
 
 
 def spent(entry: Result) -> dict[str, Any]:
@@ -68,13 +69,16 @@ def test_a_new_directory_holds_nothing_and_ends_as_one_empty_part(tmp_path: Path
     assert (store.tally.done, store.unsettled, done_rows(store)) == (0, {}, set())
     store.finish()
     (part,) = (tmp_path / "results").iterdir()
-    assert pq.read_table(part).equals(result_schema(KEEP, raw=True).empty_table())
+    assert pq.read_table(part).equals(ResultColumns(KEEP, raw=True).schema.empty_table())
     assert (tmp_path / "failed.jsonl").read_bytes() == b""
     assert list(tmp_path.glob("journal-*")) == []
 
 
 def test_a_row_is_done_as_soon_as_its_record_is_written(tmp_path: Path) -> None:
-    opened(tmp_path).record(result(5))
+    store = opened(tmp_path)
+    store.record(result(5))
+    store.record(result(6, "failed"))
+    assert done_rows(store) == {5}
     again = opened(tmp_path)  # nothing was closed, synced or sealed in between
     assert done_rows(again) == {5}
 
@@ -84,7 +88,7 @@ def test_every_row_ends_where_its_status_says(tmp_path: Path) -> None:
     for row, status in enumerate(["ok", "refused", "failed", "open"]):
         store.record(result(row, status))
     assert (store.tally.refused, store.tally.ok) == (1, {"strong": 0, "weak": 1})
-    assert [entry.row for entry in store.failed] == [2]
+    assert [entry.row for entry in store.failed()] == [2]
     store.finish()
     assert rows_in_parts(tmp_path) == [(0, "ok"), (1, "refused")]
     assert rows_in_failed(tmp_path) == [2]
@@ -240,12 +244,12 @@ def test_whatever_happens_between_runs_no_row_is_lost_or_doubled(
 
 def a_run_in_two_journals(directory: Path) -> Iterator[None]:
     (directory / "results").mkdir()
-    first = RunStore(directory, KEEP, raw=False, mode=0o700)
+    first = RunStore(directory, ResultColumns(KEEP), mode=0o700)
     for row, status in enumerate(["ok", "failed", "open", "refused"]):
         first.record(result(row, status, attempts=row + 1, keep=kept_row(KEEP, topic="t")))
     first.close()
     yield
-    store = RunStore(directory, KEEP, raw=False, mode=0o700)
+    store = RunStore(directory, ResultColumns(KEEP), mode=0o700)
     for row, status in enumerate(["ok", "failed", "open"], 4):
         store.record(result(row, status, attempts=row + 1, keep=kept_row(KEEP, topic="t")))
     store._roll()
@@ -297,17 +301,35 @@ async def _record_in_the_background(store: RunStore, rows: int) -> int:
     return early
 
 
-def test_the_journal_is_on_disk_soon_after_a_record(tmp_path: Path) -> None:
-    asyncio.run(_synced(opened(tmp_path)))
+def test_every_record_is_forced_onto_the_disk_soon_or_the_run_stops(tmp_path: Path) -> None:
+    """The kernel refuses to sync a pipe. In the place of a journal that is synced, it shows each later sync."""
+    with pytest.raises(Stopped, match="journal-00000: cannot be written: Invalid argument"):
+        asyncio.run(_unsyncable_after_the_first_sync(opened(tmp_path)))
 
 
-async def _synced(store: RunStore) -> None:
-    syncing = asyncio.create_task(store.keep_synced())
+async def _unsyncable_after_the_first_sync(store: RunStore) -> None:
     store.record(result(0))
-    async with asyncio.timeout(20):
-        while store._journal._unsynced:  # noqa: ASYNC110 - the store tells nobody
-            await asyncio.sleep(0.01)
-    syncing.cancel()
+    store._journal.sync()
+    reading, writing = os.pipe()
+    os.dup2(writing, _handle_of(store._journal.path))
+    try:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            syncing = group.create_task(store.keep_synced())
+            await asyncio.sleep(4 * SYNC_EVERY_S)
+            assert not syncing.done(), "synced although there was nothing new"
+            store.record(result(1))
+            await syncing
+    except* Stopped as stopped:
+        raise stopped.exceptions[0] from None
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _handle_of(path: Path) -> int:
+    """The file descriptor through which this process writes to a file."""
+    held = Path("/proc/self/fd").iterdir()
+    return next(int(link.name) for link in held if link.resolve() == path)
 
 
 FAILED = result(
@@ -459,12 +481,12 @@ REFUSALS = [
 
 def refused_rows_reopened(directory: Path) -> Iterator[None]:
     (directory / "results").mkdir()
-    store = RunStore(directory, KEEP, raw=False, mode=0o700)
+    store = RunStore(directory, ResultColumns(KEEP), mode=0o700)
     for entry in REFUSALS:
         store.record(entry)
     store.finish()
     yield
-    reopen_refused(RunLayout(directory))
+    reopen_refused(RunLayout(directory), ResultColumns(KEEP))
 
 
 def test_refused_rows_are_asked_again_where_asking_can_help(tmp_path: Path) -> None:
@@ -487,7 +509,7 @@ def test_whatever_step_reopening_dies_at_no_refused_row_is_lost(tmp_path: Path, 
         assert waiting | done_rows(store) == {0, 1, 2, 3, 4}
         assert waiting & done_rows(store) == set()
         store.finish()
-        reopen_refused(RunLayout(hit.directory))
+        reopen_refused(RunLayout(hit.directory), ResultColumns(KEEP))
         assert rows_in_parts(hit.directory) == [(0, "ok"), (2, "refused")]
         assert rows_in_failed(hit.directory) == [1, 3, 4]
 

@@ -31,10 +31,12 @@ RESULT_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("response", pa.string()),
         ("reasoning", pa.string()),
+        ("refusal", pa.string()),
         ("tool_calls", pa.string()),
         ("finish_reason", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
+        ("cache_write_tokens", pa.int64()),
         ("completion_tokens", pa.int64()),
         ("reasoning_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
@@ -43,6 +45,9 @@ RESULT_SCHEMA = pa.schema(
         ("error_type", pa.string()),
         ("error", pa.string()),
         ("finished_at", pa.timestamp("us", tz="UTC")),
+        ("request_id", pa.string()),
+        ("service_tier", pa.string()),
+        ("delivery", pa.string()),
     ]
 )
 MODELS = {"strong": "big-model", "weak": "small-model"}
@@ -62,11 +67,12 @@ model = "small-model"
 use = "builtin"
 
 [batchroute]
-format = 1
+format = 2
+version = "0.1"
 fingerprint = "0123"
 threshold = 0.5
 {rows}
-files = [{files}]
+frozen = {frozen}
 """
 WEAK_PRICED = 'base_url = "https://weak.example/v1"\nprice = { input = 0.2, output = 1.0 }'
 WEAK_SIMULATED = "simulate = { latency_s = 0.3 }\nprice = { input = 0.2, output = 1.0 }"
@@ -89,6 +95,7 @@ def ok(row: int, side: str = "strong", **columns: Any) -> dict[str, Any]:
         "attempts": 1,
         "latency_s": 1.0,
         "finished_at": FINISHED_AT,
+        "delivery": "live",
         **columns,
     }
 
@@ -104,6 +111,7 @@ def refused(row: int, side: str | None = "strong", **columns: Any) -> dict[str, 
         "model": None,
         "attempts": 0,
         "latency_s": None,
+        "delivery": None,
     }
     return {**ok(row, side or "weak"), **nothing, **asked, **({} if side else unrouted), **columns}
 
@@ -148,9 +156,10 @@ def write_run(
         (run / "failed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in failures))
     if scores:
         _write_scores(run, scores)
-    entries = ", ".join(f'{{ name = {json.dumps(file)}, size = 1, sha256 = "00" }}' for file in files)
+    listed = [{"name": file, "size": 1, "head": "00", "tail": "00"} for file in files]
+    frozen = json.dumps(json.dumps({"input.path": listed}))
     rows_line = "" if rows is None else f"rows = {rows}"
-    job = JOB.format(name=json.dumps(name), weak=weak, rows=rows_line, files=entries)
+    job = JOB.format(name=json.dumps(name), weak=weak, rows=rows_line, frozen=frozen)
     (run / "job.toml").write_text(job)
     return run
 
