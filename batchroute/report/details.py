@@ -13,7 +13,6 @@ import polars as pl
 from batchroute.report.read import read_job, scan_settled
 from batchroute.store.columns import reserved_names
 from batchroute.store.layout import RunLayout
-from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,12 +25,12 @@ MOST_EXPENSIVE = 10
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Rows and dollars per slice of time and side; slice i begins i · `slice_s` after `began`."""
+    """Rows and dollars per endpoint and slice of time; slice i begins i · `slice_s` after `began`."""
 
     began: datetime
     slice_s: float
-    rows: Mapping[Side, Sequence[int]]
-    cost_usd: Mapping[Side, Sequence[float]]
+    rows: Mapping[str, Sequence[int]]
+    cost_usd: Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +67,15 @@ class Details:
 def read_details(run: Path, *, samples: int = 0) -> Details:
     """The details of the run in the directory `run`; text of rows only where `samples` asks for it."""
     settled = scan_settled(run)
-    threshold = read_job(run).threshold
+    job = read_job(run)
+    threshold = job.threshold
     near = _samples(RunLayout(run).parts(), threshold, samples) if samples and threshold is not None else []
-    return Details(_timeline(settled), _most_expensive(settled), near)
+    return Details(_timeline(settled, list(job.endpoints)), _most_expensive(settled), near)
 
 
-def _timeline(settled: pl.LazyFrame) -> Timeline | None:
+def _timeline(settled: pl.LazyFrame, endpoints: Sequence[str]) -> Timeline | None:
     at = pl.col("finished_at")
-    # A failure that does not say when counts from the epoch.
+    # A failure without a time has the epoch's.
     routed = settled.filter(pl.col("route").is_not_null() & (at.dt.epoch("us") > 0))
     began, ended = routed.select(at.min().alias("began"), at.max().alias("ended")).collect().row(0)
     if began is None:
@@ -83,14 +83,11 @@ def _timeline(settled: pl.LazyFrame) -> Timeline | None:
     slice_us = max(1, -(-int((ended - began).total_seconds() * 1e6 + 1) // SLICES))
     number = ((at - began).dt.total_microseconds() // slice_us).alias("slice")
     sums = routed.group_by("route", number).agg(pl.len().alias("rows"), pl.col("cost_usd").sum()).collect()
-    found = {(side, number): (rows, usd) for side, number, rows, usd in sums.iter_rows()}
-    by_side = {side: [found.get((side, number), (0, 0.0)) for number in range(SLICES)] for side in SIDES}
-    return Timeline(
-        began,
-        slice_us / 1e6,
-        {side: [rows for rows, _ in slices] for side, slices in by_side.items()},
-        {side: [usd for _, usd in slices] for side, slices in by_side.items()},
-    )
+    rows = {name: [0] * SLICES for name in endpoints}
+    cost_usd = {name: [0.0] * SLICES for name in endpoints}
+    for name, position, slice_rows, slice_usd in sums.iter_rows():
+        rows[name][position], cost_usd[name][position] = slice_rows, slice_usd
+    return Timeline(began, slice_us / 1e6, rows, cost_usd)
 
 
 def _most_expensive(settled: pl.LazyFrame) -> list[ExpensiveRow]:

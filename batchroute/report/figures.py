@@ -1,6 +1,6 @@
 """What a run did and cost, as one value: every figure of report.json, and the file itself.
 
-Knows names, units and how the file is written; how the figures come about is build.py's affair. None stands for
+Knows names, units and how the file is written; how the figures come about is decided by build. None stands for
 unknown, never 0.
 """
 
@@ -13,7 +13,6 @@ import msgspec
 from batchroute.errors import RunFault
 from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
 from batchroute.store.layout import RunLayout
-from batchroute.types import Side  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +21,7 @@ State: TypeAlias = Literal["running", "complete", "incomplete"]
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Seconds from send to last byte of the final attempt, over the ok rows of a lane."""
+    """Seconds from send to last byte of the final attempt, over the ok rows of an endpoint."""
 
     p50: float
     p95: float
@@ -30,9 +29,9 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class ModelBill(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that one model was asked for on one side; rows refused before routing stand in none."""
+    """The rows that one model of an endpoint was asked for; rows refused before routing stand in none."""
 
-    route: Side
+    route: str
     model: str | None
     ok: int
     refused: int
@@ -47,20 +46,20 @@ class ModelBill(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """SPEC's report.json, key by key; money in USD, times in seconds.
 
-    `unsealed` of the rows that are done stand in a journal only, as after a crash; `failed_cost_usd` has also what
+    `unsealed` of the rows that are done stand in a journal only, as after a crash; `failed_cost_usd` includes what
     rows cost that a stop left without an answer, which are among `remaining`.
 
     `name` is the job's, `run` the directory's. `rows` and `remaining` are None until the whole input is known.
     `score_histogram` counts rows in 100 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
     "p10" ... "p100" to scores. `reused` rows took their answer from another run, tokens and all, and cost nothing;
-    `budget_rows` went weak lest the budget be passed. `simulated` names the sides whose answers, and so whose
-    money, are make-believe.
+    `budget_rows` went weak to keep the budget. `simulated` names the endpoints whose answers, and so whose money,
+    are made up. `latency_s` and the `route` of a bill name endpoints.
     """
 
     name: str
     run: str
     state: State
-    simulated: list[Side] = []
+    simulated: list[str] = []
     rows: int | None
     ok: int
     refused: int
@@ -92,7 +91,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     reused: int
     budget_rows: int
     errors: dict[str, int]
-    latency_s: dict[Side, Latency | None]
+    latency_s: dict[str, Latency | None]
     wall_s: float | None
     rows_per_s: float | None
     score_histogram: list[int]

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 HISTOGRAM_BINS = 100  # a calibrated router's scores may all lie within a tenth
-# Rounding is what bounds the counts: half of 1e-5 for a score, half of 0.1 % for a latency.
+# Rounding is what bounds the counts. Scores lie in [0, 1], so there are at most 100,001 of 5 decimals, each off
+# by at most 0.000005. A latency of 4 significant figures is off by at most 0.05 %; there are 9,000 from 1 to 10 s,
+# as many from 0.1 to 1 s. Example: latencies of 0.31234, 0.31236 and 7.00051 s are counted as
+# {0.3123: 1, 0.3124: 1, 7.001: 1}. The p50 of 3 rows is the value of rank ceil(0.50 * 3) = 2, which is 0.3124.
 SCORE_DECIMALS = 5
 LATENCY_FIGURES = 4
 
@@ -28,11 +31,9 @@ def quantiles(counts: Mapping[float, int], shares: Sequence[float]) -> list[floa
     """
     values = sorted(counts)
     ranks = list(accumulate(counts[value] for value in values))
-    return [_at_rank(values, ranks, round(share * ranks[-1], 6)) for share in shares]
-
-
-def _at_rank(values: Sequence[float], ranks: Sequence[int], rank: float) -> float:
-    return values[bisect_left(ranks, rank)]
+    # A product such as 0.07 * 100 is 7.000000000000001, which must not choose the eighth value.
+    wanted = [round(share * ranks[-1], 6) for share in shares]
+    return [values[bisect_left(ranks, rank)] for rank in wanted]
 
 
 def counted_scores(scores: pl.LazyFrame) -> pl.LazyFrame:

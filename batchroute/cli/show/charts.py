@@ -16,7 +16,6 @@ from matplotlib.ticker import MaxNLocator
 
 from batchroute.cli.show.drawing import STYLE, new_axes
 from batchroute.cli.show.words import threshold as threshold_words
-from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +68,7 @@ def _occupied(bins: Sequence[int]) -> tuple[float, float]:
     return max(0, numbers[0] - 2) / len(bins), min(len(bins), numbers[-1] + 3) / len(bins)
 
 
-def _bars(bins: Sequence[int], threshold: float) -> list[tuple[Side, list[float], list[float], Sequence[int]]]:
+def _bars(bins: Sequence[int], threshold: float) -> list[tuple[str, list[float], list[float], Sequence[int]]]:
     """Left edges, widths and heights per side; the bar that the threshold falls into is cut there."""
     width = 1 / len(bins)
     gap = 0.05 * width
@@ -81,40 +80,37 @@ def _bars(bins: Sequence[int], threshold: float) -> list[tuple[Side, list[float]
 
 
 def cost_chart(timeline: Timeline) -> str:
-    """Dollars spent so far over time, the sides stacked."""
+    """Dollars spent so far over time, the endpoints stacked."""
     with mpl.rc_context(_STYLE):
         times, unit = _times(timeline)
         figure, axes = _axes(f"time since the first answer, {unit}", "USD so far")
-        sums = [[0.0, *accumulate(timeline.cost_usd[side])] for side in reversed(SIDES)]
-        colours = [_COLOURS[side] for side in reversed(SIDES)]
-        axes.stackplot(times, *sums, labels=list(reversed(SIDES)), colors=colours, linewidth=0)
+        names = list(timeline.cost_usd)[::-1]
+        sums = [[0.0, *accumulate(timeline.cost_usd[name])] for name in names]
+        axes.stackplot(times, *sums, labels=names, colors=[_COLOURS[name] for name in names], linewidth=0)
         return _finished(figure, axes, times)
 
 
 def speed_chart(timeline: Timeline) -> str:
-    """Rows a second over time, a line per side."""
+    """Rows a second over time, a line per endpoint."""
     with mpl.rc_context(_STYLE):
         times, unit = _times(timeline)
         figure, axes = _axes(f"time since the first answer, {unit}", "rows per second")
-        for side in SIDES:
-            speeds = [rows / timeline.slice_s for rows in timeline.rows[side]]
-            axes.stairs(speeds, times, label=side, color=_COLOURS[side], linewidth=1.5, baseline=None)
+        for name, counts in timeline.rows.items():
+            speeds = [rows / timeline.slice_s for rows in counts]
+            axes.stairs(speeds, times, label=name, color=_COLOURS[name], linewidth=1.5, baseline=None)
         return _finished(figure, axes, times)
 
 
 def latency_chart(report: Report) -> str:
-    """Median and tail of each side's latency."""
+    """Median and tail of each endpoint's latency."""
     with mpl.rc_context(_STYLE):
         figure, axes = _axes("", "seconds")
-        names = ("p50", "p95", "p99")
-        for place, side in enumerate(SIDES):
-            if latency := report.latency_s.get(side):
-                heights = [getattr(latency, name) for name in names]
-                bars = axes.bar(
-                    [x + 0.4 * place for x in range(3)], heights, 0.38, color=_COLOURS[side], label=side
-                )
+        for position, (name, latency) in enumerate(report.latency_s.items()):
+            if latency is not None:
+                lefts, heights = [x + 0.4 * position for x in range(3)], (latency.p50, latency.p95, latency.p99)
+                bars = axes.bar(lefts, heights, 0.38, color=_COLOURS[name], label=name)
                 axes.bar_label(bars, fmt="%.2f", fontsize=8)
-        axes.set_xticks([0.2, 1.2, 2.2], names)
+        axes.set_xticks([0.2, 1.2, 2.2], ["p50", "p95", "p99"])
         axes.margins(y=0.15)
         _add_legend(axes)
         return _svg(figure)
@@ -129,7 +125,7 @@ def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
 
 def _times(timeline: Timeline) -> tuple[Sequence[float], str]:
     """The edges of the slices in a unit that suits their span."""
-    slices = len(timeline.rows["strong"])
+    slices = max(map(len, timeline.rows.values()))
     span_s = slices * timeline.slice_s
     unit_s, unit = next(
         ((s, name) for s, name in ((_HOUR_S, "hours"), (_MINUTE_S, "minutes")) if span_s >= 2 * s),
@@ -147,7 +143,7 @@ def _finished(figure: Figure, axes: Axes, times: Sequence[float]) -> str:
 
 def _add_legend(axes: Axes) -> None:
     """Above the drawing, where no line can run through it."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(SIDES), borderpad=0)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
 
 
 def _svg(figure: Figure) -> str:

@@ -3,6 +3,11 @@
 A part holds the rows that happened to finish together, so one stretch of the input may lie in many parts. The
 rows are dealt out to buckets first, each a stretch of the input small enough to be sorted in memory, and the
 buckets are read back in turn: every byte is read and written once. Knows parts and places, no output format.
+
+Example: 3 parts with 9,000 rows of one file, and room for 4,096 rows in a bucket. Rows are counted in blocks of
+1,024: blocks 0 to 7 are full, block 8 has the last 808. Buckets begin with the blocks 0, 4 and 8 (after 0, 4,096
+and 8,192 rows). The parts are read one after the other, and each stretch of rows of one bucket is appended to its
+file in the spill directory. Then bucket 0 is read whole, sorted, given out and deleted, then 1, then 2.
 """
 
 from __future__ import annotations
@@ -74,8 +79,8 @@ def tables_in_order(
 def _order(parts: Sequence[Path], files: Sequence[str], bucket_rows: int) -> InputOrder:
     block = pl.col("row") // _BLOCK_ROWS
     counts = pl.scan_parquet(list(parts)).group_by("file", block.alias("block")).len().collect()
-    strangers = sorted(set(counts["file"].unique()) - set(files))
-    ranks = {name: rank for rank, name in enumerate((*files, *strangers))}
+    unlisted = sorted(set(counts["file"].unique()) - set(files))
+    ranks = {name: rank for rank, name in enumerate((*files, *unlisted))}
     rank = pl.col("file").replace_strict(ranks, return_dtype=pl.Int64)
     placed = counts.select(place=rank * _FILE_STRIDE + pl.col("block"), rows="len").sort("place")
     before = placed["rows"].cum_sum().to_numpy() - placed["rows"].to_numpy()
