@@ -51,7 +51,7 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
 
 
-class ChatRequest(msgspec.Struct):
+class ChatBody(msgspec.Struct):
     """The fields of a chat completion request that change the answer."""
 
     model: Name
@@ -69,7 +69,7 @@ class ChatRequest(msgspec.Struct):
         return sum(len(message.text()) for message in self.messages)
 
 
-class EmbeddingRequest(msgspec.Struct):
+class EmbeddingBody(msgspec.Struct):
     """The fields of an embeddings request."""
 
     model: Name
@@ -81,11 +81,11 @@ class EmbeddingRequest(msgspec.Struct):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
-_CHAT = msgspec.json.Decoder(ChatRequest)
-_EMBED = msgspec.json.Decoder(EmbeddingRequest)
+_CHAT = msgspec.json.Decoder(ChatBody)
+_EMBED = msgspec.json.Decoder(EmbeddingBody)
 
 
-def read_chat(body: bytes) -> ChatRequest:
+def read_chat(body: bytes) -> ChatBody:
     """ValueError says what a provider would not accept."""
     request = _CHAT.decode(body)
     if request.stream_options is not None and not request.stream:
@@ -93,7 +93,7 @@ def read_chat(body: bytes) -> ChatRequest:
     return request
 
 
-def read_embed(body: bytes, behaviour: Behaviour) -> EmbeddingRequest:
+def read_embed(body: bytes, behaviour: Behaviour) -> EmbeddingBody:
     """ValueError says what a provider would not accept."""
     request = _EMBED.decode(body)
     lengths = [len(text) / behaviour.characters_per_token for text in request.texts()]
@@ -106,7 +106,7 @@ def read_embed(body: bytes, behaviour: Behaviour) -> EmbeddingRequest:
     return request
 
 
-def complete(request: ChatRequest, draw: float, number: int, behaviour: Behaviour) -> Reply:
+def complete(request: ChatBody, draw: float, number: int, behaviour: Behaviour) -> Reply:
     """A completion of the request; `draw` in [0, 1) sets its length, `number` its id."""
     usage, finish_reason = _usage(request, draw, behaviour)
     text = _text(request.model, usage)
@@ -130,7 +130,7 @@ def complete(request: ChatRequest, draw: float, number: int, behaviour: Behaviou
 
 
 def _events(
-    request: ChatRequest, head: dict[str, Any], text: str, finish_reason: str, usage: Usage
+    request: ChatBody, head: dict[str, Any], text: str, finish_reason: str, usage: Usage
 ) -> Iterator[bytes]:
     """The answer as a stream of chunks, choice after choice; the last has the usage where that was asked for."""
     with_usage = request.stream_options is not None and request.stream_options.include_usage
@@ -149,7 +149,7 @@ def _event(chunk: dict[str, Any]) -> bytes:
     return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
 
-def _usage(request: ChatRequest, draw: float, behaviour: Behaviour) -> tuple[Usage, str]:
+def _usage(request: ChatBody, draw: float, behaviour: Behaviour) -> tuple[Usage, str]:
     """The whole request's usage, and how every one of its choices ends."""
     cap = (request.max_completion_tokens or request.max_tokens) if behaviour.honour_max_tokens else None
     wanted = max(1, int(behaviour.response_tokens * (0.5 + draw))) + behaviour.reasoning_tokens
@@ -181,7 +181,7 @@ def _usage_json(usage: Usage) -> dict[str, Any]:
     }
 
 
-def embed(request: EmbeddingRequest, behaviour: Behaviour) -> Reply:
+def embed(request: EmbeddingBody, behaviour: Behaviour) -> Reply:
     """One unit vector per text, a function of the text alone."""
     texts = request.texts()
     vectors = [unit_vector(text, request.dimensions or 1536) for text in texts]

@@ -1,4 +1,4 @@
-"""What a simulated provider has seen, counted where a provider counts: at its own door."""
+"""What a simulated provider has seen, counted as a provider counts it: on arrival."""
 
 from __future__ import annotations
 

@@ -8,20 +8,16 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import polars as pl
 import pytest
+from aiohttp import web
 
 pytest.importorskip("matplotlib", reason="the page's charts are an extra")
 from jobs import on_both, write_job
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from upstream import upstream
 
 KEY = "sk-canary-8f3kQ71xZpL0vB6n"
 BATCHROUTE = [sys.executable, "-c", "from batchroute.cli import main; main()"]
@@ -51,42 +47,17 @@ JOB = {
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class Mirror(BaseHTTPRequestHandler):
+async def mirror(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
     """Says the prompt back as answer, as model, as error, along with the key it was sent."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt, key = asked["messages"][-1]["content"], self.headers["Authorization"]
-        evil = prompt.partition("!")[2]
-        usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        message = {"content": evil, "reasoning_content": f"{evil} {key}", "tool_calls": [{"id": evil}]}
-        status = int(prompt[:3])
-        body = {"model": evil, "choices": [{"message": message, "finish_reason": evil}], "usage": usage}
-        if status != 200:
-            body = {"error": {"message": f"{evil} {key}", "type": evil, "code": evil}}
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: what it says of requests is not what is tested."""
-
-
-@contextmanager
-def mirror() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    prompt, key = asked["messages"][-1]["content"], request.headers["Authorization"]
+    evil = prompt.partition("!")[2]
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    message = {"content": evil, "reasoning_content": f"{evil} {key}", "tool_calls": [{"id": evil}]}
+    status = int(prompt[:3])
+    body = {"model": evil, "choices": [{"message": message, "finish_reason": evil}], "usage": usage}
+    if status != 200:
+        body = {"error": {"message": f"{evil} {key}", "type": evil, "code": evil}}
+    return web.json_response(body, status=status)
 
 
 def said_by(folder: Path, *arguments: str, code: int) -> str:
@@ -120,8 +91,8 @@ def write(folder: Path, url: str, statuses: list[int]) -> None:
 
 
 def test_hostile_text_and_echoed_keys_harm_no_output(tmp_path: Path) -> None:
-    with mirror() as url:
-        write(tmp_path, url, [200, 422, 500])
+    with upstream(mirror) as provider:
+        write(tmp_path, provider.url, [200, 422, 500])
         said = [
             said_by(tmp_path, "run", "job.toml", "--log-format", "json", code=4),
             said_by(tmp_path, "check", "job.toml", code=0),
@@ -149,8 +120,8 @@ def test_hostile_text_and_echoed_keys_harm_no_output(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_echoed_where_it_is_refused_shows_nowhere(tmp_path: Path) -> None:
-    with mirror() as url:
-        write(tmp_path, url, [401])
+    with upstream(mirror) as provider:
+        write(tmp_path, provider.url, [401])
         for style in ("text", "json"):
             said = said_by(tmp_path, "run", "job.toml", "--log-format", style, code=4)
             assert "[secret]" in said
@@ -172,8 +143,8 @@ class Router:
 
 def test_a_traceback_shows_no_key(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
-    with mirror() as url:
-        write(tmp_path, url, [200])
+    with upstream(mirror) as provider:
+        write(tmp_path, provider.url, [200])
         said = said_by(tmp_path, "run", "job.toml", "--set", 'router.use="broken:Router"', code=1)
     assert "Traceback" in said
     assert "a bug" in said

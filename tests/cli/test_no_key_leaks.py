@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from aiohttp import web
 
 from batchroute.simulate.behaviour import Behaviour
 from jobs import on_both, write_job
 from servers import threaded_simulator
+from upstream import upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from command import Said
@@ -66,40 +65,18 @@ def test_a_provider_that_echoes_the_key_it_refuses(job: Path, batchroute: Comman
     assert leaks(said.out, said.err, *written(job.parent / "run")) == set()
 
 
-class Parrot(BaseHTTPRequestHandler):
+async def parrot(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
     """A provider whose answers hold the headers it was sent."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        message = {"content": str(self.headers), "reasoning_content": self.headers["Authorization"]}
-        usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        body = json.dumps({"model": "parrot", "choices": [{"message": message}], "usage": usage}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: what it says of requests is not what is tested."""
-
-
-@contextmanager
-def parrot() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Parrot)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    headers = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
+    message = {"content": headers, "reasoning_content": request.headers["Authorization"]}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    return web.json_response({"model": "parrot", "choices": [{"message": message}], "usage": usage})
 
 
 def test_a_provider_that_echoes_the_key_in_its_answers(job: Path, batchroute: Command) -> None:
     (job.parent / "prompts.jsonl").write_text(json.dumps({"prompt": "hello"}) + "\n")
-    with parrot() as url:
-        write_at(job, url)
+    with upstream(parrot) as provider:
+        write_at(job, provider.url)
         said = batchroute("run", job, "--json")
     run = job.parent / "run"
     assert said.code == 0, said.err
