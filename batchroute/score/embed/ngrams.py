@@ -5,6 +5,21 @@ a text depends on its bytes alone. Bucket numbers are part of the built-in embed
 weights or labels.
 """
 
+# The texts "Hi 2" and "no", laid out with a space on either side and folded (letters in lower case, digits as 0):
+#
+#     place   0 1 2 3 4 5  6 7 8 9
+#     byte    _ h i _ 0 _  _ n o _          starts [0, 6], ends [6, 10]
+#
+# Characters: a window of 3 and one of 4 bytes begins at every place, read as a number of four bytes. Its hash is
+# that number times an odd constant, its bucket the highest 16 bits. "Hi 2" has _hi hi_ i_0 _0_ and _hi_ hi_0 i_0_;
+# windows that reach beyond a text's end, as _0__, are replaced by the text's first one, which is there anyway.
+#
+# Words: runs of letters and digits, found where the mask of such bytes changes: [1, 3) hi, [4, 5) 0, [7, 9) no.
+# With a base b, the prefix sums S[k] = sum of byte[i] * b^i over i < k give any word's hash in two look-ups:
+# (S[end] - S[start]) / b^start = h + i * b for "hi", wherever it stands. b is odd, so 1 / b exists modulo 2^64.
+#
+# A sort of each text's buckets then puts equal ones side by side, and the first of each run is what is left.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -74,7 +89,7 @@ class Bags:
 
 
 def lay_out(texts: Sequence[str]) -> Layout:
-    """Lone surrogates are kept as the three bytes they would have."""
+    """Lone surrogates become the three bytes they would have in UTF-8."""
     parts = [text.encode("utf-8", "surrogatepass") or b" " for text in texts]
     ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)) + 2)
     starts = np.concatenate((np.zeros(1, np.int64), ends))[:-1]
@@ -103,7 +118,7 @@ def char_bags(folded: Bytes, layout: Layout) -> Bags:
     buckets = np.empty((layout.size, 2), np.uint16)
     buckets[:, 0] = ((windows << np.uint32(8)) * CHAR3_MULTIPLIER) >> shift
     buckets[:, 1] = (windows * CHAR4_MULTIPLIER) >> shift
-    first = buckets[layout.starts, 0]  # stands in for windows that reach into the next text
+    first = buckets[layout.starts, 0]  # stands in for windows that reach beyond the text
     for before_end in (1, 2):
         buckets[layout.ends - before_end] = first[:, np.newaxis]
     buckets[layout.ends - 3, 1] = first
@@ -129,11 +144,11 @@ def _bags(buckets: NDArray[np.uint16], first: Ids) -> Bags:
     # one sort of all, with a text's number in the key, takes ten times as long
     for start, end in pairwise(edges.tolist()):
         flat[start:end].sort()
-    fresh = np.empty(len(flat) + 1, np.bool_)
-    np.not_equal(flat[1:], flat[:-1], out=fresh[1:-1])
-    fresh[edges] = True
-    kept = np.flatnonzero(fresh[:-1])
-    return Bags(flat[kept].astype(np.int64), np.searchsorted(kept, edges))
+    is_first = np.empty(len(flat) + 1, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=is_first[1:-1])
+    is_first[edges] = True
+    firsts = np.flatnonzero(is_first[:-1])
+    return Bags(flat[firsts].astype(np.int64), np.searchsorted(firsts, edges))
 
 
 def _span_hashes(data: Bytes, starts: Ids, ends: Ids) -> Hashes:

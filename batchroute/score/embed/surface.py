@@ -41,6 +41,23 @@ FEATURES = (
     "choice x log chars", "prose length", "exact task", "free task",
 )  # fmt: skip
 IS_CHOICE = FEATURES.index("is choice")
+# Shares of the characters: what a share is multiplied with, so that a high one is about 1, and its largest value.
+SHARES = {
+    "digit": (10, 3),
+    "upper": (10, 3),
+    "bracket": (20, 3),
+    "wide": (4, 2),
+    "comma": (20, 2),
+    "quote": (20, 2),
+    "latex": (20, 3),
+}
+LOGS = {
+    "log lines": "line",
+    "log stops": "stop",
+    "log questions": "question",
+    "log maths": "maths",
+    "log latex": "latex",
+}
 # Words of tasks with a right answer (programs, calculations, inference, extraction) and of those without (writing,
 # role play, talk). No label file tells the two apart well: they are for a recipe's prior.
 EXACT_WORDS = """
@@ -81,57 +98,46 @@ def surface_features(layout: Layout, words: Words) -> Floats:
     count = _class_counts(layout)
     chars = np.maximum(layout.ends - layout.starts - 2, 1).astype(np.float64)
     word_count = np.maximum(np.diff(words.first), 1).astype(np.float64)
-    choices, indented = _line_starts(layout)
-    maths = np.minimum(10 * (count["maths"] + count["latex"]) / chars, 2)
-    digits = np.minimum(10 * count["digit"] / chars, 3)
-    log_chars = np.clip(np.log1p(chars) - 5, -2.5, 3.5)  # 12 to 4,900 characters
     letters = count["lower"] + count["upper"] + count["wide"]
-    is_choice = (choices >= 2).astype(np.float64)
-    formula = (20 * count["latex"] / chars > 0.3) | (count["latex"] >= 4)
-    prose_length = np.where(
-        formula | (indented >= 1), 0.0, np.clip(log_chars, -MOST_PROSE_LENGTH, MOST_PROSE_LENGTH)
-    )
-    numbers = _words_where(words, _class_table()[layout.data[words.starts]] == _number_of("digit"))
-    task = _vocabulary()[_slots(words)]
-    exact = np.minimum(_words_where(words, task == EXACT) + numbers, MOST_EXACT) / MOST_EXACT
-    free = np.minimum(_words_where(words, task == FREE), MOST_FREE) / MOST_FREE
     long_words = _words_where(words, words.ends - words.starts >= LONG_WORD_BYTES)
-    features = np.stack(
-        (
-            np.ones(len(chars)),
-            log_chars,
-            log_chars**2 / 2,
-            np.log1p(word_count) - 3.5,
-            np.minimum(letters / word_count, 12) / 2 - 2.4,
-            digits,
-            np.minimum(10 * count["upper"] / chars, 3),
-            np.minimum(20 * count["bracket"] / chars, 3),
-            maths,
-            np.minimum(4 * count["wide"] / chars, 2),
-            np.minimum(20 * count["comma"] / chars, 2),
-            np.minimum(20 * count["quote"] / chars, 2),
-            np.minimum(20 * count["latex"] / chars, 3),
-            np.log1p(numbers),
-            np.log1p(count["line"]),
-            np.log1p(count["stop"]),
-            np.log1p(count["question"]),
-            np.log1p(count["maths"]),
-            np.log1p(count["latex"]),
-            4 * long_words / word_count,
-            np.log1p(choices),
-            np.log1p(indented),
-            is_choice,
-            is_choice * maths,
-            is_choice * digits,
-            is_choice * log_chars,
-            prose_length,
-            (1 - is_choice) * exact,
-            (1 - is_choice) * free,
-        ),
-        axis=1,
-    )
-    bounded: Floats = np.clip(features, -MOST, MOST)
+    numbers = _words_where(words, _class_table()[layout.data[words.starts]] == _number_of("digit"))
+    choices, indented = _line_starts(layout)
+    is_choice = (choices >= 2).astype(np.float64)
+    column = {f"{name} share": _share(count[name], chars, *scale) for name, scale in SHARES.items()}
+    column |= {name: np.log1p(count[of]) for name, of in LOGS.items()}
+    column["constant"] = np.ones(len(chars))
+    column["log chars"] = np.clip(np.log1p(chars) - 5, -2.5, 3.5)  # 12 to 4,900 characters
+    column["log chars squared"] = column["log chars"] ** 2 / 2
+    column["log words"] = np.log1p(word_count) - 3.5
+    column["letters a word"] = np.minimum(letters / word_count, 12) / 2 - 2.4
+    column["long word share"] = 4 * long_words / word_count
+    column["maths share"] = _share(count["maths"] + count["latex"], chars, 10, 2)
+    column["log numbers"] = np.log1p(numbers)
+    column["log choices"] = np.log1p(choices)
+    column["log indented lines"] = np.log1p(indented)
+    column["is choice"] = is_choice
+    column["choice x maths"] = is_choice * column["maths share"]
+    column["choice x digits"] = is_choice * column["digit share"]
+    column["choice x log chars"] = is_choice * column["log chars"]
+    formula = (20 * count["latex"] / chars > 0.3) | (count["latex"] >= 4)
+    length = np.clip(column["log chars"], -MOST_PROSE_LENGTH, MOST_PROSE_LENGTH)
+    column["prose length"] = np.where(formula | (indented >= 1), 0.0, length)
+    exact, free = _task_words(words)
+    column["exact task"] = (1 - is_choice) * (np.minimum(exact + numbers, MOST_EXACT) / MOST_EXACT)
+    column["free task"] = (1 - is_choice) * (np.minimum(free, MOST_FREE) / MOST_FREE)
+    bounded: Floats = np.clip(np.stack([column[name] for name in FEATURES], axis=1), -MOST, MOST)
     return bounded
+
+
+def _share(count: Floats, chars: Floats, factor: float, most: float) -> Floats:
+    share: Floats = np.minimum(factor * count / chars, most)
+    return share
+
+
+def _task_words(words: Words) -> tuple[Floats, Floats]:
+    """How many words each text has of tasks with a right answer, and of those without."""
+    task = _vocabulary()[_slots(words)]
+    return _words_where(words, task == EXACT), _words_where(words, task == FREE)
 
 
 def _class_counts(layout: Layout) -> dict[str, Floats]:
