@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchroute.types import Vectors
 
 LOCK_WAIT_S = 60.0  # another process's write takes milliseconds
-ASKED_AT_ONCE = 500  # SQLite takes no more than 999 parameters everywhere
+KEYS_AT_A_TIME = 500  # SQLite takes no more than 999 parameters everywhere
 DIGEST_BYTES = 16
 
 
@@ -40,18 +40,18 @@ class VectorCache:
         """Makes what is missing. UsageFault where something else stands in the file's place."""
         name = re.sub(r"[^\w.-]+", "_", model)
         self.path = directory / f"{name}-{digest(model).hex()[:8]}-{dimensions or 'full'}.sqlite"
-        self._using = threading.Lock()
+        self._lock = threading.Lock()
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise UsageFault(f"router.embedder.cache: {directory}: {fault.strerror}; name a directory") from fault
         with self._saving():
-            self._base = sqlite3.connect(
+            self._connection = sqlite3.connect(
                 self.path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False
             )
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost vectors, never the file
-            self._base.execute(
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost vectors, never the file
+            self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)"
             )
 
@@ -61,10 +61,10 @@ class VectorCache:
         keys = list(by_digest)
         found: dict[str, Vectors] = {}
         with self._saving():
-            for start in range(0, len(keys), ASKED_AT_ONCE):
-                some = keys[start : start + ASKED_AT_ONCE]
+            for start in range(0, len(keys), KEYS_AT_A_TIME):
+                some = keys[start : start + KEYS_AT_A_TIME]
                 marks = ",".join("?" * len(some))
-                rows = self._base.execute(f"SELECT * FROM vectors WHERE digest IN ({marks})", some)  # noqa: S608 - marks
+                rows = self._connection.execute(f"SELECT * FROM vectors WHERE digest IN ({marks})", some)  # noqa: S608 - marks
                 found |= {by_digest[key]: np.frombuffer(vector, "<f4") for key, vector in rows}
         return found
 
@@ -72,23 +72,23 @@ class VectorCache:
         """Keeps `vectors` [n, dim]; one that is there already stays as it is."""
         rows = [(digest(text), row.astype("<f4").tobytes()) for text, row in zip(texts, vectors, strict=True)]
         with self._saving():
-            self._base.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._base.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+                self._connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
             except sqlite3.Error:
-                self._base.execute("ROLLBACK")
+                self._connection.execute("ROLLBACK")
                 raise
-            self._base.execute("COMMIT")
+            self._connection.execute("COMMIT")
 
     def close(self) -> None:
-        self._base.close()
+        self._connection.close()
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
         try:
-            with self._using:
+            with self._lock:
                 yield
         except sqlite3.OperationalError as fault:
             raise Stopped(f"{self.path}: {fault}; fix that, or remove router.embedder.cache") from fault
         except sqlite3.DatabaseError as fault:
-            raise UsageFault(f"{self.path}: {fault}; move it away, and its vectors are fetched anew") from fault
+            raise UsageFault(f"{self.path}: {fault}; move it away, and its vectors are fetched again") from fault

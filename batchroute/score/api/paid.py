@@ -23,7 +23,7 @@ from batchroute.store.layout import RunLayout
 from batchroute.store.scores import LARGEST_PART_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 REMEMBERED = 65_536  # texts paid for by this run, of which a repeated one is not asked for again
@@ -33,7 +33,7 @@ MOST_UNSEALED = LARGEST_PART_ROWS + 2 * TEXTS_IN_FLIGHT
 class PaidRecord(msgspec.Struct, frozen=True, array_like=True):
     """One record: the bill of a request, and the scores it brought.
 
-    `usd` None: nobody knows. `digests` are those of the texts one behind the other, `scores` float64 likewise.
+    `usd` None: unknown. `digests` are those of the texts one behind the other, `scores` float64 likewise.
     """
 
     scorer: str
@@ -66,7 +66,7 @@ def read_bill(folder: Path) -> Bill:
 
 
 class PaidScores:
-    """The file of one locked run directory, or nothing but a bill where there is no `folder`."""
+    """The scores and the bill of one locked run directory, or of none: then they are only remembered."""
 
     def __init__(self, folder: Path | None, scorer: str) -> None:
         """Takes up what is there; `scorer` is the identity whose scores still count."""
@@ -74,13 +74,12 @@ class PaidScores:
         self._scorer = scorer
         self._recent: dict[bytes, float] = {}
         self._older: dict[bytes, float] = {}
-        self._unsealed = 0
-        self._path = None if folder is None else RunLayout(folder).paid
-        self._journal: Journal | None = None
+        self._file = None if folder is None else _PaidFile(RunLayout(folder).paid)
         self._writing = threading.Lock()
-        if self._path is not None:
-            with saving(self._path):
-                self._take_up(self._path)
+        for record in self._file.records() if self._file else ():
+            self.bill = self.bill.plus(record.usd)
+            if record.scorer == scorer:
+                self._older |= _scores_of(record)
 
     def known(self, texts: Sequence[str]) -> dict[str, float]:
         """The scores that were paid for: by an earlier run and not sealed, or a little while ago."""
@@ -93,18 +92,14 @@ class PaidScores:
         return found
 
     def add(self, texts: Sequence[str], scores: Sequence[float], usd: Decimal | None) -> None:
-        """Puts what a request brought, and its price, on file before anybody builds on it."""
+        """Puts what a request brought, and its price, on file before anything is built on it."""
         digests = b"".join(map(digest, texts))
         record = PaidRecord(self._scorer, usd, digests, np.array(scores, "<f8").tobytes())
         with self._writing:
             self.bill = self.bill.plus(usd)
             self._remember(record)
-            if self._path is not None and self._journal is not None:
-                with saving(self._path):
-                    self._journal.append(record)
-                    self._unsealed += record.texts
-                    if self._unsealed > 2 * MOST_UNSEALED:
-                        self._journal = self._rewritten(self._path, MOST_UNSEALED)
+            if self._file:
+                self._file.append(record, self.bill)
 
     def _remember(self, record: PaidRecord) -> None:
         """What was unsealed at the start lies before all that is paid now, and has been asked for when it goes."""
@@ -114,49 +109,67 @@ class PaidScores:
 
     def sync(self) -> None:
         """Forces what was added onto the disk."""
-        if self._path is not None and self._journal is not None:
-            with saving(self._path), self._writing:
-                self._journal.sync()
+        if self._file:
+            with self._writing:
+                self._file.sync()
 
     def close(self, *, sealed: bool) -> None:
-        """Lets go of the file; where all scores are `sealed` only the bill stays in it."""
-        if self._path is None or self._journal is None:
-            return
+        """Closes the file; where all scores are `sealed` only the bill stays in it."""
+        if self._file:
+            self._file.close(self.bill if sealed else None)
+
+
+class _PaidFile:
+    """The records on disk, of which the scores of MOST_UNSEALED texts are always there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with saving(path):
+            self._journal = Journal(path)
+            self._texts = sum(record.texts for record in self.records())
+
+    def records(self) -> Iterator[PaidRecord]:
+        return read_records(self._path, PaidRecord)
+
+    def append(self, record: PaidRecord, bill: Bill) -> None:
+        """`bill` is that of all records; past twice the texts that can be unsealed, the file is rewritten."""
         with saving(self._path):
-            if sealed and self._unsealed:
-                self._journal = self._rewritten(self._path, 0)
+            self._journal.append(record)
+            self._texts += record.texts
+            if self._texts > 2 * MOST_UNSEALED:
+                self._rewrite(bill, MOST_UNSEALED)
+
+    def sync(self) -> None:
+        with saving(self._path):
+            self._journal.sync()
+
+    def close(self, sealed: Bill | None) -> None:
+        """Synced; with `sealed` that bill is all that stays."""
+        with saving(self._path):
+            if sealed is not None and self._texts:
+                self._rewrite(sealed, 0)
             self._journal.sync()
             self._journal.close()
 
-    def _take_up(self, path: Path) -> None:
-        for record in read_records(path, PaidRecord):
-            self.bill = self.bill.plus(record.usd)
-            self._unsealed += record.texts
-            if record.scorer == self._scorer:
-                self._older |= _scores_of(record)
-        self._journal = Journal(path)
-
-    def _rewritten(self, path: Path, most: int) -> Journal:
-        """The file anew, with the bill and the latest scores: whole, or the old one."""
-        kept: list[PaidRecord] = []
+    def _rewrite(self, bill: Bill, most_texts: int) -> None:
+        """The bill and the latest scores, in a new file that takes the place of the old one when it is whole."""
+        latest: list[PaidRecord] = []
         texts = 0
-        for record in reversed(list(read_records(path, PaidRecord))):
-            if texts + record.texts > most:
+        for record in reversed(list(self.records())):
+            if texts + record.texts > most_texts:
                 break
             texts += record.texts
-            kept.append(PaidRecord(record.scorer, Decimal(0), record.digests, record.scores))
-        with whole_file(path) as unfinished:
+            latest.append(PaidRecord(record.scorer, Decimal(0), record.digests, record.scores))
+        with whole_file(self._path) as unfinished:
             new = Journal(unfinished)
-            new.append(PaidRecord("", self.bill.usd))
-            if not self.bill.complete:
+            new.append(PaidRecord("", bill.usd))
+            if not bill.complete:
                 new.append(PaidRecord("", None))
-            for record in reversed(kept):
+            for record in reversed(latest):
                 new.append(record)
             new.close()
-        if self._journal is not None:
-            self._journal.close()
-        self._unsealed = texts
-        return Journal(path)
+        self._journal.close()
+        self._journal, self._texts = Journal(self._path), texts
 
 
 def _scores_of(record: PaidRecord) -> dict[bytes, float]:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from batchroute.send.budget import Budget
     from batchroute.types import Questions, Usage, Vectors
 
-LOOKED_UP_AT_ONCE = 1024  # cached vectors are scored so many at a time
+CACHED_AT_A_TIME = 1024  # vectors of the cache that are scored together
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,7 @@ def _say_what_was_odd(fetcher: Fetcher, rater: ApiRater, say: Callable[[str], No
 class KnownScores:
     """Scores that need no request, and the making and keeping of those that do; for worker threads.
 
-    `sealed`: all scores are in the run directory's parts by now, so that none is needed any more that is only kept
-    here.
+    `sealed`: at the end every score is in a sealed part, so that none of those on file here is needed any more.
     """
 
     scorer: Scorer
@@ -151,8 +150,8 @@ class KnownScores:
         if "" in texts:
             found |= self._scored([""], np.zeros((1, self.scorer.vector_length or 0), np.float32))
         missing = [text for text in texts if text not in found]
-        for start in range(0, len(missing) if self.cache else 0, LOOKED_UP_AT_ONCE):
-            found |= self._cached(missing[start : start + LOOKED_UP_AT_ONCE])
+        for start in range(0, len(missing) if self.cache else 0, CACHED_AT_A_TIME):
+            found |= self._cached(missing[start : start + CACHED_AT_A_TIME])
         return found
 
     def score_vectors(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> list[float]:

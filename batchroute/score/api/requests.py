@@ -29,7 +29,7 @@ LONGEST_TOKENS = dict.fromkeys(
     ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"), 8191
 )
 SHORTER = 0.75  # of a text that was refused as too long is tried next
-SHORTEST_CHARS = 256  # below, length is not the trouble
+SHORTEST_CHARS = 256  # of a shorter one the length is not at fault
 
 
 @dataclass(frozen=True, slots=True)
