@@ -1,6 +1,6 @@
 """A run at another threshold: which rows would change side, and what that would cost.
 
-Reckons from the scores and tokens that the run left; sends nothing and scores nothing. A row that would change
+Computes from the scores and tokens that the run left; sends nothing and scores nothing. A row that would change
 side is taken to use the tokens there that it was seen to use here.
 """
 
@@ -26,10 +26,10 @@ from batchroute.store.scores import Scores
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from batchroute.report.read import RunEndpoint, RunJob
-    from batchroute.types import Side
+    from batchroute.report.read import RunJob
 
 _PLACE = ("file", "row")
 # A row that demanded its side, or was too long for the other, stays whatever the threshold.
@@ -41,7 +41,7 @@ class WhatIf:
     """The run at `threshold`, over its settled rows; amounts that cannot be known are None.
 
     `cost_usd` is the whole run's there, `delta_usd` there minus here. `uncounted_rows` change side but brought no
-    usage, so nothing is reckoned for them; `unsettled_rows` are not in any figure.
+    usage, so nothing is added for them; `unsettled_rows` are not in any figure.
     """
 
     threshold: float
@@ -58,21 +58,23 @@ def what_if(run: Path, threshold: float) -> WhatIf:
     """The run in the directory `run` at another threshold; RunFault where there is none."""
     job = read_job(run)
     routed = _routed_anew(scan_settled(run), run, job, threshold)
-    sums = _sums(routed)
-    there = {side: _moved_usd(job.endpoints[side], routed, side, sums) for side in SIDES}
-    moved_usd = None if None in there.values() else sum(usd for usd in there.values() if usd is not None)
-    stays_known = sums.stay_usd is not None or not sums.stay_unknown
-    cost_usd = (sums.stay_usd or 0.0) + moved_usd if moved_usd is not None and stays_known else None
-    left_usd = None if sums.left_unknown else sums.left_usd or 0.0
+    groups = _groups(routed)
+    moved_usd = _moved_usd(job, routed, groups)
+    stay, leave = ([group for group in groups if group.changed == changed] for changed in (False, True))
+    # The run's own cost is known where that of any row is, as in its report; a difference only where all are.
+    stay_is_known = any(group.priced for group in stay) or not any(group.unpriced for group in stay)
+    leave_is_known = not any(group.unpriced for group in leave)
+    stay_usd, leave_usd = (sum(group.cost_usd for group in found) for found in (stay, leave))
+    rows = sum(group.rows for group in groups)
     return WhatIf(
         threshold=threshold,
-        rows=sums.rows,
-        strong_rows=sums.strong,
-        changed_rows=sums.changed,
-        cost_usd=cost_usd,
-        delta_usd=None if moved_usd is None or left_usd is None else moved_usd - left_usd,
-        uncounted_rows=sums.uncounted,
-        unsettled_rows=0 if job.rows is None else job.rows - sums.rows,
+        rows=rows,
+        strong_rows=sum(group.rows for group in groups if group.there == "strong"),
+        changed_rows=sum(group.rows for group in leave),
+        cost_usd=None if moved_usd is None or not stay_is_known else stay_usd + moved_usd,
+        delta_usd=None if moved_usd is None or not leave_is_known else moved_usd - leave_usd,
+        uncounted_rows=sum(group.uncounted for group in leave),
+        unsettled_rows=0 if job.rows is None else job.rows - rows,
     )
 
 
@@ -124,54 +126,44 @@ def _with_chars(settled: pl.LazyFrame, run: Path, longest: int) -> pl.LazyFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sums:
-    """Counts of settled rows; the known cost here of those that stay and those that leave, None where none is.
+class _Group:
+    """The settled rows that change side, or do not, and then are `there`; `cost_usd` is their known cost here.
 
-    `*_unknown` rows have usage, but no cost; those that change side and are `uncounted` have no usage at all.
+    `unpriced` rows have usage and no cost; `uncounted` ones have no usage of an answer to price.
     """
 
+    changed: bool
+    there: str | None
     rows: int
-    strong: int
-    changed: int
+    cost_usd: float
+    priced: int
+    unpriced: int
     uncounted: int
-    to_strong: int
-    to_weak: int
-    stay_usd: float | None
-    left_usd: float | None
-    stay_unknown: int
-    left_unknown: int
 
 
-def _sums(routed: pl.LazyFrame) -> _Sums:
-    changed, cost = pl.col("changed"), pl.col("cost_usd")
-    counted = pl.col("prompt_tokens").is_not_null() & pl.col("completion_tokens").is_not_null()
-    billed = (pl.col("attempts") > 0) & pl.col("prompt_tokens").is_not_null()
-    found = (
-        routed.select(
-            pl.len().alias("rows"),
-            (pl.col("there") == "strong").sum().alias("strong"),
-            changed.sum().alias("changed"),
-            (changed & ~(counted & (pl.col("status") == "ok"))).sum().alias("uncounted"),
-            *((changed & (pl.col("there") == side)).sum().alias(f"to_{side}") for side in SIDES),
-            *(_known(cost, rows).alias(name) for name, rows in (("stay_usd", ~changed), ("left_usd", changed))),
-            (~changed & billed & cost.is_null()).sum().alias("stay_unknown"),
-            (changed & billed & cost.is_null()).sum().alias("left_unknown"),
-        )
-        .collect()
-        .row(0, named=True)
+def _groups(routed: pl.LazyFrame) -> list[_Group]:
+    cost, prompt = pl.col("cost_usd"), pl.col("prompt_tokens")
+    is_billed = (pl.col("attempts") > 0) & prompt.is_not_null()
+    is_counted = prompt.is_not_null() & pl.col("completion_tokens").is_not_null() & (pl.col("status") == "ok")
+    grouped = routed.group_by("changed", "there").agg(
+        pl.len().alias("rows"),
+        cost.sum(),
+        cost.count().alias("priced"),
+        (is_billed & cost.is_null()).sum().alias("unpriced"),
+        (~is_counted).sum().alias("uncounted"),
     )
-    return _Sums(**found)
+    return [_Group(**row) for row in grouped.collect().iter_rows(named=True)]
 
 
-def _known(cost: pl.Expr, rows: pl.Expr) -> pl.Expr:
-    of = cost.filter(rows)
-    return pl.when(of.is_not_null().any()).then(of.sum())
-
-
-def _moved_usd(endpoint: RunEndpoint, routed: pl.LazyFrame, side: Side, sums: _Sums) -> float | None:
-    """What the rows that come over to a side cost there; None where it has no price."""
-    if not (sums.to_strong if side == "strong" else sums.to_weak):
-        return 0.0
-    return all_on_one_side_usd(
-        open_target(side, endpoint), routed.filter(pl.col("changed") & (pl.col("there") == side))
-    )
+def _moved_usd(job: RunJob, routed: pl.LazyFrame, groups: Iterable[_Group]) -> float | None:
+    """What the rows that change side cost on the other; None where that has no price."""
+    total = 0.0
+    for side in SIDES:
+        if not any(group.changed and group.there == side for group in groups):
+            continue  # an endpoint without such rows needs no price
+        there = routed.filter(pl.col("changed") & (pl.col("there") == side))
+        usd = all_on_one_side_usd(open_target(side, job.endpoints[side]), there)
+        if usd is None:
+            return None
+        total += usd
+    return total
