@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """low <= mid <= high; `mid` is what to reckon with."""
+    """low <= mid <= high; `mid` is the best guess."""
 
     low: float
     mid: float
