@@ -58,5 +58,5 @@ def _answers(report: Report, name: str, endpoint: EndpointSpec) -> EarlierAnswer
     if not bills or any(bill.completion_tokens is None for bill in bills):
         return None
     tokens = sum(bill.completion_tokens or 0 for bill in bills) / sum(bill.ok for bill in bills)
-    latency = {str(side): figures for side, figures in report.latency_s.items()}.get(name)
+    latency = report.latency_s.get(name)
     return EarlierAnswers(report.run, tokens, None if latency is None else latency.p50)
