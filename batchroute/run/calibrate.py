@@ -55,7 +55,7 @@ def calibration_words(calibration: Calibration) -> str:
 def calibrate_job(job: Job, share: float, limit: int | None, on_rows: Callable[[int], None]) -> Calibration:
     """For a share of a job's input, whose scores are left in the run directory for `run`."""
     with scored_job(job, limit, on_rows) as scored:
-        return calibrated(scored.scores.free(), threshold_for_share(scored.scores.free(), share)[0])
+        return calibrated_share(scored.scores.free(), share)
 
 
 def calibrate_budget(
@@ -70,17 +70,20 @@ def calibrate_budget(
 def calibrate_data(
     data: InputSpec, router: RouterSpec, share: float, limit: int | None, on_rows: Callable[[int], None]
 ) -> Calibration:
-    """For a share of a data file's prompts, which are scored here and forgotten."""
+    """For a share of a data file's prompts, which are scored here and not kept."""
     source = open_input(data, router, None)
     with tempfile.TemporaryDirectory(prefix="batchroute-") as folder:
-        free = score_into(Path(folder), source, router, limit, on_rows).scores.free()
-        return calibrated(free, threshold_for_share(free, share)[0])
+        return calibrated_share(score_into(Path(folder), source, router, limit, on_rows).scores.free(), share)
 
 
 def calibrate_scores(path: Path, share: float, limit: int | None = None) -> Calibration:
     """For a share of the scores in a Parquet file's column `score`; null is a row without one."""
-    scores = StoredScores(path, limit)
-    return calibrated(scores, threshold_for_share(scores, share)[0])
+    return calibrated_share(StoredScores(path, limit), share)
+
+
+def calibrated_share(parts: Iterable[Floats], share: float) -> Calibration:
+    """`parts` can be iterated again and again, and yield the same scores each time."""
+    return calibrated(parts, threshold_for_share(parts, share)[0])
 
 
 def calibrated(parts: Iterable[Floats], threshold: float) -> Calibration:
