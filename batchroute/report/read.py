@@ -125,10 +125,10 @@ def scan_settled(run: Path) -> pl.LazyFrame:
 def _frame(results: Sequence[Result]) -> pl.DataFrame:
     """The rows that no part has; there are few, or they would have been sealed."""
     columns = {name: list(map(attrgetter(name), results)) for name in names_with(Use.REPORT)}
-    return pl.DataFrame(columns, schema=settled_schema())
+    return pl.DataFrame(columns, schema=_settled_schema())
 
 
-def settled_schema() -> pl.Schema:
+def _settled_schema() -> pl.Schema:
     """The columns that a report reads; answers, prompts and kept columns stay on disk."""
     fields = [column.field for column in COLUMNS if Use.REPORT in column.use]
     return pl.DataFrame(pa.schema(fields).empty_table()).schema

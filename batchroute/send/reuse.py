@@ -27,8 +27,7 @@ from batchroute.send.classify import Answer
 from batchroute.send.scratch import Scratch
 from batchroute.store.columns import RAW, reserved_names
 from batchroute.store.identity import read_identity
-from batchroute.store.layout import RunLayout
-from batchroute.store.parts import fingerprints_of
+from batchroute.store.layout import RunLayout, fingerprints_of
 from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""A run directory taken up: whose it is, the rows that are done, the scores that are kept.
+"""A run directory opened: which job it belongs to, the rows that are done, the scores that are kept.
 
-Puts `identity`, `store` and `scores` together for whoever works in the directory. Sends and scores nothing.
+Puts `identity`, `rows` and `scores` together for a run that has locked the directory. Sends and scores nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def keeps_raw(job: Job, source: Source) -> bool:
 
 
 def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False) -> RunDirectory:
-    """Takes up the job's locked directory, or starts it: before all else job.toml says whose it is.
+    """Opens the job's locked directory, or begins it: first of all with job.toml, which says whose it is.
 
     RunFault where it belongs to another job. `retry_refused`: rows an endpoint refused are to be asked again.
     """

@@ -100,7 +100,7 @@ def merge(old: Identity | None, new: Identity, tally: Tally) -> tuple[Identity, 
 def _held(key: str, tally: Tally) -> bool:
     _, side, setting = (*key.split("."), "", "")[:3]
     if key.startswith("endpoints.") and setting in _LANE_SETTINGS:
-        return tally.ok["strong" if side == "strong" else "weak"] > 0
+        return tally.ok[side] > 0
     return any(tally.ok.values())
 
 
@@ -108,8 +108,8 @@ def find_identity(run: RunLayout) -> Identity | None:
     """What the directory's job.toml says; None for a new directory, RunFault for one that holds something else."""
     if run.job.exists():
         return read_identity(run)
-    if strangers := run.strangers():
-        raise RunFault(f"{run.path}: holds {strangers[0].name}, but no run; name an empty or new directory")
+    if foreign := run.foreign():
+        raise RunFault(f"{run.path}: holds {foreign[0].name}, but no run; name an empty or new directory")
     return None
 
 

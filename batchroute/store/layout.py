@@ -5,7 +5,7 @@
     results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
     requests/part-00000.parquet  fingerprints of the requests that the part's ok rows answer
 
-The only place that spells these names. Knows nothing of what the files hold.
+The only place that has these names. Knows nothing of what the files hold.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class RunLayout:
         """Parts that a crash cut short; they lie in no folder that a reader of results looks into."""
         return list(self.path.glob(unfinished_name("part-*")))
 
-    def strangers(self) -> list[Path]:
-        """What lies in a directory that is to become a run's, but for what a first start may have left there."""
+    def foreign(self) -> list[Path]:
+        """What lies in a directory where a run is to begin, but for what a first start may have left there."""
         ours = {_LOCK, unfinished_name(self.job.name)}
         return [entry for entry in self.path.iterdir() if entry.name not in ours]
 

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# The ceiling, with numbers. The limit is 10 USD. All results so far cost 4.00, and a request that brought no usage
+# left 0.05 unconfirmed. The next one reserves 0.10: that makes 4.15, so before it is sent the run writes a ceiling
+# of 4.17 (a step of 0.2 % of the limit above it), and need not write again until 4.17 would be exceeded.
+#
+#   ended in order  The ledger says what is unconfirmed, 0.05, and no ceiling.
+#   killed          The ceiling stands. The results that are on file cost 4.06 by now; what else went out under it
+#                   may have cost up to 4.17 - 4.06 = 0.11. So 0.11 is unconfirmed, which has the 0.05 in it, and
+#                   10 - 4.06 - 0.11 = 5.83 is left: never more than is true.
+
+
 class Ledger(msgspec.Struct, frozen=True):
     """What stands on disk: USD known to be unconfirmed, and the ceiling while a run is at work."""
 

@@ -17,6 +17,7 @@ from batchroute.input.keep import unpack
 from batchroute.store.columns import ResultColumns, Use, names_with
 from batchroute.store.files import whole_file
 from batchroute.store.journal import read_at, read_ends
+from batchroute.store.layout import fingerprints_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,11 +44,6 @@ def seal(journal: Path, part: Path, columns: ResultColumns) -> None:
             tables.append(table_of(batch, columns))
         write_part(fingerprints_of(part), pa.table({"fingerprint": pa.array(fingerprints, pa.binary())}))
         write_part(part, pa.concat_tables(tables))
-
-
-def fingerprints_of(part: Path) -> Path:
-    """Where the fingerprints of a part's ok rows lie."""
-    return part.parent.parent / "requests" / part.name
 
 
 def table_of(results: Sequence[Result], columns: ResultColumns) -> pa.Table:

@@ -1,13 +1,13 @@
-"""The run directory: what is done, what failed, and who may write.
+"""The rows of a locked run directory: which are done, which are to be asked again, what they cost.
 
-A row is done if and only if it stands in a sealed part or on a whole journal record. Journal N is sealed into
-part N; the part's name is the commit, so a journal whose part exists is left over and goes. Rows that failed for
-passing reasons stand in failed.jsonl and are asked again. Knows no network and no prices.
+A row is done if and only if it stands in a sealed part or on a whole journal record. Rows that failed for passing
+reasons stand in failed.jsonl and are asked again. Knows no network and no prices.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -24,43 +24,61 @@ from batchroute.store.journal import Journal, read_journal
 from batchroute.store.layout import RunLayout, number_of
 from batchroute.store.parts import seal, write_part
 from batchroute.store.record import row_encoder
-from batchroute.types import SIDES, Result, Side
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.store.columns import ResultColumns
+    from batchroute.types import Result
 
 SYNC_EVERY_S = 0.25
 JOURNAL_ROWS = 20_000
 JOURNAL_BYTES = 32 << 20
 
+# What a crash can leave, and how the next run recovers. Say journal 3 is full; on it row 64 has failed, and row 66
+# is open: begun by an earlier run, which a stop cut short after an attempt that cost something.
+#
+#   roll    journal 4 begins, and the record of row 66 is copied into it: nothing but a journal has it.
+#           Killed before the copy: journal 3 still stands. It is read, row 66 is copied again.
+#   sync    Both journals are forced onto the disk, then failed.jsonl is written anew, with row 64.
+#           Killed between the two: row 64 still stands on journal 3.
+#   seal    results/part-00003.parquet gets its name. This is the commit.
+#           Killed before it: an unfinished part, which is removed; journal 3 is sealed again, to the same rows.
+#   unlink  journal 3 goes.
+#           Killed before it: journal 3 stands beside its part and is removed unread, or rows would count twice.
+#
+# failed.jsonl may be long, so it is written at a seal only. When row 64 is answered, on journal 4, it still stands
+# in failed.jsonl until journal 4 is sealed: a reader drops from the failed rows those that are done.
+
 
 @dataclass(slots=True)
 class Tally:
-    """Done rows of the whole directory, by how they ended, and what they cost as far as is known."""
+    """Done rows of the whole directory, by how they ended, and what they cost as far as is known.
+
+    `ok` counts by the name of the endpoint.
+    """
 
     refused: int = 0
     cost_usd: Decimal = Decimal(0)
-    ok: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
+    ok: Counter[str] = field(default_factory=Counter)
 
     @property
     def done(self) -> int:
-        return self.refused + sum(self.ok.values())
+        return self.refused + self.ok.total()
 
     def add(self, status: str, route: str | None, cost_usd: float | None, rows: int = 1) -> None:
         self.cost_usd += Decimal(repr(cost_usd or 0.0))
         if status == "refused":
             self.refused += rows
         else:
-            self.ok["strong" if route == "strong" else "weak"] += rows
+            self.ok[str(route)] += rows
 
 
 class RunStore:
     """The rows of one locked run directory. All methods but `keep_sealed` and `keep_synced` are synchronous."""
 
     def __init__(self, path: Path, columns: ResultColumns, *, mode: int) -> None:
-        """Takes up what earlier runs left, whatever state they died in."""
+        """Reads what earlier runs left, whatever state they died in."""
         self.layout = RunLayout(path)
         self.tally = Tally()
         self.done = DoneRows()
@@ -129,11 +147,11 @@ class RunStore:
                 self._journal.path.unlink()
 
     def close(self) -> None:
-        """Lets go of the journal as it is: for a run that ends because it can no longer save."""
+        """Leaves the journal as it is: for a run that ends because it can no longer save."""
         self._journal.close()
 
     def _roll(self) -> None:
-        """Starts a new journal. What is open, and only told by the old one, goes over into it."""
+        """Starts a new journal and copies open rows into it; the old one is to be sealed."""
         old, number = self._journal, self._number
         self._number += 1
         with saving(self.layout.path):
@@ -156,7 +174,7 @@ class RunStore:
         with saving(self.layout.results):
             journal.sync()
             journal.close()
-            self._journal.sync()
+            self._journal.sync()  # it has the open rows now
             write_failed(self.layout.failed, failed)
             seal(journal.path, self.layout.part(number), self._columns)
             journal.path.unlink()
@@ -185,7 +203,7 @@ class RunStore:
         older = [journal for journal in self.layout.journals() if journal != self._journal.path]
         for journal in older:
             self._full.put_nowait((Journal(journal), number_of(journal), self.failed()))
-        if older:  # the crash may have come before what is open had gone over into the newest
+        if older:  # a crash may have come before open rows were copied into the newest
             self._carry_open()
 
     def _load_record(self, result: Result) -> None:
@@ -210,7 +228,7 @@ class RunStore:
             self.tally.add(group["status"], group["route"], group["cost_usd_sum"], group["count_all"])
 
     def _forget_settled(self) -> None:
-        """failed.jsonl is rewritten only now and then: rows settled since still stand in it."""
+        """Drops rows that are done by now, though failed.jsonl or an older record lists them."""
         for file, row in list(self.unsettled):
             if self.done.mask(file, np.array([row], np.int64))[0]:
                 del self.unsettled[file, row]

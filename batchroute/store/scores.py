@@ -2,7 +2,7 @@
 
 A part covers consecutive rows and knows the input position it starts at, so that a lane can pass over a part that
 holds nothing for it. The first parts are small, so that sending starts at once; each is twice as large as the one
-before. Knows nothing of routers; what a score means is `routing`'s affair.
+before. Knows nothing of routers, nor what a score means.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Scores:
     """The folder of parts: one writer, and readers that wait for it."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes up what is there; an unfinished part of a crash has no name yet and is written again."""
+        """Reads which parts are there; one that a crash cut short has no name yet and is written again."""
         self.folder = folder
         self.parts = [_read_footer(path) for path in parts_in(folder)]
         self.finished = False

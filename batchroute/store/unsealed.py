@@ -1,4 +1,4 @@
-"""What a run directory tells beyond its sealed parts: answers in journals, where a run is at work or was killed,
+"""What a run directory holds beside its sealed parts: answers in journals, where a run is at work or was killed,
 and the rows that failed or were left open.
 
 Knows files and records; sums nothing.

@@ -25,7 +25,8 @@ from batchroute.send.request import Outcome, Request, Spent
 from batchroute.send.retry import RetryPolicy
 from batchroute.store.columns import ResultColumns
 from batchroute.store.journal import Journal
-from batchroute.store.parts import fingerprints_of, seal
+from batchroute.store.layout import fingerprints_of
+from batchroute.store.parts import seal
 from batchroute.types import Prompt, Questions, Result
 from server import completion
 

@@ -17,7 +17,7 @@ from batchroute.errors import RunFault
 from batchroute.report.build import build_report
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.send.reuse import Reuse, answered_parts
-from batchroute.store.parts import fingerprints_of
+from batchroute.store.layout import fingerprints_of
 from inputs import lines
 from jobs import job_of
 from runs import ok, write_run

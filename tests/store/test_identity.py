@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -125,7 +126,7 @@ FREE: Changes = {
     },
     **on_both_sides(LANE_FREE, {"api_key_env": "KEY"}),
 }
-ANSWERED = Tally(ok={"strong": 1, "weak": 1})
+ANSWERED = Tally(ok=Counter(strong=1, weak=1))
 UNANSWERED = Tally(refused=3)
 
 
@@ -182,7 +183,7 @@ def test_what_a_lane_asks_is_frozen_by_its_own_first_answer(key: str, tmp_path: 
     old = kept(asked_for(before, tmp_path), tmp_path)
     new = asked_for({**before, **change}, tmp_path)
     strong = key.startswith("endpoints.strong")
-    others = Tally(refused=5, ok={"strong": 0 if strong else 9, "weak": 9 if strong else 0})
+    others = Tally(refused=5, ok=Counter({"weak" if strong else "strong": 9}))
     assert merge(old, new, others) == (new, False)
 
 
@@ -276,7 +277,7 @@ def test_a_new_directory_has_no_identity_and_takes_any(tmp_path: Path) -> None:
     assert merge(None, new, Tally()) == (new, False)
 
 
-def test_a_first_job_toml_that_a_crash_cut_off_does_not_make_the_directory_a_strangers(tmp_path: Path) -> None:
+def test_a_first_job_toml_that_a_crash_cut_off_leaves_the_directory_new(tmp_path: Path) -> None:
     (tmp_path / ".job.toml.unfinished").write_text("[inp")
     assert find_identity(RunLayout(tmp_path)) is None
 

@@ -87,7 +87,7 @@ def test_every_row_ends_where_its_status_says(tmp_path: Path) -> None:
     store = opened(tmp_path)
     for row, status in enumerate(["ok", "refused", "failed", "open"]):
         store.record(result(row, status))
-    assert (store.tally.refused, store.tally.ok) == (1, {"strong": 0, "weak": 1})
+    assert (store.tally.refused, store.tally.ok) == (1, {"weak": 1})
     assert [entry.row for entry in store.failed()] == [2]
     store.finish()
     assert rows_in_parts(tmp_path) == [(0, "ok"), (1, "refused")]
@@ -421,7 +421,7 @@ with locked(pathlib.Path(sys.argv[1]), 0o700):
 """
 
 
-def test_a_directory_has_one_run_at_a_time_and_a_dead_one_blocks_nobody(tmp_path: Path) -> None:
+def test_a_directory_has_one_run_at_a_time_and_a_dead_one_blocks_none(tmp_path: Path) -> None:
     path = tmp_path / "run"
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_COLUMNS = pa.schema([])
-NOBODY = 65534
+UNPRIVILEGED_UID = 65534
 FINISHED_AT_US = 1_795_000_000_123_456
 
 
@@ -61,7 +61,7 @@ def unprivileged() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(NOBODY)
+    os.seteuid(UNPRIVILEGED_UID)
     try:
         yield
     finally:

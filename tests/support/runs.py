@@ -168,9 +168,9 @@ def write_journal(run: Path, number: int, rows: Sequence[dict[str, Any]]) -> Non
     """What a run that was killed has not sealed; an entry of `rows` is one of the above, its status kept."""
     journal = Journal(run / f"journal-{number:05d}")
     for row in rows:
-        told = {"id": None, "status": "failed", "finished_at": FINISHED_AT, **row}
-        at = int(told.pop("finished_at").timestamp() * 1e6)
-        journal.append(Result(**told, finished_at=at))
+        fields = {"id": None, "status": "failed", "finished_at": FINISHED_AT, **row}
+        at = int(fields.pop("finished_at").timestamp() * 1e6)
+        journal.append(Result(**fields, finished_at=at))
     journal.sync()
     journal.close()
 

@@ -2,7 +2,7 @@
 
 A scenario is a generator function of a directory, `module:function`: what it does before its `yield` prepares the
 directory, what it does after is hit. Every step is tried in a directory and a process of its own; the audit events
-of the interpreter tell the steps.
+of the interpreter are the steps.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(scenario: str, mishap: Mishap, under: str, every: str) -> None:
             _work(work, directory, mishap, step)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert status in {0, KILLED}, f"{scenario} at step {step}: the child ended with {status}"
-        hit, end = _told(directory)
+        hit, end = _read_hit(directory)
         hits.append((str(directory), hit, "killed" if status == KILLED else end))
         step += int(every)
     sys.stdout.write(json.dumps(hits))
@@ -73,7 +73,7 @@ def _work(work: Any, directory: Path, mishap: Mishap, step: int) -> None:
         seen += 1
         if seen != step + 1:
             return
-        _tell(directory, f"{event} {arguments[0]}", "")
+        _write_hit(directory, f"{event} {arguments[0]}", "")
         if mishap == "kill":
             os._exit(KILLED)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
@@ -84,7 +84,7 @@ def _work(work: Any, directory: Path, mishap: Mishap, step: int) -> None:
         next(phases, None)
     except Exception as error:
         end = type(error).__name__
-    _tell(directory, _told(directory)[0], end)
+    _write_hit(directory, _read_hit(directory)[0], end)
     os._exit(0)
 
 
@@ -99,15 +99,15 @@ def _writes(arguments: tuple[Any, ...]) -> bool:
     return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
 
-def _tell(directory: Path, step: str, end: str) -> None:
-    directory.with_suffix(".told").write_text(json.dumps([step, end]))
+def _write_hit(directory: Path, step: str, end: str) -> None:
+    directory.with_suffix(".hit").write_text(json.dumps([step, end]))
 
 
-def _told(directory: Path) -> tuple[str, str]:
-    told = directory.with_suffix(".told")
-    if not told.exists():
+def _read_hit(directory: Path) -> tuple[str, str]:
+    hit = directory.with_suffix(".hit")
+    if not hit.exists():
         return "", ""
-    step, end = json.loads(told.read_text())
+    step, end = json.loads(hit.read_text())
     return step, end
 
 
