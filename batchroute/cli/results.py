@@ -9,6 +9,7 @@ import click
 from batchroute.cli.flags import FILE
 from batchroute.cli.output import log, show
 from batchroute.errors import UsageFault
+from batchroute.report.export.writers import AUTO, WRITERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,19 +102,15 @@ def _write_followup(run_directory: Path, threshold: float, out: Path) -> None:
 @click.command()
 @click.argument("run_directory", metavar="RUN", type=FILE)
 @click.argument("out", metavar="OUT", type=FILE)
-@click.option(
-    "--format", "style", type=click.Choice(["auto", "openai-batch"]), default="auto", help="How to write."
-)
+@click.option("--format", type=click.Choice([AUTO, *WRITERS]), default=AUTO, help="How to write.")
 @click.option("--exact", is_flag=True, help="Leave cells of a CSV that look like formulas as they are.")
-def export(run_directory: Path, out: Path, style: str, exact: bool) -> int:
+def export(run_directory: Path, out: Path, format: str, exact: bool) -> int:  # noqa: A002  # the flag
     """Write a run's results in input order as one file.
 
     OUT ends in .parquet, .jsonl or .csv.
     """
     from batchroute.report.export.files import export_run
 
-    rows = export_run(
-        run_directory, out, format="openai-batch" if style == "openai-batch" else "auto", exact=exact
-    )
+    rows = export_run(run_directory, out, format=format, exact=exact)
     log.info(f"{rows:,} rows: {out}")
     return 0

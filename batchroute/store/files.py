@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import RunFault, Stopped, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PRIVATE = 0o600
 AS_UMASK_SAYS = 0o666
@@ -61,6 +62,25 @@ def whole_file(path: Path, *, mode: int = PRIVATE, folder: Path | None = None) -
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+    sync_file(path.parent)
+
+
+@contextlib.contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """As `whole_file`, for what may be a directory: gives a name at which nothing is yet.
+
+    A directory takes the place of none that has entries: that is an OSError, and leaves both as they were.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
+    path = path.resolve()
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        unfinished = Path(folder) / path.name
+        yield unfinished
+        for entry in (*unfinished.rglob("*"), unfinished):
+            sync_file(entry)
+        unfinished.rename(path)
     sync_file(path.parent)
 
 

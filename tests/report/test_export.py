@@ -5,7 +5,6 @@ import json
 import logging
 from datetime import UTC, datetime
 from decimal import Decimal
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -18,11 +17,12 @@ from hypothesis import strategies as st
 
 from batchroute.errors import RunFault, Stopped, UsageFault
 from batchroute.report.export.files import export_run
-from batchroute.report.export.formats import write_csv, write_jsonl
 from batchroute.report.export.order import tables_in_order
+from batchroute.report.export.writers import WRITERS, Csv, JsonLines
 from runs import FINISHED_AT, failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 RAW = pa.field("raw", pa.string())
@@ -190,15 +190,15 @@ def test_csv_defuses_formulas(tmp_path: Path, text: str, cell: str) -> None:
 
 @settings(max_examples=100)
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=8))
-def test_text_survives_jsonl_and_exact_csv(texts: list[str]) -> None:
+def test_text_survives_jsonl_and_exact_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     table = pa.table({"text": pa.array(texts), "row": pa.array(range(len(texts)))})
-    lines, cells = BytesIO(), BytesIO()
-    write_jsonl([table], table.schema, lines)
-    write_csv([table], table.schema, cells, exact=True)
-    assert [json.loads(line)["text"] for line in lines.getvalue().split(b"\n")[:-1]] == texts
+    folder = tmp_path_factory.mktemp("texts")
+    JsonLines().write([table], table.schema, folder / "out.jsonl")
+    Csv(exact=True).write([table], table.schema, folder / "out.csv")
+    assert [line["text"] for line in _lines(folder / "out.jsonl")] == texts
     options = pa_csv.ConvertOptions(column_types={"text": pa.string()}, strings_can_be_null=False)
     parse = pa_csv.ParseOptions(newlines_in_values=True)
-    read = pa_csv.read_csv(BytesIO(cells.getvalue()), parse_options=parse, convert_options=options)
+    read = pa_csv.read_csv(folder / "out.csv", parse_options=parse, convert_options=options)
     assert read["text"].to_pylist() == texts
 
 
@@ -260,6 +260,33 @@ def test_out_appears_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     assert len(_lines(tmp_path / "out/results.jsonl")) == 1
 
 
+class Folder:
+    """A format of one Parquet file per table, in a directory."""
+
+    suffix = ".folder"
+
+    def write(self, tables: Iterable[pa.Table], schema: pa.Schema, out: Path) -> None:
+        out.mkdir()
+        for number, table in enumerate(tables):
+            pq.write_table(table.cast(schema), out / f"{number}.parquet")
+
+
+def test_a_format_may_be_a_directory_and_appears_whole_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WRITERS, "folder", Folder())
+    run = write_run(tmp_path / "run", [[ok(1), ok(0)]])
+    for style in ("auto", "folder"):
+        out = tmp_path / f"{style}.folder"
+        assert export_run(run, out, format=style) == 2
+        assert _places(out / "0.parquet") == [("prompts.jsonl", 0), ("prompts.jsonl", 1)]
+    (tmp_path / "auto.folder/0.parquet").write_text("mine")
+    with pytest.raises(Stopped, match=r"auto\.folder: cannot be written"):
+        export_run(run, tmp_path / "auto.folder")
+    assert (tmp_path / "auto.folder/0.parquet").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["auto.folder", "folder.folder", "run"]
+
+
 def test_a_disk_that_takes_nothing_leaves_out_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").mkdir()
     run = write_run(tmp_path / "run", [[ok(0)]])
@@ -276,6 +303,8 @@ def test_a_disk_that_takes_nothing_leaves_out_as_it_was(tmp_path: Path) -> None:
         ("nowhere/out.csv", "auto", "no directory"),
         ("run/results/out.csv", "auto", "results folder"),
         ("out.csv", "openai-batch", r"\.jsonl"),
+        ("out.parquet", "csv", r"\.csv"),
+        ("out.csv", "excel", "auto, parquet, jsonl, csv, openai-batch"),
         ("out.jsonl", "openai-batch", "output.raw"),
     ],
 )

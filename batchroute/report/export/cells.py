@@ -1,18 +1,12 @@
-"""Tables as Parquet, JSON lines, CSV or batch output lines.
-
-Each writer takes tables of one schema in their order and a binary stream. Parquet and JSON lines are exact; CSV is
-for people, who open it in spreadsheets, so text that a spreadsheet would run as a formula is defused.
-"""
+"""Tables of results as what the formats write: rows of Python values, CSV cells, batch output lines."""
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from batchroute.errors import UsageFault
 
@@ -21,47 +15,20 @@ if TYPE_CHECKING:
 
 _FORMULA_START = r"\A([=+\-@\t\r])"
 _ROWS_AT_ONCE = 4096
+BATCH_COLUMNS = ["file", "row", "id", "status", "raw", "error_type", "error"]
 
 
-def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, stream: IO[bytes]) -> None:
-    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
-        for table in tables:
-            writer.write_table(table)
-
-
-def write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, stream: IO[bytes]) -> None:
-    """One object per row with every column; times are ISO 8601, binary is base64, NaN and infinity are null."""
-    encoder = msgspec.json.Encoder()
-    for rows in _rows(tables):
-        stream.write(encoder.encode_lines(rows))
-
-
-def write_csv(tables: Iterable[pa.Table], schema: pa.Schema, stream: IO[bytes], *, exact: bool) -> None:
-    """Header and rows; what is neither text nor a number as its JSON text. Text is defused unless `exact`."""
-    head = _csv_table(_without_nanoseconds(schema.empty_table()), exact=exact)
-    with pa_csv.CSVWriter(stream, head.schema) as writer:
-        for table in _slices(tables):
-            writer.write_table(_csv_table(table, exact=exact))
-
-
-def write_batch_lines(tables: Iterable[pa.Table], schema: pa.Schema, stream: IO[bytes]) -> None:
-    """OpenAI batch output lines: the answer's whole body, or an error. The ids are our own, made of the place."""
-    encoder = msgspec.json.Encoder()
-    names = ["file", "row", "id", "status", "raw", "error_type", "error"]
-    for rows in _rows(table.select(names) for table in tables):
-        stream.write(encoder.encode_lines([_batch_line(row) for row in rows]))
-
-
-def _slices(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def slices(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Few rows at a time, which as Python values take many times the memory."""
     for table in tables:
-        whole = _without_nanoseconds(table)
-        for start in range(0, whole.num_rows, _ROWS_AT_ONCE):
-            yield whole.slice(start, _ROWS_AT_ONCE)
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            yield table.slice(start, _ROWS_AT_ONCE)
 
 
-def _rows(tables: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
+def rows_of(tables: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
+    """Lists of rows; UsageFault where a kept column that is text by its type holds something else."""
     try:
-        yield from (table.to_pylist() for table in _slices(tables))
+        yield from (_without_nanoseconds(table).to_pylist() for table in slices(tables))
     except UnicodeDecodeError as error:
         raise UsageFault(
             f"a kept column is not UTF-8 text ({error}); export to .parquet, which is exact"
@@ -77,8 +44,9 @@ def _without_nanoseconds(table: pa.Table) -> pa.Table:
     return table
 
 
-def _csv_table(table: pa.Table, *, exact: bool) -> pa.Table:
-    columns = [_csv_column(column) for column in table.columns]
+def csv_table(table: pa.Table, *, exact: bool) -> pa.Table:
+    """Columns of text, numbers and booleans only; names and text are defused unless `exact`."""
+    columns = [_csv_column(column) for column in _without_nanoseconds(table).columns]
     names = pa.array(table.column_names)
     if not exact:
         names, columns = _defused(names), [_defused(column) for column in columns]
@@ -114,7 +82,8 @@ def _defused(column: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(column, _FORMULA_START, r"'\1")
 
 
-def _batch_line(row: dict[str, Any]) -> dict[str, Any]:
+def batch_line(row: dict[str, Any]) -> dict[str, Any]:
+    """The line of a row with BATCH_COLUMNS."""
     place = f"{row['file']}:{row['row']}"
     line = {"id": f"batch_req_{place}", "custom_id": row["id"], "response": None, "error": None}
     if row["status"] == "ok" and row["raw"] is not None:
