@@ -32,6 +32,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 RUN_TABLE = "batchroute"  # the table that a run directory's job.toml has besides the job
 MASKED = "***"
 
+# They are made absolute: cron starts a job from any folder, and the run directory keeps the job for later.
 _PATHS: tuple[tuple[str, ...], ...] = (
     ("input", "path"),
     ("input", "reuse"),
@@ -40,11 +41,15 @@ _PATHS: tuple[tuple[str, ...], ...] = (
     ("router", "embedder", "model"),
     ("router", "embedder", "cache"),
 )
+# Only one of each may stand. `--set routing.threshold=0.4` over a file that has strong_fraction means the
+# threshold, not a contradiction, so a flag removes the rivals that the file has; two flags that clash are a
+# fault.
 _RIVALS: tuple[tuple[Loc, tuple[str, ...]], ...] = (
     (("input",), PROMPTS),
     (("routing",), TARGETS),
     *((("endpoints", name), PROVIDERS) for name in Endpoints.model_fields),
 )
+# pydantic's own messages speak of Python's types; these say what to write in a job file.
 _WORDS = {
     "missing": "missing; add it",
     "string_type": "must be a text in quotes",
@@ -134,6 +139,7 @@ def _resolved(
     found, wrong = _checked(model, document.values)
     faults += wrong
     if environ_with_keys is not None:
+        # Defaults may name keys, too, as the embedder's do, but only a document that was sound has got them.
         faults += key_faults(document.values if found is None else found.model_dump(), environ_with_keys)
     if found is None or faults or wrong_flags:
         ordered = sorted(dict.fromkeys(faults), key=lambda fault: document.line(fault[0]))
@@ -225,6 +231,7 @@ def _advice(loc: Loc) -> str:
     """What the writer of an unknown key may have meant."""
     known = [place for place, _ in settings()]
     key = str(loc[-1])
+    # First a near miss in the same table (max_atempts), then the right key in the wrong table ([input] threshold).
     here = [str(place[-1]) for place in known if place[:-1] == loc[:-1]]
     for near in difflib.get_close_matches(key, here, n=1):
         return f"did you mean {near}?"

@@ -137,6 +137,7 @@ def _lookups(model: str, host: str | None) -> Iterator[tuple[str, str | None, st
         yield model, None, url
         return
     prefix, slash, name = model.partition("/")
+    # `openai/gpt-4o` names its provider; a bare name is looked for among those of all providers.
     if slash:
         yield name, prefix, None
     yield model, None, None

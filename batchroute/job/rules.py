@@ -19,8 +19,10 @@ Fault: TypeAlias = tuple[Loc, str]  # where, and what with what to do
 PROMPTS = ("prompt", "messages", "template")
 TARGETS = ("strong_fraction", "threshold", "budget_usd")
 PROVIDERS = ("base_url", "simulate")
+# The names under which servers bound an answer: older chat APIs, chat with reasoning, and /v1/responses.
 OUTPUT_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 OURS_IN_BODY = ("model", "messages", "stream")
+# Whatever the provider, their values are keys, which never stand in a job file as plain text.
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"}
 # They follow from the address and the body; another value breaks the request or sends it elsewhere.
 _OUR_HEADERS = {"host", "content-length", "transfer-encoding", "content-encoding", "connection"}
@@ -53,6 +55,7 @@ def contradictions(job: Mapping[str, Any], endpoints: Iterable[str]) -> Iterator
 
 def _input_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
     given = [key for key in PROMPTS if at(job, "input", key) is not None]
+    # Each line of OpenAI's batch format holds a whole request body, with its id and its params.
     if at(job, "input", "format") == "openai-batch":
         for key in (*given, *(key for key in ("system", "id", "params") if at(job, "input", key) is not None)):
             yield ("input", key), "openai-batch lines bring their own; remove it"

@@ -133,8 +133,10 @@ class Scrubber:
         # Placeholders for local servers ("x", "EMPTY") are no secrets, and masking them would spoil answers.
         known = [secret for secret in secrets if len(secret) >= LEAK_CHARS]
         self._grams = {secret[i : i + LEAK_CHARS] for secret in known for i in range(len(secret) - LEAK_CHARS + 1)}
-        # Any run of 8 characters holds a whole 4-gram that starts at a multiple of 4, so these few
-        # substrings decide for nearly every text, at a quarter of the cost, that it holds no secret.
+        # Any run of 8 characters holds a whole 4-gram that starts at a multiple of 4, so these few substrings
+        # decide for nearly every text, at a quarter of the cost, that it holds no secret. Of "abcdefghijkl" they
+        # are abcd, efgh and ijkl: the run "cdefghij" holds efgh, and so does every other one hold one of the
+        # three.
         half = LEAK_CHARS // 2
         self._probes = tuple({secret[i : i + half] for secret in known for i in range(0, len(secret), half)})
 

@@ -265,7 +265,7 @@ class _Whole(_Section):
         try:
             job = check(data)
         except ValidationError as error:
-            faults += [_kept(fault) for fault in error.errors(include_url=False)]
+            faults += [_restated(fault) for fault in error.errors(include_url=False)]
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults, hide_input=True)
         return job
@@ -296,12 +296,14 @@ class RouterJob(_Whole):
     router: RouterSpec
 
 
-def _kept(fault: Any) -> InitErrorDetails:
+def _restated(fault: Any) -> InitErrorDetails:
+    # pydantic takes back only errors of its own types, so the text goes in as a placeholder's value.
     kind = PydanticCustomError(fault["type"], "{what}", {**fault.get("ctx", {}), "what": fault["msg"]})
     return InitErrorDetails(type=kind, loc=fault["loc"], input=None)
 
 
 def _with_raw_default(data: Mapping[str, Any]) -> dict[str, Any]:
+    # Set before the rules are checked: they ask whether the raw body is kept where a row has several choices.
     output = data.get("output")
     if not isinstance(output, Mapping) or "raw" in output:
         return dict(data)
@@ -332,6 +334,7 @@ def frozen_settings(job: Job) -> dict[str, JsonValue]:
     values = job.model_dump(mode="json")
     found: dict[str, JsonValue] = {}
     for loc, info in settings():
+        # A frozen table as params is compared as a whole, not key by key.
         covered = any(".".join(map(str, loc[:n])) in found for n in range(1, len(loc)))
         if not covered and (info.json_schema_extra or {}).get("resume") is False:
             found[".".join(map(str, loc))] = at(values, *map(str, loc))

@@ -23,6 +23,7 @@ Loc: TypeAlias = tuple[str | int, ...]
 
 FROM_FLAG = 0  # in place of a line
 
+# Strings come before marks and comments: a `#` or a bracket within quotes is text.
 _TOKEN = re.compile(
     r"""(?P<skip>[ \t\r]+|\#[^\n]*)
     | (?P<newline>\n)
@@ -159,6 +160,15 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
         line += found[0].count("\n")
 
 
+# What it makes of a document, a line of TOML and what it adds to `lines`:
+#
+#     1  [endpoints.strong]                ("endpoints",): 1, ("endpoints", "strong"): 1
+#     2  params = { n = 1 }                (..., "params"): 2, (..., "params", "n"): 2
+#     3  [input]                           ("input",): 3
+#     4  path = [                          ("input", "path"): 4
+#     5    "a.jsonl",                      ("input", "path", 0): 5
+#
+# A fault of endpoints.strong.model, which is missing, is then shown at line 1, where its table begins.
 @dataclass(slots=True)
 class _Scanner:
     """One pass over the tokens of a valid document; `lines` grows as keys go by."""
