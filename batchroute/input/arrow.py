@@ -74,6 +74,12 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return _value_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
 
 
+def has_nested_dictionary(kind: pa.DataType) -> bool:
+    """Whether a list, struct or map of this type holds a dictionary."""
+    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    return any(pa.types.is_dictionary(each) or has_nested_dictionary(each) for each in inner)
+
+
 def to_python(array: pa.Array) -> list[Any]:
     """Python values; nulls in structs are absent, dates are text, what cannot be read is `Unreadable`."""
     array = _storage(array)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.errors import InputFault, Stopped
-from batchroute.input.arrow import described, fits
+from batchroute.input.arrow import described, fits, has_nested_dictionary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -109,9 +109,11 @@ def read_from(
 
     InputFault where the file is broken, Stopped where it cannot be reached any longer.
     """
-    names = opened.schema_arrow.names
-    columns = [name for name in fields.read if name in names] or names[:1]
-    for span in spans(opened.metadata, columns, limits.rows, limits.chunk_bytes):
+    schema = opened.schema_arrow
+    columns = [name for name in fields.read if name in schema.names] or schema.names[:1]
+    # pyarrow cannot join what several row groups hold of a dictionary within a list or a struct.
+    alone = any(has_nested_dictionary(schema.field(name).type) for name in columns)
+    for span in spans(opened.metadata, columns, 1 if alone else limits.rows, limits.chunk_bytes):
         first = span.first
         if first + span.rows <= row:
             continue

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import glob
+import os
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
 from inputs import lines, parquet, prompts, source, user_texts
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def tree(root: Path, *names: str) -> None:
@@ -54,6 +56,38 @@ def test_directories_are_read_recursively_and_bytewise(tmp_path: Path) -> None:
 def test_globs_name_files_relative_to_their_fixed_part(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     tree(tmp_path, "a.jsonl", "b.jsonl", "d/a.jsonl", "d/f/a.jsonl", "e/a.jsonl", ".h/a.jsonl")
     assert names(tmp_path / pattern) == expected
+
+
+NAMES = st.sampled_from(["x.jsonl", "a.jsonl", "b.ndjson"])
+FOLDERS = st.lists(st.sampled_from("abc"), max_size=3)
+TREES = st.sets(
+    st.builds(lambda folders, name: "/".join([*folders, name]), FOLDERS, NAMES), min_size=1, max_size=9
+)
+PATTERNS = st.builds(
+    lambda folders, last: "/".join([*folders, last]),
+    st.lists(st.sampled_from(["*", "a", "[ab]", "?", "**"]), max_size=3),
+    st.sampled_from(["*", "*.jsonl", "a*", "**", "x.jsonl", "[!x].ndjson"]),
+)
+
+
+@given(TREES, PATTERNS)
+def test_globs_find_what_a_shell_finds_each_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, files: set[str], pattern: str
+) -> None:
+    """By Python's own glob, whose directories are read whole."""
+    root = tmp_path_factory.mktemp("tree")
+    tree(root, *files)
+    shell = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207 - Path.glob reads `**` otherwise
+    matches = [root / match for match in shell]
+    expected = {inner for match in matches for inner in (match, *match.rglob("*")) if inner.is_file()}
+    if not expected:
+        with pytest.raises(InputFault, match="no input file matches"):
+            source(root / pattern)
+        return
+    found = source(root / pattern)
+    assert [Path(file.path) for file in found.files] == sorted(expected, key=os.fsencode)
+    assert len({file.name for file in found.files}) == len(expected)
+    assert all(file.path.endswith(f"/{file.name}") for file in found.files)
 
 
 def test_a_name_with_glob_characters_can_be_a_file(tmp_path: Path) -> None:

@@ -82,6 +82,24 @@ def read(chunks: Iterable[Chunk]) -> list[Prompt]:
     return [prompt for chunk in chunks for prompt in chunk.prompts(np.arange(len(chunk.rows)))]
 
 
+@given(LINES, LIMITS, st.sampled_from(["gzip", "zstd"]))
+def test_a_compressed_file_has_the_chunks_and_positions_of_the_plain_one(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], limits: ChunkLimits, codec: str
+) -> None:
+    folder, data = tmp_path_factory.mktemp("packed"), b"\n".join(rows)
+    (folder / "plain").mkdir()
+    (folder / "plain/a.jsonl").write_bytes(data)
+    packed = folder / f"a.jsonl.{'gz' if codec == 'gzip' else 'zst'}"
+    with pa.CompressedOutputStream(pa.OSFile(str(packed), "wb"), codec) as stream:
+        stream.write(data)
+    plain, unpacked = source(folder / "plain/a.jsonl", limits=limits), source(packed, limits=limits)
+    for start in (None, *edges_of(plain)):
+        chunks = [list(of.chunks(start)) for of in (plain, unpacked)]
+        places = [[(chunk.position, chunk.rows.tolist(), chunk.end) for chunk in found] for found in chunks]
+        assert places[0] == places[1]
+        assert [prompt.messages for prompt in read(chunks[0])] == [prompt.messages for prompt in read(chunks[1])]
+
+
 def test_files_behind_the_end_are_not_opened(tmp_path: Path) -> None:
     paths = [lines(tmp_path / f"{name}.jsonl", *({"prompt": f"{i}"} for i in range(9))) for name in "abc"]
     whole = source(*paths, limits=ChunkLimits(rows=4))

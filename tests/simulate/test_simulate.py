@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import signal
 import socket
 import subprocess
@@ -173,6 +174,62 @@ def test_faults_of_transport_reach_embeddings_too() -> None:
             assert answer.status == 503
         async with client.post(f"{url}/embeddings", json={"model": "e", "input": "[[fault:no_usage]]"}) as answer:
             assert len((await answer.json())["data"][0]["embedding"]) == 1536
+
+    simulated(test, Behaviour())
+
+
+def test_a_stream_arrives_event_by_event_and_says_what_a_whole_answer_says() -> None:
+    async def test(client: aiohttp.ClientSession, url: str) -> None:
+        whole = content((await post(client, url, "Why?"))[1])
+        streamed = {**asked("Why?"), "stream": True, "stream_options": {"include_usage": True}}
+        async with client.post(f"{url}/chat/completions", json=streamed) as answer:
+            assert answer.content_type == "text/event-stream"
+            events = (await answer.read()).decode().split("\n\n")
+        assert events[-2:] == ["data: [DONE]", ""]
+        chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+        assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1]) == whole
+        assert chunks[-1]["usage"]["completion_tokens"] > 0
+
+    simulated(test, Behaviour(chunk_s=0.001))
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("vectors_shuffled", lambda data: [item["index"] for item in data] == [1, 0]),
+        ("vector_missing", lambda data: len(data) == 1),
+        ("vector_short", lambda data: [len(item["embedding"]) for item in data] == [1, 1536]),
+        ("vector_nan", lambda data: math.isnan(data[0]["embedding"][0])),
+    ],
+)
+def test_vectors_that_are_not_as_they_should_be(name: str, check: Callable[[list[dict[str, Any]]], bool]) -> None:
+    async def test(client: aiohttp.ClientSession, url: str) -> None:
+        texts = [f"[[fault:{name}:1]]", "b"]
+        async with client.post(f"{url}/embeddings", json={"model": "e", "input": texts}) as answer:
+            assert check(json.loads(await answer.read())["data"])
+        async with client.post(f"{url}/embeddings", json={"model": "e", "input": texts}) as answer:
+            assert [len(item["embedding"]) for item in (await answer.json())["data"]] == [1536, 1536]
+
+    simulated(test, Behaviour())
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "truncated"),
+        (b"[]", "Expected `object`"),
+        (b'{"latency": 1}', "no such setting: latency; there are latency_s"),
+        (b'{"latency_s": "soon"}', "settings of the simulated provider"),
+        (b'{"error_rate": 2}', "rates of a simulated provider lie in"),
+        (b'{"faults": {"gremlin": 1}}', "no such fault: gremlin"),
+    ],
+)
+def test_a_bad_control_says_what_is_wrong_and_changes_nothing(body: bytes, words: str) -> None:
+    async def test(client: aiohttp.ClientSession, url: str) -> None:
+        async with client.post(f"{url.removesuffix('/v1')}/control", data=body) as answer:
+            assert answer.status == 400
+            assert words in (await answer.json())["error"]["message"]
+        assert (await post(client, url, "x"))[0] == 200
 
     simulated(test, Behaviour())
 
