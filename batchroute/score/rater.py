@@ -1,6 +1,6 @@
-"""Chunks -> chunks with scores, in their order, as many at a time as whoever rates them can use.
+"""Chunks -> chunks with scores, in their order, as many at a time as the rater can use.
 
-Knows neither models nor disks: a `Rater` gives the scores, whoever iterates puts them away.
+Knows neither models nor disks: a `Rater` gives the scores, the caller stores them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Read: TypeAlias = "Callable[[], tuple[Chunk, Questions] | None]"
 
 AT_ONCE_CHARS = 4096  # of one text: less work than to hand it to a thread and back
-CHARS_AHEAD = 16 << 20  # of texts under way, however few rows they are
+CHARS_IN_FLIGHT = 16 << 20  # of texts that are being rated, however few rows they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Rater(Protocol):
     """Gives questions their scores; `ahead` is how many rows it can use at a time.
 
     `stopped` is why it ended of its own accord. After `stop` it begins nothing more, after `abandon` it does not
-    even wait for what is under way.
+    wait for what is in flight, either.
     """
 
     @property
@@ -62,8 +62,8 @@ class Rater(Protocol):
 class ThreadRater:
     """The rater of a scorer that needs no requests: a chunk at a time, beside the event loop.
 
-    But for a single short text, where that takes no time. Always in the same `thread`: torch and the allocator
-    keep a pool of their own for every thread that calls them.
+    A single short text is scored on the spot, which takes less time than to change threads. Always in the same
+    `thread`: torch and the allocator keep a pool of their own for every thread that calls them.
     """
 
     scorer: Scorer
@@ -92,7 +92,7 @@ async def open_thread_rater(scorer: Scorer) -> AsyncIterator[Rater]:
 
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay:
+class _InFlight:
     chunk: Chunk
     questions: Questions
     task: asyncio.Task[Rated | None]
@@ -100,25 +100,27 @@ class _UnderWay:
 
 async def rated_chunks(read: Read, rater: Rater) -> AsyncGenerator[tuple[Chunk, Questions, Rated], None]:
     """What `read` gives (in a worker thread, until None) with its scores; ends early where the rater stops."""
-    under_way: deque[_UnderWay] = deque()
+    # A rater in a thread has ahead = 1: a chunk is read, rated and given. One behind an API has 16,384: of chunks
+    # of 1,000 rows 17 are in flight, and where the third is answered first it waits for the two before it.
+    in_flight: deque[_InFlight] = deque()
     more = True
     try:
         while True:
-            while more and _has_room(under_way, rater.ahead):
+            while more and _has_room(in_flight, rater.ahead):
                 found = await asyncio.to_thread(read)
                 more = found is not None
                 if found is not None:
-                    under_way.append(_UnderWay(*found, asyncio.create_task(rater.rate(found[1]))))
-            if not under_way or (rated := await under_way[0].task) is None:
+                    in_flight.append(_InFlight(*found, asyncio.create_task(rater.rate(found[1]))))
+            if not in_flight or (rated := await in_flight[0].task) is None:
                 return
-            first = under_way.popleft()
+            first = in_flight.popleft()
             yield first.chunk, first.questions, rated
     finally:
-        for left in under_way:
+        for left in in_flight:
             left.task.cancel()
-        await asyncio.gather(*(left.task for left in under_way), return_exceptions=True)
+        await asyncio.gather(*(left.task for left in in_flight), return_exceptions=True)
 
 
-def _has_room(under_way: deque[_UnderWay], ahead: int) -> bool:
-    rows = sum(len(each.questions.texts) for each in under_way)
-    return rows < ahead and sum(int(each.questions.chars.sum()) for each in under_way) < CHARS_AHEAD
+def _has_room(in_flight: deque[_InFlight], ahead: int) -> bool:
+    rows = sum(len(each.questions.texts) for each in in_flight)
+    return rows < ahead and sum(int(each.questions.chars.sum()) for each in in_flight) < CHARS_IN_FLIGHT

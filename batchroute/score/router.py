@@ -1,6 +1,6 @@
 """Prompts -> scores in [0, 1]: the routers of a job, behind one `Scorer`.
 
-Knows models, embedders and devices; nothing of files, sides taken or requests.
+Knows models, embedders and devices; nothing of input files, thresholds or requests.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ FRACTION_BITS = 53  # random bits that a double in [0, 1) can hold
 class Scorer:
     """Scores questions batch by batch; holds no state, so any thread may call it.
 
-    `identity` names what the scores depend on, the same on every machine. Questions must bring vectors of
-    `vector_length` numbers, unless that is None. `quick`: a short text takes it less than a millisecond.
+    `identity` names what the scores depend on, the same on every machine; a run directory holds scores of one
+    identity only. Questions must have vectors of `vector_length` numbers, unless that is None. `quick`: a short
+    text takes it less than a millisecond.
     """
 
     identity: str
@@ -81,6 +82,7 @@ class Random:
 
     def __call__(self, questions: Questions) -> Floats:
         key = str(self.seed).encode()
+        # a generator would give a text another score in another place, and a resumed run another split
         digests = (
             blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
             for text in questions.texts

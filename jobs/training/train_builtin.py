@@ -24,7 +24,7 @@ from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.gain import LOGIT_OF_GAIN
 from batchroute.learn.train.ridge import Design, solve_ridge
 from batchroute.score.checkpoint import Card, write_checkpoint
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, SURFACE_SCALE, load_builtin
+from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, SURFACE_SCALE, HashedNgrams
 from batchroute.score.embed.ngrams import BUCKETS
 from batchroute.score.embed.surface import FEATURES
 from pool import Pool, balanced_weights, pool_sources
@@ -87,7 +87,7 @@ def train_builtin(recipe: Recipe, data: Path, output: Path, seed: int = 0) -> tu
     """
     parts = [(source, read_labels(data / source.file, source.strong, source.weak)) for source in recipe.labels]
     pool = pool_sources(parts)
-    embedder = load_builtin(torch.device("cpu"))
+    embedder = HashedNgrams(torch.device("cpu"))
     design = Design(embedder, embedder.encode(pool.prompts))
     trainer = Trainer(recipe, pool, design, balanced_weights(pool, recipe.balance))
     unseen = trainer.unseen(seed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.train.features import DenseFeatures, embed_prompts, ranges
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, load_builtin
+from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
 from batchroute.score.questions import bare_questions
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ texts = st.lists(st.one_of(st.text(max_size=40), choices), min_size=1, max_size=
 @given(texts)
 def test_a_model_is_trained_on_the_products_it_scores_by(prompts: list[str]) -> None:
     table = torch.randn(3, BUILTIN_DIMENSION, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    folded = torch.stack([load_builtin(CPU).fold(row)(bare_questions(prompts)) for row in table], dim=1)
+    folded = torch.stack([HashedNgrams(CPU).fold(row)(bare_questions(prompts)) for row in table], dim=1)
     features = embed_prompts(prompts, None, RouterSpec(), CPU)
     every = torch.arange(len(prompts))
     trained_on = features.times(every, table.T.float().contiguous(), 0.0, torch.Generator())

@@ -16,7 +16,7 @@ from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.build import train_model
 from batchroute.learn.train.ridge import Design, solve_ridge
 from batchroute.score.checkpoint import read_checkpoint
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, load_builtin
+from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
 from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer
 from labelled import EASY, HARD, battles, outcomes, pairs, save
@@ -103,7 +103,7 @@ def dense(design: Design) -> torch.Tensor:
 
 
 def test_conjugate_gradients_find_the_ridge_solution() -> None:
-    embedder = load_builtin(CPU)
+    embedder = HashedNgrams(CPU)
     design = Design(embedder, embedder.encode(EASY + HARD))
     matrix = dense(design)
     generator = torch.Generator().manual_seed(1)
@@ -120,7 +120,7 @@ def test_conjugate_gradients_find_the_ridge_solution() -> None:
 @settings(max_examples=15)
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
 def test_the_design_multiplies_as_its_own_transpose_does(texts: list[str]) -> None:
-    embedder = load_builtin(CPU)
+    embedder = HashedNgrams(CPU)
     design = Design(embedder, embedder.encode(texts))
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(BUILTIN_DIMENSION, generator=generator, dtype=torch.float64)

@@ -23,7 +23,6 @@ from batchroute.score.embed.builtin import (
     SHARED,
     SURFACE_SCALE,
     HashedNgrams,
-    load_builtin,
 )
 from batchroute.score.embed.fold import DenseProduct, fold, identity
 from batchroute.score.embed.given import import_class
@@ -116,7 +115,7 @@ def slow_vector(text: str) -> Floats:
 
 @pytest.fixture(scope="module")
 def builtin() -> HashedNgrams:
-    return load_builtin(CPU)
+    return HashedNgrams(CPU)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""A label file -> its rows, checked: every fault is found here, so that what comes later need not look.
+"""A label file -> its rows, checked: every fault is found here, and none has to be expected later.
 
-The form is told by the columns: outcomes (`prompt, model, score`), battles (`prompt, model_a, model_b, winner`),
+The columns say which form it is: outcomes (`prompt, model, score`), battles (`prompt, model_a, model_b, winner`),
 pairs (`prompt, strong, weak`). Optional: `domain`, and a column of vectors.
 """
 
@@ -92,7 +92,7 @@ def _read_lines(file: Path, vector_column: str | None) -> pl.DataFrame:
     wanted = (*TEXTS, *NUMBERS)
     present = {name for row in rows for name in row}
     columns: dict[str, Any] = {
-        name: [_plain(row.get(name), name) for row in rows] for name in wanted if name in present
+        name: [_cleaned(row.get(name), name) for row in rows] for name in wanted if name in present
     }
     if vector_column in present:
         columns[str(vector_column)] = pl.Series([_numbers(row.get(vector_column)) for row in rows])
@@ -121,7 +121,7 @@ def _decoded(line: bytes) -> Any:
         return json.loads(line)  # reads what the fast parser does not: NaN, half an emoji
 
 
-def _plain(value: Any, name: str) -> str | float | None:
+def _cleaned(value: Any, name: str) -> str | float | None:
     if name in NUMBERS:
         return float(value) if isinstance(value, int | float) else None
     if not isinstance(value, str):

@@ -41,8 +41,8 @@ class Labels:
 def read_labels(file: Path, strong: Sequence[str], weak: Sequence[str]) -> Labels:
     """What one file teaches about two sides, each of one or several models: distinct prompts, sorted.
 
-    Several labels of one prompt count by their mean. Pairs name no models, so there `strong` and `weak` are not
-    looked at. InputFault when the file cannot be read, or holds nothing to learn from.
+    Several labels of one prompt count by their mean. Pairs name no models, so there `strong` and `weak` do
+    not matter. InputFault when the file cannot be read, or holds nothing to learn from.
     """
     return merged_labels(read_label_file(file), strong, weak)
 

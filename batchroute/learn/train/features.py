@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, SHARED, load_builtin
+from batchroute.score.embed.builtin import BUILTIN_DIMENSION, SHARED, HashedNgrams
 from batchroute.score.embed.fold import load_dense
 from batchroute.score.embed.ngrams import BUCKETS
 from batchroute.score.embed.surface import SURFACE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batchroute.types import Vectors
 
 TEXTS_AT_A_TIME = 64
-ROUNDING = 1e-4
+ROUNDING = 1e-4  # of the mean square of the table
 
 
 class Features(Protocol):
@@ -41,8 +41,8 @@ class Features(Protocol):
     def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
         """[rows, width] products of some prompts' vectors with `table` [dimension, width].
 
-        Every number of every vector is first moved by a Gaussian of standard deviation `noise`, as RouteLLM
-        trains.
+        To every number of every vector Gaussian noise of standard deviation `noise` is added first, as in
+        RouteLLM's training.
         """
         ...
 
@@ -63,7 +63,7 @@ class DenseFeatures:
         if self.dimension <= table.shape[1]:
             drawn = torch.randn(vectors.shape, generator=generator, device=vectors.device)
             return (vectors + noise * drawn) @ table
-        return _moved(vectors @ table, table, noise, generator)
+        return _with_noise(vectors @ table, table, noise, generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,15 @@ class SparseFeatures:
             per_sample_weights=self.values[places],
             include_last_offset=True,
         )
-        return _moved(product, table, noise, generator)
+        return _with_noise(product, table, noise, generator)
 
 
-def _moved(product: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
-    """Noise on the vectors, drawn as what it becomes in the product: the same distribution, far fewer numbers."""
+def _with_noise(product: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
+    """Noise on the vectors, drawn as what it becomes in the product: the same distribution, far fewer numbers.
+
+    z ~ N(0, s^2 I) added to e adds T^T z ~ N(0, s^2 T^T T) to T^T e. With T^T T = L L^T (Cholesky) that is s L z',
+    z' ~ N(0, I) of `width` numbers: 32 are drawn for a prompt in place of 262,000.
+    """
     if not noise:
         return product
     drawn = torch.randn(product.shape, generator=generator, device=product.device)
@@ -114,14 +118,14 @@ def embed_prompts(
     """The prompts as the embedder of a [router] sees them; `vectors` [n, dim] where they are given."""
     if router.embedder.use == "builtin":
         return _builtin_features(prompts, device)
-    bring = load_dense(router.embedder, device)
-    parts = [bring(batch) for batch in in_batches(bare_questions(prompts, vectors), router.batch_size)]
+    embed = load_dense(router.embedder, device)
+    parts = [embed(batch) for batch in in_batches(bare_questions(prompts, vectors), router.batch_size)]
     # through dlpack, because a column's vectors lie in read-only Arrow memory
     return DenseFeatures(torch.cat([from_dlpack(part).to(device, torch.float32) for part in parts]))
 
 
 def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFeatures:
-    embedder = load_builtin(torch.device("cpu"))
+    embedder = HashedNgrams(torch.device("cpu"))
     keys, values, counts = [], [], []
     for start in range(0, len(prompts), TEXTS_AT_A_TIME):
         texts = prompts[start : start + TEXTS_AT_A_TIME]

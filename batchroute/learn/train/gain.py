@@ -1,7 +1,8 @@
 """A pair of models on the built-in embedder -> an MF model of one dimension, by ridge regression of the gain.
 
-On hashed n-grams this is as good as gradient descent on the logits or better, and takes a second. The penalty is
-the one that does best on the validation prompts.
+The gain of a prompt, in [-1, 1], is what the strong side's answer is better by. On hashed n-grams its regression
+ranks prompts as well as gradient descent on the logits does, or better, and takes a second. The penalty is the one
+with the least squared error on the validation prompts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 
 from batchroute.learn.train.mf import Parameters
 from batchroute.learn.train.ridge import Design, solve_ridge
-from batchroute.score.embed.builtin import load_builtin
+from batchroute.score.embed.builtin import HashedNgrams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ LOGIT_OF_GAIN = 2.0  # sigmoid(2 g) is (1 + g) / 2 near g = 0: the probability t
 
 def fit_gain(prompts: Sequence[str], gain: Tensor, split: Split) -> Parameters:
     """A model of one dimension, whose two models are +1 and -1; `gain` [n] is what the first is better by."""
-    embedder = load_builtin(torch.device("cpu"))
+    embedder = HashedNgrams(torch.device("cpu"))
     design = Design(embedder, embedder.encode(prompts))
     learn = torch.zeros(len(prompts), dtype=torch.float64)
     learn[torch.from_numpy(split.learn)] = 1.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BUILTIN_IDENTITY = "hashed-ngrams-2"
 SHARED = 2 * BUCKETS + SURFACE  # numbers that every text has: characters, words, surface
 BUILTIN_DIMENSION = 2 * SHARED
-MOST_CHARS = 100_000  # of a text; what lies beyond is not read, so that one prompt cannot fill the memory
+MOST_CHARS = 100_000  # of a text that are read, so that one prompt cannot fill the memory
 CHUNK_CHARS = 100_000  # hashed at a time: the arrays of a chunk stay near the cache
 SURFACE_SCALE = 0.2  # surface features are about 1 wide, a single n-gram about 0.05
 
@@ -80,7 +80,10 @@ class HashedNgrams:
 
     def fold(self, vector: Tensor) -> FoldedNgrams:
         """The embedder's product with `vector` [BUILTIN_DIMENSION]: one weight per bucket and kind of text."""
-        return FoldedNgrams(self, *by_bucket(vector.to(self.device, torch.float64)))
+        halves = vector.to(self.device, torch.float64).reshape(2, SHARED)
+        shared, choice = halves[:, : 2 * BUCKETS].reshape(2, 2, BUCKETS)
+        # ids from BUCKETS on are those of multiple-choice texts, for which both halves of the vector count
+        return FoldedNgrams(self, torch.cat((shared, shared + choice), dim=1), halves[:, 2 * BUCKETS :])
 
     def _block(self, bags: Bags, choice: NDArray[np.bool_]) -> Block:
         sizes = np.diff(bags.offsets)
@@ -112,23 +115,9 @@ class FoldedNgrams:
         return total
 
 
-def by_bucket(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights [..., BUILTIN_DIMENSION] -> those of the ids of blocks [..., 2, 2 * BUCKETS], of surface features
-    [..., 2, SURFACE]; characters come before words."""
-    outer = weights.shape[:-1]
-    halves = weights.reshape(*outer, 2, SHARED)
-    shared, choice = halves[..., : 2 * BUCKETS].reshape(*outer, 2, 2, BUCKETS).unbind(-3)
-    return torch.cat((shared, shared + choice), dim=-1), halves[..., 2 * BUCKETS :]
-
-
 def _chunks(texts: Sequence[str]) -> list[slice]:
     """Consecutive slices of about CHUNK_CHARS each, so that a batch of long texts takes no more memory."""
     chars = np.minimum(np.fromiter(map(len, texts), np.int64, len(texts)), MOST_CHARS)
     chunk = np.cumsum(chars) // CHUNK_CHARS
     edges = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(texts)]
     return [slice(start, end) for start, end in pairwise(edges)]
-
-
-def load_builtin(device: torch.device) -> HashedNgrams:
-    """The embedder of `BUILTIN_IDENTITY`; it needs no file."""
-    return HashedNgrams(device)

@@ -13,7 +13,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from batchroute.errors import ModelFault
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, load_builtin
+from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, HashedNgrams
 from batchroute.score.embed.given import CustomVectors, given_vectors, import_class
 from batchroute.score.embed.sentences import load_sentences, sentences_identity
 
@@ -72,7 +72,7 @@ def fold(spec: EmbedderSpec, vector: Tensor, device: torch.device) -> Product:
             "[router.embedder] to the embedder the model was trained on"
         )
     if spec.use == "builtin":
-        return load_builtin(device).fold(vector)
+        return HashedNgrams(device).fold(vector)
     return DenseProduct(load_dense(spec, device), vector.to(device, torch.float32))
 
 

@@ -1,4 +1,4 @@
-"""Vectors that need no work of ours: a column of the input, or a user's class."""
+"""Vectors that the user provides: a column of the input, or a class of their own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def numbers_in(given: Any, whose: str) -> NDArray[Any]:
 def given_vectors(questions: Questions) -> Vectors:
     if questions.vectors is None:
         raise ModelFault(
-            "the embedder reads vectors, but the questions brought none; name them in [router.embedder] column"
+            "the embedder reads vectors, but the questions have none; name them in [router.embedder] column"
         )
     return questions.vectors
 

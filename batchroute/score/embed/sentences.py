@@ -44,7 +44,7 @@ class Sentences:
 
 
 def load_sentences(name: str, dimensions: int | None, device: torch.device) -> Sentences:
-    """The model in the directory `name`, or of that name where it is at hand or can be fetched.
+    """The model in the directory `name`, or of that name where it is in the local cache or can be downloaded.
 
     ModelFault where the package or the model is missing.
     """
