@@ -77,8 +77,11 @@ def job_flags(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    wrong = next((name for name, equals, _ in pairs if not equals or not name), None)
-    if wrong is not None:
-        raise UsageFault(f"{flag} {wrong}: must be NAME=VALUE")
-    return {name: value for name, _, value in pairs}
+    """The values of a repeatable NAME=VALUE flag, by name."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageFault(f"{flag} {name}: must be NAME=VALUE")
+        found[name] = value
+    return found

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
-from batchroute.cli.output import console, log, row_logger, show
-from batchroute.cli.show.words import harmless
+from batchroute.cli.output import console, log, row_logger, show, show_json
+from batchroute.cli.show.words import count, harmless
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from batchroute.job.spec import Job
     from batchroute.report.figures import Report, State
     from batchroute.run.engine import RunEnd
-    from batchroute.run.plan import Plan
 
 
 @click.command()
@@ -43,9 +42,7 @@ def run(
     from batchroute.report.figures import report_json
     from batchroute.run.engine import RunOptions, run_job
 
-    job = flags.load(job_file, require_keys=True)
-    log.info(f"input {', '.join(job.input.path)}")
-    log.info(f"output {job.output.path}")
+    job = _load(job_file, flags, require_keys=True)
     reports: list[Report] = []
     options = RunOptions(
         environ=os.environ,
@@ -59,11 +56,18 @@ def run(
     end = run_job(job, options)
     report = reports[0]
     if as_json:
-        click.echo(report_json(report).decode(), nl=False)
+        show_json(report_json(report))
     elif not flags.quiet:
         show(render_report(report))
     _say_goodbye(job, end)
     return end.exit_code(job.limits.ok_if_refused)
+
+
+def _load(path: Path, flags: Flags, *, require_keys: bool) -> Job:
+    job = flags.load(path, require_keys=require_keys)
+    log.info(f"input {', '.join(job.input.path)}")
+    log.info(f"output {job.output.path}")
+    return job
 
 
 def _say_running(directory: Path) -> None:
@@ -104,10 +108,10 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
         log.warning(f"not complete; run the same command again to go on. What is answered is in {where}")
     if end.failed:
         log.warning(
-            f"{end.failed:,} rows failed, listed in {where / 'failed.jsonl'}; the next run asks them again"
+            f"{count(end.failed)} rows failed, listed in {where / 'failed.jsonl'}; the next run asks them again"
         )
     if end.refused:
-        log.warning(f"{end.refused:,} rows were refused; their `error` column says why")
+        log.warning(f"{count(end.refused)} rows were refused; their `error` column says why")
 
 
 @click.command()
@@ -149,31 +153,18 @@ def plan(
 
     Scores the input, which `run` then does not do again; sends nothing.
     """
-    from batchroute.cli.show.plan import render_plan, unpriced_words
+    from batchroute.cli.show.plan import beyond_the_plan, render_plan, unpriced_words
     from batchroute.run.plan import plan_job, plan_json
 
-    job = flags.load(job_file, require_keys=False)
-    log.info(f"input {', '.join(job.input.path)}")
-    log.info(f"output {job.output.path}")
+    job = _load(job_file, flags, require_keys=False)
     planned = plan_job(job, flags.limit, row_logger("scored"))
     if as_json:
         for words in unpriced_words(planned):
             log.warning(words)
-        click.echo(plan_json(planned).decode(), nl=False)
+        show_json(plan_json(planned))
     else:
         show(render_plan(planned))
-    for words in _beyond_the_plan(job, planned):
+    for words in beyond_the_plan(job, planned):
         log.warning(words)
     log.info(f"the scores are kept in {Path(job.output.path) / 'scores'}; run the job to go on from there")
     return 0
-
-
-def _beyond_the_plan(job: Job, planned: Plan) -> Iterator[str]:
-    """What will make the bill another than the plan's."""
-    if job.input.reuse:
-        yield "rows that the runs of input.reuse have answered cost nothing; the plan does not take them off"
-    limit, cost = job.limits.max_cost_usd, planned.cost_usd
-    if limit is not None and cost is not None and cost.high > limit:
-        ends = "stops there" if job.limits.on_budget == "stop" else "moves the last rows to the weak side"
-        word = "is" if cost.mid > limit else "may be"
-        yield f"the cost {word} above limits.max_cost_usd = {limit}: the job then {ends}"

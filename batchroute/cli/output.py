@@ -77,6 +77,11 @@ def show(renderable: RenderableType) -> None:
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def show_json(encoded: bytes) -> None:
+    """A command's figures for other programs."""
+    click.echo(encoded.decode(), nl=False)
+
+
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE
-from batchroute.cli.output import log, show
+from batchroute.cli.output import log, show, show_json
+from batchroute.cli.show.words import count
 from batchroute.errors import UsageFault
 from batchroute.report.export.writers import AUTO, WRITERS
 
@@ -37,8 +38,7 @@ def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int)
     if html is not None:
         _write_page(html, runs[0], reports[0], samples)
     elif as_json:
-        data = report_json(reports[0]) if len(reports) == 1 else comparison_json(compare(reports))
-        click.echo(data.decode(), nl=False)
+        show_json(report_json(reports[0]) if len(reports) == 1 else comparison_json(compare(reports)))
     else:
         show(render_report(reports[0]) if len(reports) == 1 else render_comparison(compare(reports)))
     return 0
@@ -72,7 +72,7 @@ def whatif(
     Also how many rows would change side; sends nothing. The job that --output writes takes the answers of all
     other rows over from the run, at no cost.
     """
-    from batchroute.cli.show.whatif import whatif_words
+    from batchroute.cli.show.thresholds import whatif_words
     from batchroute.run.whatif import share_of_run, what_if, whatif_json
 
     if (threshold is None) == (strong_fraction is None):
@@ -81,10 +81,13 @@ def whatif(
         threshold = share_of_run(run_directory, strong_fraction or 0.0)
     found = what_if(run_directory, threshold)
     if found.unsettled_rows:
-        log.warning(f"{found.unsettled_rows:,} rows are not answered yet and are in none of the figures")
+        log.warning(f"{count(found.unsettled_rows)} rows are not answered yet and are in none of the figures")
     if found.uncounted_rows:
-        log.warning(f"{found.uncounted_rows:,} rows change side but have no usage; nothing is reckoned for them")
-    click.echo(whatif_json(found).decode() if as_json else whatif_words(found), nl=not as_json)
+        log.warning(f"{count(found.uncounted_rows)} rows change side but have no usage; nothing is added for them")
+    if as_json:
+        show_json(whatif_json(found))
+    else:
+        click.echo(whatif_words(found))
     if out is not None:
         _write_followup(run_directory, threshold, out)
     return 0
@@ -112,5 +115,5 @@ def export(run_directory: Path, out: Path, format: str, exact: bool) -> int:  # 
     from batchroute.report.export.files import export_run
 
     rows = export_run(run_directory, out, format=format, exact=exact)
-    log.info(f"{rows:,} rows: {out}")
+    log.info(f"{count(rows)} rows: {out}")
     return 0

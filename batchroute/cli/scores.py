@@ -1,4 +1,4 @@
-"""The commands that rate prompts without asking anyone: score, calibrate."""
+"""The commands that rate prompts and send none: score, calibrate."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import sys
 import time
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
-from batchroute.cli.output import log, row_logger
-from batchroute.cli.show.words import harmless
+from batchroute.cli.output import log, row_logger, show_json
+from batchroute.cli.show.words import count, harmless
 from batchroute.errors import UsageFault
+
+if TYPE_CHECKING:
+    from batchroute.run.calibrate import Calibration
 
 
 @click.command()
@@ -59,7 +63,9 @@ def score(
     opened = open_input(data, router, None)
     rows, refused = asyncio.run(score_file(opened, scorer, open_rater, out, flags.limit, row_logger("scored")))
     took_s = time.monotonic() - started
-    log.info(f"{rows:,} rows, {refused:,} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}")
+    log.info(
+        f"{count(rows)} rows, {count(refused)} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}"
+    )
     return 0
 
 
@@ -82,30 +88,43 @@ def calibrate(
 
     INPUT is a job file, a data file with --prompt, or a Parquet file with a column `score`.
     """
-    from batchroute.job.load import scoring_sections
-    from batchroute.run import calibrate as calibration
+    from batchroute.cli.show.thresholds import calibration_words
+    from batchroute.run.calibrate import calibration_json
 
     if (strong_fraction is None) == (budget_usd is None):
         raise UsageFault("say what the threshold is for: either --strong-fraction F or --budget USD")
-    on_rows = row_logger("scored")
-    if source.endswith(".toml"):
-        job = flags.load(Path(source), require_keys=False)
-        if budget_usd is not None:
-            found = calibration.calibrate_budget(job, _usd(budget_usd), flags.limit, on_rows)
-        else:
-            found = calibration.calibrate_job(job, strong_fraction or 0.0, flags.limit, on_rows)
-    elif budget_usd is not None:
-        raise UsageFault("--budget needs a job file, which names the models and so their prices")
-    elif prompt is not None:
-        data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
-        found = calibration.calibrate_data(data, router, strong_fraction or 0.0, flags.limit, on_rows)
+    if budget_usd is not None:
+        found = _for_budget(source, _usd(budget_usd), flags)
     else:
-        found = calibration.calibrate_scores(Path(source), strong_fraction or 0.0, flags.limit)
+        found = _for_share(source, strong_fraction or 0.0, prompt, flags)
     if as_json:
-        click.echo(calibration.calibration_json(found).decode(), nl=False)
+        show_json(calibration_json(found))
     else:
-        click.echo(calibration.calibration_words(found))
+        click.echo(calibration_words(found))
     return 0
+
+
+def _for_share(source: str, share: float, prompt: str | None, flags: Flags) -> Calibration:
+    from batchroute.job.load import scoring_sections
+    from batchroute.run.calibrate import calibrate_data, calibrate_job, calibrate_scores
+
+    if source.endswith(".toml"):
+        return calibrate_job(
+            flags.load(Path(source), require_keys=False), share, flags.limit, row_logger("scored")
+        )
+    if prompt is not None:
+        data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
+        return calibrate_data(data, router, share, flags.limit, row_logger("scored"))
+    return calibrate_scores(Path(source), share, flags.limit)
+
+
+def _for_budget(source: str, budget_usd: Decimal, flags: Flags) -> Calibration:
+    from batchroute.run.calibrate import calibrate_budget
+
+    if not source.endswith(".toml"):
+        raise UsageFault("--budget needs a job file, which names the models and so their prices")
+    job = flags.load(Path(source), require_keys=False)
+    return calibrate_budget(job, budget_usd, flags.limit, row_logger("scored"))
 
 
 def _usd(text: str) -> Decimal:

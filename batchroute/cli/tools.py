@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.flags import FILE, job_flags, pairs
-from batchroute.cli.output import console, log, show
+from batchroute.cli.output import console, log, show, show_json
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from batchroute.cli.flags import Flags
@@ -69,7 +69,15 @@ def train(
 @click.option("--batch-share", type=click.FloatRange(0, 0.95), default=0.5, help="Of the limits, for batches.")
 @click.option("--max-disk-mb", type=click.IntRange(min=1), default=10_240, help="What files and batches may take.")
 def serve(
-    job_file: Path, flags: Flags, max_disk_mb: int, api_key_env: str | None, allow_hosts: Sequence[str], **own: Any
+    job_file: Path,
+    flags: Flags,
+    host: str,
+    port: int,
+    api_key_env: str | None,
+    allow_hosts: Sequence[str],
+    state: Path | None,
+    batch_share: float,
+    max_disk_mb: int,
 ) -> int:
     """Serve a job's two endpoints as one OpenAI-compatible API.
 
@@ -84,10 +92,13 @@ def serve(
         environ=os.environ,
         announce=_announce,
         say=log.warning,
+        host=host,
+        port=port,
         api_key_env=api_key_env,
         allow_hosts=tuple(allow_hosts),
+        state=state,
+        batch_share=batch_share,
         most_disk_bytes=max_disk_mb << 20,
-        **own,
     )
     return 128 + run_server(job, options)
 
@@ -135,35 +146,36 @@ def evaluate(
     from batchroute.learn.evaluate.build import compare_routers
     from batchroute.learn.evaluate.figures import evaluation_json
 
-    draw = None if plot is None else _drawer(plot)
+    if plot is not None:
+        _refuse_unwritable(plot)
     found = compare_routers(labels, router_section(sets), routers, models, strong=strong, weak=weak, seed=seed)
-    if draw is not None:
-        draw(found)
+    if plot is not None:
+        _draw(found, plot)
     if as_json:
-        click.echo(evaluation_json(found).decode(), nl=False)
+        show_json(evaluation_json(found))
     else:
         show(render_evaluation(found))
     return 0
 
 
-def _drawer(file: Path) -> Callable[[Evaluation], None]:
-    """What draws into `file`; says what is wrong with that before anything takes time."""
-    if file.suffix not in {".png", ".svg"}:
-        raise UsageFault(f"--plot {file}: give a name that ends in .png or .svg")
+def _refuse_unwritable(plot: Path) -> None:
+    """UsageFault where the curves cannot be drawn into `plot`, said before anything takes time."""
     from batchroute.cli.show.drawing import require_matplotlib
+    from batchroute.store.files import refuse_homeless
 
+    if plot.suffix not in {".png", ".svg"}:
+        raise UsageFault(f"--plot {plot}: give a name that ends in .png or .svg")
     require_matplotlib("--plot needs")
+    refuse_homeless(plot)
+
+
+def _draw(evaluation: Evaluation, plot: Path) -> None:
     from batchroute.cli.show.curves import draw_curves
-    from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
+    from batchroute.store.files import AS_UMASK_SAYS, saving, whole_file
 
-    refuse_homeless(file)
-
-    def draw(evaluation: Evaluation) -> None:
-        with saving(file), whole_file(file, mode=AS_UMASK_SAYS) as unfinished:
-            draw_curves(evaluation, unfinished, "svg" if file.suffix == ".svg" else "png")
-        log.info(f"the curves are in {file}")
-
-    return draw
+    with saving(plot), whole_file(plot, mode=AS_UMASK_SAYS) as unfinished:
+        draw_curves(evaluation, unfinished, "svg" if plot.suffix == ".svg" else "png")
+    log.info(f"the curves are in {plot}")
 
 
 @click.command()

@@ -43,15 +43,6 @@ def calibration_json(calibration: Calibration) -> bytes:
     return msgspec.json.format(msgspec.json.encode(asdict(calibration)), indent=2) + b"\n"
 
 
-def calibration_words(calibration: Calibration) -> str:
-    """A line for the job file, with all the digits it takes to get the same rows again."""
-    share = "no row has a score" if calibration.strong_fraction is None else f"{calibration.strong_fraction:.4%}"
-    return (
-        f"threshold = {calibration.threshold!r}  "
-        f"# {calibration.strong_rows:,} of {calibration.rows:,} rows go strong ({share})"
-    )
-
-
 def calibrate_job(job: Job, share: float, limit: int | None, on_rows: Callable[[int], None]) -> Calibration:
     """For a share of a job's input, whose scores are left in the run directory for `run`."""
     with scored_job(job, limit, on_rows) as scored:

@@ -14,9 +14,12 @@ from batchroute.cli.show.tables import add_row, blocks, table, title, warnings
 from batchroute.cli.show.words import count, duration, money, one_line, percent, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
     from rich.table import Table
 
+    from batchroute.job.spec import Job
     from batchroute.run.plan import Plan
 
 
@@ -100,3 +103,14 @@ def _assumed(plan: Plan) -> Text:
         f"  {one_line(f'{endpoint.name} {words}')}" for endpoint in plan.endpoints for words in endpoint.assumed
     ]
     return Text("\n".join(["assumed", *lines]), style="dim")
+
+
+def beyond_the_plan(job: Job, planned: Plan) -> Iterator[str]:
+    """What will make the bill differ from the plan."""
+    if job.input.reuse:
+        yield "rows that the runs of input.reuse have answered cost nothing; the plan does not take them off"
+    limit, cost = job.limits.max_cost_usd, planned.cost_usd
+    if limit is not None and cost is not None and cost.high > limit:
+        ends = "stops there" if job.limits.on_budget == "stop" else "moves the last rows to the weak side"
+        word = "is" if cost.mid > limit else "may be"
+        yield f"the cost {word} above limits.max_cost_usd = {limit}: the job then {ends}"
