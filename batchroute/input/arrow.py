@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import types
 
 from batchroute.input.content import Unreadable
 
@@ -18,72 +19,60 @@ if TYPE_CHECKING:
     from batchroute.input.row import Kind
     from batchroute.types import Vectors
 
-
-def _is_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    checks = (types.is_string, types.is_large_string, types.is_string_view, _is_binary, types.is_null)
-    return any(check(kind) for check in checks)
+    Check: TypeAlias = Callable[[pa.DataType], bool]
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    types = pa.types
-    return any(check(kind) for check in (types.is_binary, types.is_large_binary, types.is_binary_view))
+def _any_of(*checks: Check) -> Check:
+    return lambda kind: any(check(kind) for check in checks)
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    types = pa.types
-    return any(check(kind) for check in (types.is_list, types.is_large_list, types.is_fixed_size_list))
+_is_binary = _any_of(types.is_binary, types.is_large_binary, types.is_binary_view)
+_is_text = _any_of(types.is_string, types.is_large_string, types.is_string_view, _is_binary, types.is_null)
+_is_list = _any_of(types.is_list, types.is_large_list, types.is_fixed_size_list)
+_is_number = _any_of(types.is_floating, types.is_integer)
 
 
 def _is_vector(kind: pa.DataType) -> bool:
-    types = pa.types
-    if types.is_null(kind):
-        return True
-    return _is_list(kind) and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
+    return types.is_null(kind) or (_is_list(kind) and _is_number(kind.value_type))
 
 
-_FITS: dict[Kind, Callable[[pa.DataType], bool]] = {
-    "text": _is_text,
-    "messages": lambda kind: _is_text(kind) or _is_list(kind),
-    "params": lambda kind: _is_text(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind),
-    "vector": _is_vector,
-    "any": lambda _kind: True,
-}
-_DESCRIBED: dict[Kind, str] = {
-    "text": "text",
-    "messages": "a list of messages or its JSON text",
-    "params": "a struct or its JSON text",
-    "vector": "a list of numbers",
-    "any": "anything",
+# What a column of each kind may be, and how a message describes it.
+_KINDS: dict[Kind, tuple[Check, str]] = {
+    "text": (_is_text, "text"),
+    "messages": (_any_of(_is_text, _is_list), "a list of messages or its JSON text"),
+    "params": (_any_of(_is_text, types.is_struct, types.is_map), "a struct or its JSON text"),
+    "vector": (_is_vector, "a list of numbers"),
+    "any": (lambda _kind: True, "anything"),
 }
 
 
 def fits(kind: pa.DataType, need: Kind) -> bool:
     """Whether a column of this type can be what it is needed for."""
-    return _FITS[need](_value_type(kind))
+    check, _ = _KINDS[need]
+    return check(_value_type(kind))
 
 
 def described(need: Kind) -> str:
     """What a column is needed for, in words."""
-    return _DESCRIBED[need]
+    return _KINDS[need][1]
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
     if isinstance(kind, pa.BaseExtensionType):
         return _value_type(kind.storage_type)
-    return _value_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
+    return _value_type(kind.value_type) if types.is_dictionary(kind) else kind
 
 
 def has_nested_dictionary(kind: pa.DataType) -> bool:
     """Whether a list, struct or map of this type holds a dictionary."""
     inner = [kind.field(index).type for index in range(kind.num_fields)]
-    return any(pa.types.is_dictionary(each) or has_nested_dictionary(each) for each in inner)
+    return any(types.is_dictionary(each) or has_nested_dictionary(each) for each in inner)
 
 
 def to_python(array: pa.Array) -> list[Any]:
     """Python values; nulls in structs are absent, dates are text, what cannot be read is `Unreadable`."""
     array = _storage(array)
-    if pa.types.is_temporal(array.type):
+    if types.is_temporal(array.type):
         array = array.cast(pa.string())
     try:
         values: list[Any] = array.to_pylist()
@@ -109,15 +98,15 @@ def _value(scalar: pa.Scalar) -> Any:
 
 
 def _normalizer(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """What makes pyarrow's value of this type ours; None where it is already.
+    """What turns pyarrow's value of this type into ours; None where they are the same.
 
     Structs lose the null fields that Arrow fills in where a row has none, maps become dicts, bytes text.
     """
     kind = _value_type(kind)
-    if pa.types.is_struct(kind):
+    if types.is_struct(kind):
         fields = {field.name: _normalizer(field.type) for field in kind}
         return lambda value: _normalized_fields(value.items(), fields.get) if isinstance(value, dict) else value
-    if pa.types.is_map(kind):
+    if types.is_map(kind):
         item = _normalizer(kind.item_type)
         return lambda value: _normalized_fields(value, lambda _: item) if isinstance(value, list) else value
     if _is_list(kind) and (inner := _normalizer(kind.value_type)) is not None:
@@ -146,7 +135,7 @@ def _text_of_bytes(value: Any) -> Any:
 
 def list_lengths(array: pa.Array) -> NDArray[np.int64]:
     """[n] the lists' lengths, -1 for null."""
-    if pa.types.is_null(array.type):
+    if types.is_null(array.type):
         return np.full(len(array), -1)
     lengths: NDArray[np.int64] = pc.fill_null(pc.list_value_length(array), -1).to_numpy(zero_copy_only=False)
     return lengths

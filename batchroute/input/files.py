@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Format = Literal["parquet", "jsonl"]
 
 _FORMATS: dict[str, Format] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_ASKED: dict[str, Format] = {"parquet": "parquet", "jsonl": "jsonl", "openai-batch": "jsonl"}
+_NAMED_FORMATS: dict[str, Format] = {"parquet": "parquet", "jsonl": "jsonl", "openai-batch": "jsonl"}
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC = re.compile(r"[*?\[]")
 _URI = re.compile(r"([a-z][a-z0-9+.-]*://)", re.IGNORECASE)
@@ -33,7 +33,7 @@ _MIB = 1 << 20
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """What tells a file from another or a changed one; `head` and `tail` are SHA-256 of its first and last MiB."""
+    """Shows whether a file is the same and unchanged; `head` and `tail` are SHA-256 of its first and last MiB."""
 
     name: str
     size: int
@@ -99,7 +99,7 @@ def find_files(entries: Sequence[str], input_format: str, output: str | None) ->
 
     InputFault for an entry without a match, a file whose format is unknown, and an `output` among the input.
     """
-    wanted = _ASKED.get(input_format)
+    wanted = _NAMED_FORMATS.get(input_format)
     once: dict[str, _Found] = {}
     for entry in entries:
         for found in _matches(entry, wanted, output):
@@ -148,7 +148,7 @@ def _system_of(uri: str) -> tuple[fs.FileSystem, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Where one entry looks, and for what: in directories only for files whose ending tells their format."""
+    """Where one entry looks, and for what: in directories only for files whose ending shows their format."""
 
     system: fs.FileSystem
     prefix: str

@@ -110,7 +110,7 @@ class RowReader:
             raise Refusal(f"params are {in_words(params)}, not an object")
         for key in _NOT_A_ROWS:
             if key in params:
-                raise Refusal(f"params hold {key!r}, which is not theirs to set")
+                raise Refusal(f"params hold {key!r}, which only the job can set")
         if params.get("n") not in (None, 1) and not self.several_choices:
             raise Refusal(
                 "params ask for several choices (n), which only the raw body keeps: set output.raw = true"

@@ -83,5 +83,5 @@ class Scratch:
         try:
             yield
         except (OSError, sqlite3.OperationalError) as fault:
-            what = f"the answers of input.reuse cannot be laid aside: {fault}"
+            what = f"the answers of input.reuse cannot be saved: {fault}"
             raise Stopped(f"{self._folder}: {what}; fix that, then run again") from fault

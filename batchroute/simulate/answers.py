@@ -186,8 +186,8 @@ def embed(request: EmbeddingBody, behaviour: Behaviour) -> Reply:
     texts = request.texts()
     vectors = [unit_vector(text, request.dimensions or 1536) for text in texts]
     as_base64 = request.encoding_format == "base64" and behaviour.base64_vectors == "offered"
-    spelt = [_base64(vector) if as_base64 else vector.tolist() for vector in vectors]
-    data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(spelt)]
+    embeddings = [_base64(vector) if as_base64 else vector.tolist() for vector in vectors]
+    data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(embeddings)]
     tokens = sum(max(1, int(len(text) / behaviour.characters_per_token)) for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = {"object": "list", "data": data, "model": request.model, "usage": usage}

@@ -1,4 +1,4 @@
-"""Fingerprints and answers on disk: found as they were put there, without a trace, told when the disk is full."""
+"""Fingerprints and answers on disk: found as they were put there, with no file left, and a full disk is named."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_nothing_is_left_of_it_though_the_process_is_killed(tmp_path: Path) -> N
 def test_a_full_disk_stops_the_run_and_is_named(tmp_path: Path) -> None:
     with closing(Scratch(tmp_path)) as scratch, files_of_at_most(50_000):
         scratch.add_answers([Answer(verdict="ok", body="small")], 0)
-        with pytest.raises(Stopped, match=rf"{tmp_path}: .* laid aside: disk I/O error; fix that"):
+        with pytest.raises(Stopped, match=rf"{tmp_path}: .* cannot be saved: disk I/O error; fix that"):
             scratch.add_answers((Answer(verdict="ok", body="x" * 5000) for _ in range(100)), 1)
 
 

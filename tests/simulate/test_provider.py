@@ -275,10 +275,10 @@ def test_refused_request_takes_from_neither_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "spelt"), [(0, "0ms"), (0.02, "20ms"), (1, "1s"), (7.66, "7.66s"), (60, "1m0s"), (360, "6m0s")]
+    ("seconds", "text"), [(0, "0ms"), (0.02, "20ms"), (1, "1s"), (7.66, "7.66s"), (60, "1m0s"), (360, "6m0s")]
 )
-def test_duration_is_spelt_as_openai_spells_it(seconds: float, spelt: str) -> None:
-    assert duration(seconds) == spelt
+def test_duration_is_written_as_openai_writes_it(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_rates_are_met_and_do_not_depend_on_the_order_of_arrival() -> None:

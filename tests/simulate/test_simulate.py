@@ -160,7 +160,7 @@ def test_redirect_leads_where_nobody_should_go(status: int) -> None:
             assert answer.status == status
             assert answer.headers["Location"] == "/elsewhere"
         async with client.post(f"{url}/chat/completions", json=asked(f"[[fault:{status}]]")) as answer:
-            assert answer.status == 404, "whoever follows finds nothing"
+            assert answer.status == 404, "a client that follows finds nothing"
         async with client.get(f"{url.removesuffix('/v1')}/stats") as answer:
             routes = (await answer.json())["by_route"]
         assert [route for route in routes if "elsewhere" in route], "and is seen"

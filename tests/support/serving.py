@@ -138,7 +138,7 @@ COMMAND = [sys.executable, "-c", "from batchroute.cli import main; main()"]
 
 @contextmanager
 def server_process(job: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`batchroute serve`, and the address it told."""
+    """`batchroute serve`, and the address it printed."""
     command = [*COMMAND, "serve", str(job), "--port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

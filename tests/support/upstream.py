@@ -1,4 +1,4 @@
-"""A provider that answers as a test tells it, on a loopback port: what `simulate` has no reason to do."""
+"""A provider that answers as a test says, on a loopback port: what `simulate` has no reason to do."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ TICK_S = 1e-6  # the least by which time goes on, so that no rounding can make i
 
 
 class _Idle(selectors.DefaultSelector):
-    """Never waits: tells the loop's clock instead how long it would have waited."""
+    """Never waits: adds to the loop's clock instead how long it would have waited."""
 
     now = 0.0
 
