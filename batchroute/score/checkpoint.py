@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from batchroute.errors import ModelFault
-from batchroute.store.files import AS_UMASK_SAYS, write_together
+from batchroute.store.files import AS_UMASK_SAYS, make_directory, write_together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +151,7 @@ def write_checkpoint(directory: Path, weights: Mapping[str, Tensor], card: Card)
         "seed": card.seed,
         "evaluation": card.evaluation,
     }
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory, 0o777)  # less what the umask takes away
     # The weights come last: without them there is no model, while one without a card would pass for RouteLLM's.
     contents = {CONFIG: _json(config), CARD: _json(about), WEIGHTS: save(dict(weights))}
     write_together(directory, contents, mode=AS_UMASK_SAYS)
