@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchroute.report.export.files import export_run as export_run
     from batchroute.report.figures import Report as Report
     from batchroute.run.check import check_job as check_job
-    from batchroute.run.engine import RunEnd as RunEnd
+    from batchroute.run.end import RunEnd as RunEnd
     from batchroute.run.engine import RunOptions as RunOptions
     from batchroute.run.engine import arun_job as arun
     from batchroute.run.engine import run_job as run

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchroute.job.spec import Job
-    from batchroute.report.figures import Report, State
-    from batchroute.run.engine import RunEnd
+    from batchroute.run.end import RunEnd
 
 
 @click.command()
@@ -39,25 +38,22 @@ def run(
     """
     from batchroute.cli.show.progress import watcher
     from batchroute.cli.show.report import render_report
-    from batchroute.report.figures import report_json
+    from batchroute.report.figures import read_report, report_json
     from batchroute.run.engine import RunOptions, run_job
 
     job = _load(job_file, flags, require_keys=True)
-    reports: list[Report] = []
     options = RunOptions(
         environ=os.environ,
-        begin=lambda: _say_running(Path(job.output.path)),
-        conclude=lambda end: reports.append(_write_report(job, end)),
         limit=flags.limit,
         retry_refused=retry == "refused",
         watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
-        say=log.warning,
+        notify=log.warning,
     )
     end = run_job(job, options)
-    report = reports[0]
-    if as_json:
+    report = read_report(Path(job.output.path))
+    if report is not None and as_json:
         show_json(report_json(report))
-    elif not flags.quiet:
+    elif report is not None and not flags.quiet:
         show(render_report(report))
     _say_goodbye(job, end)
     return end.exit_code(job.limits.ok_if_refused)
@@ -68,34 +64,6 @@ def _load(path: Path, flags: Flags, *, require_keys: bool) -> Job:
     log.info(f"input {', '.join(job.input.path)}")
     log.info(f"output {job.output.path}")
     return job
-
-
-def _say_running(directory: Path) -> None:
-    """report.json tells a scheduler's sensor that figures are on their way; those in it are from before."""
-    from msgspec.structs import replace
-
-    from batchroute.report.build import build_report
-    from batchroute.report.figures import read_report, write_report
-
-    before = read_report(directory)
-    write_report(directory, replace(before or build_report(directory), state="running"))
-
-
-def _write_report(job: Job, end: RunEnd) -> Report:
-    from batchroute.report.build import build_report
-    from batchroute.report.figures import write_report
-
-    directory = Path(job.output.path)
-    state: State = "complete" if end.complete else "incomplete"
-    report = build_report(
-        directory,
-        wall_s=end.wall_s,
-        state=state,
-        router_cost_usd=end.router_cost_usd,
-        unconfirmed_usd=end.unconfirmed_usd,
-    )
-    write_report(directory, report)
-    return report
 
 
 def _say_goodbye(job: Job, end: RunEnd) -> None:

@@ -38,7 +38,7 @@ def score(
     """
     from batchroute.job.load import scoring_sections
     from batchroute.job.spec import Limits
-    from batchroute.run.engine import open_input
+    from batchroute.run.open import open_input
     from batchroute.run.scorefile import score_file, score_lines
     from batchroute.score.api.rate import EmbedContext, rater_opener
     from batchroute.score.router import load_scorer

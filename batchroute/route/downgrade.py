@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from batchroute.send.budget import Budget
     from batchroute.send.request import Request
     from batchroute.store.rows import RunStore
-    from batchroute.store.scores import ScoredRows, ScorePart
+    from batchroute.store.scores import ScoredRows, Shard
 
 _PROBE_CHARS = 10_000
 _BODY_BYTES = 1_000  # of a request beside its text, for the most expensive one still to come
@@ -66,6 +66,8 @@ class Downgrade:
 
     Belongs to one event loop; `changed` wakes whoever waits there with a row that was not admitted.
     """
+
+    to = "weak"  # the endpoint that takes rows over
 
     def __init__(
         self, budget: Budget, outstanding: Mapping[str, Outstanding], longest_weak: int, largest_usd: float
@@ -173,7 +175,7 @@ def may_move(
 def open_downgrade(
     endpoints: Endpoints,
     assumed: Mapping[str, Assumptions],
-    parts: Sequence[ScorePart],
+    parts: Sequence[Shard],
     store: RunStore,
     budget: Budget,
     *,

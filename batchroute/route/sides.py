@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from batchroute.types import Floats, RouteReason, Side
 
 STRONG, WEAK = range(len(SIDES))
+_ORDER: tuple[str, ...] = SIDES
 LONGEST_INPUT: int = np.iinfo(np.int64).max  # tokens, of an endpoint without a limit
 _REASONS: tuple[RouteReason, ...] = ("score", "override", "too_long")
 
@@ -77,8 +78,8 @@ class Routes:
     moved: NDArray[np.bool_]
     too_long: NDArray[np.bool_]
 
-    def on(self, side: Side) -> NDArray[np.bool_]:
-        mine: NDArray[np.bool_] = self.to == SIDES.index(side)
+    def on(self, name: str) -> NDArray[np.bool_]:
+        mine: NDArray[np.bool_] = self.to == _ORDER.index(name)
         return mine
 
     def reasons(self, rows: NDArray[np.int64]) -> list[RouteReason]:

@@ -17,7 +17,7 @@ from batchroute.errors import InputFault
 from batchroute.job.prices import open_targets
 from batchroute.route.forecast.estimator import make_estimator
 from batchroute.route.threshold import threshold_for_share
-from batchroute.run.engine import open_input
+from batchroute.run.open import open_input
 from batchroute.run.prepare import score_into, scored_job
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def calibrate_budget(
 ) -> Calibration:
     """The lowest threshold whose predicted cost fits; UsageFault naming the least cost where none does."""
     with scored_job(job, limit, on_rows) as scored:
-        estimator = make_estimator(job, open_targets(job.endpoints), scored.source, scored.scores.parts)
+        estimator = make_estimator(job, open_targets(job.endpoints), scored.source, scored.scores.shards)
         return calibrated(scored.scores.free(), estimator.budget_threshold(budget_usd))
 
 

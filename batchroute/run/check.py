@@ -13,14 +13,9 @@ import numpy as np
 
 from batchroute.errors import BatchrouteError
 from batchroute.job.prices import open_embedder_target, open_targets
-from batchroute.run.engine import open_input
+from batchroute.run.open import open_input, refuse_unpriced
 from batchroute.run.process import raise_file_limit
-from batchroute.send.open import (
-    asks_for_vectors,
-    connections,
-    lane_proxy,
-    refuse_unpriced,
-)
+from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import keeps_raw
 from batchroute.store.files import refuse_file_in_the_way
@@ -74,9 +69,9 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
 
     found.attempt(lambda: load_scorer(job.router))
-    found.attempt(lambda: raise_file_limit(connections(job)))
+    found.attempt(lambda: raise_file_limit(connections(asked_by(job.endpoints, job.router))))
     for side in SIDES:
-        found.attempt(partial(lane_proxy, job, side))
+        found.attempt(partial(endpoint_proxy, job.endpoints[side]))
         found.notes += _endpoint_notes(job.endpoints[side], targets[side])
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)

@@ -1,4 +1,4 @@
-"""What one lane has to send: the input's rows of its side that are not done, in input order.
+"""What one endpoint has to be sent: the rows routed to it that are not done, in input order.
 
 Each lane reads the input on its own, along the scores, so that a lane that is far behind costs no memory: only the
 chunk it stands in. Blocking code, for a worker thread.
@@ -20,7 +20,6 @@ from batchroute.send.body import Body, fingerprint
 from batchroute.send.request import Request
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import among, read_scores
-from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,35 +33,35 @@ if TYPE_CHECKING:
     from batchroute.route.sides import Routes
     from batchroute.store.done import DoneRows
     from batchroute.store.rows import RunStore
-    from batchroute.store.scores import ScoredRows, ScorePart
-    from batchroute.types import Prompt, RefusalType, Side
+    from batchroute.store.scores import ScoredRows, Shard
+    from batchroute.types import Prompt, RefusalType
 
 
 def rows_to_ask(
-    parts: Iterable[ScorePart], threshold: float, endpoints: Endpoints, done: DoneRows, limit: int | None
-) -> dict[Side, int]:
+    shards: Iterable[Shard], threshold: float, endpoints: Endpoints, done: DoneRows, limit: int | None
+) -> dict[str, int]:
     """How many rows each lane has left to settle, of the first `limit` of the input."""
     left = sys.maxsize if limit is None else limit
-    counts: dict[Side, int] = dict.fromkeys(SIDES, 0)
-    for part in parts:
-        rows = read_scores(part)
+    counts = dict.fromkeys(endpoints.names, 0)
+    for shard in shards:
+        rows = read_scores(shard)
         undone = ~among(rows, done)
         undone[left:] = False
-        left = max(0, left - part.rows)
+        left = max(0, left - shard.rows)
         if not undone.any():
             continue
         routes = route(rows, threshold, endpoints)
-        for side in SIDES:
-            counts[side] += int(np.count_nonzero(routes.on(side) & undone))
+        for name in counts:
+            counts[name] += int(np.count_nonzero(routes.on(name) & undone))
     return counts
 
 
 class Feed:
-    """One lane's way through the input."""
+    """One endpoint's way through the input."""
 
     def __init__(
         self,
-        side: Side,
+        name: str,
         source: Source,
         endpoints: Endpoints,
         store: RunStore,
@@ -73,37 +72,36 @@ class Feed:
     ) -> None:
         """`pricing` where a budget holds: each row then brings the most it can cost, or is refused.
 
-        `moved`: these rows, which the other side gave up for the budget's sake, and no others. `limit` is how many
-        rows of the input are wanted at all; more may be scored.
+        `moved`: these rows, which another endpoint gave up for the budget's sake, and no others. `limit` is how
+        many rows of the input are wanted at all; more may be scored.
         """
-        endpoint = endpoints.strong if side == "strong" else endpoints.weak
-        self._side = side
+        self._name = name
         self._source = source
         self._endpoints = endpoints
         self._done: DoneRows = store.done
         self._unsettled = dict(store.unsettled)
-        self._body = Body(endpoint.model, endpoint.params)
+        self._body = Body(endpoints[name].model, endpoints[name].params)
         self._pricing = pricing
         self._moved = moved
         self._left = sys.maxsize if limit is None else limit
         self._chunks: Iterator[Chunk] | None = None
         self._position: Any = None
 
-    def requests(self, part: ScorePart, threshold: float) -> Iterator[list[Request]]:
-        """The requests of the next part, a list for each chunk that has any; refused rows are among them."""
-        rows = read_scores(part)
+    def requests(self, shard: Shard, threshold: float) -> Iterator[list[Request]]:
+        """The requests of the next shard, a list for each chunk that has any; refused rows are among them."""
+        rows = read_scores(shard)
         wanted = ~among(rows, self._done)
         wanted[self._left :] = False
-        self._left = max(0, self._left - part.rows)
-        if not wanted.any():  # as in nearly every part, when a run is taken up near its end
+        self._left = max(0, self._left - shard.rows)
+        if not wanted.any():  # as in nearly every shard, when a run is taken up near its end
             return
         routes = route(rows, threshold, self._endpoints)
-        wanted &= routes.on(self._side) if self._moved is None else among(rows, self._moved)
+        wanted &= routes.on(self._name) if self._moved is None else among(rows, self._moved)
         if not wanted.any():
             return
         offset = 0
-        while offset < part.rows:
-            chunk = self._next_chunk(part, offset)
+        while offset < shard.rows:
+            chunk = self._next_chunk(shard, offset)
             stop = offset + len(chunk.rows)
             if not np.array_equal(chunk.rows, rows.row[offset:stop]):
                 raise InputFault(f"{chunk.file}: has changed since it was scored; restore it, or score it anew")
@@ -112,14 +110,14 @@ class Feed:
                 yield list(self._ask(chunk, picks, rows, routes, offset))
             offset = stop
 
-    def _next_chunk(self, part: ScorePart, offset: int) -> Chunk:
-        """The chunk at a part's start, or the one after the last; cut where the part ends within it."""
-        if offset == 0 and (self._chunks is None or self._position != part.start):
-            self._chunks = self._source.chunks(part.start)
+    def _next_chunk(self, shard: Shard, offset: int) -> Chunk:
+        """The chunk at a shard's start, or the one after the last; cut where the shard ends within it."""
+        if offset == 0 and (self._chunks is None or self._position != shard.start):
+            self._chunks = self._source.chunks(shard.start)
         chunk = next(self._chunks or iter(()), None)
         if chunk is None:
             raise InputFault("the input is shorter than when it was scored; restore it, or score it anew")
-        left = part.rows - offset
+        left = shard.rows - offset
         if len(chunk.rows) > left:
             self._chunks = None
             chunk = chunk.head(left)
@@ -138,7 +136,7 @@ class Feed:
         for prompt, reason, lengthy, (place, score, chars, tokens) in zip(
             prompts, reasons, too_long, numbers, strict=True
         ):
-            asked = _too_long(prompt, tokens, self._side) if lengthy else prompt
+            asked = _too_long(prompt, tokens, self._name) if lengthy else prompt
             if place in rows.refusals:
                 asked = _refused(asked, rows.refusals[place])
             body, longest = (b"", 0) if asked.refusal else self._body(asked)
@@ -165,8 +163,8 @@ def _refused(prompt: Prompt, reason: str, kind: RefusalType = "bad_row") -> Prom
     return msgspec.structs.replace(prompt, refusal=reason, refusal_type=kind)
 
 
-def _too_long(prompt: Prompt, tokens: int, side: Side) -> Prompt:
-    message = f"about {tokens} input tokens, more than endpoints.{side}.max_input_tokens"
+def _too_long(prompt: Prompt, tokens: int, name: str) -> Prompt:
+    message = f"about {tokens} input tokens, more than endpoints.{name}.max_input_tokens"
     return _refused(prompt, message, "too_long")
 
 

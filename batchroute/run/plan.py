@@ -13,8 +13,8 @@ import msgspec
 from batchroute.job.prices import open_targets
 from batchroute.route.forecast.estimator import make_estimator
 from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
+from batchroute.run.open import refuse_unpriced
 from batchroute.run.prepare import scored_job
-from batchroute.send.open import refuse_unpriced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +98,7 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     targets = open_targets(job.endpoints)
     refuse_unpriced(job, targets)
     with scored_job(job, limit, on_rows) as scored:
-        estimator = make_estimator(job, targets, scored.source, scored.scores.parts)
+        estimator = make_estimator(job, targets, scored.source, scored.scores.shards)
         threshold = _threshold(job, scored, estimator)
         shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
-from batchroute.run.engine import open_input
+from batchroute.run.open import open_input
 from batchroute.run.scoring import Scoring
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener

@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchroute.types import SIDES, Result, Side
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from batchroute.job.spec import Endpoints
+    from batchroute.types import Result
 
 
 @dataclass(slots=True)
@@ -44,8 +45,18 @@ class Progress:
     done_before: int = 0
     simulated: bool = False
     started_s: float = field(default_factory=time.monotonic)
-    lanes: Mapping[Side, LaneProgress] = field(default_factory=lambda: {side: LaneProgress() for side in SIDES})
+    lanes: Mapping[str, LaneProgress] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+
+    @staticmethod
+    def of(endpoints: Endpoints, scored: Callable[[], int], done_before: int) -> Progress:
+        """Before anything is asked."""
+        return Progress(
+            scored=scored,
+            done_before=done_before,
+            simulated=any(spec.simulate is not None for _, spec in endpoints.items()),
+            lanes={name: LaneProgress() for name in endpoints.names},
+        )
 
     @property
     def settled(self) -> int:
@@ -74,8 +85,8 @@ class Progress:
                 left_s.append((lane.rows - lane.settled) * self.elapsed_s / lane.settled)
         return max(left_s)
 
-    def add(self, side: Side, result: Result) -> None:
-        lane = self.lanes[side]
+    def add(self, name: str, result: Result) -> None:
+        lane = self.lanes[name]
         lane.cost_usd += result.cost_usd or 0.0
         if result.status == "ok":
             lane.ok += 1

@@ -81,7 +81,7 @@ def what_if(run: Path, threshold: float) -> WhatIf:
 def share_of_run(run: Path, share: float) -> float:
     """The threshold that sends this share of a run's input strong, by the scores it kept."""
     scores = Scores(RunLayout(run).scores)
-    if not scores.exhausted and not scores.parts:
+    if not scores.exhausted and not scores.shards:
         raise RunFault(f"{run}: has no scores; name a threshold instead of a share")
     return threshold_for_share(scores.free(), share)[0]
 

@@ -50,7 +50,7 @@ class OpenRequest(Generic[AnyRequest]):
 class Lane(Generic[AnyRequest]):
     """A `Delivery`: asks one endpoint until all requests are settled, or the lane has to stop.
 
-    `send` makes one attempt, `report` is told the reason, once, when the lane stops of its own accord or is told
+    `send` makes one attempt, `notify` is told the reason, once, when the lane stops of its own accord or is told
     one. At most `most_open` requests are taken in at a time: those that wait for another attempt hold no slot, but
     memory. `gate` may be that of a lane that has stopped: what was learnt of the endpoint stays known.
     """
@@ -60,18 +60,19 @@ class Lane(Generic[AnyRequest]):
         send: Callable[[AnyRequest], Awaitable[Answer]],
         policy: RetryPolicy,
         allowance: Allowance,
-        report: Callable[[str], None],
+        notify: Callable[[str], None],
         *,
         most_open: int,
         clock: Callable[[], float] = time.monotonic,
         gate: Gate[OpenRequest[AnyRequest]] | None = None,
     ) -> None:
         self.in_flight = 0
+        self.sent = 0  # attempts
         self.stopped: str | None = None
         self.gate: Gate[OpenRequest[AnyRequest]] = gate or Gate(allowance, policy.outage_s, clock)
         self._send = send
         self._policy = policy
-        self._report = report
+        self._notify = notify
         self._clock = clock
         self._stopping = False
         self._feeding: asyncio.Task[None] | None = None
@@ -116,7 +117,7 @@ class Lane(Generic[AnyRequest]):
         self._stopping = True
         if reason is not None and self.stopped is None:
             self.stopped = reason
-            self._report(reason)
+            self._notify(reason)
         if self._feeding:
             self._feeding.cancel()
         for task, row in self._open.items():
@@ -199,6 +200,7 @@ class Lane(Generic[AnyRequest]):
         row.attempts.made += 1
         row.in_flight = True
         self.in_flight += 1
+        self.sent += 1
         try:
             answer = await self._send(row.request)
         except BaseException:

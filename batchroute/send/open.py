@@ -1,29 +1,28 @@
-"""The lanes of a job, its two sides' and its embedder's: whom each asks, where, as whom, how fast, at what price.
+"""An endpoint's settings -> what a lane needs of it: address, keys, limits, patience.
 
-Knows the job and the environment; sends nothing.
+Takes one endpoint at a time, or the embedder, which is asked alike. Reads the environment it is given; sends
+nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from batchroute.errors import UsageFault
-from batchroute.job.prices import open_embedder_target
 from batchroute.job.secrets import Scrubber, endpoint_secrets
 from batchroute.send.allowance import EndpointLimits
 from batchroute.send.http import Address, api_url, proxy_for, request_headers
 from batchroute.send.retry import RetryPolicy
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.server import start as start_simulator
-from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from batchroute.job.prices import Target
     from batchroute.job.secrets import Secret
-    from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job, Limits, RouterSpec
+    from batchroute.job.spec import EmbedderSpec, Endpoints, EndpointSpec, Limits, RouterSpec
+
+    Asked: TypeAlias = EndpointSpec | EmbedderSpec
 
 
 def asks_for_vectors(router: RouterSpec) -> bool:
@@ -31,67 +30,58 @@ def asks_for_vectors(router: RouterSpec) -> bool:
     return router.embedder.use == "openai" and router.use not in {"random", "length"} and ":" not in router.use
 
 
-def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:
-    """UsageFault where a budget is to hold for a model whose price is unknown."""
-    caps_run, routes_by_cost = job.limits.max_cost_usd is not None, job.routing.budget_usd is not None
-    if not (caps_run or routes_by_cost):
-        return
-    unknown = [f"endpoints.{name}.price" for name, target in targets.items() if target.pricing is None]
-    if caps_run and asks_for_vectors(job.router) and open_embedder_target(job.router.embedder).pricing is None:
-        unknown.append("router.embedder.price")
-    if unknown:
-        budget = "limits.max_cost_usd" if caps_run else "routing.budget_usd"
-        raise UsageFault(f"{budget} needs prices: set {', '.join(unknown)}, in USD per million tokens")
+def asked_by(endpoints: Endpoints, router: RouterSpec) -> list[Asked]:
+    """All that a job sends requests to."""
+    specs: list[Asked] = [spec for _, spec in endpoints.items()]
+    return [*specs, router.embedder] if asks_for_vectors(router) else specs
 
 
-def connections(job: Job) -> int:
+def connections(specs: Iterable[Asked]) -> int:
     """How many may be open at a time."""
-    lanes = sum(job.endpoints[side].max_concurrency for side in SIDES)
-    return lanes + (job.router.embedder.max_concurrency if asks_for_vectors(job.router) else 0)
+    return sum(spec.max_concurrency for spec in specs)
+
+
+def secrets_of(specs: Iterable[Asked], environ: Mapping[str, str]) -> list[Secret]:
+    """The keys that are not to be written anywhere; JobFault where a variable is unset."""
+    found = [endpoint_secrets(spec, environ) for spec in specs]
+    return [
+        secret
+        for secrets in found
+        for secret in (secrets.api_key, *secrets.headers.values())
+        if secret is not None
+    ]
+
+
+def scrubber_for(specs: Iterable[Asked], environ: Mapping[str, str]) -> Scrubber:
+    """Knows the keys of all of them: a provider may be told of one by another."""
+    return Scrubber(secret.reveal() for secret in secrets_of(specs, environ))
 
 
 async def open_address(
-    job: Job, side: Side, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
+    spec: EndpointSpec, limits: Limits, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
 ) -> Address:
-    """Where a side's lane sends; one that is simulated gets its provider here, on loopback, until `stack` ends."""
-    spec = job.endpoints[side]
+    """Where a lane sends; a simulated endpoint gets its provider here, on loopback, until `stack` ends."""
     base_url = spec.base_url
     if spec.simulate is not None:
         behaviour = Behaviour(**spec.simulate.model_dump())
         base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
-    url = api_url(base_url or "", "chat/completions")
     secrets = endpoint_secrets(spec, environ)
     return Address(
-        url=url,
+        url=api_url(base_url or "", "chat/completions"),
         headers=request_headers(secrets, spec.api_key_header, spec.headers),
         timeout_s=spec.timeout_s,
-        max_response_bytes=int(job.limits.max_response_mb * (1 << 20)),
-        proxy=lane_proxy(job, side),
+        max_response_bytes=max_response_bytes(limits),
+        proxy=endpoint_proxy(spec),
     )
 
 
-def lane_proxy(job: Job, side: Side) -> str | None:
-    """The proxy of a side's requests; UsageFault where the environment names one that cannot be used."""
-    base_url = job.endpoints[side].base_url
-    return None if base_url is None else proxy_for(api_url(base_url, "chat/completions"))
+def endpoint_proxy(spec: EndpointSpec) -> str | None:
+    """The proxy of its requests; UsageFault where the environment names one that cannot be used."""
+    return None if spec.base_url is None else proxy_for(api_url(spec.base_url, "chat/completions"))
 
 
-def scrubber_for(job: Job, environ: Mapping[str, str]) -> Scrubber:
-    """Knows all keys of the job: a provider may be told of one by another."""
-    return Scrubber(secret.reveal() for secret in job_secrets(job, environ))
-
-
-def job_secrets(job: Job, environ: Mapping[str, str]) -> Iterator[Secret]:
-    for side in SIDES:
-        yield from secrets_of(job.endpoints[side], environ)
-    if asks_for_vectors(job.router):
-        yield from secrets_of(job.router.embedder, environ)
-
-
-def secrets_of(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str]) -> Iterator[Secret]:
-    """The keys that are not to be written anywhere."""
-    secrets = endpoint_secrets(spec, environ)
-    yield from (secret for secret in (secrets.api_key, *secrets.headers.values()) if secret is not None)
+def max_response_bytes(limits: Limits) -> int:
+    return int(limits.max_response_mb * (1 << 20))
 
 
 def endpoint_limits(spec: EndpointSpec | EmbedderSpec) -> EndpointLimits:

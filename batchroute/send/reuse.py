@@ -11,6 +11,8 @@ match lie on disk while rows are matched, so that they may come in any order.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from bisect import bisect_right
 from dataclasses import dataclass
 from operator import attrgetter
@@ -24,6 +26,7 @@ import pyarrow.parquet as pq
 from batchroute.errors import RunFault
 from batchroute.send.body import FINGERPRINT_BYTES
 from batchroute.send.classify import Answer
+from batchroute.send.request import Outcome, Sink, Spent
 from batchroute.send.scratch import Scratch
 from batchroute.store.columns import RAW, reserved_names
 from batchroute.store.identity import read_identity
@@ -31,11 +34,12 @@ from batchroute.store.layout import RunLayout, fingerprints_of
 from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from batchroute.job.spec import Job
     from batchroute.send.request import Request
 
+LOOKED_UP_AT_ONCE = 1024
 _TOKENS = Usage.__struct_fields__
 _TEXTS = tuple(name for name in Completion.__struct_fields__ if name != "usage")
 
@@ -110,6 +114,7 @@ class Reuse:
     def __init__(self, answered: AnsweredParts, folder: Path) -> None:
         """`folder` is for the scratch file. RunFault where a run cannot be read, Stopped for a full disk."""
         self._answered = answered
+        self._stopping = False
         self._loaded: set[AnsweredPart] = set()
         self._scratch = Scratch(folder)
         try:
@@ -132,12 +137,27 @@ class Reuse:
         answers = self._scratch.answers(list(places.values()))
         return [answers[places[each]] if each in places else None for each in fingerprints]
 
-    def matches(self, chunks: Iterable[Sequence[Request]]) -> Iterator[list[tuple[Request, Answer]]]:
-        """Of each chunk the requests that were asked before, with their answers."""
-        for requests in chunks:
-            able = [request for request in requests if request.prompt.refusal is None]
-            answers = self.answers([request.fingerprint for request in able])
-            yield [(request, answer) for request, answer in zip(able, answers, strict=True) if answer is not None]
+    async def deliver(self, requests: AsyncGenerator[Request, None], sink: Sink[Request]) -> None:
+        """See `Delivery`: settles the requests that were asked before, leaves all others."""
+        async with contextlib.aclosing(_batched(requests)) as batches:
+            async for batch in batches:
+                if self._stopping:
+                    return
+                answers = await asyncio.to_thread(self.answers, [request.fingerprint for request in batch])
+                for request, answer in zip(batch, answers, strict=True):
+                    if answer is None:
+                        sink.leave(request, Spent(request.attempts, ()))
+                    else:
+                        usages = () if answer.usage is None else (answer.usage,)
+                        sink.settle(request, Outcome("ok", answer, request.attempts, usages))
+
+    def stop(self, reason: str | None = None) -> None:
+        """See `Delivery`."""
+        self._stopping = True
+
+    def abandon(self) -> None:
+        """See `Delivery`: nothing is in flight."""
+        self.stop()
 
     def _part_at(self, place: int) -> AnsweredPart:
         parts = self._answered.parts
@@ -149,6 +169,19 @@ class Reuse:
         table = _read(part.path, ["status", *names])
         for batch in table.filter(pc.equal(table["status"], "ok")).select(names).to_batches(1024):
             yield from map(_answer, batch.to_pylist())
+
+
+async def _batched(requests: AsyncGenerator[Request, None]) -> AsyncGenerator[list[Request], None]:
+    """So many at a time as are looked for together."""
+    batch: list[Request] = []
+    async with contextlib.aclosing(requests):
+        async for request in requests:
+            batch.append(request)
+            if len(batch) == LOOKED_UP_AT_ONCE:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
 
 
 def _read(part: Path, columns: Sequence[str]) -> pa.Table:

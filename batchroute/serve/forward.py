@@ -24,7 +24,7 @@ from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
-from batchroute.send.open import endpoint_limits, open_address, retry_policy, scrubber_for
+from batchroute.send.open import asked_by, endpoint_limits, open_address, retry_policy, scrubber_for
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import estimate_tokens
 from batchroute.serve.chat import ChatRequest, RouteDecision, prompt_of
@@ -195,11 +195,11 @@ async def open_live(
     budget: Budget | None = None,
 ) -> Live:
     """The lanes of a job until `stack` ends; keys come from `environ`."""
-    scrub = scrubber_for(job, environ)
+    scrub = scrubber_for(asked_by(job.endpoints, job.router), environ)
     lanes: dict[Side, LiveLane] = {}
     targets = open_targets(job.endpoints)
     for side in SIDES:
-        address = await open_address(job, side, environ, stack)
+        address = await open_address(job.endpoints[side], job.limits, environ, stack)
         transport = await stack.enter_async_context(Transport(address))
         endpoint = Endpoint(transport, scrub, keep_bodies=True)
         pricing = targets[side].pricing

@@ -15,10 +15,11 @@ from aiohttp import web
 from batchroute.errors import UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
+from batchroute.run.open import refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.questions import bare_questions
-from batchroute.send.open import connections, job_secrets, refuse_unpriced
+from batchroute.send.open import asked_by, connections, secrets_of
 from batchroute.serve.access import access_policy
 from batchroute.serve.app import ChatApi, make_app
 from batchroute.serve.batch.api import BatchApi
@@ -76,7 +77,7 @@ def serve(job: Job, options: ServeOptions) -> int:
     access = access_policy(options.host, options.allow_hosts, _client_key(options))
     if options.batch_share:
         split(job, options.batch_share)  # its faults belong before anything is begun
-    raise_file_limit(connections(job) + MOST_CLIENTS)
+    raise_file_limit(connections(asked_by(job.endpoints, job.router)) + MOST_CLIENTS)
     scorer = load_for_serving(job)
     return run_loop(_serve(job, options, access, scorer))
 
@@ -156,7 +157,7 @@ async def open_server(
 def _embed_context(job: Job, options: ServeOptions, budget: Budget | None) -> EmbedContext:
     """What an embeddings API needs; it is waited for no longer than an endpoint."""
     limits = job.limits.model_copy(update={"outage_s": min(job.limits.outage_s, LIVE_OUTAGE_S)})
-    secrets = tuple(job_secrets(job, options.environ))
+    secrets = secrets_of(asked_by(job.endpoints, job.router), options.environ)
     return EmbedContext(options.environ, limits, options.say, budget, None, secrets, options.say)
 
 

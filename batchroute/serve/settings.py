@@ -14,9 +14,9 @@ from batchroute.errors import RoutingError, UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import Secret
 from batchroute.job.spec import Job, RouterSpec
+from batchroute.run.open import refuse_unpriced
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import Budget
-from batchroute.send.open import refuse_unpriced
 from batchroute.store.ledger import Ledger
 from batchroute.types import SIDES
 

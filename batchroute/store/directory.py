@@ -37,7 +37,7 @@ class RunDirectory:
 
     def hold_to(self, scorer_identity: str) -> None:
         """Records what scores the rows; RunFault where the scores that stand here came from something else."""
-        if self.scores.parts and self.identity.scorer not in {None, scorer_identity}:
+        if self.scores.shards and self.identity.scorer not in {None, scorer_identity}:
             raise RunFault(
                 f"the directory was scored by {self.identity.scorer}, router.model now is {scorer_identity}; "
                 "put it back, or use another output.path"

@@ -57,7 +57,13 @@ class _Span(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class ScorePart:
+class Shard:
+    """Consecutive rows of the input, from one position to another, with their scores on disk: read by itself.
+
+    `number` is its place among them, `last`: the input ends here.
+    """
+
+    number: int
     path: Path
     start: Position
     end: Position
@@ -88,7 +94,7 @@ class Scores:
     def __init__(self, folder: Path) -> None:
         """Reads which parts are there; one that a crash cut short has no name yet and is written again."""
         self.folder = folder
-        self.parts = [_read_footer(path) for path in parts_in(folder)]
+        self.shards = [_read_footer(number, path) for number, path in enumerate(parts_in(folder))]
         self.finished = False
         self._changed = asyncio.Condition()
         self._pending: list[pa.RecordBatch] = []
@@ -98,17 +104,17 @@ class Scores:
     @property
     def rows(self) -> int:
         """How many rows stand in parts."""
-        return sum(part.rows for part in self.parts)
+        return sum(shard.rows for shard in self.shards)
 
     @property
     def end(self) -> Position | None:
         """Where scoring goes on; None at the very beginning."""
-        return self.parts[-1].end if self.parts else None
+        return self.shards[-1].end if self.shards else None
 
     @property
     def exhausted(self) -> bool:
         """Whether the parts reach the end of the input."""
-        return bool(self.parts) and self.parts[-1].last
+        return bool(self.shards) and self.shards[-1].last
 
     def add(
         self, chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping[int, str] | None = None
@@ -117,7 +123,7 @@ class Scores:
         self._start = self._start or chunk.position
         self._end = chunk.end
         self._pending.append(_batch(chunk, questions, scores, refusals or {}))
-        wanted = min(LARGEST_PART_ROWS, FIRST_PART_ROWS << len(self.parts))
+        wanted = min(LARGEST_PART_ROWS, FIRST_PART_ROWS << len(self.shards))
         if sum(batch.num_rows for batch in self._pending) >= wanted:
             self._seal(last=False)
 
@@ -131,17 +137,17 @@ class Scores:
 
     def _seal(self, *, last: bool) -> None:
         start, end = self._start or Position(0, 0, 0), self._end or Position(0, 0, 0)
-        path = part_in(self.folder, len(self.parts))
+        path = part_in(self.folder, len(self.shards))
         span = msgspec.json.encode(_Span(start, end, last))
         table = pa.Table.from_batches(self._pending, _SCHEMA).unify_dictionaries()
         with whole_file(path, mode=AS_UMASK_SAYS) as unfinished:
             pq.write_table(table.replace_schema_metadata({_META: span}), unfinished, compression="zstd")
         self._pending, self._start, self._end = [], None, None
-        self.parts.append(ScorePart(path, start, end, table.num_rows, last))
+        self.shards.append(Shard(len(self.shards), path, start, end, table.num_rows, last))
 
     def free(self) -> FreeScores:
         """The scores a share is taken of."""
-        return FreeScores(self.parts)
+        return FreeScores(self.shards)
 
     async def announce(self, *, finished: bool = False) -> None:
         """Wakes the readers: there is a new part, or there will be no more."""
@@ -149,14 +155,14 @@ class Scores:
             self.finished = self.finished or finished
             self._changed.notify_all()
 
-    async def part(self, number: int) -> ScorePart | None:
+    async def shard(self, number: int) -> Shard | None:
         """Waits for a part; None when scoring is finished and there is none of that number."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.finished or number < len(self.parts))
-        return self.parts[number] if number < len(self.parts) else None
+            await self._changed.wait_for(lambda: self.finished or number < len(self.shards))
+        return self.shards[number] if number < len(self.shards) else None
 
 
-def read_scores(part: ScorePart) -> ScoredRows:
+def read_scores(part: Shard) -> ScoredRows:
     """One part's columns."""
     with pq.ParquetFile(part.path) as stored:
         table = stored.read().combine_chunks()
@@ -192,11 +198,11 @@ class FreeScores:
     Neither `read_table` nor `to_numpy`: each imports pandas, where there is one, for a third of a second.
     """
 
-    parts: list[ScorePart]
+    shards: list[Shard]
 
     def __iter__(self) -> Iterator[Floats]:
-        for part in self.parts:
-            with pq.ParquetFile(part.path) as file:
+        for shard in self.shards:
+            with pq.ParquetFile(shard.path) as file:
                 table = file.read(["score", "forced"])
             free = table.filter(pc.and_(table["score"].is_valid(), table["forced"].is_null()))
             yield np.from_dlpack(free["score"].combine_chunks()).astype(np.float64, copy=False)
@@ -214,13 +220,13 @@ def _batch(chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping
     )
 
 
-def _read_footer(path: Path) -> ScorePart:
+def _read_footer(number: int, path: Path) -> Shard:
     try:
         footer = pq.read_metadata(path)
         span = msgspec.json.decode((footer.metadata or {})[_META], type=_Span)
     except (OSError, KeyError, pa.ArrowInvalid, msgspec.DecodeError) as error:
         raise RunFault(f"{path}: not a file of scores ({error}); remove the folder to score again") from error
-    return ScorePart(path, span.start, span.end, footer.num_rows, span.last)
+    return Shard(number, path, span.start, span.end, footer.num_rows, span.last)
 
 
 def among(rows: ScoredRows, done: DoneRows) -> NDArray[np.bool_]:

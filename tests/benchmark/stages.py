@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 
 from batchroute.job.spec import InputSpec, RouterSpec
-from batchroute.run.engine import open_input
+from batchroute.run.open import open_input
 from batchroute.score.embed.fold import DenseProduct
 from batchroute.score.embed.given import given_vectors
 from batchroute.score.router import MatrixFactorisation, Scorer, load_scorer

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchroute.run.engine import RunEnd
+    from batchroute.run.end import RunEnd
     from batchroute.run.progress import Progress
     from command import Said
     from servers import ThreadedSimulator

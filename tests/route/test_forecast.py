@@ -19,7 +19,7 @@ from batchroute.route.forecast.earlier import EarlierAnswers
 from batchroute.route.forecast.fitting import lowest_fitting
 from batchroute.route.forecast.tokens import SAMPLE_ROWS, UNMEASURED, TokenRatio, measured, sample_texts
 from batchroute.route.forecast.totals import totals_at
-from batchroute.run.engine import open_input
+from batchroute.run.open import open_input
 from batchroute.run.prepare import score_into
 from batchroute.send.tokens import find_tokenizer
 from batchroute.store.scores import ScoredRows
@@ -195,7 +195,7 @@ def test_the_sample_is_spread_over_the_input_and_bounded(tmp_path: Path) -> None
     spec_ = InputSpec.model_validate({"path": str(tmp_path / "prompts.jsonl")})
     source = open_input(spec_, RouterSpec(use="length"), None)
     scores = score_into(tmp_path, source, RouterSpec(use="length"), None, lambda done: None).scores
-    numbers = [int(text.removeprefix("row ")) for text in sample_texts(source, scores.parts)]
+    numbers = [int(text.removeprefix("row ")) for text in sample_texts(source, scores.shards)]
     assert SAMPLE_ROWS / 2 < len(numbers) <= SAMPLE_ROWS
     assert len(set(numbers)) == len(numbers)
     assert min(numbers) == 0

@@ -5,8 +5,9 @@ import gc
 import json
 import os
 import signal
+import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.dataset as ds
@@ -16,7 +17,9 @@ from batchroute.errors import JobFault, RunFault, Stopped, UsageFault
 from batchroute.job.secrets import endpoint_secrets
 from batchroute.job.spec import EndpointSpec
 from batchroute.report.build import build_report
-from batchroute.run.engine import RunEnd, RunOptions, run_job, seconds_until
+from batchroute.run.end import RunEnd
+from batchroute.run.engine import RunOptions, arun_job, run_job
+from batchroute.run.stop import seconds_until
 from batchroute.send.http import request_headers
 from batchroute.simulate.traffic import prompt_digest
 from inputs import lines
@@ -207,7 +210,12 @@ def test_a_signal_before_anything_is_sent_stops_the_run(
     assert run_job(job, OPTIONS).exit_code(0.0) == 4
     servers[1].control({"api_key": None})
     before = asked(*servers)
-    end = run_job(job, RunOptions(environ={}, begin=lambda: os.kill(os.getpid(), signal.SIGTERM)))
+
+    async def run_with_a_signal() -> RunEnd:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+        return await arun_job(job, OPTIONS)
+
+    end = asyncio.run(run_with_a_signal())
     assert (end.exit_code(0.0), asked(*servers)) == (143, before)
     assert run_job(job, OPTIONS).complete
 
@@ -284,7 +292,7 @@ def test_a_wrong_key_stops_its_lane_and_the_other_runs_to_its_end(
     key = {"endpoints.strong.api_key_env": "KEY"}
     said: list[str] = []
     job = job_for(tmp_path, strong, weak, key)
-    end = run_job(job, RunOptions(environ={"KEY": "wrong-key-123456"}, say=said.append))
+    end = run_job(job, RunOptions(environ={"KEY": "wrong-key-123456"}, notify=said.append))
     weak_rows = sum(len(prompt(row)) < 500 for row in range(rows))
     assert (end.ok, end.exit_code(0.0)) == (weak_rows, 4)
     assert strong.stats().requests <= CONCURRENCY
@@ -380,19 +388,45 @@ def test_how_a_run_ended_is_an_exit_code(changes: dict[str, Any], ok_if_refused:
     assert RunEnd(**{**fields, **changes}).exit_code(ok_if_refused) == code
 
 
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts this process into a time zone."""
+
+    def put(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield put
+    monkeypatch.undo()
+    time.tzset()
+
+
+BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
+
+
 @pytest.mark.parametrize(
-    ("clock", "now", "seconds"),
+    ("where", "now", "clock", "hours"),
     [
-        ("06:00", (5, 59, 30), 30),
-        ("06:00", (6, 0, 0), 86_400),
-        ("06:00", (22, 0, 0), 8 * 3600),
-        ("00:00", (0, 0, 1), 86_399),
+        ("UTC", "2026-11-23T05:30+00:00", "06:00", 0.5),
+        ("UTC", "2026-11-23T06:00+00:00", "06:00", 24),
+        ("UTC", "2026-11-23T22:00+00:00", "06:00", 8),
+        ("UTC", "2026-11-23T00:00:36+00:00", "00:00", 23.99),
+        (BERLIN, "2026-11-23T01:15+01:00", "06:00", 4.75),
+        # Clocks go from 02:00 to 03:00.
+        (BERLIN, "2026-03-29T01:15+01:00", "06:00", 3.75),
+        (BERLIN, "2026-03-28T22:00+01:00", "06:00", 7),
+        # Clocks go from 03:00 back to 02:00: 02:30 comes twice.
+        (BERLIN, "2026-10-25T01:15+02:00", "06:00", 5.75),
+        (BERLIN, "2026-10-25T02:15+02:00", "02:30", 0.25),
+        (BERLIN, "2026-10-25T02:45+02:00", "02:30", 0.75),
+        (BERLIN, "2026-10-25T02:45+01:00", "02:30", 23.75),
     ],
 )
-def test_the_next_time_a_clock_shows_is_today_or_tomorrow(
-    clock: str, now: tuple[int, int, int], seconds: int
+def test_the_next_time_a_clock_shows_is_today_or_tomorrow_also_when_clocks_change(
+    zone: Callable[[str], None], where: str, now: str, clock: str, hours: float
 ) -> None:
-    assert seconds_until(clock, datetime(2026, 11, 23, *now, tzinfo=UTC)) == seconds
+    zone(where)
+    assert seconds_until(clock, datetime.fromisoformat(now)) == pytest.approx(hours * 3600)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.job.spec import Job
-    from batchroute.run.engine import RunEnd
+    from batchroute.run.end import RunEnd
     from servers import ThreadedSimulator
 
 OPTIONS = RunOptions(environ={})
@@ -67,7 +67,7 @@ class Ran:
 def ran(folder: Path, server: ThreadedSimulator, prompts: list[str], changes: dict[str, Any] | None = None) -> Ran:
     said: list[str] = []
     job = job_for(folder, server.url, prompts, changes)
-    end = run_job(job, RunOptions(environ={"KEY": "sk-wrong-12345678"}, say=said.append))
+    end = run_job(job, RunOptions(environ={"KEY": "sk-wrong-12345678"}, notify=said.append))
     asked = server.stats().asked
     return Ran(end, said, settled(folder), [asked.get(prompt_digest(prompt), 0) for prompt in prompts])
 

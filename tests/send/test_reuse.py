@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batchroute.run.engine import RunEnd
+    from batchroute.run.end import RunEnd
     from batchroute.run.progress import Progress
     from servers import ThreadedSimulator
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import UsageFault
-from batchroute.run.engine import RunEnd
+from batchroute.run.end import RunEnd
 from batchroute.serve.batch.batches import BatchStore, Counts
 from batchroute.serve.batch.files import ApiError, FileStore, checked_id, new_id
 from batchroute.serve.batch.lines import ALL_WEAK, batch_job, read_batch_input

@@ -11,7 +11,7 @@ import pytest
 from batchroute.errors import RunFault
 from batchroute.input.files import Fingerprint
 from batchroute.job.spec import frozen_settings, settings
-from batchroute.run.engine import open_input
+from batchroute.run.open import open_input
 from batchroute.store.identity import Identity, find_identity, identity_of, merge, read_identity, write_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.rows import Tally

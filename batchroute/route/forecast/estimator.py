@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Endpoints, Job
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.forecast.totals import Totals, Whole
-    from batchroute.store.scores import ScorePart
+    from batchroute.store.scores import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Estimator:
 
     endpoints: Endpoints
     assumed: Mapping[str, Assumptions]
-    parts: Sequence[ScorePart]
+    parts: Sequence[Shard]
 
     @property
     def unpriced(self) -> list[str]:
@@ -70,9 +70,7 @@ def _whole_nano(usd: Decimal) -> float:
     return nano if nano / NANO <= float(usd) else nano - 1
 
 
-def make_estimator(
-    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[ScorePart]
-) -> Estimator:
+def make_estimator(job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard]) -> Estimator:
     """Looks for an earlier run, and measures the tokens of a sample of the input."""
     earlier = earlier_answers(job, Path(job.output.path))
     assumed = {

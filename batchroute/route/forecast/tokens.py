@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.input.open import Source
-    from batchroute.store.scores import ScorePart
+    from batchroute.store.scores import Shard
 
     CountTokens: TypeAlias = Callable[[str], int]
 
@@ -39,7 +39,7 @@ class TokenRatio:
     source: str
 
 
-def token_ratio(model: str, source: Source, parts: Sequence[ScorePart]) -> TokenRatio:
+def token_ratio(model: str, source: Source, parts: Sequence[Shard]) -> TokenRatio:
     """The ratio for `model`, measured on up to SAMPLE_ROWS rows of the input; else the default."""
     tokenizer = find_tokenizer(model)
     ratio = None if tokenizer is None else measured(tokenizer[1], list(sample_texts(source, parts)))
@@ -65,7 +65,7 @@ def measured(count: CountTokens, texts: Sequence[str]) -> Band | None:
     return Band(max(0.0, ratio - error), ratio, ratio + error)
 
 
-def sample_texts(source: Source, parts: Sequence[ScorePart]) -> Iterator[str]:
+def sample_texts(source: Source, parts: Sequence[Shard]) -> Iterator[str]:
     """The text of up to SAMPLE_ROWS rows that can be asked, from places spread over the input."""
     filled = [part for part in parts if part.rows]
     places = [filled[at] for at in _spread(len(filled), SAMPLE_PLACES).tolist()]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Endpoints
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.sides import Routes
-    from batchroute.store.scores import ScoredRows, ScorePart
+    from batchroute.store.scores import ScoredRows, Shard
     from batchroute.types import Floats
 
 # What is added up of the rows on an endpoint: the last axis of every table of sums below.
@@ -142,7 +142,7 @@ def _endpoint_totals(lines: Floats) -> EndpointTotals:
 class Gains:
     """Score, and extra cost of going strong in nano-dollars, of the rows that a threshold decides; by parts."""
 
-    parts: Sequence[ScorePart]
+    parts: Sequence[Shard]
     endpoints: Endpoints
     assumed: Mapping[str, Assumptions]
 

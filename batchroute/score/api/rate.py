@@ -30,7 +30,14 @@ from batchroute.score.rater import Rated, open_thread_rater
 from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
-from batchroute.send.open import asks_for_vectors, endpoint_limits, most_open, retry_policy, secrets_of
+from batchroute.send.open import (
+    asks_for_vectors,
+    endpoint_limits,
+    max_response_bytes,
+    most_open,
+    retry_policy,
+    secrets_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -110,13 +117,13 @@ def _address(spec: EmbedderSpec, context: EmbedContext) -> Address:
         url=url,
         headers=request_headers(endpoint_secrets(spec, context.environ), spec.api_key_header),
         timeout_s=spec.timeout_s,
-        max_response_bytes=int(context.limits.max_response_mb * (1 << 20)),
+        max_response_bytes=max_response_bytes(context.limits),
         proxy=proxy_for(url),
     )
 
 
 def _scrubber(spec: EmbedderSpec, context: EmbedContext) -> Scrubber:
-    own = secrets_of(spec, context.environ)
+    own = secrets_of([spec], context.environ)
     return Scrubber(secret.reveal() for secret in (*own, *context.secrets))
 
 

@@ -31,7 +31,7 @@ from batchroute.serve.batch.lines import batch_job, read_batch_input, threshold_
 from batchroute.serve.names import model_names
 
 if TYPE_CHECKING:
-    from batchroute.run.engine import RunEnd
+    from batchroute.run.end import RunEnd
     from batchroute.run.progress import Progress
 
 LOOK_EVERY_S = 0.5
@@ -104,7 +104,7 @@ def _in_progress(batch: Batch, requests: int) -> Batch:
 
 def _run(job: Job, batch: Batch, on: WorkItem) -> int:
     full: list[str] = []
-    options = RunOptions(environ=os.environ, watch=partial(_watch, batch, on, full), say=logging.warning)
+    options = RunOptions(environ=os.environ, watch=partial(_watch, batch, on, full), notify=logging.warning)
     end = run_loop(arun_job(job, options))
     cancelled = on.batches.cancel_requested_at(batch.id) is not None
     ending = ending_of(end, cancelled=cancelled, expired=_now() >= batch.expires_at)

@@ -1,0 +1,50 @@
+"""What every command does with a job before it works on it: opens the input, refuses what cannot be priced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchroute.errors import UsageFault
+from batchroute.input.open import open_source
+from batchroute.job.prices import open_embedder_target
+from batchroute.send.open import asks_for_vectors
+from batchroute.store.columns import reserved_names
+from batchroute.store.identity import format_of
+from batchroute.store.layout import RunLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batchroute.input.open import Source
+    from batchroute.job.prices import Target
+    from batchroute.job.spec import InputSpec, Job, RouterSpec
+
+
+def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw: bool = False) -> Source:
+    """Looked at but not read; `output` is the run's directory where there is to be one.
+
+    `raw`: whole answers are kept, so that a row may ask for several choices.
+    """
+    embedder = router.embedder
+    return open_source(
+        spec,
+        score_text=router.text,
+        vector_column=embedder.column if embedder.use == "column" else None,
+        reserved=reserved_names() if output is None else reserved_names(format_of(RunLayout(output))),
+        output=output,
+        raw=raw,
+    )
+
+
+def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:
+    """UsageFault where a budget is to hold for a model whose price is unknown."""
+    caps_run, routes_by_cost = job.limits.max_cost_usd is not None, job.routing.budget_usd is not None
+    if not (caps_run or routes_by_cost):
+        return
+    unknown = [f"endpoints.{name}.price" for name, target in targets.items() if target.pricing is None]
+    if caps_run and asks_for_vectors(job.router) and open_embedder_target(job.router.embedder).pricing is None:
+        unknown.append("router.embedder.price")
+    if unknown:
+        budget = "limits.max_cost_usd" if caps_run else "routing.budget_usd"
+        raise UsageFault(f"{budget} needs prices: set {', '.join(unknown)}, in USD per million tokens")

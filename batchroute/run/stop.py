@@ -1,0 +1,128 @@
+"""Ending a run early: by its caller, a signal, the clock or a fault; what is in flight is awaited, or abandoned.
+
+Knows what can be stopped and nothing of what it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from batchroute.errors import BatchrouteError
+    from batchroute.job.spec import Limits
+
+
+class Stoppable(Protocol):
+    """A part of a run: a lane, the scoring."""
+
+    def stop(self) -> None:
+        """Begins nothing more."""
+        ...
+
+    def abandon(self) -> None:
+        """Does not even wait for what is in flight."""
+        ...
+
+
+class Stopper:
+    """Stops all parts of a run, once; belongs to one event loop.
+
+    Worked example, drain_s = 20: Ctrl-C at 12:00:00 stops every part, so that nothing new is sent; 180 answers are
+    in flight and awaited. At 12:00:20 those that have not come are abandoned; a second Ctrl-C does that at once.
+    """
+
+    def __init__(self, drain_s: float, notify: Callable[[str], None]) -> None:
+        self.stopping = False
+        self.reasons: list[str] = []
+        self.signal: int | None = None
+        self.fault: BatchrouteError | None = None
+        self._drain_s = drain_s
+        self._notify = notify
+        self._parts: list[Stoppable] = []
+
+    def add(self, part: Stoppable) -> None:
+        """One more part, which is stopped at once where the run is stopping already."""
+        self._parts.append(part)
+        if self.stopping:
+            part.stop()
+            asyncio.get_running_loop().call_later(self._drain_s, part.abandon)
+
+    def stop(self, reason: str) -> None:
+        """Stops the run for a reason outside, which is reported at once."""
+        self.reasons.append(reason)
+        self._notify(reason)
+        self.drain()
+
+    def fail(self, fault: BatchrouteError) -> None:
+        """Stops the run for a fault of its input or its model: answers in flight are paid, and still awaited."""
+        if self.fault is None:
+            self.fault = fault
+            self._notify(str(fault))
+        self.drain()
+
+    def drain(self) -> None:
+        """Nothing new is begun; what is in flight has `drain_s`."""
+        if self.stopping:
+            return
+        self.stopping = True
+        for part in self._parts:
+            part.stop()
+        asyncio.get_running_loop().call_later(self._drain_s, self.abandon)
+
+    def abandon(self) -> None:
+        for part in self._parts:
+            part.abandon()
+
+    @contextlib.contextmanager
+    def on_signals(self, in_flight: Callable[[], int]) -> Iterator[None]:
+        """A first SIGINT or SIGTERM drains, a second one abandons; no signal ends the process meanwhile."""
+        loop = asyncio.get_running_loop()
+
+        def received(number: int) -> None:
+            if self.signal is not None:
+                self.abandon()
+                return
+            self.signal = number
+            self._notify(
+                f"stopping: waiting up to {self._drain_s:g} s for {in_flight()} answers in flight; "
+                "run the same command again to go on"
+            )
+            self.drain()
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, received, number)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def in_time(self, limits: Limits) -> None:
+        """Stops at limits.stop_at or after limits.max_wall_s, whichever comes first."""
+        waits = [] if limits.max_wall_s is None else [(limits.max_wall_s, "limits.max_wall_s")]
+        if limits.stop_at is not None:
+            waits.append((seconds_until(limits.stop_at, datetime.now().astimezone()), "limits.stop_at"))
+        if waits:
+            wait_s, key = min(waits)
+            await asyncio.sleep(wait_s)
+            self.stop(f"{key} is reached; run again to go on")
+
+
+def seconds_until(clock: str, now: datetime) -> float:
+    """From `now` to the next time a local clock shows HH:MM.
+
+    Worked example, a night in which clocks go from 02:00 to 03:00: at 01:15 it is 3.75 hours to 06:00, not 4.75.
+    The time of day is asked of the system for that day, as the offset of `now` may not hold any more by then. When
+    clocks go back, a time may come twice; the first that is still to come counts.
+    """
+    hour, minute = map(int, clock.split(":"))
+    today = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
+    moments = [(today + timedelta(days)).replace(fold=fold).astimezone() for days in (0, 1) for fold in (0, 1)]
+    return min((moment - now).total_seconds() for moment in moments if moment > now)
