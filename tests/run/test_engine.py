@@ -187,7 +187,7 @@ def test_a_signal_drains_and_the_next_run_pays_for_nothing_twice(
     for server in servers:
         server.control({"latency_s": 0.02})
     said: list[str] = []
-    end = run_job(job, RunOptions(environ={}, watch=interrupting(number, 50), say=said.append))
+    end = run_job(job, RunOptions(environ={}, watch=interrupting(number, 50), notify=said.append))
     assert end.exit_code(0.0) == 128 + number
     assert 50 <= end.ok < rows
     assert not end.complete
