@@ -186,7 +186,7 @@ def open_downgrade(
 
     `limit` is how many rows are wanted at all.
     """
-    outstanding = {name: _nothing_yet(assumptions) for name, assumptions in assumed.items()}
+    outstanding = {name: _no_rows_yet(assumptions) for name, assumptions in assumed.items()}
     longest_weak = longest_input(endpoints.weak)
     rows, chars, longest_chars = 0, 0, 0
     for part in parts:
@@ -202,7 +202,7 @@ def open_downgrade(
     return Downgrade(budget, outstanding, longest_weak, _largest_usd(endpoints, assumed["weak"], longest_chars))
 
 
-def _nothing_yet(assumptions: Assumptions) -> Outstanding:
+def _no_rows_yet(assumptions: Assumptions) -> Outstanding:
     """No rows; the predictions, which are straight lines for all but very long rows."""
     _, usual, high = (_line(*(costs / NANO).tolist()) for costs in assumptions.costs(np.array([0, _PROBE_CHARS])))
     return Outstanding(usual, high)

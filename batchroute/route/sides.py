@@ -35,7 +35,7 @@ LONGEST_INPUT: int = np.iinfo(np.int64).max  # tokens, of an endpoint without a 
 _REASONS: tuple[RouteReason, ...] = ("score", "override", "too_long")
 
 
-class Takes(Protocol):
+class InputLimited(Protocol):
     """An endpoint as far as its longest input goes: a job's, or a finished run's."""
 
     @property
@@ -52,7 +52,7 @@ class InputLimits:
     may_move: NDArray[np.bool_]
 
 
-def input_limits(endpoints: Iterable[Takes]) -> InputLimits:
+def input_limits(endpoints: Iterable[InputLimited]) -> InputLimits:
     """Of the endpoints, in the order of SIDES."""
     listed = list(endpoints)
     return InputLimits(
@@ -61,7 +61,7 @@ def input_limits(endpoints: Iterable[Takes]) -> InputLimits:
     )
 
 
-def longest_input(endpoint: Takes) -> int:
+def longest_input(endpoint: InputLimited) -> int:
     """The most input tokens an endpoint takes."""
     return LONGEST_INPUT if endpoint.max_input_tokens is None else endpoint.max_input_tokens
 
