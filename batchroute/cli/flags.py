@@ -59,6 +59,7 @@ _OPTIONS = (
 def job_flags(command: Callable[..., int]) -> Callable[..., int]:
     """Gives a command the shared flags, as its argument `flags`; what it logs goes as they say."""
 
+    # wraps() also keeps the options that click has hung on the command so far.
     @functools.wraps(command)
     def with_flags(
         *,

@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 @job_flags
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--retry", type=click.Choice(["refused"]), help="Ask refused rows again too.")
-def run(
-    job_file: Path,
-    flags: Flags,
-    as_json: bool,
-    retry: str | None,
-) -> int:
+def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     """Score, route and answer every row of a job.
 
     Run it again after any interruption and it goes on where it stopped.
@@ -85,10 +80,7 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
 @click.command()
 @click.argument("job_files", metavar="JOB...", type=FILE, nargs=-1, required=True)
 @job_flags
-def check(
-    job_files: Sequence[Path],
-    flags: Flags,
-) -> int:
+def check(job_files: Sequence[Path], flags: Flags) -> int:
     """Find every fault that would keep a job from running.
 
     Looks at all that a run needs (job, input, keys, model, prices) and sends nothing.
@@ -112,11 +104,7 @@ def check(
 @click.argument("job_file", metavar="JOB", type=FILE)
 @job_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(
-    job_file: Path,
-    flags: Flags,
-    as_json: bool,
-) -> int:
+def plan(job_file: Path, flags: Flags, as_json: bool) -> int:
     """Say what a job will cost and how long it will take.
 
     Scores the input, which `run` then does not do again; sends nothing.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-log = logging.getLogger("batchroute")
+log = logging.getLogger("batchroute")  # the library logs to its children; only a command gives it a handler
 
 
 def setup_logging(style: str, *, quiet: bool) -> None:
@@ -29,7 +29,7 @@ def setup_logging(style: str, *, quiet: bool) -> None:
     handler.setFormatter(_Json() if style == "json" else _Text())
     log.handlers[:] = [handler]
     log.setLevel(logging.WARNING if quiet else logging.INFO)
-    log.propagate = False
+    log.propagate = False  # a root logger that some library set up would say everything twice
 
 
 class _Text(logging.Formatter):
@@ -72,6 +72,7 @@ def show(renderable: RenderableType) -> None:
     if stdout.is_terminal:
         stdout.print(renderable)
         return
+    # rich fills each line to the width of the terminal; in a file that is only noise for diff and grep.
     with stdout.capture() as captured:
         stdout.print(renderable)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
@@ -85,4 +86,5 @@ def show_json(encoded: bytes) -> None:
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
+    # Highlighting would colour every number and path, also in text that is a user's prompt.
     return Console(stderr=stderr, highlight=False)

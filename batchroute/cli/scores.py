@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 @click.option("-o", "out", type=FILE, metavar="OUT.parquet", help="Where to write the scores.")
 @click.option("--prompt", metavar="COLUMN", help="The text column of a data file.")
 @job_flags
-def score(
-    source: str,
-    out: Path | None,
-    prompt: str | None,
-    flags: Flags,
-) -> int:
+def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> int:
     """Score prompts without asking anyone.
 
     INPUT is a data file, a job file, or - for one prompt a line from stdin.
@@ -52,6 +47,7 @@ def score(
     scorer = load_scorer(router)
     open_rater = rater_opener(router, EmbedContext(os.environ, limits, log.warning))
     if source == "-":
+        # A person who types wants the score of a line at once; a pipe wants them fast.
         batch_size = 1 if sys.stdin.isatty() else router.batch_size
         asyncio.run(
             score_lines(sys.stdin, scorer, open_rater, batch_size, lambda line: click.echo(harmless(line)))
@@ -131,7 +127,7 @@ def _usd(text: str) -> Decimal:
     try:
         amount = Decimal(text)
     except InvalidOperation:
-        amount = Decimal("NaN")
+        amount = Decimal("NaN")  # as bad as "nan" and "inf", which Decimal does read
     if not (amount.is_finite() and amount >= 0):
         raise UsageFault(f"--budget {text}: must be an amount of US dollars, such as 25 or 0.5")
     return amount

@@ -100,11 +100,11 @@ def serve(
         batch_share=batch_share,
         most_disk_bytes=max_disk_mb << 20,
     )
-    return 128 + run_server(job, options)
+    return 128 + run_server(job, options)  # as a shell says that a signal ended a process
 
 
 def _announce(host: str, port: int) -> None:
-    shown = f"[{host}]" if ":" in host else host
+    shown = f"[{host}]" if ":" in host else host  # an IPv6 address in an URL
     click.echo(json.dumps({"port": port, "base_url": f"http://{shown}:{port}/v1"}))
 
 
@@ -191,6 +191,7 @@ def _draw(evaluation: Evaluation, plot: Path) -> None:
 @click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of requests that go wrong so.")
 @click.option("--refuse", type=float, nargs=2, metavar="AFTER_S FOR_S", help="Take no connections for a while.")
 @click.option("--seed", type=int, default=0, help="Of the faults.")
+# `settings` are the fields of Behaviour, by their names.
 def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | None, **settings: Any) -> int:
     """Run a fake OpenAI-compatible provider on loopback.
 

@@ -93,6 +93,14 @@ def test_a_terminal_shows_both_lanes_and_what_is_left(tmp_path: Path) -> None:
     assert "complete; results are in" in shown
 
 
+def test_an_error_type_is_no_markup_and_steers_no_terminal() -> None:
+    progress = lanes((10, 20), (45, 90))
+    progress.errors["[/red]\x1b[2J"] = 3
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(progress_table(progress))
+    assert "[/red]\N{REPLACEMENT CHARACTER}[2J 3" in console.export_text()
+
+
 def test_the_table_says_how_far_the_run_is_and_what_is_left() -> None:
     progress = lanes((10, 20), (45, 90))
     progress.simulated = True

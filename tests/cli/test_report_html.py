@@ -167,7 +167,7 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert shown.stdout.count("<svg") == 4

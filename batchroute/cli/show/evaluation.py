@@ -36,6 +36,7 @@ def render_evaluation(evaluation: Evaluation) -> RenderableType:
 
 
 def _prose(words: str, style: str = "") -> Text:
+    # A line must not end between a number and its percent sign.
     return Text(words.replace(" %", "\N{NO-BREAK SPACE}%"), style=style)
 
 

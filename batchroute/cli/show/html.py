@@ -18,17 +18,7 @@ if TYPE_CHECKING:
     from batchroute.report.figures import Report
 
 
-_FILTERS = (
-    words.count,
-    words.money,
-    words.percent,
-    words.seconds,
-    words.duration,
-    words.speed,
-    words.threshold,
-    words.plain,
-    words.printable,
-)
+_FILTERS = ("count", "money", "percent", "seconds", "duration", "speed", "threshold", "plain", "printable")
 
 
 def render_html(report: Report, details: Details) -> str:
@@ -40,7 +30,7 @@ def render_html(report: Report, details: Details) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({filtering.__name__: filtering for filtering in _FILTERS})
+    environment.filters.update({name: getattr(words, name) for name in _FILTERS})
     return environment.get_template("page.html.j2").render(
         report=report,
         details=details,

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from batchroute.cli.show.tables import add_row, table
-from batchroute.cli.show.words import clock, count, money, speed
+from batchroute.cli.show.words import clock, count, money, plain, speed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +37,7 @@ def watcher(console: Console, *, lines: bool) -> Callable[[Progress], Awaitable[
 
 def _live(console: Console) -> Callable[[Progress], Awaitable[None]]:
     async def draw(progress: Progress) -> None:
+        # What is drawn changes only here; a refresh in between would draw the same again.
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
                 live.update(progress_table(progress), refresh=True)
@@ -63,7 +64,7 @@ def progress_line(progress: Progress) -> str:
 def progress_table(progress: Progress) -> Group:
     """The same with a line per lane."""
     lanes = table("lane", "ok", "refused", "failed", "in flight", "rows/s", "spent", framed=True)
-    lanes.caption = "; ".join(_errors(progress)) or None
+    lanes.caption = Text("; ".join(_errors(progress)))
     for name, lane in progress.lanes.items():
         counts = map(count, (lane.ok, lane.refused, lane.failed, lane.in_flight()))
         rows_per_s = f"{lane.settled / max(progress.elapsed_s, 1e-3):,.1f}"
@@ -95,4 +96,4 @@ def _left(progress: Progress) -> str:
 def _errors(progress: Progress) -> list[str]:
     """The commonest errors, as one entry if there are any."""
     most = progress.errors.most_common(_MOST_ERRORS)
-    return [", ".join(f"{name} {count(rows)}" for name, rows in most)] if most else []
+    return [", ".join(f"{plain(name)} {count(rows)}" for name, rows in most)] if most else []

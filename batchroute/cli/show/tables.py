@@ -30,6 +30,7 @@ def table(*headings: str, framed: bool = False, folded: bool = False) -> Table:
 
 
 def add_row(to: Table, *cells: str, bold: bool = False) -> None:
+    # As a plain string "[/red]" in the name of a model would be markup, and an error that ends the command.
     to.add_row(*map(Text, cells), style="bold" if bold else "")
 
 

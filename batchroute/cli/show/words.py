@@ -39,7 +39,7 @@ def seconds(number: float | None) -> str:
 def duration(number: float | None) -> str:
     if number is None:
         return UNKNOWN
-    if number < 60:
+    if number < 60:  # fractions of a second matter only there
         return f"{number:.1f} s"
     minutes, rest = divmod(round(number), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
