@@ -141,7 +141,7 @@ class Provider:
         if fault is None:
             return error_reply(400, "unknown_fault", faults.unknown({name: 1.0}) or name)
         self._failed[digest] = failed + 1
-        self._traffic.by_fault[name] += 1
+        self._traffic.failed(name)
         return replace(fault(reply, self.behaviour), after_s=reply.after_s)
 
     def _drawn(self, digest: str, failed: int) -> str | None:

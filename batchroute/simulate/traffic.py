@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +24,7 @@ class Recorded(msgspec.Struct, frozen=True):
     body: str
 
 
-class Stats(msgspec.Struct, frozen=True):
+class Stats(msgspec.Struct):
     """The counters since the start or the last reset; requests to /stats, /control and /health are in none.
 
     `by_route` has keys like "POST /v1/embeddings"; `by_status` has "0" for requests that never got a status
@@ -32,20 +33,20 @@ class Stats(msgspec.Struct, frozen=True):
     on. `*_s` are seconds since the start.
     """
 
-    requests: int
-    in_flight: int
-    max_in_flight: int
-    by_status: dict[str, int]
-    by_route: dict[str, int]
-    by_fault: dict[str, int]
-    prompt_tokens: int
-    completion_tokens: int
-    first_arrival_s: float | None
-    last_arrival_s: float | None
-    arrivals_s: list[float]
-    asked: dict[str, int]
-    billed: dict[str, int]
-    recorded: list[Recorded]
+    requests: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    by_status: dict[str, int] = msgspec.field(default_factory=Counter)
+    by_route: dict[str, int] = msgspec.field(default_factory=Counter)
+    by_fault: dict[str, int] = msgspec.field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first_arrival_s: float | None = None
+    last_arrival_s: float | None = None
+    arrivals_s: list[float] = []
+    asked: dict[str, int] = msgspec.field(default_factory=Counter)
+    billed: dict[str, int] = msgspec.field(default_factory=Counter)
+    recorded: list[Recorded] = []
 
 
 def prompt_digest(text: str) -> str:
@@ -54,62 +55,47 @@ def prompt_digest(text: str) -> str:
 
 
 class Traffic:
-    """The counters while they run."""
+    """Counts while the provider runs; of arrivals and requests it keeps the last few."""
 
     def __init__(self, behaviour: Behaviour) -> None:
-        self.requests = 0
-        self.max_in_flight = 0
-        self.by_status: Counter[str] = Counter()
-        self.by_route: Counter[str] = Counter()
-        self.by_fault: Counter[str] = Counter()
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
-        self.first_arrival_s: float | None = None
-        self.last_arrival_s: float | None = None
-        self.arrivals_s: deque[float] = deque(maxlen=behaviour.keep_arrivals)
-        self.asked: Counter[str] = Counter()
-        self.billed: Counter[str] = Counter()
-        self.recorded: deque[Recorded] = deque(maxlen=behaviour.keep_requests)
-
-    def arrived(self, route: str, at_s: float, in_flight: int) -> None:
-        self.requests += 1
-        self.by_route[route] += 1
-        self.max_in_flight = max(self.max_in_flight, in_flight)
-        self.arrivals_s.append(at_s)
-        self.last_arrival_s = at_s
-        if self.first_arrival_s is None:
-            self.first_arrival_s = at_s
-
-    def record(self, route: str, headers: Mapping[str, str], body: bytes) -> None:
-        if self.recorded.maxlen:
-            self.recorded.append(Recorded(route, dict(headers), body.decode("utf-8", "replace")))
-
-    def prompted(self, texts: Iterable[str], billed: bool) -> None:
-        digests = [prompt_digest(text) for text in texts]
-        self.asked.update(digests)
-        if billed:
-            self.billed.update(digests)
-
-    def replied(self, reply: Reply) -> None:
-        self.by_status[str(reply.status)] += 1
-        if reply.usage is not None:
-            self.prompt_tokens += reply.usage.prompt_tokens or 0
-            self.completion_tokens += reply.usage.completion_tokens or 0
+        self._stats = Stats()
+        self._arrivals_s: deque[float] = deque(maxlen=behaviour.keep_arrivals)
+        self._recorded: deque[Recorded] = deque(maxlen=behaviour.keep_requests)
 
     def stats(self, in_flight: int) -> Stats:
-        return Stats(
-            requests=self.requests,
-            in_flight=in_flight,
-            max_in_flight=self.max_in_flight,
-            by_status=dict(self.by_status),
-            by_route=dict(self.by_route),
-            by_fault=dict(self.by_fault),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            first_arrival_s=self.first_arrival_s,
-            last_arrival_s=self.last_arrival_s,
-            arrivals_s=list(self.arrivals_s),
-            asked=dict(self.asked),
-            billed=dict(self.billed),
-            recorded=list(self.recorded),
-        )
+        """A copy of what has been counted so far."""
+        stats = deepcopy(self._stats)
+        stats.in_flight = in_flight
+        stats.arrivals_s = list(self._arrivals_s)
+        stats.recorded = list(self._recorded)
+        return stats
+
+    def arrived(self, route: str, at_s: float, in_flight: int) -> None:
+        stats = self._stats
+        stats.requests += 1
+        stats.by_route[route] += 1
+        stats.max_in_flight = max(stats.max_in_flight, in_flight)
+        stats.last_arrival_s = at_s
+        if stats.first_arrival_s is None:
+            stats.first_arrival_s = at_s
+        self._arrivals_s.append(at_s)
+
+    def record(self, route: str, headers: Mapping[str, str], body: bytes) -> None:
+        if self._recorded.maxlen:
+            self._recorded.append(Recorded(route, dict(headers), body.decode("utf-8", "replace")))
+
+    def prompted(self, texts: Iterable[str], billed: bool) -> None:
+        for digest in map(prompt_digest, texts):
+            self._stats.asked[digest] += 1
+            if billed:
+                self._stats.billed[digest] += 1
+
+    def failed(self, fault: str) -> None:
+        self._stats.by_fault[fault] += 1
+
+    def replied(self, reply: Reply) -> None:
+        stats = self._stats
+        stats.by_status[str(reply.status)] += 1
+        if reply.usage is not None:
+            stats.prompt_tokens += reply.usage.prompt_tokens or 0
+            stats.completion_tokens += reply.usage.completion_tokens or 0
