@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.errors import InputFault
+from batchroute.errors import InputFault, Stopped
 from inputs import lines, parquet, prompts, source, user_texts
 
 
@@ -183,6 +186,22 @@ def test_a_missing_or_unfit_column_is_a_fault_that_names_those_there_are(tmp_pat
         source(path, prompt="n")
     with pytest.raises(InputFault, match="column 'n' is int64, but a list of numbers is wanted"):
         source(path, prompt="text", vector_column="n")
+
+
+def test_a_parquet_column_of_which_there_are_two_is_a_fault(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputFault, match="several columns are called 'prompt'; rename all but one"):
+        source(tmp_path / "a.parquet")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file whose first byte cannot be read")
+def test_a_read_that_fails_stops_the_run_and_names_the_file(tmp_path: Path) -> None:
+    """A process's own memory has no byte 0: reading it is an I/O error, as of a disk or a mount that went away."""
+    path = tmp_path / "a.jsonl"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(Stopped, match=r"a\.jsonl: cannot be read any further: .*; run again to go on"):
+        list(source(path, format="jsonl").chunks())
 
 
 def test_batch_lines_and_parquet_do_not_mix(tmp_path: Path) -> None:

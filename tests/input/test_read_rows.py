@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -390,6 +391,88 @@ def test_maps_of_params_are_objects(tmp_path: Path) -> None:
 )
 def test_params_that_cannot_be_sent_refuse_the_row(tmp_path: Path, value: Any, why: str) -> None:
     assert why in refusal(source(lines(tmp_path / "a.jsonl", {"prompt": "a", "own": value}), params="own"))
+
+
+@pytest.mark.parametrize("n", [None, 1, 2, 0, "2"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_several_choices_are_for_runs_that_keep_whole_answers(tmp_path: Path, n: object, raw: bool) -> None:
+    of = source(lines(tmp_path / "a.jsonl", {"prompt": "a", "own": {"n": n}}), params="own", raw=raw)
+    if raw or n in {None, 1}:
+        assert only(of)[0].params == {"n": n}
+    else:
+        assert "set output.raw = true" in refusal(of)
+
+
+def test_a_batch_line_may_ask_for_several_choices(tmp_path: Path) -> None:
+    body = {"model": "m", "messages": CHAT, "n": 3}
+    assert only(source(lines(tmp_path / "a.jsonl", batch_line(body=body))))[0].params == {"n": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"messages": "chat", "system": "s"}, "input.system: messages bring their own system message"),
+        ({"format": "openai-batch", "system": "s"}, "input.system: messages bring their own system message"),
+        ({"format": "openai-batch", "params": "own"}, "openai-batch lines bring their own messages and params"),
+        ({"format": "openai-batch", "template": "{{ a }}"}, "openai-batch lines bring their own messages"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_a_fault(
+    tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputFault, match=re.escape(words)):
+        source(lines(tmp_path / "a.jsonl", batch_line()), **settings)
+
+
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system"])},
+    optional={
+        "content": st.none()
+        | st.text(max_size=9)
+        | st.lists(
+            st.text(max_size=5)
+            | st.builds(lambda text: {"type": "text", "text": text}, st.text(max_size=5) | st.none())
+            | st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, st.text(max_size=9)),
+            max_size=3,
+        )
+    },
+)
+
+
+@given(st.lists(MESSAGE, max_size=4))
+def test_the_text_scored_is_that_of_the_last_message_and_media_have_no_length(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[dict[str, Any]]
+) -> None:
+    path = lines(tmp_path_factory.mktemp("chat") / "a.jsonl", {"chat": messages})
+    prompt, asked = only(source(path, messages="chat"))
+    content = messages[-1].get("content") if messages else None
+    if content is None:
+        assert asked.refused.tolist() == [True]
+        return
+    texts = content if isinstance(content, list) else [content]
+    parts = [text if isinstance(text, str) else text.get("text") or "" for text in texts]
+    assert sent(prompt) == messages
+    assert asked.texts == ["".join(parts)]
+    without_media = json.dumps([_without_media(message) for message in messages])
+    assert asked.chars.tolist() == [sum(map(len, _strings(json.loads(without_media))))]
+
+
+def _without_media(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [{"type": "image_url"} if _is_media(part) else part for part in content]}
+
+
+def _is_media(part: object) -> bool:
+    return isinstance(part, dict) and part["type"] == "image_url"
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for item in inner for text in _strings(item)]
 
 
 def test_a_route_column_forces_the_side(tmp_path: Path) -> None:
