@@ -244,7 +244,7 @@ class _OpenRun:
             return
         self._progress.rows = self._scoring.wanted_rows
         threshold = await asyncio.to_thread(self._threshold_of_scores) if known is None else known
-        self._directory.identify(threshold=threshold, rows=self._scores.rows)
+        self._directory.fix_threshold(threshold, self._scores.rows)
         await self._route(threshold, answered, done_before)
 
     async def _route(self, threshold: float, answered: AnsweredParts, done_before: DoneRows) -> None:

@@ -42,13 +42,16 @@ class RunDirectory:
                 f"the directory was scored by {self.identity.scorer}, router.model now is {scorer_identity}; "
                 "put it back, or use another output.path"
             )
-        self.identify(scorer=scorer_identity)
+        self._write(replace(self.identity, scorer=scorer_identity))
 
-    def identify(self, **known: str | float | None) -> None:
-        """Adds to what job.toml says of the directory."""
-        self.identity = replace(self.identity, **known)  # type: ignore[arg-type]  # names are checked by replace
+    def fix_threshold(self, threshold: float, rows: int) -> None:
+        """Records the threshold that holds from now on, and of how many rows the scores are known."""
+        self._write(replace(self.identity, threshold=threshold, rows=rows))
+
+    def _write(self, identity: Identity) -> None:
+        self.identity = identity
         with saving(self.layout.path):
-            write_identity(self.layout, self.identity)
+            write_identity(self.layout, identity)
 
 
 def keeps_raw(job: Job, source: Source) -> bool:
@@ -57,21 +60,21 @@ def keeps_raw(job: Job, source: Source) -> bool:
 
 
 def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False) -> RunDirectory:
-    """Opens the job's locked directory, or begins it: first of all with job.toml, which says whose it is.
+    """Opens the job's locked directory, or begins it.
 
     RunFault where it belongs to another job. `retry_refused`: rows an endpoint refused are to be asked again.
     """
     path, mode = Path(job.output.path), int(job.output.mode, 8)
     layout, raw = RunLayout(path), keeps_raw(job, source)
     old, new = find_identity(layout), identity_of(job, source.fingerprint())
-    if old is None:
+    if old is None:  # first of all: a directory with anything else in it, but no job.toml, is not a run's
         with saving(path):
             write_identity(layout, new)
     columns = ResultColumns(source.keep_schema, raw, new.format if old is None else old.format)
     store = RunStore(path, columns, mode=mode)
     identity, void = merge(old, new, store.tally)
     if void or retry_refused:
-        store.finish()
+        store.finish()  # what is in the journals goes the same way as what is sealed
         clear_run(layout) if void else reopen_refused(layout, columns)
         store = RunStore(path, columns, mode=mode)
     with saving(path):

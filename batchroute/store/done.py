@@ -53,5 +53,6 @@ class DoneRows:
         """The bits of a file, with room for a row."""
         bits, size = self._bits.get(file, _NONE), row // 8 + 1
         if size > len(bits):
+            # At least twice the room, so that adding rows one by one copies each bit a bounded number of times.
             bits = self._bits[file] = bits + bytes(max(size, 2 * len(bits)) - len(bits))
         return bits

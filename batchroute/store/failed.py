@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 _NAMES = names_with(Use.FAILED)
-# A line of failed.jsonl: the fields of a result, but those that only an answer has.
+# A line of failed.jsonl: the fields of a result, but those that only an answer has. Built from the declarations of
+# both, so that no field is kept here under another type. `finished_at` alone has a default of its own: lines that
+# other programs wrote need not say when.
 _FailedRow = msgspec.defstruct(
     "_FailedRow",
     [

@@ -93,6 +93,7 @@ def merge(old: Identity | None, new: Identity, tally: Tally) -> tuple[Identity, 
         )
     if any(key.startswith(_VOIDING) for key in changed):
         return replace(new, format=old.format), True
+    # Another way to the threshold before any row is answered: the old threshold is void, the scores are not.
     threshold = None if any(key.startswith("routing.") for key in changed) else old.threshold
     return replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows, format=old.format), False
 

@@ -69,7 +69,7 @@ class Journal:
         """Forces what was appended onto the disk."""
         with self._handle:
             if self._unsynced and self._fd >= 0:
-                self._unsynced = False
+                self._unsynced = False  # before the call: a record appended meanwhile may not be part of it
                 os.fdatasync(self._fd)
 
     def close(self) -> None:

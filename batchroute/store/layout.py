@@ -147,6 +147,7 @@ def locked(path: Path, mode: int) -> Iterator[None]:
 
 
 def _lock(handle: int, path: Path) -> None:
+    # flock and not a file with a process id in it: the kernel gives the lock back when the process ends, however.
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

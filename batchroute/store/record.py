@@ -57,6 +57,7 @@ def _decode_other(record: bytes, kind: type[End], path: Path) -> End:
                 "go on with the version of batchroute that wrote them"
             )
         if isinstance(first, str):
+            # A row's end is the beginning of a row, so this finds its fields, too.
             known = dict(zip(_FORMAT_1, (first, *others), strict=True))
             return msgspec.convert([FORMAT, *(known.get(name) for name in kind.__struct_fields__)], kind)
         return msgspec.msgpack.decode(record, type=kind)  # it fails again, and says why

@@ -1,8 +1,7 @@
 """Scores of the input's rows on disk: written once, in input order, and never computed again.
 
 A part covers consecutive rows and knows the input position it starts at, so that a lane can pass over a part that
-holds nothing for it. The first parts are small, so that sending starts at once; each is twice as large as the one
-before. Knows nothing of routers, nor what a score means.
+holds nothing for it. Knows nothing of routers, nor what a score means.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from batchroute.store.done import DoneRows
     from batchroute.types import Floats, Questions
 
+# Parts have 1024, 2048, 4096 ... 262,144 rows. The first is soon there to be sent; 100 million rows make about 390
+# parts, so that a lane which resumes reads few files.
 FIRST_PART_ROWS = 1024
 LARGEST_PART_ROWS = 262_144
 _SCHEMA = pa.schema(
@@ -129,14 +130,12 @@ class Scores:
 
     def close(self, *, last: bool) -> None:
         """Seals what is pending; `last` records that the input ends here."""
-        nowhere = Position(0, 0, 0)
-        self._start = self._start or self.end or nowhere
-        self._end = self._end or self._start
         if self._pending or (last and not self.exhausted):
             self._seal(last=last)
 
     def _seal(self, *, last: bool) -> None:
-        start, end = self._start or Position(0, 0, 0), self._end or Position(0, 0, 0)
+        start = self._start or self.end or Position(0, 0, 0)
+        end = self._end or start  # a last part without rows only says that the input ends here
         path = part_in(self.folder, len(self.shards))
         span = msgspec.json.encode(_Span(start, end, last))
         table = pa.Table.from_batches(self._pending, _SCHEMA).unify_dictionaries()
