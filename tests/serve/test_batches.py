@@ -25,6 +25,7 @@ from batchroute.serve.batch.files import ApiError, FileStore, checked_id, new_id
 from batchroute.serve.batch.lines import ALL_WEAK, batch_job, read_batch_input
 from batchroute.serve.batch.queue import BatchQueue
 from batchroute.serve.batch.sharing import LIMITS, split
+from batchroute.serve.batch.wake import wake_worker, woken
 from batchroute.serve.batch.worker import WorkItem, ending_of, run_batch
 from batchroute.serve.names import ModelNames
 from batchroute.simulate.behaviour import Behaviour
@@ -433,6 +434,19 @@ def test_a_request_for_a_batch_that_is_none(tmp_path: Path, changes: dict[str, A
 
 
 # --- decisions
+
+
+def test_a_worker_is_woken_and_where_there_is_none_nothing_happens(tmp_path: Path) -> None:
+    async def wait() -> None:
+        wake_worker(tmp_path)
+        with woken(tmp_path) as cancelled:
+            for _ in range(2):
+                cancelled.clear()
+                await asyncio.to_thread(wake_worker, tmp_path)
+                await asyncio.wait_for(cancelled.wait(), 20)
+        wake_worker(tmp_path)
+
+    asyncio.run(wait())
 
 
 @given(st.text(max_size=60) | st.from_regex(r"(file-|batch_)[0-9a-f]{30,34}", fullmatch=True))

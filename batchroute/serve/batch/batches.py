@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from batchroute.serve.batch.files import ApiError, checked_id, new_id
+from batchroute.serve.batch.wake import wake_worker
 from batchroute.store.files import saving, write_whole
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class BatchStore:
     """The batches of a state directory; all methods block."""
 
     def __init__(self, state: Path) -> None:
+        self._state = state
         self._folder = state / "batches"
         self._runs = state / "runs"
         for folder in (self._folder, self._runs):
@@ -147,6 +149,7 @@ class BatchStore:
         if self.cancel_requested_at(batch_id) is None:
             with saving(self._folder):
                 write_whole(self._cancel_path(batch_id), str(now).encode())
+        wake_worker(self._state)
 
     def cancel_requested_at(self, batch_id: str) -> int | None:
         """When that was, in seconds since the epoch; None: never."""

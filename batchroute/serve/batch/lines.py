@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from batchroute.errors import RoutingError
-from batchroute.job.spec import Job
+from batchroute.job.spec import InputSpec, OutputSpec, RoutingSpec
 from batchroute.report.export.files import export_run
 from batchroute.serve.batch.batches import BatchError
 from batchroute.store.files import whole_file
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from batchroute.job.spec import Job
     from batchroute.serve.names import ModelNames, Selection
 
 MOST_ERRORS = 100  # that a batch reports
@@ -93,17 +94,16 @@ def threshold_of(selection: Selection) -> float:
 
 
 def batch_job(job: Job, input_file: Path, output: Path, threshold: float) -> Job:
-    """The run that answers a batch: a server's job on the batch's file."""
-    values = job.model_dump(mode="json", exclude_none=True)
-    router = {name: value for name, value in values["router"].items() if name != "text"}
-    changes = {
-        "name": output.name,
-        "input": {"path": [str(input_file)], "format": "openai-batch"},
-        "output": {"path": str(output), "raw": True},
-        "router": router,
-        "routing": {"threshold": threshold},
-    }
-    return Job.model_validate({**values, **changes})
+    """The run that answers a batch: a server's endpoints, router and limits on the batch's file."""
+    return job.model_copy(
+        update={
+            "name": output.name,
+            "input": InputSpec(path=[str(input_file)], format="openai-batch"),
+            "output": OutputSpec(path=str(output), raw=True),
+            "router": job.router.model_copy(update={"text": None}),
+            "routing": RoutingSpec(threshold=threshold),
+        }
+    )
 
 
 def write_results(run: Path, output: Path, errors: Path) -> tuple[int, int]:

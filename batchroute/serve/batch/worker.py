@@ -8,6 +8,7 @@ time. Keys are in the environment, as for any run. Knows no HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -28,13 +29,14 @@ from batchroute.run.process import run_loop
 from batchroute.serve.batch.batches import Batch, BatchError, BatchStore, Counts, ended, failed, held_up
 from batchroute.serve.batch.files import FileStore, new_id
 from batchroute.serve.batch.lines import batch_job, read_batch_input, threshold_of, write_results
+from batchroute.serve.batch.wake import woken
 from batchroute.serve.names import model_names
 
 if TYPE_CHECKING:
     from batchroute.run.end import RunEnd
     from batchroute.run.progress import Progress
 
-LOOK_EVERY_S = 0.5
+RECORD_EVERY_S = 0.5  # how far the run is, and whether there is disk space: neither brings an event
 Ending = Literal["completed", "expired", "cancelled"]
 
 
@@ -134,20 +136,31 @@ def ending_of(end: RunEnd, *, cancelled: bool, expired: bool) -> Ending | None:
 
 async def _watch(batch: Batch, on: WorkItem, full: list[str], progress: Progress) -> None:
     """Records the progress; stops the run where it is cancelled, late, or out of disk, which goes into `full`."""
-    earlier = batch.request_counts
     recorded = batch
-    while not await asyncio.to_thread(_is_to_stop, batch, on, full):
-        await asyncio.sleep(LOOK_EVERY_S)
-        lanes = progress.lanes.values()
-        failures = min(earlier.failed, progress.done_before)
-        completed = progress.done_before - failures + sum(lane.ok for lane in lanes)
-        failures += sum(lane.refused + lane.failed for lane in lanes)
-        counts = Counts(earlier.total, completed, failures)
-        now = replace(batch, request_counts=counts, errors=batch.errors if counts == earlier else None)
-        if now != recorded:
-            on.batches.write(now)
-            recorded = now
+    with woken(on.state) as cancelled:
+        while True:
+            cancelled.clear()
+            if await asyncio.to_thread(_is_to_stop, batch, on, full):
+                break
+            now = _with_progress(batch, progress)
+            if now != recorded:
+                on.batches.write(now)
+                recorded = now
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(
+                    cancelled.wait(), min(RECORD_EVERY_S, max(0, batch.expires_at - time.time()))
+                )
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _with_progress(batch: Batch, progress: Progress) -> Batch:
+    """Rows that failed before are asked again, and count as failed no longer."""
+    earlier, lanes = batch.request_counts, progress.lanes.values()
+    failures = min(earlier.failed, progress.done_before)
+    completed = progress.done_before - failures + sum(lane.ok for lane in lanes)
+    failures += sum(lane.refused + lane.failed for lane in lanes)
+    counts = Counts(earlier.total, completed, failures)
+    return replace(batch, request_counts=counts, errors=batch.errors if counts == earlier else None)
 
 
 def _is_to_stop(batch: Batch, on: WorkItem, full: list[str]) -> bool:
