@@ -138,8 +138,8 @@ class TokenEntry:
 class OwnLimits:
     """See `Allowance`: the limits of a job for one lane, which may be set anew while it runs.
 
-    `serve` takes back half of them while a batch is at work: fewer slots than are taken means that none is free
-    until enough have been given back.
+    `serve` lowers them while a batch is at work: fewer slots than are taken means that none is free until enough
+    have been given back.
     """
 
     def __init__(self, limits: EndpointLimits, spending: Spending | None = None) -> None:
@@ -147,14 +147,14 @@ class OwnLimits:
         self._limits = limits
         self._spending = spending
         self._tokens = TokenWindow(limits.tokens_per_minute or 0)
-        self._changed: Callable[[], None] = lambda: None
+        self._watchers: list[Callable[[], None]] = []
 
     @property
     def requests_per_minute(self) -> float | None:
         return self._limits.requests_per_minute
 
     def watch(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
+        self._watchers.append(changed)
         if self._spending is not None:
             self._spending.budget.watch(changed)
 
@@ -163,6 +163,16 @@ class OwnLimits:
         self._limits = limits
         self._tokens.tokens_per_minute = limits.tokens_per_minute or 0
         self._changed()
+
+    def excess_s(self, now: float) -> float:
+        """How long what is in use stays above limits that were lowered; infinity: until a permit is given back."""
+        if self.in_flight > self._limits.max_concurrency:
+            return math.inf
+        return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(0, now)
+
+    def _changed(self) -> None:
+        for changed in self._watchers:
+            changed()
 
     def wait_s(self, tokens: int, usd: Decimal, now: float) -> float:
         if self.in_flight >= self._limits.max_concurrency:

@@ -34,7 +34,7 @@ class Admission(NamedTuple):
 
 
 class Gate(Generic[Row]):
-    """What lets the requests of one lane through; it outlives a lane that has stopped."""
+    """What lets the requests of one lane through."""
 
     def __init__(self, allowance: Allowance, outage_s: float, clock: Callable[[], float]) -> None:
         self.breaker: Breaker[Row] = Breaker(outage_s)
@@ -47,6 +47,16 @@ class Gate(Generic[Row]):
         self._waiter: asyncio.Future[None] | None = None
         self._limited_since = math.inf  # since when the endpoint takes nothing, but says 429
         allowance.watch(self._changed)
+
+    @property
+    def paused_until(self) -> float:
+        """When the pause ends that the endpoint asked for."""
+        return self._pace.resume_at
+
+    def resume(self) -> None:
+        """After a rest: where the endpoint was away, the next request is sent at once, as a probe."""
+        self.breaker.probe_lost(self._clock())
+        self._changed()
 
     async def admit(self, tokens: int, usd: Decimal) -> Admission:
         """Waits for the moment to send a request of so many tokens and US dollars at most.

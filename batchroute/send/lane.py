@@ -52,7 +52,7 @@ class Lane(Generic[AnyRequest]):
 
     `send` makes one attempt, `notify` is told the reason, once, when the lane stops of its own accord or is told
     one. At most `most_open` requests are taken in at a time: those that wait for another attempt hold no slot, but
-    memory. `gate` may be that of a lane that has stopped: what was learnt of the endpoint stays known.
+    memory.
     """
 
     def __init__(
@@ -64,12 +64,11 @@ class Lane(Generic[AnyRequest]):
         *,
         most_open: int,
         clock: Callable[[], float] = time.monotonic,
-        gate: Gate[OpenRequest[AnyRequest]] | None = None,
     ) -> None:
         self.in_flight = 0
         self.sent = 0  # attempts
         self.stopped: str | None = None
-        self.gate: Gate[OpenRequest[AnyRequest]] = gate or Gate(allowance, policy.outage_s, clock)
+        self.gate: Gate[OpenRequest[AnyRequest]] = Gate(allowance, policy.outage_s, clock)
         self._send = send
         self._policy = policy
         self._notify = notify
@@ -123,6 +122,11 @@ class Lane(Generic[AnyRequest]):
         for task, row in self._open.items():
             if not row.in_flight:
                 task.cancel()
+
+    def resume(self) -> None:
+        """Takes requests again after it stopped; what was learnt of the endpoint stays known."""
+        self._stopping, self.stopped = False, None
+        self.gate.resume()
 
     def abandon(self) -> None:
         """Leaves the requests in flight undone, too."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Endpoints
     from batchroute.serve.access import AccessPolicy
-    from batchroute.serve.forward import Ended, Live
+    from batchroute.serve.forward import LiveEndpoints, LiveResult
     from batchroute.serve.names import ModelNames
     from batchroute.serve.scoring import JointScoring
 
@@ -53,7 +53,7 @@ class ChatApi:
     names: ModelNames
     endpoints: Endpoints
     scoring: JointScoring
-    live: Live
+    live: LiveEndpoints
     metrics: Metrics = field(default_factory=Metrics)
     open_bytes: int = 0
 
@@ -87,7 +87,7 @@ class ChatApi:
     async def _stream(
         self, request: web.Request, chat: ChatRequest, decision: RouteDecision, received_at: float
     ) -> web.StreamResponse:
-        model = self.live.asked[decision.side].model
+        model = self.live.targets[decision.side].model
         headers = {**_EVENT_STREAM, **decision_headers(decision.side, model, decision.score, decision.threshold)}
         response = web.StreamResponse(headers=headers)
 
@@ -124,7 +124,7 @@ class ChatApi:
     async def counters(self, request: web.Request) -> web.Response:
         """GET /metrics."""
         gauges = {"scored_texts": self.scoring.texts, "scored_batches": self.scoring.batches}
-        in_flight = {side: lane.in_flight for side, lane in self.live.lanes.items()}
+        in_flight = {name: lane.in_flight for name, lane in self.live.lanes.items()}
         text = exposition(self.metrics, gauges, in_flight)
         return web.Response(body=text.encode(), headers={"Content-Type": MEDIA_TYPE})
 
@@ -182,13 +182,13 @@ def failure(status: int, message: str, code: str | None, param: str | None = Non
     return web.Response(status=status, body=body, content_type="application/json", headers=wait_headers(status))
 
 
-def _whole(ended: Ended) -> web.Response:
+def _whole(ended: LiveResult) -> web.Response:
     status, body = reply_of(ended)
     headers = {**route_headers(ended), **wait_headers(status)}
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
-def _error_event(ended: Ended) -> bytes:
+def _error_event(ended: LiveResult) -> bytes:
     """The last event of a stream that broke off."""
     status, code = failure_of(ended.outcome.answer)
     return b"data: " + error_body(status, ended.outcome.answer.error or "the stream broke off", code) + b"\n\n"

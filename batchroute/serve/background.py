@@ -8,7 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchroute.errors import Unanswered
-from batchroute.serve.forward import Live, open_live
+from batchroute.job.secrets import Scrubber
+from batchroute.serve.forward import LiveEndpoints, open_live_endpoints
 from batchroute.serve.scoring import JointScoring
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Value = TypeVar("Value")
 class BackgroundLoop:
     """Runs from its making until `close`; `live` and `scorings` may only be used inside its loop."""
 
-    live: Live
+    live: LiveEndpoints
 
     def __init__(self, pair: ModelPair, routers: Mapping[str, LoadedRouter], budget: Budget | None) -> None:
         self.scorings = {
@@ -40,7 +41,11 @@ class BackgroundLoop:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="batchroute", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(pair), self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(self._open(pair), self._loop).result()
+        except BaseException:
+            self.close()
+            raise
 
     def submit(self, work: Coroutine[Any, Any, Value]) -> Future[Value]:
         """What comes of work in the loop, for another thread to wait for; Unanswered once it is closed.
@@ -74,12 +79,11 @@ class BackgroundLoop:
         self._loop.close()
 
     async def _open(self, pair: ModelPair) -> None:
-        try:
-            self.live = await open_live(pair.job, pair.environ(), self._stack, _discard, self._budget)
-            self._working = [asyncio.create_task(scoring.run()) for scoring in self.scorings.values()]
-        except BaseException:
-            await self._shut()
-            raise
+        scrub = Scrubber(secret.reveal() for secret in pair.secrets())
+        self.live = await open_live_endpoints(
+            pair.endpoints, pair.limits, pair.environ(), scrub, self._stack, _discard, self._budget
+        )
+        self._working = [asyncio.create_task(scoring.run()) for scoring in self.scorings.values()]
 
     def _closing(self) -> None:
         closing = self._loop.create_task(self._shut())

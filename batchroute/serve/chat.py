@@ -136,6 +136,6 @@ def decide_route(selection: Selection, score: float | None, chars: int, endpoint
     return RouteDecision(route.side, route.reason, score, threshold)
 
 
-def prompt_of(chat: ChatRequest, number: int) -> Prompt:
-    """The request as a lane reads it: row `number` of no file."""
-    return Prompt(file="", row=number, id=None, messages=chat.messages, params=chat.params)
+def prompt_of(chat: ChatRequest) -> Prompt:
+    """The request as a row of no file."""
+    return Prompt(file="", row=0, id=None, messages=chat.messages, params=chat.params)

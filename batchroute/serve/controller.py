@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Self
 
-    from batchroute.serve.forward import Ended
+    from batchroute.serve.forward import LiveResult
     from batchroute.types import Floats, Side
 
 
@@ -152,7 +152,7 @@ class Controller:
         try:
             chat = _chat(fields)
             score = await background.scorings[str(router)].score(chat.text)
-            decision = decide_route(lowest, score, chat.chars, self._pair.job.endpoints)
+            decision = decide_route(lowest, score, chat.chars, self._pair.endpoints)
             self.model_counts[str(router)][getattr(self.model_pair, decision.side)] += 1
             ended = await background.live.ask(chat, decision)
         except Refusal as refusal:
@@ -192,7 +192,7 @@ def _chat(fields: dict[str, Any]) -> ChatRequest:
     return chat_request(None, fields.pop("messages", None), fields)
 
 
-def _completion(ended: Ended) -> ChatCompletion:
+def _completion(ended: LiveResult) -> ChatCompletion:
     answer = ended.outcome.answer
     if ended.outcome.status == "ok":
         return ChatCompletion(msgspec.json.decode(answer.body or "{}"), ended.result)

@@ -1,12 +1,12 @@
-"""A live request on its lane, to its end: with the limits, retries, breaker and prices of a run.
+"""A live request at its endpoint, to its end: with the limits, retries, breaker and prices of a run.
 
-A run stops a lane that can do no more, since somebody can run it again; a server goes on. What is fatal to a lane
-is here the end of the one request, and a lane that stopped for another reason is begun anew after a rest.
+Decides only what differs from a run, whose lane stops when its endpoint or the budget can do no more, as the run
+can be started again. Here such an answer ends one request (`next_step` with a policy that never stops), and
+a lane that stopped because its endpoint is away takes requests again after a rest. Knows no clients.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -18,196 +18,219 @@ from batchroute.input.content import Refusal
 from batchroute.job.prices import open_targets
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.settle import settled
-from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
+from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.body import Body
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
-from batchroute.send.open import asked_by, endpoint_limits, open_address, retry_policy, scrubber_for
+from batchroute.send.open import endpoint_limits, open_address, retry_policy
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import estimate_tokens
 from batchroute.serve.chat import ChatRequest, RouteDecision, prompt_of
-from batchroute.types import SIDES, Completion
+from batchroute.types import Completion
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from decimal import Decimal
+    from typing import TypeAlias
 
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Scrubber
-    from batchroute.job.spec import Job
+    from batchroute.job.spec import Endpoints, EndpointSpec, Limits
     from batchroute.send.budget import Budget
+    from batchroute.send.classify import Verdict
+    from batchroute.send.endpoint import Receive
     from batchroute.send.request import Spent
     from batchroute.send.retry import RetryPolicy
     from batchroute.serve.stream import EventRelay
-    from batchroute.types import Result, Side
+    from batchroute.types import Result
 
-LIVE_OUTAGE_S = 60.0  # somebody waits: longer than that no request is held for an endpoint that is away
+    Send: TypeAlias = Callable[[bytes, Receive | None], Awaitable[Answer]]
+
+LIVE_OUTAGE_S = 60.0  # a client waits: longer than that no request is held for an endpoint that is away
+REST_S = 5.0  # before a lane that stopped takes requests again
 _POLICY = Policy(stops=False)
-_ROW = RowState("")
-REST_S = 5.0  # before a lane that stopped is tried again
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a request ended: the endpoint's last word, and the same as a run would record it."""
+class LiveResult:
+    """How a request ended: the endpoint's last answer, and the same as a run would record it."""
 
     outcome: Outcome
     result: Result
     threshold: float | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Exchange:
+    """What a lane sends for one request, and its `Sink`; `relay` gets the events of the answer."""
+
+    request: Request
     relay: EventRelay | None
     outcome: Outcome | None = None
 
+    @property
+    def body(self) -> bytes:
+        return self.request.body
+
+    @property
+    def tokens(self) -> int:
+        return self.request.tokens
+
+    @property
+    def attempts(self) -> int:
+        return self.request.attempts
+
+    @property
+    def most_usd(self) -> Decimal:
+        return self.request.most_usd
+
+    def settle(self, request: _Exchange, outcome: Outcome) -> None:
+        step = next_step(RowState(""), outcome, _POLICY)
+        status = step.status if isinstance(step, Done) else "failed"
+        self.outcome = msgspec.structs.replace(outcome, status=status)
+
+    def leave(self, request: _Exchange, spent: Spent) -> None:
+        """The lane stopped, or the client is gone; there is nothing to keep."""
+
 
 class LiveLane:
-    """One side, for requests that somebody waits for."""
+    """One endpoint, for requests of clients that wait. What is learnt of it outlives its rests."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        send: Send,
         policy: RetryPolicy,
-        limits: EndpointLimits,
+        allowance: OwnLimits,
         say: Callable[[str], None],
-        spending: Spending | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._endpoint = endpoint
-        self._policy = policy
-        self._limits = limits
+        """`send` makes one attempt, `say` takes the reason whenever the lane stops for a rest."""
+        self.allowance = allowance
+        self._send_once = send
         self._say = say
-        self._spending = spending
-        self._exchanges: dict[int, _Exchange] = {}
+        self._clock = clock
+        self._lane: Lane[_Exchange] = Lane(self._send, policy, allowance, self._rest, most_open=0, clock=clock)
         self._rests_until = 0.0
-        self._lane = self._fresh()
 
     @property
     def in_flight(self) -> int:
         return self._lane.in_flight
 
     def close(self, reason: str) -> None:
-        """Lets go of everything, for good."""
+        """Abandons all requests, for good."""
         self._rests_until = math.inf
         self._lane.stop(reason)
         self._lane.abandon()
 
     async def ask(self, request: Request, relay: EventRelay | None = None) -> Outcome:
-        """Waits for its turn and its end; `relay` is given the answer's events. Cancelled, it lets go of it.
+        """Waits for its turn and its end; where the caller is cancelled, the request is abandoned."""
+        if self._lane.stopped is not None and self._clock() >= self._rests_until:
+            self._lane.resume()
+        exchange = _Exchange(request, relay)
+        await self._lane.ask(exchange, exchange)
+        return exchange.outcome or _not_sent("transient", "stopped", self._lane.stopped or "closed")
 
-        Every request under way has a row number of its own.
-        """
-        lane = self._working_lane()
-        exchange = self._exchanges[request.prompt.row] = _Exchange(relay)
-        try:
-            await lane.ask(request, self)
-        finally:
-            del self._exchanges[request.prompt.row]
-        if exchange.outcome is not None:
-            return exchange.outcome
-        return Outcome("failed", Answer(verdict="transient", error_type="stopped", error=lane.stopped), 0, ())
-
-    def _working_lane(self) -> Lane[Request]:
-        if self._lane.stopped is not None and time.monotonic() >= self._rests_until:
-            self._lane = self._fresh()
-        return self._lane
-
-    def _fresh(self) -> Lane[Request]:
-        allowance = OwnLimits(self._limits, self._spending)
-        return Lane(self._send, self._policy, allowance, self._stopped, most_open=0)
-
-    async def _send(self, request: Request) -> Answer:
-        relay = self._exchanges[request.prompt.row].relay
-        answer = await self._endpoint.send(request.body, None if relay is None else relay.receive)
+    async def _send(self, exchange: _Exchange) -> Answer:
+        relay = exchange.relay
+        answer = await self._send_once(exchange.body, None if relay is None else relay.receive)
         if relay is not None and relay.begun:
             return msgspec.structs.replace(answer, completion=Completion(usage=relay.usage))
         return answer
 
-    def settle(self, request: Request, outcome: Outcome) -> None:
-        """See `Sink`: what ends a run's lane is the end of this one request."""
-        step = next_step(_ROW, outcome, _POLICY)
-        status = step.status if isinstance(step, Done) else "failed"
-        self._exchanges[request.prompt.row].outcome = msgspec.structs.replace(outcome, status=status)
+    def _rest(self, reason: str) -> None:
+        """The endpoint is away, or asked for a pause longer than a client waits.
 
-    def leave(self, request: Request, spent: Spent) -> None:
-        """See `Sink`: the lane stopped, or the client is gone; there is nothing to keep."""
-
-    def _stopped(self, reason: str) -> None:
+        Say it is down. After 60 s the lane stops: all that wait get a 503, and so does every request of the next
+        5 s. The first one after that is sent to see whether the endpoint is back, and those behind it wait for its
+        answer. It fails: they all get a 503, and so on every 5 s. What was learnt stays known over the rests: the
+        speed that the endpoint's 429s taught, and the tokens of the last minute.
+        """
         if self._rests_until < math.inf:
-            self._rests_until = time.monotonic() + REST_S
+            self._rests_until = max(self._clock() + REST_S, self._lane.gate.paused_until)
             self._say(reason)
 
 
-class Live:
-    """Both sides of a job, open for requests."""
+class LiveEndpoints:
+    """The endpoints of a job, open for requests."""
 
     def __init__(
         self,
-        job: Job,
+        endpoints: Endpoints,
         targets: Mapping[str, Target],
-        lanes: Mapping[Side, LiveLane],
+        lanes: Mapping[str, LiveLane],
         scrub: Scrubber,
         budget: Budget | None,
     ) -> None:
+        self.targets = targets
         self.lanes = lanes
         self.scrub = scrub
-        self.asked = targets
-        self._bodies = {side: Body(job.endpoints[side].model, job.endpoints[side].params) for side in SIDES}
+        self._bodies = {name: Body(spec.model, spec.params) for name, spec in endpoints.items()}
         self._budget = budget
-        self._numbers = itertools.count()
 
-    async def ask(self, chat: ChatRequest, routed: RouteDecision, relay: EventRelay | None = None) -> Ended:
+    async def ask(self, chat: ChatRequest, decision: RouteDecision, relay: EventRelay | None = None) -> LiveResult:
         """The end of one request. Refusal where a budget needs to know how long its answer may get."""
-        request = self._request(chat, routed)
+        target = self.targets[decision.side]
+        request = self._request(chat, decision, target)
         if self._budget is not None and request.most_usd > self._budget.left + self._budget.reserved:
             outcome = _over_budget(request.most_usd, self._budget.left)
         else:
-            outcome = await self.lanes[routed.side].ask(request, relay)
-        finished_at = time.time_ns() // 1000
-        result = settled(request, outcome, self.asked[routed.side], None, finished_at, raw=False)
-        return Ended(outcome, result, routed.threshold)
+            outcome = await self.lanes[decision.side].ask(request, relay)
+        result = settled(request, outcome, target, None, time.time_ns() // 1000, raw=False)
+        return LiveResult(outcome, result, decision.threshold)
 
     def close(self) -> None:
-        """Lets go of what is under way; whoever asked for it is told so."""
+        """Abandons all requests; their callers get an outcome that says so."""
         for lane in self.lanes.values():
             lane.close("closed")
 
-    def _request(self, chat: ChatRequest, routed: RouteDecision) -> Request:
-        prompt = prompt_of(chat, next(self._numbers))
-        body, longest = self._bodies[routed.side](prompt)
-        request = Request(prompt, body, estimate_tokens(chat.chars) + longest, routed.score, routed.reason)
-        pricing = self.asked[routed.side].pricing
-        if self._budget is None or pricing is None:
+    def _request(self, chat: ChatRequest, decision: RouteDecision, target: Target) -> Request:
+        prompt = prompt_of(chat)
+        body, longest = self._bodies[decision.side](prompt)
+        tokens = estimate_tokens(chat.chars) + longest
+        request = Request(prompt, body, tokens, decision.score, decision.reason)
+        if self._budget is None or target.pricing is None:
             return request
         if not longest:
             raise Refusal("limits.max_cost_usd holds here: set max_completion_tokens or max_tokens")
-        return msgspec.structs.replace(request, most_usd=pricing.most_usd(len(body), longest))
+        return msgspec.structs.replace(request, most_usd=target.pricing.most_usd(len(body), longest))
 
 
-async def open_live(
-    job: Job,
+async def open_live_endpoints(
+    endpoints: Endpoints,
+    limits: Limits,
     environ: Mapping[str, str],
+    scrub: Scrubber,
     stack: contextlib.AsyncExitStack,
     say: Callable[[str], None],
     budget: Budget | None = None,
-) -> Live:
-    """The lanes of a job until `stack` ends; keys come from `environ`."""
-    scrub = scrubber_for(asked_by(job.endpoints, job.router), environ)
-    lanes: dict[Side, LiveLane] = {}
-    targets = open_targets(job.endpoints)
-    for side in SIDES:
-        address = await open_address(job.endpoints[side], job.limits, environ, stack)
-        transport = await stack.enter_async_context(Transport(address))
-        endpoint = Endpoint(transport, scrub, keep_bodies=True)
-        pricing = targets[side].pricing
+) -> LiveEndpoints:
+    """The endpoints until `stack` ends; keys come from `environ`, `scrub` takes them out of what endpoints say."""
+    targets, lanes = open_targets(endpoints), {}
+    for name, spec in endpoints.items():
+        transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
+        pricing = targets[name].pricing
         spending = Spending(budget, pricing.cost) if budget and pricing else None
-        spec = job.endpoints[side]
-        policy = live_policy(retry_policy(spec, job.limits))
-        lanes[side] = LiveLane(endpoint, policy, endpoint_limits(spec), _saying(say, side), spending)
-    return Live(job, targets, lanes, scrub, budget)
+        lanes[name] = LiveLane(
+            Endpoint(transport, scrub, keep_bodies=True).send,
+            live_policy(spec, limits),
+            OwnLimits(endpoint_limits(spec), spending),
+            _naming(name, say),
+        )
+    return LiveEndpoints(endpoints, targets, lanes, scrub, budget)
+
+
+def _naming(endpoint: str, say: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda reason: say(f"the {endpoint} endpoint: {reason}")
+
+
+def live_policy(spec: EndpointSpec, limits: Limits) -> RetryPolicy:
+    """No request waits for what others say of the endpoint, and none is to blame for it."""
+    policy = retry_policy(spec, limits)
+    outage_s = min(policy.outage_s, LIVE_OUTAGE_S)
+    return replace(policy, outage_s=outage_s, stop_after_same_refusal=0, excuse_outages=False)
 
 
 def _over_budget(most_usd: Decimal, left_usd: Decimal) -> Outcome:
@@ -217,14 +240,8 @@ def _over_budget(most_usd: Decimal, left_usd: Decimal) -> Outcome:
     those have turned out cheaper; one that may cost $0.71 is not.
     """
     error = f"limits.max_cost_usd: the request may cost ${most_usd:.4f}, ${left_usd:.4f} are left"
-    return Outcome("failed", Answer(verdict="refused", error_type="budget", error=error), 0, ())
+    return _not_sent("refused", "budget", error)
 
 
-def _saying(say: Callable[[str], None], side: Side) -> Callable[[str], None]:
-    return lambda reason: say(f"the {side} endpoint: {reason}")
-
-
-def live_policy(policy: RetryPolicy) -> RetryPolicy:
-    """A lane's policy where a client waits, and where a refusal says something of its request alone."""
-    outage_s = min(policy.outage_s, LIVE_OUTAGE_S)
-    return replace(policy, outage_s=outage_s, stop_after_same_refusal=0, excuse_outages=False)
+def _not_sent(verdict: Verdict, error_type: str, error: str) -> Outcome:
+    return Outcome("failed", Answer(verdict=verdict, error_type=error_type, error=error, unsent=True), 0, ())

@@ -12,7 +12,7 @@ from batchroute.types import SIDES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchroute.types import Result, Side
+    from batchroute.types import Result
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -52,12 +52,12 @@ class Metrics:
             self.cost_unknown[side] += 1
 
 
-def exposition(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[Side, int]) -> str:
+def exposition(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[str, int]) -> str:
     """Prometheus' text format; `gauges` by name, `in_flight` by route."""
     return "\n".join(_lines(metrics, gauges, in_flight)) + "\n"
 
 
-def _lines(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[Side, int]) -> Iterator[str]:
+def _lines(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[str, int]) -> Iterator[str]:
     yield from _family("requests_total", "counter", ("route", "status"), metrics.requests)
     yield from _family("errors_total", "counter", ("route", "type"), metrics.errors)
     yield from _family("tokens_total", "counter", ("route", "kind"), metrics.tokens)

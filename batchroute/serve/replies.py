@@ -9,7 +9,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from batchroute.send.classify import Answer
-    from batchroute.serve.forward import Ended
+    from batchroute.serve.forward import LiveResult
 
 # A failure that the endpoint did not explain itself: status, code.
 _FAILURES = {
@@ -31,7 +31,7 @@ def error_body(status: int, message: str, code: str | None = None, param: str | 
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
-def reply_of(ended: Ended) -> tuple[int, bytes]:
+def reply_of(ended: LiveResult) -> tuple[int, bytes]:
     """Status and body: an answer or a refusal as the endpoint gave it, anything else in our words."""
     answer = ended.outcome.answer
     if answer.verdict == "ok":
@@ -51,7 +51,7 @@ def failure_of(answer: Answer) -> tuple[int, str]:
     return (int(error_type.removeprefix("http_")), error_type) if is_clients else (502, error_type)
 
 
-def route_headers(ended: Ended) -> dict[str, str]:
+def route_headers(ended: LiveResult) -> dict[str, str]:
     """Where a request went and what it cost; the cost only where it is known."""
     headers = decision_headers(ended.result.route, ended.result.model, ended.result.score, ended.threshold)
     if ended.result.cost_usd is not None:

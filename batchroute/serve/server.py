@@ -19,15 +19,15 @@ from batchroute.run.open import refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.questions import bare_questions
-from batchroute.send.open import asked_by, connections, secrets_of
+from batchroute.send.open import asked_by, connections, scrubber_for, secrets_of
 from batchroute.serve.access import access_policy
 from batchroute.serve.app import ChatApi, make_app
 from batchroute.serve.batch.api import BatchApi
 from batchroute.serve.batch.batches import BatchStore
 from batchroute.serve.batch.files import FileStore
 from batchroute.serve.batch.queue import BatchQueue
-from batchroute.serve.batch.sharing import open_live_budget, split
-from batchroute.serve.forward import LIVE_OUTAGE_S, open_live
+from batchroute.serve.batch.shares import Lease, batch_part, divide_endpoints, live_router, open_live_budget
+from batchroute.serve.forward import LIVE_OUTAGE_S, LiveEndpoints, open_live_endpoints
 from batchroute.serve.names import model_names
 from batchroute.serve.scoring import JointScoring
 from batchroute.store.layout import locked
@@ -66,6 +66,10 @@ class ServeOptions:
     batch_share: float = 0.5
     most_disk_bytes: int = 10 << 30
 
+    def has_batches(self, job: Job) -> bool:
+        """A budget turns them off: two processes that count it could spend it twice."""
+        return self.batch_share > 0 and job.limits.max_cost_usd is None
+
 
 def serve(job: Job, options: ServeOptions) -> int:
     """Serves until a signal, then awaits what is under way up to limits.drain_s; returns the signal's number.
@@ -75,8 +79,10 @@ def serve(job: Job, options: ServeOptions) -> int:
     refuse_unservable(job)
     refuse_unpriced(job, open_targets(job.endpoints))
     access = access_policy(options.host, options.allow_hosts, _client_key(options))
-    if options.batch_share:
-        split(job, options.batch_share)  # its faults belong before anything is begun
+    if options.has_batches(job):
+        batch_part(job, options.batch_share)  # its faults belong before anything is begun
+    elif options.batch_share:
+        options.say("limits.max_cost_usd is kept for live requests; batches are off")
     raise_file_limit(connections(asked_by(job.endpoints, job.router)) + MOST_CLIENTS)
     scorer = load_for_serving(job)
     return run_loop(_serve(job, options, access, scorer))
@@ -130,15 +136,19 @@ async def open_server(
     async with contextlib.AsyncExitStack() as stack:
         state = options.state or Path(f"{job.output.path}.serve")
         stack.enter_context(locked(state, 0o700))
-        budget = _budget(job, state, stack)
-        batches = _open_batches(job, options, state)
-        live_job = job if batches is None else split(job, options.batch_share)[0]
-        scoring = JointScoring(
-            scorer, rater_opener(live_job.router, _embed_context(live_job, options, budget)), options.say
-        )
+        budget = None
+        if job.limits.max_cost_usd is not None:
+            budget = open_live_budget(job.limits.max_cost_usd, state)
+            stack.callback(budget.close)
+        router = live_router(job.router, options.batch_share) if options.has_batches(job) else job.router
+        scoring = JointScoring(scorer, rater_opener(router, _embed_context(job, options, budget)), options.say)
         working = [asyncio.create_task(scoring.run(), name="scoring")]
         stack.push_async_callback(_cancel, working)
-        live = await open_live(live_job, options.environ, stack, options.say, budget)
+        scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
+        live = await open_live_endpoints(
+            job.endpoints, job.limits, options.environ, scrub, stack, options.say, budget
+        )
+        batches = _open_batches(job, options, state, live) if options.has_batches(job) else None
         chat_api = ChatApi(model_names(job), job.endpoints, scoring, live)
         runner = web.AppRunner(
             make_app(chat_api, access, [] if batches is None else batches.routes()),
@@ -161,25 +171,13 @@ def _embed_context(job: Job, options: ServeOptions, budget: Budget | None) -> Em
     return EmbedContext(options.environ, limits, options.say, budget, None, secrets, options.say)
 
 
-def _budget(job: Job, state: Path, stack: contextlib.AsyncExitStack) -> Budget | None:
-    if job.limits.max_cost_usd is None:
-        return None
-    budget = open_live_budget(job.limits.max_cost_usd, state)
-    stack.callback(budget.close)
-    return budget
-
-
-def _open_batches(job: Job, options: ServeOptions, state: Path) -> BatchApi | None:
-    """None where batches are off. A budget turns them off: two processes that count it could spend it twice."""
-    if not options.batch_share:
-        return None
-    if job.limits.max_cost_usd is not None:
-        options.say("limits.max_cost_usd is kept for live requests; batches are off")
-        return None
+def _open_batches(job: Job, options: ServeOptions, state: Path, live: LiveEndpoints) -> BatchApi:
     files, batches = FileStore(state, options.most_disk_bytes), BatchStore(state)
     files.tidy()
-    batch_job = split(job, options.batch_share)[1]
-    queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, options.say)
+    allowances = {name: lane.allowance for name, lane in live.lanes.items()}
+    lease = Lease(allowances, divide_endpoints(job.endpoints, options.batch_share))
+    batch_job = batch_part(job, options.batch_share)
+    queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, lease, options.say)
     return BatchApi(files, batches, queue)
 
 

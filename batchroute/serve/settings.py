@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from batchroute.errors import RoutingError, UsageFault
-from batchroute.job.prices import open_targets
+from batchroute.errors import RoutingError
+from batchroute.job.prices import open_embedder_target, open_targets
+from batchroute.job.rules import contradictions
 from batchroute.job.secrets import Secret
-from batchroute.job.spec import Job, RouterSpec
-from batchroute.run.open import refuse_unpriced
+from batchroute.job.spec import Endpoints, Limits, RouterSpec
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import Budget
+from batchroute.send.open import asks_for_vectors, secrets_of
 from batchroute.store.ledger import Ledger
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batchroute.score.rater import OpenRater
     from batchroute.score.router import Scorer
@@ -31,21 +32,26 @@ if TYPE_CHECKING:
 
 OPENAI = "https://api.openai.com/v1"
 BUILTIN_ROUTERS = ("mf", "random", "length")
-# What RouteLLM's config says of a checkpoint, and ours reads from the checkpoint itself.
+# RouteLLM's config repeats what the checkpoint holds.
 _SHAPES = frozenset({"hidden_size", "num_models", "text_dim", "num_classes", "use_proj"})
 _RENAMED = {"checkpoint_path": "model", "strong_model": "strong", "weak_model": "weak"}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPair:
-    """Two endpoints as a job, and the keys that were given as text, by the variable that stands for each."""
+    """Two endpoints, and the keys that were given as text, by the variable that stands for each."""
 
-    job: Job
+    endpoints: Endpoints
+    limits: Limits
     keys: dict[str, Secret]
 
     def environ(self) -> dict[str, str]:
         """The process's environment with those keys in it."""
         return {**os.environ, **{name: key.reveal() for name, key in self.keys.items()}}
+
+    def secrets(self) -> list[Secret]:
+        """All keys of the endpoints."""
+        return secrets_of((spec for _, spec in self.endpoints.items()), self.environ())
 
 
 def read_pair(
@@ -68,22 +74,26 @@ def read_pair(
                 settings["api_key_env"] = f"BATCHROUTE_CONTROLLER_{side.upper()}_KEY"
                 keys[settings["api_key_env"]] = Secret(key)
         endpoints[side] = settings
-    return ModelPair(_job(endpoints, limits), keys)
+    return ModelPair(*_checked(endpoints, limits), keys)
 
 
 def open_memory_budget(pair: ModelPair, routers: Iterable[LoadedRouter]) -> Budget | None:
     """limits.max_cost_usd for as long as this process keeps it; RoutingError where it could not hold."""
-    limits = pair.job.limits
-    if limits.max_cost_usd is None:
+    if pair.limits.max_cost_usd is None:
         return None
-    if limits.on_budget != "stop":
+    if pair.limits.on_budget != "stop":
         raise RoutingError('limits.on_budget: a Controller can only stop at its budget; set it to "stop"')
-    for router in routers:
-        try:
-            refuse_unpriced(pair.job.model_copy(update={"router": router.spec}), open_targets(pair.job.endpoints))
-        except UsageFault as fault:
-            raise RoutingError(str(fault)) from None
-    return Budget(limits.max_cost_usd, Decimal(0), Ledger(), lambda ledger: None)
+    targets = [(name, target) for name, target in open_targets(pair.endpoints).items()]
+    targets += [
+        (f"config.{router.spec.use}.embedder", open_embedder_target(router.spec.embedder))
+        for router in routers
+        if asks_for_vectors(router.spec)
+    ]
+    unknown = [f"{name}.price" for name, target in targets if target.pricing is None]
+    if unknown:
+        needed = ", ".join(unknown)
+        raise RoutingError(f"limits.max_cost_usd needs prices: set {needed}, in USD per million tokens")
+    return Budget(pair.limits.max_cost_usd, Decimal(0), Ledger(), lambda ledger: None)
 
 
 def _address(settings: Settings, api_base: str | None, *, given: bool) -> dict[str, str]:
@@ -94,22 +104,31 @@ def _address(settings: Settings, api_base: str | None, *, given: bool) -> dict[s
     return {"base_url": OPENAI} | ({} if has_key else {"api_key_env": "OPENAI_API_KEY"})
 
 
-def _job(endpoints: Settings, limits: Settings) -> Job:
-    """A job whose input and output are never batch_input at."""
-    nowhere = {"path": os.devnull}
-    routing = {"threshold": 0.5}
-    rows = {**nowhere, "params": "params"}  # each call brings its own, also the bound that a budget needs
-    sections = {"input": rows, "output": nowhere, "routing": routing, "endpoints": endpoints, "limits": limits}
-    try:
-        return Job.model_validate(sections)
-    except ValidationError as error:
-        raise RoutingError(_in_words(error)) from None
+def _checked(endpoints: Settings, limits: Settings) -> tuple[Endpoints, Limits]:
+    """As the sections of a job file; every fault at once."""
+    sections = {"endpoints": endpoints, "limits": limits}
+    # A call brings its own params and gets the whole answer back, as a line of a batch does.
+    as_batch_lines = {**sections, "input": {"format": "openai-batch"}, "output": {"raw": True}}
+    faults = [_fault(loc, what) for loc, what in contradictions(as_batch_lines, tuple(endpoints))]
+    checked: list[Any] = []
+    for name, model in (("endpoints", Endpoints), ("limits", Limits)):
+        try:
+            checked.append(model.model_validate(sections[name]))
+        except ValidationError as error:
+            faults += _faults(error, name)
+    if faults:
+        raise RoutingError("; ".join(faults))
+    return checked[0], checked[1]
 
 
-def _in_words(error: ValidationError) -> str:
-    """What is wrong with the settings, which are not quoted: a key may stand among them."""
-    faults = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+def _faults(error: ValidationError, *section: str) -> list[str]:
+    """What is wrong with the settings, which are not quoted: a key may be among them."""
+    found = error.errors(include_url=False, include_input=False)
+    return [_fault((*section, *fault["loc"]), fault["msg"]) for fault in found]
+
+
+def _fault(loc: Sequence[str | int], what: str) -> str:
+    return f"{'.'.join(map(str, loc))}: {what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,8 @@ class LoadedRouter:
 
     def rater_opener(self, pair: ModelPair, budget: Budget | None) -> OpenRater:
         """How its texts get their scores; an embeddings API takes its key from the environment."""
-        return rater_opener(self.spec, EmbedContext(pair.environ(), pair.job.limits, lambda words: None, budget))
+        context = EmbedContext(pair.environ(), pair.limits, lambda words: None, budget, secrets=pair.secrets())
+        return rater_opener(self.spec, context)
 
 
 def load_router(name: str, config: Settings) -> LoadedRouter:
@@ -139,7 +159,7 @@ def load_router(name: str, config: Settings) -> LoadedRouter:
     try:
         spec = RouterSpec.model_validate({**settings, "use": name})
     except ValidationError as error:
-        raise RoutingError(f"router {name!r}: {_in_words(error)}") from None
+        raise RoutingError(f"router {name!r}: {'; '.join(_faults(error))}") from None
     from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
 
     return LoadedRouter(spec, load_scorer(spec))
@@ -149,10 +169,10 @@ def _embedder_of(checkpoint: Path) -> dict[str, str]:
     """The embedder a checkpoint was trained on: RouteLLM's own do not say, and read OpenAI's vectors."""
     from batchroute.score.checkpoint import read_checkpoint  # noqa: PLC0415 - imports torch
 
-    said = read_checkpoint(checkpoint).embedder
-    if said is None:
+    embedder = read_checkpoint(checkpoint).embedder
+    if embedder is None:
         return {"use": "openai"}
-    use, _, model = said.partition(":")
+    use, _, model = embedder.partition(":")
     if use in {"openai", "sentence-transformers"}:
         return {"use": use, "model": model}
-    return {"use": said if ":" in said else "builtin"}
+    return {"use": embedder if ":" in embedder else "builtin"}

@@ -18,13 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.errors import UsageFault
 from batchroute.run.end import RunEnd
 from batchroute.serve.batch.batches import BatchStore, Counts
 from batchroute.serve.batch.files import ApiError, FileStore, checked_id, new_id
 from batchroute.serve.batch.lines import ALL_WEAK, batch_job, read_batch_input
 from batchroute.serve.batch.queue import BatchQueue
-from batchroute.serve.batch.sharing import LIMITS, split
+from batchroute.serve.batch.shares import Lease
 from batchroute.serve.batch.wake import wake_worker, woken
 from batchroute.serve.batch.worker import WorkItem, ending_of, run_batch
 from batchroute.serve.names import ModelNames
@@ -297,7 +296,9 @@ def test_a_rest_that_ends_while_somebody_looks_is_over(tmp_path: Path) -> None:
     """Else a batch whose rest ended between a look at the batches and the wait after it is never tried again."""
     batches = BatchStore(tmp_path)
     batch = batches.create(new_id("file"), None, 0)
-    queue = BatchQueue(job_of(tmp_path / "x", tmp_path / "run"), batches, FileStore(tmp_path, 1), 1, {}, print)
+    queue = BatchQueue(
+        job_of(tmp_path / "x", tmp_path / "run"), batches, FileStore(tmp_path, 1), 1, {}, Lease({}, {}), print
+    )
     queue._rests_until[batch.id] = time.monotonic()
     asyncio.run(asyncio.wait_for(queue._wait(), 10))
     assert queue._resting() == frozenset()
@@ -496,20 +497,6 @@ def test_errors_of_a_batch_are_told_up_to_a_number(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(jsonl(line(0), *(line(n, f"model-{n}") for n in range(1, 500))))
     assert len(read_batch_input(path, NAMES).errors) == 100
-
-
-def test_requests_and_batches_together_have_what_the_job_has(tmp_path: Path) -> None:
-    limits = {"max_concurrency": 7, "requests_per_minute": 501, "tokens_per_minute": 10_001}
-    changes = {f"endpoints.strong.{name}": limit for name, limit in limits.items()}
-    job = job_of(tmp_path / "x", tmp_path / "run", changes)
-    live, batches = split(job, 0.3)
-    for name in LIMITS:
-        parts = [getattr(each.endpoints.strong, name) for each in (live, batches)]
-        assert sum(parts) == limits[name]
-        assert min(parts) >= 1
-    assert live.endpoints.weak.requests_per_minute is None
-    with pytest.raises(UsageFault, match=r"endpoints\.weak\.max_concurrency.*--batch-share 0"):
-        split(job_of(tmp_path / "x", tmp_path / "run", {"endpoints.weak.max_concurrency": 1}), 0.5)
 
 
 def test_the_run_of_a_batch_is_the_servers_job_on_its_file(tmp_path: Path) -> None:

@@ -372,7 +372,7 @@ def test_a_request_whose_answer_has_no_bound_is_not_asked_under_a_limit_on_money
     ("options", "words"),
     [
         ({"limits": {"max_cost_usd": 1.0, "on_budget": "downgrade"}}, "on_budget"),
-        ({"limits": {"max_cost_usd": 1.0}, "weak": {"price": None}}, "endpoints.weak.price"),
+        ({"limits": {"max_cost_usd": 1.0}, "weak": {"price": None}}, "weak.price"),
     ],
 )
 def test_a_limit_on_money_that_cannot_hold_is_refused(

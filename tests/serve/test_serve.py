@@ -216,6 +216,20 @@ def test_an_endpoint_that_is_away_is_told_and_tried_again_later(
         assert ask.chat.completions.create(model="weak", messages=user(SHORT))
 
 
+def test_a_request_that_is_too_expensive_for_the_budget_fails_alone(
+    tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator]
+) -> None:
+    changes = {"limits.max_cost_usd": 0.1, "input.params": "params"}
+    with serve(tmp_path, servers[0].url, servers[1].url, changes) as served, client(served) as ask:
+        for _ in range(3):
+            with pytest.raises(openai.RateLimitError, match="max_cost_usd") as raised:
+                ask.chat.completions.create(model="weak", messages=user(SHORT), max_tokens=100_000)
+            assert raised.value.code == "insufficient_quota"
+            assert ask.chat.completions.create(model="weak", messages=user(SHORT), max_tokens=10)
+    assert servers[1].stats().requests == 3
+    assert [said for said in served.said if "endpoint" in said] == []
+
+
 def test_limits_are_those_of_the_job(tmp_path: Path, servers: Both) -> None:
     for server in servers:
         server.control({"latency_s": 0.05})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.serve.batch.batches import Batch, BatchStore
     from batchroute.serve.batch.files import FileStore
+    from batchroute.serve.batch.shares import Lease
 
 WORKER = "batchroute.serve.batch.worker"
 EXIT_AGAIN, EXIT_STOPPED = 4, 143  # of a worker; 0 is the end of a batch
@@ -35,10 +36,12 @@ class BatchQueue:
         files: FileStore,
         most_bytes: int,
         environ: Mapping[str, str],
+        lease: Lease,
         say: Callable[[str], None],
     ) -> None:
-        """`job` has the endpoints, with the share of their limits that is for batches."""
+        """`job` has the endpoints, with the part of their limits that `lease` gives to a worker."""
         self._job = job
+        self._lease = lease
         self._batches = batches
         self._files = files
         self._most_bytes = most_bytes
@@ -62,8 +65,10 @@ class BatchQueue:
                 self._changed.clear()
                 batch = await asyncio.to_thread(self._next, self._resting())
                 if batch is None:
+                    self._lease.take_back()
                     await self._wait()
                 else:
+                    await self._lease.give()
                     await self._run_worker(batch)
         finally:
             await self._stop()
