@@ -24,6 +24,7 @@ def all_on_one_side_usd(target: Target, settled: pl.LazyFrame) -> float | None:
         return None
     prompt = pl.col("prompt_tokens")
     counted = prompt.is_not_null() & pl.col("completion_tokens").is_not_null()
+    # More cached than prompt tokens, which some providers report, must not make the rest negative.
     cached = pl.min_horizontal(pl.col("cached_tokens").fill_null(0), prompt)
     seen = settled.filter((pl.col("status") == "ok") & counted).select(prompt, cached, "completion_tokens")
     if pricing.rates.up_to is None:

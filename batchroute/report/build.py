@@ -105,7 +105,7 @@ def build_report(
     if (ledger := RunLayout(run).ledger).exists():
         spent = (sums.begun.cost_usd() or 0.0) + (router_cost_usd or 0.0)
         unconfirmed_usd = float(reconciled(read_ledger(ledger), Decimal(spent)).unconfirmed)
-    endpoints: dict[str, _EndpointSums] = {
+    endpoints = {
         name: _EndpointSums(
             rows=sums.settled.of(name).count("rows"),
             score_mass=sums.settled.of(name).score_mass(),

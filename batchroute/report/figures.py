@@ -119,6 +119,7 @@ def write_report(run: Path, report: Report) -> None:
     """Puts report.json in place whole or not at all; `_SUCCESS` never stands beside an unfinished one."""
     layout = RunLayout(run)
     with saving(run):
+        # A sensor that sees _SUCCESS must find a complete report, whenever a crash strikes in between.
         if report.state != "complete":
             layout.success.unlink(missing_ok=True)
         write_whole(layout.report, report_json(report), mode=AS_UMASK_SAYS)

@@ -19,7 +19,6 @@ from batchroute.store.columns import COLUMNS, Use, names_with
 from batchroute.store.identity import Identity, read_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_unsealed
-from batchroute.types import SIDES, Side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunEndpoint:
-    """One side of the finished job, as far as its bill goes; `price` is the job's own, if any."""
+    """One endpoint of the finished job, as far as its bill goes; `price` is the job's own, if any."""
 
     model: str
     base_url: str | None = None
@@ -45,7 +44,7 @@ class RunJob:
     """What job.toml says of a run; `rows` is None until the whole input is scored."""
 
     name: str
-    endpoints: Mapping[Side, RunEndpoint]
+    endpoints: Mapping[str, RunEndpoint]
     threshold: float | None = None
     rows: int | None = None
     files: tuple[str, ...] = ()
@@ -66,7 +65,7 @@ def _job(identity: Identity, run: Path) -> RunJob:
     tables = identity.tables()
     return RunJob(
         name=tables.get("name", run.name),
-        endpoints={side: _endpoint(tables["endpoints"][side]) for side in SIDES},
+        endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
         threshold=identity.threshold,
         rows=identity.rows,
         files=identity.files,

@@ -26,6 +26,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     figures = table("", *(plain(report.run) for report in runs), folded=True)
     for label, figure in _LINES:
         add_row(figures, label, *map(figure, runs))
+    # A set would put the error types in another order each time.
     for error_type in dict.fromkeys(error for report in runs for error in report.errors):
         add_row(figures, f"  {plain(error_type)}", *(count(report.errors.get(error_type, 0)) for report in runs))
     return Group(figures, Text(), *map(Text, _notes(comparison)))
