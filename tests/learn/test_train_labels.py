@@ -24,8 +24,8 @@ from batchroute.learn.train.build import train_model
 from batchroute.learn.train.fit import Epoch
 from batchroute.learn.train.split import split_prompts
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION
+from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer
-from batchroute.types import Questions
 from command import assert_one_message
 from labelled import DIMENSION, EASY, HARD, battles, outcomes, pairs, save, vectors, with_vectors
 
@@ -57,8 +57,7 @@ OWN = EmbedderSpec(use=f"{Fullness.__module__}:Fullness")
 def score_with(
     trained: Trained, prompts: list[str], embedder: EmbedderSpec, given: Vectors | None = None
 ) -> Floats:
-    n = len(prompts)
-    questions = Questions(prompts, [None] * n, [None] * n, np.zeros(n, bool), np.zeros(n, np.int64), given)
+    questions = bare_questions(prompts, given)
     spec = RouterSpec(
         model=str(trained.output),
         strong="big",
@@ -228,10 +227,7 @@ def test_a_model_trained_on_a_gpu_scores_the_same_on_both(tmp_path: Path, embedd
     file = save(with_vectors(outcomes(others=1)), tmp_path / "labels.parquet")
     spec = RouterSpec(embedder=embedder, device="cuda")
     trained = train_model([file], tmp_path / "model", router=spec)
-    n = len(EASY + HARD)
-    questions = Questions(
-        EASY + HARD, [None] * n, [None] * n, np.zeros(n, bool), np.zeros(n, np.int64), vectors(EASY + HARD)
-    )
+    questions = bare_questions(EASY + HARD, vectors(EASY + HARD))
     model = {"model": str(trained.output), "strong": "big", "weak": "small", "embedder": embedder}
     on_gpu, on_cpu = (
         load_scorer(RouterSpec(**model, device=device)).score(questions) for device in ("cuda", "cpu")

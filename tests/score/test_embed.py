@@ -38,7 +38,7 @@ from batchroute.score.embed.ngrams import (
     lay_out,
 )
 from batchroute.score.embed.surface import FEATURES, IS_CHOICE, surface_features
-from batchroute.types import Questions
+from batchroute.score.questions import bare_questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,18 +58,6 @@ texts_of_any_kind = st.lists(
     min_size=1,
     max_size=6,
 )
-
-
-def ask(texts: Sequence[str], vectors: Vectors | None = None) -> Questions:
-    n = len(texts)
-    return Questions(
-        texts=list(texts),
-        ids=[None] * n,
-        forced=[None] * n,
-        refused=np.zeros(n, bool),
-        chars=np.array([len(text) for text in texts], np.int64),
-        vectors=vectors,
-    )
 
 
 def folded_bytes(text: str) -> bytes:
@@ -128,7 +116,7 @@ def vector() -> Tensor:
 def test_folded_product_is_what_the_definition_says(
     builtin: HashedNgrams, vector: Tensor, texts: list[str]
 ) -> None:
-    fast = builtin.fold(vector)(ask(texts)).numpy()
+    fast = builtin.fold(vector)(bare_questions(texts)).numpy()
     slow = [slow_vector(text) @ vector.numpy() for text in texts]
     np.testing.assert_allclose(fast, slow, atol=1e-9)
 
@@ -140,8 +128,8 @@ def test_neighbours_change_nothing(
 ) -> None:
     product = builtin.fold(vector)
     order = data.draw(st.permutations(range(len(texts))))
-    shuffled = product(ask([texts[i] for i in order])).numpy()
-    alone = [product(ask([texts[i]])).item() for i in order]
+    shuffled = product(bare_questions([texts[i] for i in order])).numpy()
+    alone = [product(bare_questions([texts[i]])).item() for i in order]
     np.testing.assert_allclose(shuffled, alone, atol=1e-12)
 
 
@@ -151,16 +139,18 @@ def test_long_texts_are_scored_in_chunks_and_only_as_far_as_they_are_read(
     product = builtin.fold(vector)
     long_text = "one two three " * (MOST_CHARS // 14 + 1)
     texts = ["short", long_text, long_text + "never read", "", long_text, "short"]
-    scores = product(ask(texts)).numpy()
-    assert scores[0] == scores[5] == product(ask(["short"])).item()
+    scores = product(bare_questions(texts)).numpy()
+    assert scores[0] == scores[5] == product(bare_questions(["short"])).item()
     assert scores[1] == scores[2] == scores[4]
-    assert scores[1] == pytest.approx(product(ask(["one two three " * 7_000])).item(), abs=1)  # nothing adds up
+    assert scores[1] == pytest.approx(
+        product(bare_questions(["one two three " * 7_000])).item(), abs=1
+    )  # nothing adds up
 
 
 def test_multiple_choice_has_weights_of_its_own(builtin: HashedNgrams) -> None:
     own = torch.zeros(BUILTIN_DIMENSION, dtype=torch.float64)
     own[SHARED:] = 1.0
-    free, choice = builtin.fold(own)(ask(["Which? A. x B. y", "Which?\nA. x\nB. y"])).tolist()
+    free, choice = builtin.fold(own)(bare_questions(["Which? A. x B. y", "Which?\nA. x\nB. y"])).tolist()
     assert free == 0
     assert choice != 0
 
@@ -219,7 +209,7 @@ def named(cls: type) -> EmbedderSpec:
 
 def test_a_custom_embedder_is_imported_and_multiplied() -> None:
     product = fold(named(ByLength), torch.tensor([2.0, 0.5]), CPU)
-    assert product(ask(["abc", ""])).tolist() == [6.5, 0.5]
+    assert product(bare_questions(["abc", ""])).tolist() == [6.5, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +222,7 @@ def test_a_custom_embedder_is_imported_and_multiplied() -> None:
 def test_a_custom_embedder_that_misbehaves_is_named(cls: type, message: str) -> None:
     product = fold(named(cls), torch.ones(2), CPU)
     with pytest.raises(ModelFault, match=message):
-        product(ask(["abc", ""]))
+        product(bare_questions(["abc", ""]))
 
 
 @pytest.mark.parametrize(
@@ -280,9 +270,13 @@ def sentence_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("sentence_transformers")
 def test_a_sentence_transformers_model_is_multiplied() -> None:
     spec = EmbedderSpec(use="sentence-transformers", model="mine")
-    assert fold(spec, torch.tensor([2.0, 0.5]), CPU)(ask(["abc", "", "\ud83d"])).tolist() == [6.5, 0.5, 2.5]
+    assert fold(spec, torch.tensor([2.0, 0.5]), CPU)(bare_questions(["abc", "", "\ud83d"])).tolist() == [
+        6.5,
+        0.5,
+        2.5,
+    ]
     shorter = EmbedderSpec(use="sentence-transformers", model="mine", dimensions=1)
-    assert fold(shorter, torch.tensor([2.0]), CPU)(ask(["abc"])).tolist() == [6.0]
+    assert fold(shorter, torch.tensor([2.0]), CPU)(bare_questions(["abc"])).tolist() == [6.0]
     with pytest.raises(ModelFault, match=r"^router.embedder.model: missing cannot be loaded: no such model$"):
         fold(EmbedderSpec(use="sentence-transformers", model="missing"), torch.ones(2), CPU)
 
@@ -315,14 +309,14 @@ def test_given_vectors_may_lie_in_read_only_memory() -> None:
     vectors = np.eye(3, dtype=np.float32)
     vectors.flags.writeable = False
     product = fold(EmbedderSpec(use="column", column="v"), torch.tensor([1.0, 2.0, 3.0]), CPU)
-    assert product(ask(["", "", ""], vectors)).tolist() == [1.0, 2.0, 3.0]
+    assert product(bare_questions(["", "", ""], vectors)).tolist() == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2,)])
 def test_vectors_of_another_dimension_are_refused(shape: tuple[int, ...]) -> None:
     product = DenseProduct(lambda _: np.ones(shape, np.float32), torch.ones(3))
     with pytest.raises(ModelFault, match=f"trained on vectors of 3 numbers, the embedder gave {shape[-1]};"):
-        product(ask(["", ""]))
+        product(bare_questions(["", ""]))
 
 
 @pytest.mark.parametrize(
@@ -342,4 +336,4 @@ def test_an_embedder_that_will_not_do_is_refused(spec: EmbedderSpec, dimension: 
 def test_a_column_that_the_input_lacks_is_named() -> None:
     product = fold(EmbedderSpec(use="column", column="v"), torch.ones(3), CPU)
     with pytest.raises(ModelFault, match=r"\[router.embedder\] column"):
-        product(ask([""]))
+        product(bare_questions([""]))

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from batchroute.job.spec import EmbedderSpec, RouterSpec
 from batchroute.score.checkpoint import ROUTELLM_MODELS, Card, read_checkpoint, write_checkpoint
+from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer
-from batchroute.types import Questions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,6 @@ def routellm_forward(weights: dict[str, torch.Tensor], vector: torch.Tensor, str
 
 
 def score(model: Path, strong: int, weak: int, vectors: Vectors, batch_size: int) -> Floats:
-    n = len(vectors)
     spec = RouterSpec(
         model=str(model),
         strong=ROUTELLM_MODELS[strong],
@@ -59,9 +58,7 @@ def score(model: Path, strong: int, weak: int, vectors: Vectors, batch_size: int
         device="cpu",
         batch_size=batch_size,
     )
-    return load_scorer(spec).score(
-        Questions([""] * n, [None] * n, [None] * n, np.zeros(n, bool), np.zeros(n, np.int64), vectors)
-    )
+    return load_scorer(spec).score(bare_questions([""] * len(vectors), vectors))
 
 
 def unit_vectors(n: int, seed: int) -> Vectors:

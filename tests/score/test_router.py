@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 
 from batchroute.errors import ModelFault
 from batchroute.job.spec import EmbedderSpec, RouterSpec
+from batchroute.score.questions import bare_questions
 from batchroute.score.router import Scorer, load_scorer, resolve_device
-from batchroute.types import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from batchroute.types import Floats, Vectors
+    from batchroute.types import Floats, Questions, Vectors
 
 SIMPLE = (
     "Hi!",
@@ -38,15 +38,7 @@ TEXT_DIM = 8
 
 
 def ask(texts: Sequence[str], vectors: Vectors | None = None, refused: Sequence[int] = ()) -> Questions:
-    n = len(texts)
-    questions = Questions(
-        texts=list(texts),
-        ids=[None] * n,
-        forced=[None] * n,
-        refused=np.zeros(n, bool),
-        chars=np.array([len(text) for text in texts], np.int64),
-        vectors=vectors,
-    )
+    questions = bare_questions(texts, vectors)
     questions.refused[list(refused)] = True
     return questions
 
