@@ -1,4 +1,4 @@
-"""The matrix that a first layer is trained on: the same products as scoring takes, noise, and its pieces."""
+"""What a model is trained on: the same products as scoring takes, noise, and gradients that can be repeated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.train.features import DenseFeatures, embed_prompts, ranges
+from batchroute.learn.train.mf import begin
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
 from batchroute.score.questions import bare_questions
 
@@ -45,6 +46,21 @@ def test_noise_in_the_product_is_noise_on_the_vectors() -> None:
         noisy = dense.times(rows, small, 0.5, torch.Generator().manual_seed(2)) - small.sum(dim=0)
         expected = 0.25 * (small.T @ small).numpy()
         np.testing.assert_allclose(np.cov(noisy.T.numpy()), expected, rtol=0.1, atol=1e-4)
+
+
+def test_training_does_not_depend_on_which_thread_is_first() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = begin(4, 3, generator)
+    first, second = torch.randint(0, 4, (2, 50_000), generator=generator)
+    projected = torch.randn(50_000, start.table.shape[1], generator=generator)
+
+    def gradient() -> torch.Tensor:
+        parameters = start.each(lambda tensor: tensor.clone().requires_grad_())
+        torch.autograd.backward(parameters.logits(projected, first, second).sigmoid().mean())
+        assert parameters.models.grad is not None
+        return parameters.models.grad
+
+    assert len({gradient().numpy().tobytes() for _ in range(8)}) == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4)), max_size=8))

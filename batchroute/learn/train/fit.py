@@ -108,7 +108,7 @@ def fit(
     """The parameters of the epoch with the least validation loss, and that epoch.
 
     Learns at one rate until the validation loss stops falling, then goes on from the best epoch at a lower one.
-    The same for the same seed, on the same device.
+    The same for the same seed on the same processor; a GPU adds gradients up in any order.
     """
     device = training.device
     generator = torch.Generator(device).manual_seed(seed)

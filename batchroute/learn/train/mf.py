@@ -42,7 +42,9 @@ class Parameters:
     def logits(self, projected: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """[n] log odds that the first model's answer beats the second's; `projected` [n, width] is W e."""
         rows = torch.nn.functional.normalize(self.models, dim=1) * self.classifier
-        return ((rows[first] - rows[second]) * projected).sum(dim=1)
+        # index_select, because the gradient of rows[first] is added up in whatever order threads get to it
+        difference = rows.index_select(0, first) - rows.index_select(0, second)
+        return (difference * projected).sum(dim=1)
 
     def weights(self) -> dict[str, Tensor]:
         """By RouteLLM's keys, on the CPU, in the precision in which they are stored."""
