@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from command import Said, assert_one_message
+from jobs import on_both, simulated, write_job
 from runs import ok, write_run
 
 if TYPE_CHECKING:
@@ -18,31 +19,17 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Said]
 
-JOB = """
-[input]
-path = "prompts.jsonl"
-[output]
-path = "run"
-[router]
-use = "length"
-[routing]
-threshold = 0.5
-[endpoints.strong]
-model = "gpt-5"
-simulate = { latency_s = 0 }
-[endpoints.weak]
-model = "o4-mini"
-simulate = { latency_s = 0 }
-"""
 GOOD = b'{"prompt": "What is the capital of France?"}\n'
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     (tmp_path / "prompts.jsonl").write_bytes(GOOD)
-    path = tmp_path / "job.toml"
-    path.write_text(JOB)
-    return path
+    return write(tmp_path)
+
+
+def write(folder: Path, *changes: dict[str, Any]) -> Path:
+    return write_job(folder, simulated(latency_s=0), *changes)
 
 
 def write_prompts(job: Path, content: bytes) -> None:
@@ -199,15 +186,17 @@ def test_an_output_directory_with_something_else_in_it(job: Path, batchroute: Co
 
 
 def test_an_unknown_key_is_named_with_its_line_but_not_its_value(job: Path, batchroute: Command) -> None:
-    job.write_text(JOB.replace("[router]", '[router]\ndevise = "sk-a-secret-put-in-the-wrong-place"'))
+    write(job.parent, {"router.devise": "sk-a-secret-put-in-the-wrong-place"})
+    text = job.read_text()
+    line = 1 + text[: text.index("devise")].count("\n")
     said = batchroute("run", job)
-    assert_one_message(said, 2, f"{job}:7: router.devise: unknown key", "did you mean device?")
+    assert_one_message(said, 2, f"{job}:{line}: router.devise: unknown key", "did you mean device?")
     assert "sk-a-secret" not in said.err
 
 
 def test_five_faults_are_all_told_at_once(job: Path, batchroute: Command) -> None:
-    text = JOB.replace("threshold = 0.5", "threshold = 3").replace('use = "length"', "use = 7\nbatch_size = 0")
-    job.write_text(text.replace('model = "gpt-5"\n', "max_concurrency = -1\n"))
+    wrong = {"routing.threshold": 3, "router.use": 7, "router.batch_size": 0}
+    write(job.parent, wrong, {"endpoints.strong.model": None, "endpoints.strong.max_concurrency": -1})
     said = batchroute("check", job)
     assert said.code == 2
     for key in ("router.use", "router.batch_size", "routing.threshold", "endpoints.strong.model"):
@@ -217,9 +206,7 @@ def test_five_faults_are_all_told_at_once(job: Path, batchroute: Command) -> Non
 
 def test_a_key_variable_that_is_not_set(job: Path, batchroute: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    job.write_text(
-        JOB.replace("simulate = { latency_s = 0 }", 'base_url = "http://127.0.0.1:9"\napi_key_env = "NO_SUCH_KEY"')
-    )
+    write_job(job.parent, on_both("api_key_env", "NO_SUCH_KEY"))
     said = batchroute("run", job)
     assert_one_message(said, 2, "NO_SUCH_KEY is not set", "endpoints.strong.api_key_env")
     assert not (job.parent / "run").exists()
@@ -229,14 +216,14 @@ def test_a_variable_in_a_path_that_is_not_set(
     job: Path, batchroute: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NIGHT", raising=False)
-    job.write_text(JOB.replace('"run"', '"run-${NIGHT}"'))
+    write(job.parent, {"output.path": "run-${NIGHT}"})
     assert_one_message(batchroute("run", job), 2, "output.path", "${NIGHT} is not set")
     assert batchroute("run", job, "--quiet", "--var", "NIGHT=one").code == 0
     assert (job.parent / "run-one" / "_SUCCESS").exists()
 
 
 def test_an_unknown_price_is_null_and_said(job: Path, batchroute: Command) -> None:
-    job.write_text(JOB.replace("gpt-5", "house-brand-70b"))
+    write(job.parent, {"endpoints.strong.model": "house-brand-70b"})
     assert "price unknown" in batchroute("check", job).out
     assert batchroute("run", job, "--quiet", "--set", "routing.threshold=0").code == 0
     assert results(job)[0]["cost_usd"] is None
@@ -245,8 +232,8 @@ def test_an_unknown_price_is_null_and_said(job: Path, batchroute: Command) -> No
 
 
 def test_an_unknown_price_does_not_go_with_a_budget(job: Path, batchroute: Command) -> None:
-    text = JOB.replace("gpt-5", "house-brand-70b").replace("simulate", "params = { max_tokens = 9 }\nsimulate")
-    job.write_text(text + "[limits]\nmax_cost_usd = 1\n")
+    unpriced = {"endpoints.strong.model": "house-brand-70b", **on_both("params", {"max_tokens": 9})}
+    write(job.parent, unpriced, {"limits.max_cost_usd": 1})
     assert_one_message(batchroute("run", job), 2, "endpoints.strong.price")
     assert_nothing_begun(job)
 
@@ -255,8 +242,8 @@ def test_an_unreachable_host_stops_the_lanes_and_leaves_the_rows_undone(job: Pat
     write_prompts(job, GOOD * 20)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        address = f'base_url = "http://127.0.0.1:{unused.getsockname()[1]}/v1"'
-        job.write_text(JOB.replace("simulate = { latency_s = 0 }", address) + "[limits]\noutage_s = 0.5\n")
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        write_job(job.parent, on_both("base_url", address), {"limits.outage_s": 0.5})
         said = batchroute("run", job, "--json")
     assert said.code == 4
     assert "Traceback" not in said.err
