@@ -5,9 +5,7 @@ import gc
 import json
 import os
 import signal
-import time
 from collections import Counter
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.dataset as ds
@@ -19,7 +17,6 @@ from batchroute.job.spec import EndpointSpec
 from batchroute.report.build import build_report
 from batchroute.run.end import RunEnd
 from batchroute.run.engine import RunOptions, arun_job, run_job
-from batchroute.run.stop import seconds_until
 from batchroute.send.http import request_headers
 from batchroute.simulate.traffic import prompt_digest
 from inputs import lines
@@ -386,47 +383,6 @@ DONE = RunEnd(rows=10, ok=10, refused=0, failed=0, wall_s=1.0, asked=True)
 def test_how_a_run_ended_is_an_exit_code(changes: dict[str, Any], ok_if_refused: float, code: int) -> None:
     fields = {name: getattr(DONE, name) for name in ("rows", "ok", "refused", "failed", "wall_s", "asked")}
     assert RunEnd(**{**fields, **changes}).exit_code(ok_if_refused) == code
-
-
-@pytest.fixture
-def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Puts this process into a time zone."""
-
-    def put(name: str) -> None:
-        monkeypatch.setenv("TZ", name)
-        time.tzset()
-
-    yield put
-    monkeypatch.undo()
-    time.tzset()
-
-
-BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
-
-
-@pytest.mark.parametrize(
-    ("where", "now", "clock", "hours"),
-    [
-        ("UTC", "2026-11-23T05:30+00:00", "06:00", 0.5),
-        ("UTC", "2026-11-23T06:00+00:00", "06:00", 24),
-        ("UTC", "2026-11-23T22:00+00:00", "06:00", 8),
-        ("UTC", "2026-11-23T00:00:36+00:00", "00:00", 23.99),
-        (BERLIN, "2026-11-23T01:15+01:00", "06:00", 4.75),
-        # Clocks go from 02:00 to 03:00.
-        (BERLIN, "2026-03-29T01:15+01:00", "06:00", 3.75),
-        (BERLIN, "2026-03-28T22:00+01:00", "06:00", 7),
-        # Clocks go from 03:00 back to 02:00: 02:30 comes twice.
-        (BERLIN, "2026-10-25T01:15+02:00", "06:00", 5.75),
-        (BERLIN, "2026-10-25T02:15+02:00", "02:30", 0.25),
-        (BERLIN, "2026-10-25T02:45+02:00", "02:30", 0.75),
-        (BERLIN, "2026-10-25T02:45+01:00", "02:30", 23.75),
-    ],
-)
-def test_the_next_time_a_clock_shows_is_today_or_tomorrow_also_when_clocks_change(
-    zone: Callable[[str], None], where: str, now: str, clock: str, hours: float
-) -> None:
-    zone(where)
-    assert seconds_until(clock, datetime.fromisoformat(now)) == pytest.approx(hours * 3600)
 
 
 @pytest.mark.parametrize(

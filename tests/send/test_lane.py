@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,10 @@ class Bench:
     most_in_flight: int = 0
     took_s: float = 0.0
     lane: Lane = field(init=False)
+    allowance: OwnLimits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.allowance = OwnLimits(self.limits.endpoint, self.spending)
 
     def run(
         self, rows: int | Iterable[int], meanwhile: Callable[[Bench], Coroutine[Any, Any, None]] | None = None
@@ -112,7 +117,7 @@ class Bench:
         return Lane(
             self._send,
             self.limits.policy,
-            OwnLimits(self.limits.endpoint, self.spending),
+            self.allowance,
             self.said.append,
             most_open=2 * self.limits.max_concurrency + 64,
             clock=lambda: asyncio.get_running_loop().time(),
@@ -719,3 +724,92 @@ def test_a_row_that_is_let_go_between_two_attempts_is_left_with_the_first() -> N
     bench = Bench(script(TRANSIENT), spending=spending_of(5), takes_over=lambda asked: True).run(1)
     assert (bench.settled, bench.said, bench.lane.stopped) == ({}, [], None)
     assert bench.left[0].attempts == 1
+
+
+def test_money_that_another_lane_gives_back_is_used_at_that_moment() -> None:
+    """$4 may be out at a time: the second row leaves as the first one's answer comes, and not a tick later."""
+    budget = Budget(Decimal(7), Decimal(0), Ledger(), lambda ledger: None)
+    spending = Spending(budget, lambda usage: Decimal(3))
+    first, second = (Bench(script(), spending=spending, latency_s=latency_s) for latency_s in (5.0, 1.0))
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            for bench in (first, second):
+                group.create_task(bench._run(range(1), None))
+                await asyncio.sleep(0.1)
+
+    run_virtually(work())
+    assert (first.statuses(), second.statuses()) == ({0: "ok"}, {0: "ok"})
+    assert second.asked[0][0] == pytest.approx(5.0, abs=1e-3)
+
+
+# --- slots and leases
+
+
+def test_a_request_keeps_its_slot_until_its_end_is_on_file() -> None:
+    bench = Bench(script(TRANSIENT), replace(LIMITS, max_concurrency=1))
+    taken: list[int] = []
+    settle = bench.settle
+
+    def settle_and_look(asked: Request, outcome: Outcome) -> None:
+        taken.append(bench.allowance.in_flight)
+        settle(asked, outcome)
+
+    bench.settle = settle_and_look  # type: ignore[method-assign]
+    bench.run(5)
+    assert taken == [1] * 5
+    assert bench.allowance.in_flight == 0
+
+
+def test_limits_may_be_taken_back_and_given_again_while_a_lane_runs() -> None:
+    async def lease(bench: Bench) -> None:
+        await asyncio.sleep(10.5)
+        bench.allowance.set(EndpointLimits(1))
+        await asyncio.sleep(10)
+        bench.allowance.set(EndpointLimits(4))
+
+    bench = Bench(lambda row, attempt: OK).run(100, lease)
+    per_second = Counter(math.floor(at) for at, _ in bench.asked)
+    assert [per_second[second] for second in (5, 15, 25)] == [4, 1, 4]
+    assert bench.statuses() == dict.fromkeys(range(100), "ok")
+
+
+def test_a_speed_that_is_taken_back_holds_from_the_next_request_on() -> None:
+    async def lease(bench: Bench) -> None:
+        await asyncio.sleep(10.5)
+        bench.allowance.set(EndpointLimits(64, requests_per_minute=60))
+
+    bench = Bench(lambda row, attempt: OK, replace(LIMITS, max_concurrency=64, requests_per_minute=600))
+    bench.run(140, lease)
+    before, after = (sum(start <= at < start + 5 for at, _ in bench.asked) for start in (5, 15))
+    assert 45 <= before <= 52
+    assert 4 <= after <= 6
+
+
+@settings(max_examples=100)
+@given(
+    latencies=st.lists(st.floats(0.01, 3), min_size=1, max_size=40),
+    leases=st.lists(st.tuples(st.floats(0.1, 5), st.integers(0, 6)), max_size=6),
+)
+def test_however_limits_change_no_more_is_sent_than_was_allowed_when_it_was_sent(
+    latencies: list[float], leases: list[tuple[float, int]]
+) -> None:
+    async def lease(bench: Bench) -> None:
+        for wait_s, slots in [*leases, (0.1, 3)]:
+            await asyncio.sleep(wait_s)
+            bench.allowance.set(EndpointLimits(slots))
+
+    bench = Bench(lambda row, attempt: OK, replace(LIMITS, max_concurrency=3))
+    over: list[int] = []
+    send = bench._send
+
+    async def watched(asked: Request) -> Answer:
+        bench.latency_s = latencies[asked.prompt.row]
+        if bench.in_flight + 1 > bench.allowance._limits.max_concurrency:
+            over.append(asked.prompt.row)
+        return await send(asked)
+
+    bench._send = watched  # type: ignore[method-assign]
+    bench.run(len(latencies), lease)
+    assert over == []
+    assert bench.statuses() == dict.fromkeys(range(len(latencies)), "ok")

@@ -1,0 +1,61 @@
+"""What comes after an answer: a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchroute.route.next import Ask, Done, NextStep, Policy, RowState, Stop, next_step
+from batchroute.send.classify import Answer
+from batchroute.send.request import Outcome
+
+OK = Answer(verdict="ok")
+KEY = Answer(verdict="fatal", error_type="invalid_key", error="HTTP 401: no")
+QUOTA = Answer(verdict="fatal", error_type="quota", error="HTTP 429: empty")
+ODD = Answer(verdict="fatal", error_type="redirected", error="HTTP 302")
+MONEY = Answer(
+    verdict="over_budget", error_type="budget", error="limits.max_cost_usd: $0.03 are left", unsent=True
+)
+
+RUN = Policy()
+DOWNGRADING = Policy(downgrade_to="weak")
+SERVER = Policy(stops=False)
+STRONG, MOVABLE, WEAK = RowState("strong"), RowState("strong", may_move=True), RowState("weak", may_move=True)
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "answer", "policy", "step"),
+    [
+        (STRONG, "ok", OK, RUN, Done("ok")),
+        (STRONG, "refused", Answer(verdict="refused"), RUN, Done("refused")),
+        (STRONG, "failed", Answer(verdict="transient"), RUN, Done("failed")),
+        (MOVABLE, "failed", Answer(verdict="transient"), DOWNGRADING, Done("failed")),
+        (STRONG, "ok", OK, SERVER, Done("ok")),
+        # What is said of the endpoint stops its lane, with what to do about it.
+        (
+            STRONG,
+            "open",
+            KEY,
+            RUN,
+            Stop("HTTP 401: no; set api_key_env, or check the key it names, then run again"),
+        ),
+        (
+            MOVABLE,
+            "open",
+            QUOTA,
+            DOWNGRADING,
+            Stop("HTTP 429: empty; top up the account or raise its quota, then run again"),
+        ),
+        (STRONG, "open", ODD, RUN, Stop("HTTP 302; fix it, then run again")),
+        (STRONG, "open", KEY, SERVER, Done("refused")),
+        # Want of money moves the rows that may move, and stops a lane for all others.
+        (STRONG, "open", MONEY, RUN, Stop("limits.max_cost_usd: $0.03 are left")),
+        (MOVABLE, "open", MONEY, RUN, Stop("limits.max_cost_usd: $0.03 are left")),
+        (STRONG, "open", MONEY, DOWNGRADING, Stop("limits.max_cost_usd: $0.03 are left")),
+        (MOVABLE, "open", MONEY, DOWNGRADING, Ask("weak", "budget")),
+        (WEAK, "open", MONEY, DOWNGRADING, Stop("limits.max_cost_usd: $0.03 are left")),
+        (MOVABLE, "open", MONEY, SERVER, Done("refused")),
+    ],
+)
+def test_what_follows(row: RowState, status: str, answer: Answer, policy: Policy, step: NextStep) -> None:
+    outcome = Outcome(status, answer, 1, ())  # type: ignore[arg-type]  # one of a status' words
+    assert next_step(row, outcome, policy) == step
