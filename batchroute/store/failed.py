@@ -56,7 +56,7 @@ def read_failed(path: Path) -> list[Result]:
     try:
         rows = msgspec.json.Decoder(_FailedRow).decode_lines(path.read_bytes())
         return [Result(**msgspec.structs.asdict(row), status="failed") for row in rows]
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # what msgspec raises, and bytes that are no UTF-8
         raise RunFault(f"{path}: not as a run wrote it ({error}); remove it to ask its rows anew") from error
 
 

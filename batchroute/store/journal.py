@@ -106,7 +106,7 @@ def read_records(path: Path, kind: type[Value]) -> Iterator[Value]:
     for _, payload in _payloads(path):
         try:
             yield decode(payload)
-        except msgspec.DecodeError as error:
+        except ValueError as error:  # what msgspec raises, and bytes that are no UTF-8
             raise RunFault(f"{path}: not as a run wrote it ({error}); move it away to go on without it") from error
 
 

@@ -47,7 +47,7 @@ def read_ledger(path: Path) -> Ledger:
         return Ledger()
     try:
         return msgspec.json.decode(path.read_bytes(), type=Ledger)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # what msgspec raises, and bytes that are no UTF-8
         raise RunFault(f"{path}: not as a run wrote it ({error}); without it the budget cannot be kept") from error
 
 

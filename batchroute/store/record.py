@@ -41,7 +41,7 @@ def row_decoder(path: Path, kind: type[End]) -> Callable[[bytes], End]:
     def decode_any(record: bytes) -> End:
         try:
             return decode(record)
-        except msgspec.DecodeError:
+        except ValueError:  # what msgspec raises, and bytes that are no UTF-8
             return _decode_other(record, kind, path)
 
     return decode_any
@@ -61,5 +61,5 @@ def _decode_other(record: bytes, kind: type[End], path: Path) -> End:
             known = dict(zip(_FORMAT_1, (first, *others), strict=True))
             return msgspec.convert([FORMAT, *(known.get(name) for name in kind.__struct_fields__)], kind)
         return msgspec.msgpack.decode(record, type=kind)  # it fails again, and says why
-    except (msgspec.DecodeError, ValueError) as error:
+    except ValueError as error:
         raise RunFault(f"{path}: not as a run wrote it ({error}); move it away to ask its rows again") from error

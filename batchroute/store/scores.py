@@ -223,7 +223,7 @@ def _read_footer(number: int, path: Path) -> Shard:
     try:
         footer = pq.read_metadata(path)
         span = msgspec.json.decode((footer.metadata or {})[_META], type=_Span)
-    except (OSError, KeyError, pa.ArrowInvalid, msgspec.DecodeError) as error:
+    except (OSError, KeyError, pa.ArrowInvalid, ValueError) as error:
         raise RunFault(f"{path}: not a file of scores ({error}); remove the folder to score again") from error
     return Shard(number, path, span.start, span.end, footer.num_rows, span.last)
 

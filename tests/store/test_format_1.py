@@ -18,15 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from answers import result
-from batchroute.errors import RunFault
 from batchroute.job.load import load_job
 from batchroute.report.build import build_report
 from batchroute.report.export.files import export_run
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.run.whatif import what_if
 from batchroute.store.columns import ResultColumns
-from batchroute.store.identity import find_identity
-from batchroute.store.journal import Journal, read_ends, read_journal
+from batchroute.store.journal import read_ends, read_journal
 from batchroute.store.layout import RunLayout
 from batchroute.store.rows import RunStore
 
@@ -130,31 +128,3 @@ def test_a_new_run_takes_its_answers(folder: Path) -> None:
     assert {rows[row]["delivery"] for row in taken} == {None}
     assert {rows[row]["delivery"] for row in rows.keys() - taken - {3}} == {"live"}
     assert rows[5]["input_delivery"] == "d5"
-
-
-@pytest.mark.parametrize(
-    ("payload", "words"),
-    [
-        (
-            msgspec.msgpack.encode([3, "prompts.jsonl", 1, "ok", "more"]),
-            "has records of format 3, this version reads",
-        ),
-        (msgspec.msgpack.encode(["prompts.jsonl", 1, "ok"]), "not as a run wrote it"),
-        (msgspec.msgpack.encode([2, "prompts.jsonl", "one", "ok"]), "not as a run wrote it"),
-        (msgspec.msgpack.encode({"file": "prompts.jsonl"}), "not as a run wrote it"),
-        (msgspec.msgpack.encode([]), "not as a run wrote it"),
-        (b"\xc1", "not as a run wrote it"),
-    ],
-)
-def test_a_record_that_this_version_cannot_read_is_one_message(tmp_path: Path, payload: bytes, words: str) -> None:
-    journal = Journal(tmp_path / "journal-00000", lambda _: payload)
-    journal.append(result(0))
-    journal.close()
-    with pytest.raises(RunFault, match=f"journal-00000: {words}"):
-        list(read_ends(journal.path))
-    with pytest.raises(RunFault, match=f"journal-00000: {words}"):
-        RunStore(tmp_path, ResultColumns(KEEP), mode=0o700)
-
-
-def test_a_new_directory_has_none_of_it(tmp_path: Path) -> None:
-    assert find_identity(RunLayout(tmp_path)) is None

@@ -6,12 +6,16 @@ import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from answers import files_of_at_most, result
-from batchroute.store.journal import Journal, read_journal
+from answers import NO_COLUMNS, files_of_at_most, result
+from batchroute.errors import RunFault
+from batchroute.store.columns import ResultColumns
+from batchroute.store.journal import Journal, read_ends, read_journal
+from batchroute.store.rows import RunStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,3 +147,28 @@ def test_closing_twice_and_syncing_a_closed_journal_do_nothing(tmp_path: Path) -
     journal.close()
     journal.sync()
     assert list(read_journal(tmp_path / "journal")) == [result(0)]
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (
+            msgspec.msgpack.encode([3, "prompts.jsonl", 1, "ok", "more"]),
+            "has records of format 3, this version reads",
+        ),
+        (msgspec.msgpack.encode(["prompts.jsonl", 1, "ok"]), "not as a run wrote it"),
+        (msgspec.msgpack.encode([2, "prompts.jsonl", "one", "ok"]), "not as a run wrote it"),
+        (msgspec.msgpack.encode({"file": "prompts.jsonl"}), "not as a run wrote it"),
+        (msgspec.msgpack.encode([]), "not as a run wrote it"),
+        (b"\xc1", "not as a run wrote it"),
+        (b"\x94\x02\xa1\xff\x01\xa2ok", "not as a run wrote it .*utf-8"),
+    ],
+)
+def test_a_record_that_this_version_cannot_read_is_one_message(tmp_path: Path, payload: bytes, words: str) -> None:
+    journal = Journal(tmp_path / "journal-00000", lambda _: payload)
+    journal.append(result(0))
+    journal.close()
+    with pytest.raises(RunFault, match=f"journal-00000: {words}"):
+        list(read_ends(journal.path))
+    with pytest.raises(RunFault, match=f"journal-00000: {words}"):
+        RunStore(tmp_path, ResultColumns(NO_COLUMNS), mode=0o700)

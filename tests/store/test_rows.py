@@ -365,7 +365,11 @@ def test_no_file_of_failed_rows_is_none_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("failed.jsonl", b'{"file": "a", "row"'), ("results/part-00000.parquet", b"PAR1 no more")],
+    [
+        ("failed.jsonl", b'{"file": "a", "row"'),
+        ("failed.jsonl", b'{"file": "\xff"}'),
+        ("results/part-00000.parquet", b"PAR1 no more"),
+    ],
 )
 def test_a_spoiled_file_is_named_and_nothing_is_guessed(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / "results").mkdir()
