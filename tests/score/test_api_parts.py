@@ -270,12 +270,15 @@ class Bench:
         asyncio.run(self._fetch(asked))
         return self
 
-    async def _fetch(self, asked: Sequence[Sequence[str]]) -> None:
+    def fetcher(self) -> Fetcher:
         spec = EmbedderSpec(use="openai", base_url="http://127.0.0.1:9/v1", max_concurrency=16_384 // MOST_TEXTS)
         policy, allowance = RetryPolicy(max_attempts=1, outage_s=60.0), OwnLimits(EndpointLimits(8))
-        fetcher = Fetcher(
+        return Fetcher(
             self._send, policy, allowance, RequestBuilder(spec, None), self._take, self.said.append, most_open=80
         )
+
+    async def _fetch(self, asked: Sequence[Sequence[str]]) -> None:
+        fetcher = self.fetcher()
         running = asyncio.create_task(fetcher.run())
         waiting = [await fetcher.ask(texts) for texts in asked]
         self.found += await asyncio.gather(*map(fetcher.scores, waiting))
@@ -327,6 +330,21 @@ def test_texts_that_two_ask_for_are_sent_once() -> None:
     bench = Bench(answers_all_but()).fetch(NAMES, NAMES[10:30], [])
     assert [len(found or {}) for found in bench.found] == [40, 20, 0]
     assert sum(map(len, bench.asked)) == 40
+
+
+def test_a_caller_that_goes_away_takes_no_text_from_others() -> None:
+    async def work() -> Mapping[str, float | NoVector] | None:
+        fetcher = Bench(answers_all_but()).fetcher()
+        first, second = [asyncio.create_task(fetcher.scores(await fetcher.ask(NAMES))) for _ in range(2)]
+        await asyncio.sleep(0)
+        first.cancel()
+        running = asyncio.create_task(fetcher.run())
+        found = await second
+        fetcher.close()
+        await running
+        return found
+
+    assert asyncio.run(work()) == dict.fromkeys(NAMES, 0.5)
 
 
 def test_a_text_is_not_blamed_where_nothing_is_answered() -> None:

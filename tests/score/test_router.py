@@ -217,8 +217,9 @@ def test_a_custom_router_that_misbehaves_is_named(cls: type, message: str) -> No
 def test_routers_and_models_that_are_not_there() -> None:
     with pytest.raises(ModelFault, match="Mute: the class needs a method `score`"):
         load_scorer(custom(Mute))
-    with pytest.raises(ModelFault, match="no router is named 'bert'; use mf, random, length or package"):
-        load_scorer(RouterSpec(use="bert"))
+    for name in ("bert", "mlp"):
+        with pytest.raises(ModelFault, match=f"no router is named '{name}'; use mf, random, length or package"):
+            load_scorer(RouterSpec(use=name))
     with pytest.raises(ModelFault, match="no model named 'gpt-5'"):
         load_scorer(RouterSpec(strong="gpt-5", device="cpu"))
 

@@ -129,8 +129,9 @@ class Fetcher:
 
     async def scores(self, pending: Pending) -> Mapping[str, float | NoVector] | None:
         """A score, or why there is none, for each of the texts; None where the lane stopped before."""
-        if pending:
-            await asyncio.wait(pending.values())
+        for future in pending.values():
+            if not future.done():  # the texts of a request are done together, so few of them are waited for
+                await asyncio.wait([future])  # unlike a plain await, this never cancels what others wait for, too
         for text in pending:
             self._pending.pop(text, None)
         results = {text: future.result() for text, future in pending.items()}
