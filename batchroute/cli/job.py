@@ -33,7 +33,7 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     """
     from batchroute.cli.show.progress import watcher
     from batchroute.cli.show.report import render_report
-    from batchroute.report.figures import read_report, report_json
+    from batchroute.report.figures import json_text, read_report
     from batchroute.run.engine import RunOptions, run_job
 
     job = _load(job_file, flags, require_keys=True)
@@ -47,7 +47,7 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     end = run_job(job, options)
     report = read_report(Path(job.output.path))
     if report is not None and as_json:
-        show_json(report_json(report))
+        show_json(json_text(report))
     elif report is not None and not flags.quiet:
         show(render_report(report))
     _say_goodbye(job, end)

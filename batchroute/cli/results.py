@@ -29,8 +29,8 @@ def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int)
     from batchroute.cli.show.comparison import render_comparison
     from batchroute.cli.show.report import render_report
     from batchroute.report.build import build_report
-    from batchroute.report.comparison import compare, comparison_json
-    from batchroute.report.figures import report_json
+    from batchroute.report.comparison import compare
+    from batchroute.report.figures import json_text
 
     if html is not None and len(runs) > 1:
         raise UsageFault("--html shows one run; name one")
@@ -38,7 +38,7 @@ def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int)
     if html is not None:
         _write_page(html, runs[0], reports[0], samples)
     elif as_json:
-        show_json(report_json(reports[0]) if len(reports) == 1 else comparison_json(compare(reports)))
+        show_json(json_text(reports[0] if len(reports) == 1 else compare(reports)))
     else:
         show(render_report(reports[0]) if len(reports) == 1 else render_comparison(compare(reports)))
     return 0

@@ -85,7 +85,7 @@ def calibrate(
     INPUT is a job file, a data file with --prompt, or a Parquet file with a column `score`.
     """
     from batchroute.cli.show.thresholds import calibration_words
-    from batchroute.run.calibrate import calibration_json
+    from batchroute.report.figures import json_text
 
     if (strong_fraction is None) == (budget_usd is None):
         raise UsageFault("say what the threshold is for: either --strong-fraction F or --budget USD")
@@ -94,7 +94,7 @@ def calibrate(
     else:
         found = _for_share(source, strong_fraction or 0.0, prompt, flags)
     if as_json:
-        show_json(calibration_json(found))
+        show_json(json_text(found))
     else:
         click.echo(calibration_words(found))
     return 0

@@ -144,7 +144,7 @@ def evaluate(
     from batchroute.cli.show.evaluation import render_evaluation
     from batchroute.job.load import router_section
     from batchroute.learn.evaluate.build import compare_routers
-    from batchroute.learn.evaluate.figures import evaluation_json
+    from batchroute.report.figures import json_text
 
     if plot is not None:
         _refuse_unwritable(plot)
@@ -152,7 +152,7 @@ def evaluate(
     if plot is not None:
         _draw(found, plot)
     if as_json:
-        show_json(evaluation_json(found))
+        show_json(json_text(found))
     else:
         show(render_evaluation(found))
     return 0

@@ -23,7 +23,3 @@ class Comparison(msgspec.Struct, frozen=True):
 def compare(reports: Sequence[Report]) -> Comparison:
     first, *others = reports
     return Comparison([first, *others], [drift(first.score_histogram, other.score_histogram) for other in others])
-
-
-def comparison_json(comparison: Comparison) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(comparison), indent=2) + b"\n"

@@ -100,8 +100,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     models: list[ModelBill]
 
 
-def report_json(report: Report) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+def json_text(figures: object) -> bytes:
+    """A value as report.json and every command's --json have it: indented, NaN and infinity as null."""
+    return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
 
 
 def read_report(run: Path) -> Report | None:
@@ -122,6 +123,6 @@ def write_report(run: Path, report: Report) -> None:
         # A sensor that sees _SUCCESS must find a complete report, whenever a crash strikes in between.
         if report.state != "complete":
             layout.success.unlink(missing_ok=True)
-        write_whole(layout.report, report_json(report), mode=AS_UMASK_SAYS)
+        write_whole(layout.report, json_text(report), mode=AS_UMASK_SAYS)
         if report.state == "complete":
             write_whole(layout.success, b"", mode=AS_UMASK_SAYS)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,17 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`strong_rows` of `rows` reach the threshold; rows without a score, or that demand a side, are in neither."""
+    """`strong_rows` of `rows` reach the threshold; rows without a score, or that demand a side, are in neither.
+
+    A threshold over no rows at all is infinite.
+    """
 
     threshold: float
     strong_fraction: float | None
     strong_rows: int
     rows: int
-
-
-def calibration_json(calibration: Calibration) -> bytes:
-    """SPEC's keys; a threshold over no rows at all is infinite, which JSON writes as null."""
-    return msgspec.json.format(msgspec.json.encode(asdict(calibration)), indent=2) + b"\n"
 
 
 def calibrate_job(job: Job, share: float, limit: int | None, on_rows: Callable[[int], None]) -> Calibration:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from batchroute.job.prices import open_targets
+from batchroute.report.figures import json_text
 from batchroute.route.forecast.estimator import make_estimator
 from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
 from batchroute.run.open import refuse_unpriced
@@ -119,7 +118,7 @@ def plan_json(plan: Plan) -> bytes:
         "time_s": plan.time_s,
         "frontier": plan.frontier,
     }
-    return msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n"
+    return json_text(shown)
 
 
 def _threshold(job: Job, scored: ScoredInput, estimator: Estimator) -> float:

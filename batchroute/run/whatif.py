@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from batchroute.errors import RunFault
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
+from batchroute.report.figures import json_text
 from batchroute.report.read import read_job, scan_settled
 from batchroute.route.sides import LONGEST_INPUT, input_limits, route_columns
 from batchroute.route.threshold import threshold_for_share
@@ -89,7 +89,7 @@ def share_of_run(run: Path, share: float) -> float:
 def whatif_json(found: WhatIf) -> bytes:
     """SPEC's keys, and no others."""
     keys = ("threshold", "strong_rows", "changed_rows", "cost_usd", "delta_usd")
-    return msgspec.json.format(msgspec.json.encode({key: getattr(found, key) for key in keys}), indent=2) + b"\n"
+    return json_text({key: getattr(found, key) for key in keys})
 
 
 def _routed_anew(settled: pl.LazyFrame, run: Path, job: RunJob, threshold: float) -> pl.LazyFrame:

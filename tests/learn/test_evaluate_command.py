@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.evaluate.build import evaluate_labels
-from batchroute.learn.evaluate.figures import evaluation_json
 from batchroute.learn.evaluate.rivals import find_rivals
 from batchroute.learn.labels.sides import Labels
+from batchroute.report.figures import json_text
 from command import assert_one_message
 from labelled import EASY, HARD, battles, outcomes, pairs, save
 
@@ -127,7 +127,7 @@ def test_the_verdict_says_when_routing_is_not_worth_it(strong: list[float], weak
 
 def test_without_a_gap_figures_are_unknown_and_not_0() -> None:
     for strong in ([0.5] * 40, [0.25] * 40):
-        found = json.loads(evaluation_json(evaluated(labels_of(strong, [0.5] * 40), "mf")))
+        found = json.loads(json_text(evaluated(labels_of(strong, [0.5] * 40), "mf")))
         for figures in found["routers"].values():
             unknown = ("apgr", "apgr_ci", "apgr10", "cpt20", "cpt50", "cpt80")
             assert {figures[key] for key in unknown} == {None}
@@ -268,5 +268,5 @@ def test_bad_usage_is_one_message(
 @given(st.lists(st.tuples(unit, unit), min_size=1, max_size=6))
 def test_any_labels_have_an_evaluation(rows: list[tuple[float, float]]) -> None:
     strong, weak = np.array(rows).T
-    found = json.loads(evaluation_json(evaluated(labels_of(strong, weak), own(Same))))
+    found = json.loads(json_text(evaluated(labels_of(strong, weak), own(Same))))
     assert found["verdict"].endswith(".")

@@ -17,9 +17,9 @@ from batchroute.cli.show.report import render_report
 from batchroute.errors import RunFault
 from batchroute.job.prices import find_pricing
 from batchroute.report.build import build_report
-from batchroute.report.comparison import compare, comparison_json
+from batchroute.report.comparison import compare
 from batchroute.report.drift import drift
-from batchroute.report.figures import Report, read_report, report_json, write_report
+from batchroute.report.figures import Report, json_text, read_report, write_report
 from batchroute.report.quantiles import quantiles
 from batchroute.types import Usage
 from runs import WEAK_SIMULATED, failed, ok, refused, write_run
@@ -104,7 +104,7 @@ def test_a_small_run_by_hand(tmp_path: Path) -> None:
 
 def test_every_key_of_the_contract_is_in_the_file(tmp_path: Path) -> None:
     report = build_report(write_run(tmp_path / "run", [[ok(0)]], rows=1))
-    assert set(json.loads(report_json(report))) >= SPEC_KEYS
+    assert set(json.loads(json_text(report))) >= SPEC_KEYS
 
 
 @pytest.mark.parametrize("rows", [None, 0])
@@ -353,7 +353,7 @@ def test_runs_are_compared_with_the_first(tmp_path: Path) -> None:
     assert "tue against mon: the same kind of prompts" in shown
     assert "wed against mon: other prompts than before" in shown
     assert "mon tue wed" in shown
-    written = json.loads(comparison_json(comparison))
+    written = json.loads(json_text(comparison))
     assert [run["run"] for run in written["runs"]] == ["mon", "tue", "wed"]
     assert written["drifts"][1]["psi"] > 0.25
 

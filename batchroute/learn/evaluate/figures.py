@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
-
-import msgspec
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -77,8 +75,3 @@ class Evaluation:
     offers: list[Offer]
     prices: str
     verdict: str
-
-
-def evaluation_json(evaluation: Evaluation) -> bytes:
-    """SPEC's keys and some more."""
-    return msgspec.json.format(msgspec.json.encode(asdict(evaluation)), indent=2) + b"\n"
