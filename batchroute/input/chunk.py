@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.input.content import Unreadable, Values
+    from batchroute.input.keep import Keep
     from batchroute.input.row import Row, RowReader
     from batchroute.types import Vectors
 
@@ -50,6 +51,25 @@ class Position:
     file: int
     row: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a job reads of each row: its reader's columns, the vectors' column if any, the kept ones.
+
+    `dim` is the length of the vectors; 0 as long as it is unknown.
+    """
+
+    columns: tuple[str, ...]
+    vector: str | None
+    dim: int
+    keep: Keep
+
+    @property
+    def names(self) -> list[str]:
+        """All of them, each once."""
+        vectors = () if self.vector is None else (self.vector,)
+        return list(dict.fromkeys([*self.columns, *vectors, *self.keep.columns]))
 
 
 class Records(Protocol):

@@ -15,33 +15,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from batchroute.input.chunk import Fields
     from batchroute.input.content import Unreadable, Values
-    from batchroute.input.keep import Keep
     from batchroute.input.text import Replaced
     from batchroute.types import Vectors
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnFields:
-    """The columns that a job needs of a batch; `dim` is the length of its vectors, 0 for none."""
-
-    columns: tuple[str, ...]
-    vector: str | None
-    dim: int
-    keep: Keep
-
-    @property
-    def read(self) -> list[str]:
-        """All columns to read, each once."""
-        vectors = () if self.vector is None else (self.vector,)
-        return list(dict.fromkeys([*self.columns, *vectors, *self.keep.columns]))
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnRecords:
     """The rows of a batch, the first of which is row `first` of its file."""
 
-    fields: ColumnFields
+    fields: Fields
     batch: pa.RecordBatch
     first: int
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from batchroute.input.chunk import Fields
     from batchroute.input.content import Values
-    from batchroute.input.keep import Keep
     from batchroute.input.lines import Line, LineBlock
     from batchroute.types import Vectors
 
@@ -31,13 +31,10 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True, slots=True)
-class LineFields:
-    """Decoders for exactly the fields that a job needs of a line; `dim` is the length of its vectors."""
+class LineDecoder:
+    """Decodes exactly the fields that a job reads of a line."""
 
-    columns: tuple[str, ...]
-    vector: str | None
-    dim: int
-    keep: Keep
+    fields: Fields
     decode: Decode
     decode_vector: Decode
     decode_kept: Decode
@@ -62,7 +59,7 @@ class LineFields:
             return Unreadable(f"not JSON: {error}")
         if not isinstance(found, dict):
             return Unreadable("not a JSON object")
-        return [found.get(column) for column in self.columns]
+        return [found.get(column) for column in self.fields.columns]
 
     def vector_of(self, line: Line) -> list[float] | None:
         """The line's vector; None where it has none that is a list of numbers."""
@@ -76,36 +73,33 @@ class LineFields:
 
     def _vector_slowly(self, line: bytes) -> list[float] | None:
         try:
-            return msgspec.convert(loads_slowly(line, Replaced())[self.vector], list[float])
+            return msgspec.convert(loads_slowly(line, Replaced())[self.fields.vector], list[float])
         except (ValueError, LookupError, TypeError):
             return None
 
     def kept(self, line: Line) -> list[str | None]:
         """The line's kept fields: strings as they are, null as None, anything else as its JSON text."""
         if isinstance(line, Unreadable):
-            return [None] * len(self.keep.columns)
+            return [None] * len(self.fields.keep.columns)
         try:
             texts = [bytes(raw) for raw in msgspec.structs.astuple(self.decode_kept(line))]
         except (ValueError, RecursionError):
             by_name = _json_texts(line)
-            texts = [by_name.get(column, b"") for column in self.keep.columns]
+            texts = [by_name.get(column, b"") for column in self.fields.keep.columns]
         return [
             line.decode("utf-8", "replace") if name == WHOLE_LINE else _kept_text(text)
-            for name, text in zip(self.keep.columns, texts, strict=True)
+            for name, text in zip(self.fields.keep.columns, texts, strict=True)
         ]
 
 
-def line_fields(columns: tuple[str, ...], vector: str | None, keep: Keep) -> LineFields:
-    """The decoders for a job's columns; the vectors' length is still to be found."""
-    vectors = () if vector is None else (vector,)
-    return LineFields(
-        columns,
-        vector,
-        0,
-        keep,
-        _decoder(columns, Any, None),
+def line_decoder(fields: Fields) -> LineDecoder:
+    """The decoder for these fields."""
+    vectors = () if fields.vector is None else (fields.vector,)
+    return LineDecoder(
+        fields,
+        _decoder(fields.columns, Any, None),
         _decoder(vectors, list[float] | None, None),
-        _decoder(keep.columns, msgspec.Raw, msgspec.Raw()),
+        _decoder(fields.keep.columns, msgspec.Raw, msgspec.Raw()),
     )
 
 
@@ -158,36 +152,36 @@ def _past_space(text: str, at: int) -> int:
 class LineRecords:
     """The rows of a block of lines; `at` [n] are their indices among its lines."""
 
-    fields: LineFields
+    decoder: LineDecoder
     block: LineBlock
     at: NDArray[np.int64]
 
     def values(self, indices: NDArray[np.int64], replaced: Replaced) -> Iterator[Values | Unreadable]:
         """See `chunk.Records`."""
-        return (self.fields.values(line, replaced) for line in self._lines(indices))
+        return (self.decoder.values(line, replaced) for line in self._lines(indices))
 
     def vectors(self, indices: NDArray[np.int64]) -> Vectors | None:
         """See `chunk.Records`."""
-        if self.fields.vector is None:
+        if self.decoder.fields.vector is None:
             return None
-        vectors = np.full((len(indices), self.fields.dim), np.nan, np.float32)
+        vectors = np.full((len(indices), self.decoder.fields.dim), np.nan, np.float32)
         for row, line in enumerate(self._lines(indices)):
-            found = self.fields.vector_of(line)
-            if found is not None and len(found) == self.fields.dim:
+            found = self.decoder.vector_of(line)
+            if found is not None and len(found) == self.decoder.fields.dim:
                 vectors[row] = found
         return vectors
 
     def vector_length(self) -> int | None:
         """See `chunk.Records`."""
-        found = (self.fields.vector_of(line) for line in self._lines(np.arange(len(self.at))))
+        found = (self.decoder.vector_of(line) for line in self._lines(np.arange(len(self.at))))
         return next((len(vector) for vector in found if vector), None)
 
     def keep(self, indices: NDArray[np.int64]) -> list[bytes]:
         """See `chunk.Records`."""
-        keep = self.fields.keep
+        keep = self.decoder.fields.keep
         if not keep.columns:
             return [b""] * len(indices)
-        rows = [self.fields.kept(line) for line in self._lines(indices)]
+        rows = [self.decoder.kept(line) for line in self._lines(indices)]
         columns = zip(*rows, strict=True) if rows else [()] * len(keep.columns)
         arrays = {
             name: pa.array(list(texts), pa.string()) for name, texts in zip(keep.columns, columns, strict=True)
@@ -211,8 +205,8 @@ class LineRecords:
         return (lines[index] for index in self.at[indices].tolist())
 
 
-def records_of(block: LineBlock, fields: LineFields) -> LineRecords:
+def records_of(block: LineBlock, decoder: LineDecoder) -> LineRecords:
     """The block's rows: all its lines but the blank ones."""
     lines = enumerate(block.lines)
     at = [i for i, line in lines if isinstance(line, Unreadable) or (line and not line.isspace())]
-    return LineRecords(fields, block, np.array(at, np.int64))
+    return LineRecords(decoder, block, np.array(at, np.int64))

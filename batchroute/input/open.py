@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from batchroute.errors import InputFault
-from batchroute.input.chunk import Chunk, Position
-from batchroute.input.columns import ColumnFields, ColumnRecords
+from batchroute.input.chunk import Chunk, Fields, Position
+from batchroute.input.columns import ColumnRecords
 from batchroute.input.files import find_files
-from batchroute.input.jsonl import LineFields, line_fields, records_of
+from batchroute.input.jsonl import line_decoder, records_of
 from batchroute.input.keep import WHOLE_LINE, make_keep
 from batchroute.input.lines import ChunkLimits, LineSplitter
 from batchroute.input.parquet import check_columns, open_parquet, read_from
@@ -52,8 +52,7 @@ class Source:
     keep_schema: pa.Schema
     format: SourceFormat
     reader: RowReader
-    lines: LineFields
-    columns: ColumnFields
+    fields: Fields
     limits: ChunkLimits
     counter: Replaced = field(default_factory=Replaced)
 
@@ -85,8 +84,9 @@ class Source:
     def _line_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
         with open_bytes(file) as stream:
             stream.skip(start.offset)
+            decoder = line_decoder(self.fields)
             for block in LineSplitter(stream.read, self.limits, start.row, start.offset):
-                records = records_of(block, self.lines)
+                records = records_of(block, decoder)
                 if len(records.at):
                     position = Position(start.file, block.first, block.offset)
                     end = Position(start.file, block.first + len(block.lines), block.end)
@@ -94,10 +94,10 @@ class Source:
 
     def _parquet_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
         with open_parquet(file) as opened:
-            for first, batch in read_from(file, opened, start.row, self.columns, self.limits):
+            for first, batch in read_from(file, opened, start.row, self.fields, self.limits):
                 behind = first + batch.num_rows
                 position, end = Position(start.file, first, first), Position(start.file, behind, behind)
-                records = ColumnRecords(self.columns, batch, first)
+                records = ColumnRecords(self.fields, batch, first)
                 yield self._chunk(file, position, end, np.arange(first, behind), records)
 
     def _chunk(
@@ -147,8 +147,7 @@ def open_source(
         keep_schema=keep.schema,
         format="openai-batch" if batch_lines else files[0].format,
         reader=reader,
-        lines=line_fields(reader.columns, vector_column, keep),
-        columns=ColumnFields(reader.columns, vector_column, 0, keep),
+        fields=Fields(reader.columns, vector_column, 0, keep),
         limits=limits or ChunkLimits(),
     )
     return source if vector_column is None else _with_vectors(source)
@@ -198,4 +197,4 @@ def _with_vectors(source: Source) -> Source:
     lengths = (chunk.records.vector_length() for chunk in source.chunks())
     # Without any, every row lacks its vector, whatever the length.
     dim = next((length for length in lengths if length), 1)
-    return replace(source, lines=replace(source.lines, dim=dim), columns=replace(source.columns, dim=dim))
+    return replace(source, fields=replace(source.fields, dim=dim))

@@ -17,7 +17,7 @@ from batchroute.input.arrow import described, fits, has_nested_dictionary
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from batchroute.input.columns import ColumnFields
+    from batchroute.input.chunk import Fields
     from batchroute.input.files import InputFile
     from batchroute.input.lines import ChunkLimits
     from batchroute.input.row import Kind
@@ -103,14 +103,14 @@ def batches(
 
 
 def read_from(
-    file: InputFile, opened: pq.ParquetFile, row: int, fields: ColumnFields, limits: ChunkLimits
+    file: InputFile, opened: pq.ParquetFile, row: int, fields: Fields, limits: ChunkLimits
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Batches from this row on, each with the number of its first row; row groups before it are not read.
 
     InputFault where the file is broken, Stopped where it cannot be reached any longer.
     """
     schema = opened.schema_arrow
-    columns = [name for name in fields.read if name in schema.names] or schema.names[:1]
+    columns = [name for name in fields.names if name in schema.names] or schema.names[:1]
     # pyarrow cannot join what several row groups hold of a dictionary within a list or a struct.
     alone = any(has_nested_dictionary(schema.field(name).type) for name in columns)
     for span in spans(opened.metadata, columns, 1 if alone else limits.rows, limits.chunk_bytes):

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
+from batchroute.input.chunk import Fields
 from batchroute.input.content import Unreadable
-from batchroute.input.jsonl import line_fields
+from batchroute.input.jsonl import line_decoder
 from batchroute.input.keep import Keep
 from batchroute.input.text import Replaced
 from inputs import kept, lines, parquet, prompts, source
@@ -120,13 +121,14 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), JSON), st.booleans())
 def test_lines_are_read_as_json_loads_reads_them(row: dict[str, Any], spaced: bool) -> None:
     line = json.dumps(row, separators=None if spaced else (",", ":")).encode()
-    fields = line_fields(("a", "b"), None, Keep(("c", "d"), pa.schema([("c", pa.string()), ("d", pa.string())])))
+    keep = Keep(("c", "d"), pa.schema([("c", pa.string()), ("d", pa.string())]))
+    decoder = line_decoder(Fields(("a", "b"), None, 0, keep))
     expected = json.loads(line.decode().encode("utf-8", "replace"))
-    found = fields.values(line, Replaced())
+    found = decoder.values(line, Replaced())
     assert not isinstance(found, Unreadable)
     for value, name in zip(found, "ab", strict=True):
         assert json.dumps(value) == json.dumps(_mended(expected.get(name)))
-    for text, name in zip(fields.kept(line), "cd", strict=True):
+    for text, name in zip(decoder.kept(line), "cd", strict=True):
         value = expected.get(name)
         if isinstance(value, str) or value is None:
             assert text == _mended(value)
@@ -144,13 +146,13 @@ LINE = st.builds(
 
 @given(LINE)
 def test_a_damaged_line_is_refused_when_python_refuses_it(line: bytes) -> None:
-    fields = line_fields(("a",), None, Keep(("a",), pa.schema([("a", pa.string())])))
+    decoder = line_decoder(Fields(("a",), None, 0, Keep(("a",), pa.schema([("a", pa.string())]))))
     try:
         fine = isinstance(json.loads(line.decode()), dict)
     except ValueError:
         fine = False
-    assert isinstance(fields.values(line, Replaced()), Unreadable) == (not fine)
-    assert len(fields.kept(line)) == 1
+    assert isinstance(decoder.values(line, Replaced()), Unreadable) == (not fine)
+    assert len(decoder.kept(line)) == 1
 
 
 def _mended(value: Any) -> Any:
