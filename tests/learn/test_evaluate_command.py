@@ -98,7 +98,7 @@ def test_the_verdict_says_who_is_better_and_what_it_buys() -> None:
     assert offer.strong_percent == pytest.approx(35)
     assert offer.random_percent == pytest.approx(87.5)
     assert offer.cost_percent is not None
-    assert 35 < offer.cost_percent < 50  # the weak side is not free, and long prompts are dearer
+    assert 35 < offer.cost_percent < 50  # the weak side is not free, and long prompts cost more
     assert offer.cost_percent_ci is not None
     assert offer.cost_percent_ci[0] < offer.cost_percent < offer.cost_percent_ci[1]
 

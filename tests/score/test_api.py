@@ -344,11 +344,11 @@ def test_a_hard_limit_on_money_holds_for_vectors(
     folder: Path, provider: ThreadedSimulator, batchroute: Command
 ) -> None:
     texts = write_prompts(folder, some_texts(2000))
-    dear = ("--set", "router.embedder.price.input=1000", "--set", "router.embedder.max_concurrency=64")
-    said = batchroute("plan", folder / "job.toml", "--quiet", *dear, "--set", "limits.max_cost_usd=20")
+    expensive = ("--set", "router.embedder.price.input=1000", "--set", "router.embedder.max_concurrency=64")
+    said = batchroute("plan", folder / "job.toml", "--quiet", *expensive, "--set", "limits.max_cost_usd=20")
     assert_one_message(said, 4, "limits.max_cost_usd")
     assert 0 < provider.stats().prompt_tokens * 1e-3 <= 20
-    again = batchroute("run", folder / "job.toml", "--json", *dear, "--set", "limits.max_cost_usd=1000")
+    again = batchroute("run", folder / "job.toml", "--json", *expensive, "--set", "limits.max_cost_usd=1000")
     assert json.loads(again.out)["state"] == "complete"
     total = sum(max(1, int(len(text) / 4)) for text in texts)
     assert json.loads(again.out)["router_cost_usd"] == pytest.approx(total * 1e-3, rel=1e-9)

@@ -7,8 +7,6 @@
     offers     what a router buys: quality against cost
     verdict    figures -> plain words
     build      labels and rivals -> figures
-    terminal   figures -> tables within 80 columns
-    plot       figures -> the curves as PNG or SVG
 
-Definitions are RouteLLM's.
+Definitions are RouteLLM's. Knows nothing of terminals or pictures: those are the command's.
 """

@@ -87,7 +87,7 @@ def evaluate_labels(
         },
         routers={name: _figures(name, scores, labels, domains, drawn) for name in scores},
         offers=offers,
-        prices=calls.words,
+        prices=calls.basis,
         verdict="",
     )
     return replace(evaluation, verdict=verdict(evaluation))

@@ -32,31 +32,31 @@ ANSWER_TOKENS = int(USUAL_COMPLETION.mid)
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
-    """What the n prompts cost in USD on each side, and how that was computed; None: a price is unknown."""
+class CallCosts:
+    """What the n prompts cost in USD on each side, and in words by which prices; None: a price is unknown."""
 
     strong: Floats | None
     weak: Floats | None
-    words: str
+    basis: str
 
 
-def price_calls(prompts: Sequence[str], strong_model: str, weak_model: str) -> Calls:
+def price_calls(prompts: Sequence[str], strong_model: str, weak_model: str) -> CallCosts:
     """The cost of every prompt on either side, at list prices for the models' names."""
     found = {model: find_pricing(model, None, None) for model in (strong_model, weak_model)}
     unknown = [model for model, pricing in found.items() if pricing is None or pricing.rates.output is None]
     if unknown:
-        return Calls(None, None, f"no list price is known for {' or '.join(unknown)}: cost is unknown")
+        return CallCosts(None, None, f"no list price is known for {' or '.join(unknown)}: cost is unknown")
     lines = [f"{model} {_rates(pricing)}" for model, pricing in found.items() if pricing]
-    words = (
+    basis = (
         f"list prices, USD per million tokens in and out: {', '.join(lines)}; "
         f"{CHARS_PER_TOKEN} characters a token, {ANSWER_TOKENS} tokens an answer"
     )
     chars = np.fromiter(map(len, prompts), np.int64, len(prompts))
     strong, weak = (_costs(found[model], chars) for model in (strong_model, weak_model))
-    return Calls(strong, weak, words)
+    return CallCosts(strong, weak, basis)
 
 
-def make_offer(router: str, scores: Floats, labels: Labels, drawn: DrawnFigures, calls: Calls) -> Offer:
+def make_offer(router: str, scores: Floats, labels: Labels, drawn: DrawnFigures, calls: CallCosts) -> Offer:
     """What `router` buys: GOOD_ENOUGH of the quality; half of the gap where the weak side has that already."""
     strong, weak = float(labels.strong.mean()), float(labels.weak.mean())
     quality = GOOD_ENOUGH if weak < GOOD_ENOUGH * strong else (strong + weak) / 2 / strong
@@ -80,7 +80,7 @@ def make_offer(router: str, scores: Floats, labels: Labels, drawn: DrawnFigures,
     )
 
 
-def _cost_curve(scores: Floats, calls: Calls) -> Floats | None:
+def _cost_curve(scores: Floats, calls: CallCosts) -> Floats | None:
     """Cost of sending SHARES strong, in percent of sending all."""
     if calls.strong is None or calls.weak is None:
         return None

@@ -65,6 +65,8 @@ def _for_pair(spec: RouterSpec, strong: str, weak: str) -> RouterSpec:
         return spec
     model = read_checkpoint(model_path(spec))
     changes: dict[str, object] = {}
+    # a table with both models of the labels is asked for these two; a table of two other models for its own two,
+    # unless they are what [router] names
     if {strong, weak} <= set(model.names):
         changes |= {"strong": strong, "weak": weak}
     elif len(model.names) == 2 and not {spec.strong, spec.weak} <= set(model.names):
