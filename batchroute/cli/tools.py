@@ -91,7 +91,7 @@ def serve(
     options = ServeOptions(
         environ=os.environ,
         announce=_announce,
-        say=log.warning,
+        notify=log.warning,
         host=host,
         port=port,
         api_key_env=api_key_env,

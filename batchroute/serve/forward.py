@@ -104,13 +104,13 @@ class LiveLane:
         send: Send,
         policy: RetryPolicy,
         allowance: OwnLimits,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`send` makes one attempt, `say` takes the reason whenever the lane stops for a rest."""
+        """`send` makes one attempt, `notify` takes the reason whenever the lane stops for a rest."""
         self.allowance = allowance
         self._send_once = send
-        self._say = say
+        self._notify = notify
         self._clock = clock
         self._lane: Lane[_Exchange] = Lane(self._send, policy, allowance, self._rest, most_open=0, clock=clock)
         self._rests_until = 0.0
@@ -150,7 +150,7 @@ class LiveLane:
         """
         if self._rests_until < math.inf:
             self._rests_until = max(self._clock() + REST_S, self._lane.gate.paused_until)
-            self._say(reason)
+            self._notify(reason)
 
 
 class LiveEndpoints:
@@ -204,7 +204,7 @@ async def open_live_endpoints(
     environ: Mapping[str, str],
     scrub: Scrubber,
     stack: contextlib.AsyncExitStack,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     budget: Budget | None = None,
 ) -> LiveEndpoints:
     """The endpoints until `stack` ends; keys come from `environ`, `scrub` takes them out of what endpoints say."""
@@ -217,13 +217,13 @@ async def open_live_endpoints(
             Endpoint(transport, scrub, keep_bodies=True).send,
             live_policy(spec, limits),
             OwnLimits(endpoint_limits(spec), spending),
-            _naming(name, say),
+            _naming(name, notify),
         )
     return LiveEndpoints(endpoints, targets, lanes, scrub, budget)
 
 
-def _naming(endpoint: str, say: Callable[[str], None]) -> Callable[[str], None]:
-    return lambda reason: say(f"the {endpoint} endpoint: {reason}")
+def _naming(endpoint: str, notify: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda reason: notify(f"the {endpoint} endpoint: {reason}")
 
 
 def live_policy(spec: EndpointSpec, limits: Limits) -> RetryPolicy:

@@ -36,13 +36,13 @@ REST_S = 5.0  # before an embeddings API that stopped is tried again
 class JointScoring:
     """Scores texts for many callers of one event loop, while `run` runs; `batches` and `texts` count them."""
 
-    def __init__(self, scorer: Scorer, open_rater: OpenRater, say: Callable[[str], None]) -> None:
-        """`say` takes what the router of a user's own raised, once for each line of code that raises."""
+    def __init__(self, scorer: Scorer, open_rater: OpenRater, notify: Callable[[str], None]) -> None:
+        """`notify` takes what the router of a user's own raised, once for each line of code that raises."""
         self.batches = 0
         self.texts = 0
         self._scorer = replace(scorer, rate=_Guarded(scorer.rate))
         self._open_rater = open_rater
-        self._say = say
+        self._notify = notify
         self._raised_at: set[str] = set()
         self._waiting: list[tuple[str, asyncio.Future[float]]] = []
         self._arrived = asyncio.Event()
@@ -136,7 +136,7 @@ class JointScoring:
         place = f"{frame.filename}:{frame.lineno}"
         if place not in self._raised_at:
             self._raised_at.add(place)
-            self._say(
+            self._notify(
                 f"the router raised {type(error).__name__} at {place}: {error}; such requests get an error 500"
             )
 

@@ -50,14 +50,14 @@ KEEPALIVE_S = 75.0
 class ServeOptions:
     """What a server needs beside the job: the environment with its keys, the flags, and two callbacks.
 
-    `announce` gets host and port once requests are served, `say` what the operator should know. `state` is the
+    `announce` gets host and port once requests are served, `notify` what the operator should know. `state` is the
     directory of files and batches, by default beside the job's output; `batch_share` of the endpoints' limits is
     for batches, 0 turns them off.
     """
 
     environ: Mapping[str, str]
     announce: Callable[[str, int], None]
-    say: Callable[[str], None]
+    notify: Callable[[str], None]
     host: str = "127.0.0.1"
     port: int = 6060
     api_key_env: str | None = None
@@ -82,7 +82,7 @@ def serve(job: Job, options: ServeOptions) -> int:
     if options.has_batches(job):
         batch_part(job, options.batch_share)  # its faults belong before anything is begun
     elif options.batch_share:
-        options.say("limits.max_cost_usd is kept for live requests; batches are off")
+        options.notify("limits.max_cost_usd is kept for live requests; batches are off")
     raise_file_limit(connections(asked_by(job.endpoints, job.router)) + MOST_CLIENTS)
     scorer = load_for_serving(job)
     return run_loop(_serve(job, options, access, scorer))
@@ -141,12 +141,12 @@ async def open_server(
             budget = open_live_budget(job.limits.max_cost_usd, state)
             stack.callback(budget.close)
         router = live_router(job.router, options.batch_share) if options.has_batches(job) else job.router
-        scoring = JointScoring(scorer, rater_opener(router, _embed_context(job, options, budget)), options.say)
+        scoring = JointScoring(scorer, rater_opener(router, _embed_context(job, options, budget)), options.notify)
         working = [asyncio.create_task(scoring.run(), name="scoring")]
         stack.push_async_callback(_cancel, working)
         scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
         live = await open_live_endpoints(
-            job.endpoints, job.limits, options.environ, scrub, stack, options.say, budget
+            job.endpoints, job.limits, options.environ, scrub, stack, options.notify, budget
         )
         batches = _open_batches(job, options, state, live) if options.has_batches(job) else None
         chat_api = ChatApi(model_names(job), job.endpoints, scoring, live)
@@ -168,7 +168,7 @@ def _embed_context(job: Job, options: ServeOptions, budget: Budget | None) -> Em
     """What an embeddings API needs; it is waited for no longer than an endpoint."""
     limits = job.limits.model_copy(update={"outage_s": min(job.limits.outage_s, LIVE_OUTAGE_S)})
     secrets = secrets_of(asked_by(job.endpoints, job.router), options.environ)
-    return EmbedContext(options.environ, limits, options.say, budget, None, secrets, options.say)
+    return EmbedContext(options.environ, limits, options.notify, budget, None, secrets, options.notify)
 
 
 def _open_batches(job: Job, options: ServeOptions, state: Path, live: LiveEndpoints) -> BatchApi:
@@ -177,7 +177,7 @@ def _open_batches(job: Job, options: ServeOptions, state: Path, live: LiveEndpoi
     allowances = {name: lane.allowance for name, lane in live.lanes.items()}
     lease = Lease(allowances, divide_endpoints(job.endpoints, options.batch_share))
     batch_job = batch_part(job, options.batch_share)
-    queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, lease, options.say)
+    queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, lease, options.notify)
     return BatchApi(files, batches, queue)
 
 
@@ -186,7 +186,7 @@ async def _serve(job: Job, options: ServeOptions, access: AccessPolicy, scorer: 
         with _signals(server.chat_api.live.close) as stopped:
             options.announce(options.host, server.port)
             number = await _first_to_end(stopped, server.working)
-            options.say(f"stopping: waiting up to {job.limits.drain_s:g} s for requests under way")
+            options.notify(f"stopping: waiting up to {job.limits.drain_s:g} s for requests under way")
             await server.runner.cleanup()  # a second signal still counts
     return number
 

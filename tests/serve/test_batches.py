@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from servers import ThreadedSimulator
     from serving import Served
 
 DONE_S = 60.0
@@ -158,6 +160,26 @@ def test_a_batch_that_cannot_be_run(tmp_path: Path, content: bytes, code: str, a
     assert (failed.status, failed.request_counts) == ("failed", Counts())
     assert failed.errors is not None
     assert [(error.code, error.line) for error in failed.errors.data] == [(code, at_line)]
+
+
+def test_a_batch_that_is_late_is_stopped_without_a_signal(tmp_path: Path, server: ThreadedSimulator) -> None:
+    """A process that signals itself dies of it where the handler is already gone."""
+    server.control({"latency_s": 0.5})
+    kills: list[Any] = []
+    watching = True
+    sys.addaudithook(lambda event, arguments: kills.append(arguments) if watching and event == "os.kill" else None)
+    files, batches = FileStore(tmp_path, 1 << 30), BatchStore(tmp_path)
+    file_id, written = files.begin()
+    written.write(jsonl(*(line(n, "small-model") for n in range(1000))))
+    files.finish(file_id, written, "batch.jsonl", "batch")
+    batch = batches.create(file_id, None, 0)
+    changes = {"endpoints.weak.base_url": server.url, "endpoints.weak.max_concurrency": 4}
+    job = job_of(tmp_path / "x.jsonl", tmp_path / "run", changes)
+    assert run_batch(job, WorkItem(tmp_path, batch.id, 1 << 30)) == 0
+    watching = False
+    done = batches.get(batch.id)
+    assert (done.status, kills) == ("expired", [])
+    assert done.request_counts.completed == server.stats().requests < 1000
 
 
 def test_a_batch_is_cancelled_and_what_is_answered_is_kept(tmp_path: Path) -> None:

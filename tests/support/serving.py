@@ -58,7 +58,7 @@ def serving(
     thread.start()
     stack = AsyncExitStack()
     said: list[str] = []
-    options = ServeOptions(environ=environ or {}, announce=lambda *_: None, say=said.append, port=0, **flags)
+    options = ServeOptions(environ=environ or {}, announce=lambda *_: None, notify=said.append, port=0, **flags)
     opened = open_server(
         job, options, access_policy("127.0.0.1", options.allow_hosts, key), load_scorer(job.router)
     )

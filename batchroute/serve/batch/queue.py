@@ -37,7 +37,7 @@ class BatchQueue:
         most_bytes: int,
         environ: Mapping[str, str],
         lease: Lease,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         """`job` has the endpoints, with the part of their limits that `lease` gives to a worker."""
         self._job = job
@@ -46,7 +46,7 @@ class BatchQueue:
         self._files = files
         self._most_bytes = most_bytes
         self._environ = {**os.environ, **environ}
-        self._say = say
+        self._notify = notify
         self._changed = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._crashes: Counter[str] = Counter()
@@ -112,7 +112,7 @@ class BatchQueue:
         rest_s = min(LONGEST_REST_S, FIRST_REST_S * 2 ** (self._held_up[batch.id] - 1))
         self._rests_until[batch.id] = time.monotonic() + rest_s
         self._crashes[batch.id] += code not in {EXIT_AGAIN, EXIT_STOPPED}
-        self._say(f"{batch.id} is not finished (exit {code}); it is tried again in {rest_s:g} s")
+        self._notify(f"{batch.id} is not finished (exit {code}); it is tried again in {rest_s:g} s")
         if self._crashes[batch.id] >= MOST_CRASHES:
             error = BatchError("internal_error", f"its worker ended {MOST_CRASHES} times with exit {code}")
             self._batches.write(failed(self._batches.get(batch.id), [error], int(time.time())))

@@ -12,11 +12,9 @@ import contextlib
 import fcntl
 import logging
 import os
-import signal
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +22,7 @@ from msgspec.structs import replace
 
 from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import Job
-from batchroute.run.engine import RunOptions, arun_job
+from batchroute.run.engine import Run, RunOptions
 from batchroute.run.process import run_loop
 from batchroute.serve.batch.batches import Batch, BatchError, BatchStore, Counts, ended, failed, held_up
 from batchroute.serve.batch.files import FileStore, new_id
@@ -105,19 +103,14 @@ def _in_progress(batch: Batch, requests: int) -> Batch:
 
 
 def _run(job: Job, batch: Batch, on: WorkItem) -> int:
-    full: list[str] = []
-    options = RunOptions(environ=os.environ, watch=partial(_watch, batch, on, full), notify=logging.warning)
-    end = run_loop(arun_job(job, options))
+    end = run_loop(_watched_run(job, batch, on))
     cancelled = on.batches.cancel_requested_at(batch.id) is not None
     ending = ending_of(end, cancelled=cancelled, expired=_now() >= batch.expires_at)
     if ending is not None:
         _finish(batch, end, ending, on)
         return 0
     stopped = replace(batch, request_counts=_counts(batch, end))
-    if end.stopped or full:
-        on.batches.write(held_up(stopped, "; ".join((*full, *end.stopped))))
-        return Stopped.exit_code
-    on.batches.write(stopped)
+    on.batches.write(held_up(stopped, "; ".join(end.stopped)) if end.stopped else stopped)
     return end.exit_code(1.0)
 
 
@@ -134,23 +127,24 @@ def ending_of(end: RunEnd, *, cancelled: bool, expired: bool) -> Ending | None:
     return "expired" if expired else None
 
 
-async def _watch(batch: Batch, on: WorkItem, full: list[str], progress: Progress) -> None:
-    """Records the progress; stops the run where it is cancelled, late, or out of disk, which goes into `full`."""
-    recorded = batch
-    with woken(on.state) as cancelled:
-        while True:
-            cancelled.clear()
-            if await asyncio.to_thread(_is_to_stop, batch, on, full):
-                break
-            now = _with_progress(batch, progress)
-            if now != recorded:
-                on.batches.write(now)
-                recorded = now
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    cancelled.wait(), min(RECORD_EVERY_S, max(0, batch.expires_at - time.time()))
-                )
-    os.kill(os.getpid(), signal.SIGTERM)
+async def _watched_run(job: Job, batch: Batch, on: WorkItem) -> RunEnd:
+    """Records the progress; stops the run where the batch is cancelled or late, or the disk is full."""
+
+    async def watch(progress: Progress) -> None:
+        recorded = batch
+        with woken(on.state) as cancelled:
+            while (reason := await asyncio.to_thread(_reason_to_stop, batch, on)) is None:
+                now = _with_progress(batch, progress)
+                if now != recorded:
+                    on.batches.write(now)
+                    recorded = now
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(cancelled.wait(), RECORD_EVERY_S)
+                cancelled.clear()  # before the next look, so that no wake-up is lost
+        run.stop(reason)
+
+    run = Run(job, RunOptions(environ=os.environ, watch=watch, notify=logging.warning))
+    return await run.go()
 
 
 def _with_progress(batch: Batch, progress: Progress) -> Batch:
@@ -163,11 +157,12 @@ def _with_progress(batch: Batch, progress: Progress) -> Batch:
     return replace(batch, request_counts=counts, errors=batch.errors if counts == earlier else None)
 
 
-def _is_to_stop(batch: Batch, on: WorkItem, full: list[str]) -> bool:
-    if on.over_full():
-        full.append("the server's disk space is used up; delete files")
-    cancelled = on.batches.cancel_requested_at(batch.id) is not None
-    return cancelled or _now() >= batch.expires_at or bool(full)
+def _reason_to_stop(batch: Batch, on: WorkItem) -> str | None:
+    if on.batches.cancel_requested_at(batch.id) is not None:
+        return "the batch is cancelled"
+    if _now() >= batch.expires_at:
+        return f"the batch is older than {batch.completion_window}"
+    return "the server's disk space is used up; delete files" if on.over_full() else None
 
 
 def _finish(batch: Batch, end: RunEnd, ending: Ending, on: WorkItem) -> None:
