@@ -204,12 +204,9 @@ def open_downgrade(
 
 def _no_rows_yet(assumptions: Assumptions) -> Outstanding:
     """No rows; the predictions, which are straight lines for all but very long rows."""
-    _, usual, high = (_line(*(costs / NANO).tolist()) for costs in assumptions.costs(np.array([0, _PROBE_CHARS])))
+    usd = np.stack(assumptions.costs(np.array([0, _PROBE_CHARS]))) / NANO
+    _, usual, high = (CostLine(none, (probe - none) / _PROBE_CHARS) for none, probe in usd.tolist())
     return Outstanding(usual, high)
-
-
-def _line(at_none: float, at_probe: float) -> CostLine:
-    return CostLine(at_none, (at_probe - at_none) / _PROBE_CHARS)
 
 
 def _expect_rows(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from batchroute.job.spec import Endpoints
+    from batchroute.job.spec import Endpoints, EndpointSpec
+    from batchroute.report.read import RunEndpoint
     from batchroute.store.scores import ScoredRows
     from batchroute.types import Floats, RouteReason, Side
 
@@ -33,15 +34,6 @@ STRONG, WEAK = range(len(SIDES))
 _ORDER: tuple[str, ...] = SIDES
 LONGEST_INPUT: int = np.iinfo(np.int64).max  # tokens, of an endpoint without a limit
 _REASONS: tuple[RouteReason, ...] = ("score", "override", "too_long")
-
-
-class InputLimited(Protocol):
-    """An endpoint as far as its longest input goes: a job's, or a finished run's."""
-
-    @property
-    def max_input_tokens(self) -> int | None: ...
-    @property
-    def on_too_long(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +44,8 @@ class InputLimits:
     may_move: NDArray[np.bool_]
 
 
-def input_limits(endpoints: Iterable[InputLimited]) -> InputLimits:
-    """Of the endpoints, in the order of SIDES."""
+def input_limits(endpoints: Iterable[EndpointSpec | RunEndpoint]) -> InputLimits:
+    """Of the endpoints of a job or a finished run, in the order of SIDES."""
     listed = list(endpoints)
     return InputLimits(
         np.array([longest_input(endpoint) for endpoint in listed], np.int64),
@@ -61,7 +53,7 @@ def input_limits(endpoints: Iterable[InputLimited]) -> InputLimits:
     )
 
 
-def longest_input(endpoint: InputLimited) -> int:
+def longest_input(endpoint: EndpointSpec | RunEndpoint) -> int:
     """The most input tokens an endpoint takes."""
     return LONGEST_INPUT if endpoint.max_input_tokens is None else endpoint.max_input_tokens
 

@@ -1,6 +1,7 @@
-"""Scores -> the threshold that sends an exact share of them strong, in bounded memory.
+"""The threshold that sends an exact share of the scores strong, or whose cost keeps within a budget.
 
-Knows nothing of rows, routers or files; the scores are read five times.
+Both search the digits of a score, in bounded memory, and read the scores a few times. Knows nothing of rows,
+prices, routers or files.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from batchroute.types import Floats
 
+
 # The k-th highest score is found digit by digit, the highest digit first: a sort would need all scores in memory.
 # Non-negative doubles sort as their 64 bits do, so a score is a number of four digits of 16 bits, and one pass
 # over the scores counts one digit in a histogram of 65,536 entries.
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 # From the top, 4 scores begin with 7, so the third highest does. Among 71 75 75 70 the second digits are counted
 # 0:1 1:1 5:2. From the top, 5 has two scores, and 1 has the third: the threshold is 71, and three scores reach it.
 DIGIT_BITS = 16
+DIGITS = 1 << DIGIT_BITS
 SHIFTS = (48, 32, 16, 0)
 
 
@@ -93,12 +96,75 @@ def _count(parts: Iterable[Floats]) -> tuple[int, float]:
 
 def _histograms(parts: Iterable[Floats], prefixes: set[int], shift: int) -> dict[int, NDArray[np.int64]]:
     """By prefix the counts of the digit at `shift` among the scores that have these higher bits."""
-    counts = {prefix: np.zeros(1 << DIGIT_BITS, np.int64) for prefix in prefixes}
+    counts = {prefix: np.zeros(DIGITS, np.int64) for prefix in prefixes}
     for part in parts:
-        keys = (part[~np.isnan(part)] + 0.0).view(np.uint64)  # + 0.0 makes -0.0 an ordinary zero
-        higher = None if shift == SHIFTS[0] else keys >> np.uint64(shift + DIGIT_BITS)
+        scores = part[~np.isnan(part)]
         for prefix in prefixes:
-            mine = keys if higher is None else keys[higher == np.uint64(prefix)]
-            digits = (mine >> np.uint64(shift)) & np.uint64((1 << DIGIT_BITS) - 1)
-            counts[prefix] += np.bincount(digits.astype(np.int64), minlength=1 << DIGIT_BITS)
+            _, digits = _digits(scores, prefix, shift)
+            counts[prefix] += np.bincount(digits, minlength=DIGITS)
     return counts
+
+
+def _digits(scores: Floats, prefix: int, shift: int) -> tuple[NDArray[np.bool_] | slice, NDArray[np.int64]]:
+    """Which scores have these higher bits, and of those the digit at `shift`."""
+    keys = (scores + 0.0).view(np.uint64)  # + 0.0 makes -0.0 an ordinary zero
+    here = slice(None) if shift == SHIFTS[0] else keys >> np.uint64(shift + DIGIT_BITS) == np.uint64(prefix)
+    return here, ((keys[here] >> np.uint64(shift)) & np.uint64(DIGITS - 1)).astype(np.int64)
+
+
+def lowest_fitting(parts: Iterable[tuple[Floats, Floats]], base: float, budget: float) -> float | None:
+    """The lowest threshold T with base + sum of gains of the scores >= T <= budget; None where none fits.
+
+    `parts` yields (scores in [0, 1], gains) and is iterated up to a few times per digit of a score. Gains may be
+    negative; whole numbers add up exactly. T is one of the scores, or the next float above the highest, or
+    infinity where there is none.
+    """
+    found = _search(parts, 0, 0, base, budget)
+    if found is not None or base > budget:
+        return found
+    highest = max((float(scores.max(initial=-math.inf)) for scores, _ in parts), default=-math.inf)
+    return math.inf if highest == -math.inf else math.nextafter(highest, math.inf)
+
+
+# Branch and bound over the digits of a score (see above), the lowest digit first. A threshold at a digit's
+# lowest score sends all rows of that digit and above strong. Costs need not rise as it falls: a row that gains -5
+# is cheaper strong. So a digit is only ruled out where even the best threshold within it is too expensive: what
+# the rows above cost, and of its own rows the negative gains alone.
+#
+# With decimal digits, base 100, budget 110 and scores (gains) 71 (+4) 75 (+2) 38 (-3) 12 (+20):
+#     digit 1: above it 100 + 4 + 2 - 3 = 103, at best 103: within the budget, look closer: 12 costs 123, too much
+#     digit 3: above it 106, at best 106 - 3 = 103: look closer: 38 costs 103 <= 110, the lowest that fits is 38
+def _search(
+    parts: Iterable[tuple[Floats, Floats]], prefix: int, level: int, cost_above: float, budget: float
+) -> float | None:
+    """The lowest fitting score of those whose higher bits are `prefix`; `cost_above`: of all scores above them."""
+    count, gain, savings = _by_digit(parts, prefix, SHIFTS[level])
+    costs = cost_above + gain[::-1].cumsum()[::-1]  # of a threshold at the lowest score of each digit
+    above = costs - gain
+    last = level == len(SHIFTS) - 1
+    fits = costs <= budget if last else above + savings <= budget
+    for digit in np.flatnonzero(fits & (count > 0)).tolist():
+        place = (prefix << DIGIT_BITS) | digit
+        if last:
+            return float(np.uint64(place).view(np.float64))
+        found = _search(parts, place, level + 1, float(above[digit]), budget)
+        if found is not None:
+            return found
+    return None
+
+
+def _by_digit(
+    parts: Iterable[tuple[Floats, Floats]], prefix: int, shift: int
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """[65536] each, of the rows with these higher bits by their next digit: how many, their gains, their savings.
+
+    The savings are the negative gains alone: the most that a threshold amid the digit's rows may save.
+    """
+    count, gain, savings = np.zeros(DIGITS, np.int64), np.zeros(DIGITS), np.zeros(DIGITS)
+    for scores, gains in parts:
+        here, digits = _digits(scores, prefix, shift)
+        mine = gains[here]
+        count += np.bincount(digits, minlength=DIGITS)
+        gain += np.bincount(digits, weights=mine, minlength=DIGITS)
+        savings += np.bincount(digits, weights=np.minimum(mine, 0), minlength=DIGITS)
+    return count, gain, savings

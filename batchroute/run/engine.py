@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from batchroute.errors import BatchrouteError, RunFault, cause_of
 from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
-from batchroute.route.forecast.estimator import make_estimator
-from batchroute.route.threshold import threshold_for_share
+from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.end import RunEnd, write_end, write_running
 from batchroute.run.feed import rows_to_ask
 from batchroute.run.open import open_input, refuse_unpriced
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
     from batchroute.route.downgrade import Downgrade
+    from batchroute.route.forecast.estimator import Estimator
     from batchroute.score.rater import Rater
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
@@ -243,7 +243,7 @@ class _OpenRun:
             self._leave_unrouted()
             return
         self._progress.rows = self._scoring.wanted_rows
-        threshold = await asyncio.to_thread(self._threshold_of_scores) if known is None else known
+        threshold = await asyncio.to_thread(self._resolve_threshold) if known is None else known
         self._directory.fix_threshold(threshold, self._scores.rows)
         await self._route(threshold, answered, done_before)
 
@@ -272,12 +272,11 @@ class _OpenRun:
             )
         return None
 
-    def _threshold_of_scores(self) -> float:
-        routing = self._job.routing
-        if routing.budget_usd is not None:
-            estimator = make_estimator(self._job, self._targets, self._source, self._scores.shards)
-            return estimator.budget_threshold(routing.budget_usd)
-        return threshold_for_share(self._scores.free(), routing.strong_fraction or 0.0)[0]
+    def _resolve_threshold(self) -> float:
+        return resolve_threshold(self._job.routing, self._scores.free(), self._estimator)
+
+    def _estimator(self) -> Estimator:
+        return make_estimator(self._job, self._targets, self._source, self._scores.shards)
 
     def _leave_unrouted(self) -> None:
         """Without a threshold no row has an endpoint, and the lanes would wait for one."""
@@ -291,7 +290,7 @@ class _OpenRun:
 
     def _open_downgrade(self, budget: Budget, threshold: float) -> Downgrade:
         endpoints, shards, limit = self._job.endpoints, self._scores.shards, self._options.limit
-        assumed = make_estimator(self._job, self._targets, self._source, shards).assumed
+        assumed = self._estimator().assumed
         return open_downgrade(endpoints, assumed, shards, self._store, budget, threshold=threshold, limit=limit)
 
     def _rows_to_ask(self, threshold: float, done: DoneRows) -> dict[str, int]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from batchroute.job.prices import open_targets
 from batchroute.report.figures import json_text
-from batchroute.route.forecast.estimator import make_estimator
-from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
+from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
+from batchroute.route.threshold import thresholds_for_shares
 from batchroute.run.open import refuse_unpriced
 from batchroute.run.prepare import scored_job
 
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Job
     from batchroute.route.forecast.assumptions import Assumptions
-    from batchroute.route.forecast.band import Band
-    from batchroute.route.forecast.estimator import Estimator
-    from batchroute.route.forecast.totals import EndpointTotals, Totals, Whole
-    from batchroute.run.prepare import ScoredInput
+    from batchroute.route.forecast.estimator import EndpointTotals, Estimator, Totals, Whole
+    from batchroute.route.forecast.evidence import Band
 
 FRONTIER = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # shares of strong rows
 
@@ -98,7 +96,9 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     refuse_unpriced(job, targets)
     with scored_job(job, limit, on_rows) as scored:
         estimator = make_estimator(job, targets, scored.source, scored.scores.shards)
-        threshold = _threshold(job, scored, estimator)
+        threshold = None if job.routing.threshold is not None else scored.threshold
+        if threshold is None:
+            threshold = resolve_threshold(job.routing, scored.scores.free(), lambda: estimator)
         shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])
     frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
@@ -119,19 +119,6 @@ def plan_json(plan: Plan) -> bytes:
         "frontier": plan.frontier,
     }
     return json_text(shown)
-
-
-def _threshold(job: Job, scored: ScoredInput, estimator: Estimator) -> float:
-    """The one a run settled on, or would."""
-    routing = job.routing
-    if routing.threshold is not None:
-        return routing.threshold
-    if scored.threshold is not None:
-        return scored.threshold
-    if routing.strong_fraction is not None:
-        return threshold_for_share(scored.scores.free(), routing.strong_fraction)[0]
-    assert routing.budget_usd is not None, "a job routes by one of three"  # noqa: S101 - see job/rules
-    return estimator.budget_threshold(routing.budget_usd)
 
 
 def _point(share: float, totals: Totals, whole: Whole, estimator: Estimator) -> FrontierPoint:

@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 from batchroute.job.prices import find_pricing
 from batchroute.job.spec import Endpoints, EndpointSpec, InputSpec, RouterSpec
 from batchroute.route.forecast.assumptions import NANO, assume
-from batchroute.route.forecast.band import Band
-from batchroute.route.forecast.earlier import EarlierAnswers
-from batchroute.route.forecast.fitting import lowest_fitting
-from batchroute.route.forecast.tokens import SAMPLE_ROWS, UNMEASURED, TokenRatio, measured, sample_texts
-from batchroute.route.forecast.totals import totals_at
+from batchroute.route.forecast.estimator import totals_at
+from batchroute.route.forecast.evidence import (
+    SAMPLE_ROWS,
+    UNMEASURED,
+    Band,
+    EarlierAnswers,
+    TokenRatio,
+    measured,
+    sample_texts,
+)
+from batchroute.route.threshold import lowest_fitting
 from batchroute.run.open import open_input
 from batchroute.run.prepare import score_into
 from batchroute.send.tokens import find_tokenizer

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchroute.job.load import load_job
-from batchroute.route.forecast.earlier import earlier_answers
+from batchroute.route.forecast.evidence import earlier_answers
 from batchroute.run.plan import plan_job
 from batchroute.store.layout import locked
 from command import assert_one_message

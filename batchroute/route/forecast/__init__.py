@@ -1,12 +1,8 @@
 """What a job will cost and how long it will take, before it is asked.
 
-    band         low, mid, high
-    tokens       characters per token, measured where a tokenizer is at hand
-    earlier      what an earlier run of the same job says
+    evidence     what a sample of the input and an earlier run say
     assumptions  what is assumed of an endpoint, and the cost of its rows
-    totals       scores on disk -> rows, tokens, money and wins on each endpoint, at any threshold
-    fitting      a budget -> the lowest threshold that keeps within it
-    estimator    a job -> all of the above, put together
+    estimator    scores on disk -> rows, tokens, money and wins at any threshold; the threshold for a budget
 
 Knows scores and prices; sends nothing and scores nothing.
 """

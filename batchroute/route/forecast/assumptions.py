@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.job.rules import longest_output
-from batchroute.route.forecast.band import Band
+from batchroute.route.forecast.evidence import Band
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import EndpointSpec
-    from batchroute.route.forecast.earlier import EarlierAnswers
-    from batchroute.route.forecast.tokens import TokenRatio
+    from batchroute.route.forecast.evidence import EarlierAnswers, TokenRatio
     from batchroute.types import Floats
 
 # Money is added up in whole nano-dollars per row. Whole numbers add up exactly in float64 up to 2**53, which is

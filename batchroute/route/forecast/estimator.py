@@ -1,29 +1,172 @@
-"""A job and its scores -> what it will cost at any threshold, and the threshold for a budget."""
+"""A job and its scores on disk -> what it will cost at any threshold, and the threshold that it asks for.
+
+Every row is routed twice, as if its score reached the threshold and as if it did not; a threshold chooses between
+the two. Rows that have no choice, since they demand a side or are too long for one, go the same way both times.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from batchroute.errors import UsageFault
 from batchroute.route.forecast.assumptions import NANO, assume
-from batchroute.route.forecast.earlier import earlier_answers
-from batchroute.route.forecast.fitting import lowest_fitting
-from batchroute.route.forecast.tokens import token_ratio
-from batchroute.route.forecast.totals import Gains, totals_at
+from batchroute.route.forecast.evidence import Band, earlier_answers, token_ratio
+from batchroute.route.sides import STRONG, route
+from batchroute.route.threshold import lowest_fitting, threshold_for_share
 from batchroute.store.scores import read_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
-    from batchroute.job.spec import Endpoints, Job
+    from batchroute.job.spec import Endpoints, Job, RoutingSpec
     from batchroute.route.forecast.assumptions import Assumptions
-    from batchroute.route.forecast.totals import Totals, Whole
-    from batchroute.store.scores import Shard
+    from batchroute.route.sides import Routes
+    from batchroute.store.scores import ScoredRows, Shard
+    from batchroute.types import Floats
+
+
+# What is added up of the rows on an endpoint: the last axis of every table of sums below.
+_LINES = _ROWS, _SENT, _CHARS, _LOW, _MID, _HIGH, _SCORE = range(7)
+
+
+def in_usd(nano: Band) -> Band:
+    return Band(nano.low / NANO, nano.mid / NANO, nano.high / NANO)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointTotals:
+    """An endpoint's rows at a threshold; `sent` leaves out those too long for any, `chars` are those of `sent`."""
+
+    rows: int
+    sent: int
+    chars: int
+    cost_nano: Band
+
+    @property
+    def cost_usd(self) -> Band:
+        return in_usd(self.cost_nano)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a threshold does with a whole input; `win_mass` sums the scores of the strong rows."""
+
+    threshold: float
+    endpoints: Mapping[str, EndpointTotals]
+    win_mass: float
+
+    @property
+    def cost_nano(self) -> Band:
+        costs = [totals.cost_nano for totals in self.endpoints.values()]
+        return Band(*(sum(getattr(cost, of) for cost in costs) for of in ("low", "mid", "high")))
+
+    @property
+    def cost_usd(self) -> Band:
+        # Divided once, the sum is as exact as a float can be, and no two ways to a threshold differ in it.
+        return in_usd(self.cost_nano)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What does not depend on the threshold; `refused` rows are those that the input makes unusable.
+
+    `all_usd` is by endpoint what all usable rows cost there, whatever their length.
+    """
+
+    rows: int
+    refused: int
+    win_mass: float
+    all_usd: Mapping[str, float]
+
+
+def totals_at(
+    thresholds: Sequence[float],
+    parts: Iterable[ScoredRows],
+    endpoints: Endpoints,
+    assumed: Mapping[str, Assumptions],
+) -> tuple[list[Totals], Whole]:
+    """The totals at each threshold, in their order; one pass over the parts, in the memory of one.
+
+    With thresholds 0.3 < 0.5 < 0.8 a score of 0.6 reaches two. Its row is added to entry 2 of `if_strong` and of
+    `if_weak`; at ordered[j] a row is strong if it reaches more than j, so the totals at 0.5 (j = 1) are entries 2
+    and 3 of `if_strong` and entries 0 and 1 of `if_weak`.
+    """
+    ordered = np.unique(np.array(thresholds, np.float64))
+    if_strong, if_weak = np.zeros((2, len(ordered) + 1, len(assumed), len(_LINES)))
+    rows, usable, wins, everywhere = 0, 0, 0.0, np.zeros(len(assumed))
+    for part in parts:
+        costs = np.stack([np.stack(assumed[name].costs(part.chars)) for name in endpoints.names])
+        reached = np.searchsorted(ordered, part.score, side="right")
+        _add(if_strong, part, route(part, -math.inf, endpoints), costs, reached)
+        _add(if_weak, part, route(part, math.inf, endpoints), costs, reached)
+        is_usable = ~np.isnan(part.score)
+        rows, usable = rows + len(part.score), usable + int(np.count_nonzero(is_usable))
+        wins, everywhere = wins + float(np.nansum(part.score)), everywhere + (costs[:, 1] * is_usable).sum(axis=1)
+    strong = if_strong[::-1].cumsum(axis=0)[::-1][1:]
+    weak = if_weak.cumsum(axis=0)[:-1]
+    found = {
+        threshold: _totals(threshold, endpoints.names, sums)
+        for threshold, sums in zip(ordered.tolist(), strong + weak, strict=True)
+    }
+    all_usd = dict(zip(endpoints.names, (everywhere / NANO).tolist(), strict=True))
+    return [found[threshold] for threshold in thresholds], Whole(rows, rows - usable, wins, all_usd)
+
+
+def _add(sums: Floats, rows: ScoredRows, routes: Routes, costs: Floats, reached: NDArray[np.int64]) -> None:
+    """Adds n rows to `sums` [thresholds + 1, endpoints, lines]; `costs` is [endpoints, low mid high, n]."""
+    usable = ~np.isnan(rows.score)
+    sent = usable & ~routes.too_long
+    own_costs = costs[routes.to, :, np.arange(len(usable))].T
+    lines = (usable, sent, sent * rows.chars, *(sent * own_costs), np.where(usable, rows.score, 0.0))
+    bins, endpoints, _ = sums.shape
+    place = reached * endpoints + routes.to
+    for line, weights in zip(_LINES, lines, strict=True):
+        added = np.bincount(place, weights=weights, minlength=bins * endpoints)
+        sums[:, :, line] += added.reshape(bins, endpoints)
+
+
+def _totals(threshold: float, names: Sequence[str], sums: Floats) -> Totals:
+    endpoints = {name: _endpoint_totals(lines) for name, lines in zip(names, sums, strict=True)}
+    return Totals(threshold, endpoints, float(sums[STRONG, _SCORE]))
+
+
+def _endpoint_totals(lines: Floats) -> EndpointTotals:
+    rows, sent, chars = (int(lines[line]) for line in (_ROWS, _SENT, _CHARS))
+    return EndpointTotals(rows, sent, chars, Band(*(float(lines[line]) for line in (_LOW, _MID, _HIGH))))
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """Score, and extra cost of going strong in nano-dollars, of the rows that a threshold decides; by parts."""
+
+    parts: Sequence[Shard]
+    endpoints: Endpoints
+    assumed: Mapping[str, Assumptions]
+
+    def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
+        for part in self.parts:
+            rows = read_scores(part)
+            free = ~np.isnan(rows.score) & (rows.forced == None)  # noqa: E711 - element by element
+            costs = np.stack([self.assumed[name].mid_cost(rows.chars) for name in self.endpoints.names])
+            if_strong = _cost(route(rows, -math.inf, self.endpoints), costs)
+            if_weak = _cost(route(rows, math.inf, self.endpoints), costs)
+            yield rows.score[free], (if_strong - if_weak)[free]
+
+
+def _cost(routes: Routes, costs: Floats) -> Floats:
+    """[n] the cost of each row on the endpoint where it goes, of [endpoints, n]; 0 where it fits on none."""
+    cost: Floats = costs[routes.to, np.arange(len(routes.to))] * ~routes.too_long
+    return cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +221,16 @@ def make_estimator(job: Job, targets: Mapping[str, Target], source: Source, part
         for name, spec in job.endpoints.items()
     }
     return Estimator(job.endpoints, assumed, parts)
+
+
+def resolve_threshold(routing: RoutingSpec, scores: Iterable[Floats], estimator: Callable[[], Estimator]) -> float:
+    """The threshold that a job asks for: its own, that of a share of all `scores`, or the lowest for its budget.
+
+    The estimator is only made for a budget. Raises UsageFault where the budget fits nothing.
+    """
+    if routing.threshold is not None:
+        return routing.threshold
+    if routing.strong_fraction is not None:
+        return threshold_for_share(scores, routing.strong_fraction)[0]
+    assert routing.budget_usd is not None, "a job routes by one of three"  # noqa: S101 - see job/rules
+    return estimator().budget_threshold(routing.budget_usd)

@@ -1,6 +1,8 @@
-"""Tokens per character of a model's prompts, counted on a sample of the input.
+"""What is known of a job's rows before they are asked: tokens per character, and what an earlier run says.
 
-Uses a tokenizer only where one is installed and its vocabulary already lies on this machine: nothing is fetched.
+A tokenizer is used only where one is installed and its vocabulary already lies on this machine: nothing is
+fetched. Earlier runs are those whose directories stand beside the output directory. Knows no prices and no
+thresholds.
 """
 
 from __future__ import annotations
@@ -12,18 +14,41 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from batchroute.route.forecast.band import Band
+from batchroute.errors import RunFault
+from batchroute.report.figures import read_report
 from batchroute.send.tokens import CHARS_PER_TOKEN, find_tokenizer
+from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from batchroute.input.open import Source
+    from batchroute.job.spec import EndpointSpec, Job
+    from batchroute.report.figures import Report
     from batchroute.store.scores import Shard
 
     CountTokens: TypeAlias = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """low <= mid <= high; `mid` is the best guess."""
+
+    low: float
+    mid: float
+    high: float
+
+    @staticmethod
+    def around(mid: float, error: float) -> Band:
+        """`mid` give or take a share of it."""
+        return Band(mid * (1 - error), mid, mid * (1 + error))
+
+    def at_most(self, bound: float) -> Band:
+        return Band(min(self.low, bound), min(self.mid, bound), min(self.high, bound))
+
 
 SAMPLE_ROWS = 2000
 SAMPLE_PLACES = 8  # each is a seek, and through compressed lines a pass
@@ -85,3 +110,45 @@ def _text(messages: bytes) -> str:
     parts = [part for content in contents for part in (content if isinstance(content, list) else [content])]
     texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
     return "\n".join(text for text in texts if isinstance(text, str))
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAnswers:
+    """Means over one model's answers in the run `run`; the latency is the median."""
+
+    run: str
+    completion_tokens: float
+    latency_s: float | None
+
+
+def earlier_answers(job: Job, output: Path) -> Mapping[str, EarlierAnswers]:
+    """By endpoint what the latest complete run of the job's name says; one with another model is left out."""
+    report = next((found for found in _reports(output) if found.name == job.name), None)
+    if report is None:
+        return {}
+    found = {name: _answers(report, name, spec) for name, spec in job.endpoints.items()}
+    return {name: answers for name, answers in found.items() if answers is not None}
+
+
+def _reports(output: Path) -> Iterator[Report]:
+    """The complete runs beside `output`, latest first."""
+    beside = [RunLayout(run) for run in output.parent.glob("*") if run != output]
+    written = [run for run in beside if run.report.is_file()]
+    for run in sorted(written, key=lambda run: run.report.stat().st_mtime, reverse=True):
+        try:
+            report = read_report(run.path)
+        except (OSError, RunFault):
+            continue  # someone else's file: there is nothing to learn from it
+        if report is not None and report.state == "complete":
+            yield report
+
+
+def _answers(report: Report, name: str, endpoint: EndpointSpec) -> EarlierAnswers | None:
+    if (name in report.simulated) != (endpoint.simulate is not None):
+        return None
+    bills = [bill for bill in report.models if bill.route == name and bill.model == endpoint.model and bill.ok]
+    if not bills or any(bill.completion_tokens is None for bill in bills):
+        return None
+    tokens = sum(bill.completion_tokens or 0 for bill in bills) / sum(bill.ok for bill in bills)
+    latency = report.latency_s.get(name)
+    return EarlierAnswers(report.run, tokens, None if latency is None else latency.p50)
