@@ -13,6 +13,7 @@ from batchroute.errors import RoutingError
 from batchroute.job.spec import InputSpec, OutputSpec, RoutingSpec
 from batchroute.report.export.files import export_run
 from batchroute.serve.batch.batches import BatchError
+from batchroute.store.failed import read_failed
 from batchroute.store.files import whole_file
 from batchroute.store.layout import RunLayout
 
@@ -135,11 +136,7 @@ def _sort(line: bytes, good: IO[bytes], bad: IO[bytes]) -> int:
 
 def _failed_lines(path: Path) -> Iterator[bytes]:
     """The rows that failed for passing reasons; the batch is over, so they are not asked again."""
-    if not path.exists():
-        return
-    with path.open("rb") as lines:
-        for line in lines:
-            row = msgspec.json.decode(line)
-            error = {"code": row["error_type"], "message": row["error"]}
-            head = {"id": f"batch_req_{row['file']}:{row['row']}", "custom_id": row["id"]}
-            yield msgspec.json.encode({**head, "response": None, "error": error}) + b"\n"
+    for row in read_failed(path):
+        error = {"code": row.error_type, "message": row.error}
+        head = {"id": f"batch_req_{row.file}:{row.row}", "custom_id": row.id}
+        yield msgspec.json.encode({**head, "response": None, "error": error}) + b"\n"
