@@ -151,6 +151,8 @@ def _event(chunk: dict[str, Any]) -> bytes:
 
 def _usage(request: ChatBody, draw: float, behaviour: Behaviour) -> tuple[Usage, str]:
     """The whole request's usage, and how every one of its choices ends."""
+    # response_tokens = 150 and a draw of 0.25 make 112 tokens, a draw of 0.99 makes 223; with max_tokens = 200 the
+    # first ends with "stop" and the second, cut to 200, with "length". Reasoning comes on top and counts, too.
     cap = (request.max_completion_tokens or request.max_tokens) if behaviour.honour_max_tokens else None
     wanted = max(1, int(behaviour.response_tokens * (0.5 + draw))) + behaviour.reasoning_tokens
     tokens = wanted if cap is None else min(cap, wanted)
@@ -166,6 +168,7 @@ def _usage(request: ChatBody, draw: float, behaviour: Behaviour) -> tuple[Usage,
 def _text(model: str, usage: Usage) -> str:
     """About four characters a visible token; what marks it as simulated is never cut off."""
     notice = f"[simulated] No model was asked; this stands in for an answer of {model}. "
+    # As if each token were four characters, so that the length of a text agrees with what is billed for it.
     missing = 4 * ((usage.completion_tokens or 0) - (usage.reasoning_tokens or 0)) - len(notice)
     return notice + (FILL * (missing // len(FILL) + 1))[:missing] if missing > 0 else notice
 
@@ -196,6 +199,7 @@ def embed(request: EmbeddingBody, behaviour: Behaviour) -> Reply:
 
 def unit_vector(text: str, dimensions: int) -> NDArray[np.float32]:
     """[dimensions] float32 of length 1."""
+    # The same text has the same vector in every process: Python's own hash is salted.
     seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
     vector = np.random.default_rng(seed).standard_normal(dimensions)
     return (vector / np.linalg.norm(vector)).astype(np.float32)

@@ -118,6 +118,7 @@ class Provider:
         flawless = self._flawless(request, digest)
         usage = flawless.usage
         tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0) if usage else 0
+        # Composed before it is admitted: the limit counts what will be billed, which the answer's length decides.
         wait_s = self._limits.take(now_s, tokens)
         if wait_s:
             return self._too_many("requests or tokens per minute", wait_s)
@@ -130,6 +131,7 @@ class Provider:
         return answers.complete(request, self._draw("length", digest, 0), next(self._numbers), self.behaviour)
 
     def _with_fault(self, reply: Reply, text: str, digest: str) -> Reply:
+        # A marker decides alone: of a prompt that has one no fault is drawn.
         marker = MARKER.search(text) if "[[fault:" in text else None
         if marker is None and not self._rates:
             return reply

@@ -87,6 +87,7 @@ async def start(behaviour: Behaviour, port: int = 0) -> Simulator:
         access_log=None,
         keepalive_timeout=KEEPALIVE_S,
     )
+    # Closing cuts off what is in flight, as a provider does that dies; nothing waits for a request that hangs.
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
     await _open(runner, port)

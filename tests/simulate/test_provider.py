@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from batchroute.errors import UsageFault
 from batchroute.job.spec import SimulateSpec
+from batchroute.simulate.answers import complete, read_chat
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.limits import RateLimits, Window, duration
 from batchroute.simulate.provider import CHAT, EMBEDDINGS, Provider
@@ -144,6 +145,26 @@ def test_a_stream_tells_its_usage_only_where_it_is_asked_for_and_is_billed_all_t
     pieces = chunks(chat(provider, asked(stream=True)))
     assert all("usage" not in piece and piece["choices"] for piece in pieces)
     assert provider.stats().completion_tokens > 0
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 400), st.integers(0, 50), st.integers(1, 400) | st.none())
+def test_an_answer_is_half_to_one_and_a_half_of_its_middle_length_unless_it_is_cut(
+    draw: float, middle: int, reasoning: int, cap: int | None
+) -> None:
+    behaviour = Behaviour(response_tokens=middle, reasoning_tokens=reasoning)
+    request = read_chat(asked(**({} if cap is None else {"max_tokens": cap})))
+    reply = complete(request, draw, 1, behaviour)
+    usage, choice = answer(reply)["usage"], answer(reply)["choices"][0]
+    whole = max(1, int(middle * (0.5 + draw))) + reasoning
+    assert usage["completion_tokens"] == min(whole, cap or whole)
+    assert choice["finish_reason"] == ("length" if cap is not None and cap < whole else "stop")
+    visible = usage["completion_tokens"] - usage["completion_tokens_details"]["reasoning_tokens"]
+    assert len(choice["message"]["content"]) >= 4 * visible
+    assert reply.usage is not None
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+    )
 
 
 def test_list_content_and_nulls_are_read_as_openai_reads_them() -> None:
