@@ -144,10 +144,11 @@ def test_a_router_that_fails_before_anything_was_sent_is_the_users_fault(
 def test_an_input_that_is_cut_off_meanwhile_loses_no_answer(tmp_path: Path, server: ThreadedSimulator) -> None:
     """Each lane reads the input again while it sends: what it finds too short then is met after paid answers."""
     path = lines(tmp_path / "prompts.jsonl", *({"prompt": f"{row} " + "x" * 2000} for row in range(9_000)))
-    job = job_for(tmp_path, server, {"router.use": "random", "limits.drain_s": 30})
+    share = {"routing.threshold": None, "routing.strong_fraction": 0.5}  # nothing is sent before all is scored
+    job = job_for(tmp_path, server, {"router.use": "random", "limits.drain_s": 30, **share})
 
     async def cut(progress: Progress) -> None:
-        while not (progress.rows and progress.settled > 100):  # noqa: ASYNC110 - the same
+        while progress.settled < 100:  # noqa: ASYNC110 - the same
             await asyncio.sleep(0.01)
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size * 2 // 3)
