@@ -104,7 +104,7 @@ class Feed:
             chunk = self._next_chunk(shard, offset)
             stop = offset + len(chunk.rows)
             if not np.array_equal(chunk.rows, rows.row[offset:stop]):
-                raise InputFault(f"{chunk.file}: has changed since it was scored; restore it, or score it anew")
+                raise _changed(chunk.file)
             picks = np.flatnonzero(wanted[offset:stop])
             if len(picks):
                 yield list(self._ask(chunk, picks, rows, routes, offset))
@@ -116,7 +116,7 @@ class Feed:
             self._chunks = self._source.chunks(shard.start)
         chunk = next(self._chunks or iter(()), None)
         if chunk is None:
-            raise InputFault("the input is shorter than when it was scored; restore it, or score it anew")
+            raise InputFault("the input is shorter than when it was scored; restore it, or score it again")
         left = shard.rows - offset
         if len(chunk.rows) > left:
             self._chunks = None
@@ -136,6 +136,8 @@ class Feed:
         for prompt, reason, lengthy, (place, score, chars, tokens) in zip(
             prompts, reasons, too_long, numbers, strict=True
         ):
+            if prompt.refusal is not None and not math.isnan(score):
+                raise _changed(prompt.file)  # it could be read then: a refusal, which is final, would be wrong
             asked = _too_long(prompt, tokens, self._name) if lengthy else prompt
             if place in rows.refusals:
                 asked = _refused(asked, rows.refusals[place])
@@ -154,6 +156,10 @@ class Feed:
                 fingerprint(body),
                 chars,
             )
+
+
+def _changed(file: str) -> InputFault:
+    return InputFault(f"{file}: has changed since it was scored; restore it, or score it again")
 
 
 def _refused(prompt: Prompt, reason: str, kind: RefusalType = "bad_row") -> Prompt:

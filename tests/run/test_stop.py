@@ -45,6 +45,7 @@ def assert_every_answer_is_kept(folder: Path, server: ThreadedSimulator) -> None
     rows = answered(folder)
     assert sum(row["attempts"] for row in rows) == server.stats().requests > 0
     assert sum(row["completion_tokens"] for row in rows) == server.stats().completion_tokens
+    assert {row["status"] for row in rows} == {"ok"}
 
 
 # --- by its caller
@@ -155,7 +156,7 @@ def test_an_input_that_is_cut_off_meanwhile_loses_no_answer(tmp_path: Path, serv
 
     end = run_job(job, RunOptions(environ={}, watch=cut))
     assert end.exit_code(0.0) == 4
-    assert "prompts.jsonl" in end.stopped[0] or "input" in end.stopped[0]
+    assert "restore it, or score it again" in end.stopped[0]
     assert_every_answer_is_kept(tmp_path, server)
 
 
