@@ -115,11 +115,11 @@ class ChatApi:
         listed = [
             {"id": name, "object": "model", "created": 0, "owned_by": "batchroute"} for name in self.names.listed()
         ]
-        return ok({"object": "list", "data": listed})
+        return json_response({"object": "list", "data": listed})
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /health."""
-        return ok({"status": "online"})
+        return json_response({"status": "online"})
 
     async def counters(self, request: web.Request) -> web.Response:
         """GET /metrics."""
@@ -171,8 +171,7 @@ def _checked(access: AccessPolicy, metrics: Metrics) -> Middleware:
     return middleware
 
 
-def ok(value: object) -> web.Response:
-    """A JSON response."""
+def json_response(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 

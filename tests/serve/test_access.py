@@ -80,7 +80,7 @@ def test_who_gets_in_from_elsewhere(headers: dict[str, str], path: str, status: 
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "myhost"])  # noqa: S104 - never bound
-def test_no_door_stands_open_to_others(host: str) -> None:
+def test_other_hosts_need_a_key(host: str) -> None:
     with pytest.raises(UsageFault, match="--api-key-env"):
         access_policy(host, [], None)
 

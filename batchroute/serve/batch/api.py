@@ -14,6 +14,7 @@ from aiohttp.http import HttpProcessingError
 
 from batchroute.input.content import Refusal
 from batchroute.input.text import Replaced, without_lone_surrogates
+from batchroute.serve.app import json_response
 from batchroute.serve.batch.batches import ENDPOINT, WINDOW
 from batchroute.serve.batch.files import LARGEST_FILE, ApiError
 
@@ -70,7 +71,7 @@ class BatchApi:
             await asyncio.to_thread(self.files.drop, file_id, written)
             raise
         stored = await asyncio.to_thread(self.files.finish, file_id, written, filename, purpose)
-        return _json(stored)
+        return json_response(stored)
 
     async def _receive(self, request: web.Request, written: Any, room: int) -> tuple[str, str]:
         """Writes the form's file, up to `room` bytes; returns its name and purpose."""
@@ -97,7 +98,7 @@ class BatchApi:
 
     async def file(self, request: web.Request) -> web.Response:
         """GET /v1/files/{id}."""
-        return _json(await asyncio.to_thread(self.files.get, request.match_info["id"]))
+        return json_response(await asyncio.to_thread(self.files.get, request.match_info["id"]))
 
     async def content(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/files/{id}/content."""
@@ -112,7 +113,7 @@ class BatchApi:
         found = await asyncio.to_thread(self.files.get, file_id)
         await asyncio.to_thread(self.batches.forget_file, found.id)
         await asyncio.to_thread(self.files.delete, found.id)
-        return _json({"id": found.id, "object": "file", "deleted": True})
+        return json_response({"id": found.id, "object": "file", "deleted": True})
 
     async def create(self, request: web.Request) -> web.Response:
         """POST /v1/batches."""
@@ -124,7 +125,7 @@ class BatchApi:
             raise ApiError(507, "the server's disk space is used up; delete files", "no_room")
         batch = await asyncio.to_thread(self.batches.create, found.id, wanted.metadata, int(time.time()))
         self.queue.review()
-        return _json(batch)
+        return json_response(batch)
 
     async def list_batches(self, request: web.Request) -> web.Response:
         """GET /v1/batches."""
@@ -132,14 +133,14 @@ class BatchApi:
 
     async def batch(self, request: web.Request) -> web.Response:
         """GET /v1/batches/{id}."""
-        return _json(await asyncio.to_thread(self.batches.get, request.match_info["id"]))
+        return json_response(await asyncio.to_thread(self.batches.get, request.match_info["id"]))
 
     async def cancel(self, request: web.Request) -> web.Response:
         """POST /v1/batches/{id}/cancel."""
         batch_id = request.match_info["id"]
         await asyncio.to_thread(self.batches.request_cancel, batch_id, int(time.time()))
         self.queue.review()
-        return _json(await asyncio.to_thread(self.batches.get, batch_id))
+        return json_response(await asyncio.to_thread(self.batches.get, batch_id))
 
 
 async def _store(part: BodyPartReader, written: Any, room: int) -> None:
@@ -161,10 +162,6 @@ def _read_request(body: bytes) -> BatchRequest:
     return wanted
 
 
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
-
-
 def _listed(request: web.Request, newest_first: Sequence[FileObject | Batch]) -> web.Response:
     """A page of a list, beginning behind the id `after`."""
     limit, after = request.query.get("limit", "20"), request.query.get("after")
@@ -175,4 +172,4 @@ def _listed(request: web.Request, newest_first: Sequence[FileObject | Batch]) ->
     page = newest_first[start : start + min(int(limit), MOST_LISTED)]
     first, last = (page[0].id, page[-1].id) if page else (None, None)
     more = start + len(page) < len(ids)
-    return _json({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
+    return json_response({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from batchroute.errors import RoutingError
+from batchroute.input.text import Replaced, loads
 from batchroute.job.spec import InputSpec, OutputSpec, RoutingSpec
 from batchroute.report.export.files import export_run
 from batchroute.serve.batch.batches import BatchError
@@ -28,19 +28,10 @@ MOST_ERRORS = 100  # that a batch reports
 ALL_STRONG, ALL_WEAK = 0.0, math.nextafter(1, 2)  # every score reaches the first and none the second
 
 
-class _Body(msgspec.Struct):
-    model: Any = None
-
-
-class _Line(msgspec.Struct):
-    body: _Body
-
-
 class _Settled(msgspec.Struct):
     error: msgspec.Raw
 
 
-_LINE = msgspec.json.Decoder(_Line)
 _SETTLED = msgspec.json.Decoder(_Settled)
 
 
@@ -78,13 +69,11 @@ def read_batch_input(path: Path, names: ModelNames) -> BatchInput:
 
 def _model_in(line: bytes) -> Any:
     try:
-        return _LINE.decode(line).body.model
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return json.loads(line)["body"]["model"]
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        request = loads(line, Replaced())
+    except ValueError:
         return None
+    body = request.get("body") if isinstance(request, dict) else None
+    return body.get("model") if isinstance(body, dict) else None
 
 
 def threshold_of(selection: Selection) -> float:
