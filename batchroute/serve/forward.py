@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from batchroute.send.request import Spent
     from batchroute.send.retry import RetryPolicy
     from batchroute.serve.stream import EventRelay
-    from batchroute.types import Result
+    from batchroute.types import Result, Status
 
     Send: TypeAlias = Callable[[bytes, Receive | None], Awaitable[Answer]]
 
@@ -131,7 +131,7 @@ class LiveLane:
             self._lane.resume()
         exchange = _Exchange(request, relay)
         await self._lane.ask(exchange, exchange)
-        return exchange.outcome or _not_sent("transient", "stopped", self._lane.stopped or "closed")
+        return exchange.outcome or _not_sent("failed", "stopped", self._lane.stopped or "closed")
 
     async def _send(self, exchange: _Exchange) -> Answer:
         relay = exchange.relay
@@ -243,5 +243,6 @@ def _over_budget(most_usd: Decimal, left_usd: Decimal) -> Outcome:
     return _not_sent("refused", "budget", error)
 
 
-def _not_sent(verdict: Verdict, error_type: str, error: str) -> Outcome:
-    return Outcome("failed", Answer(verdict=verdict, error_type=error_type, error=error, unsent=True), 0, ())
+def _not_sent(status: Status, error_type: str, error: str) -> Outcome:
+    verdict: Verdict = "refused" if status == "refused" else "transient"
+    return Outcome(status, Answer(verdict=verdict, error_type=error_type, error=error, unsent=True), 0, ())
