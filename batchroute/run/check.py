@@ -19,7 +19,6 @@ from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoi
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import keeps_raw
 from batchroute.store.files import refuse_file_in_the_way
-from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,9 +69,9 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
 
     found.attempt(lambda: load_scorer(job.router))
     found.attempt(lambda: raise_file_limit(connections(asked_by(job.endpoints, job.router))))
-    for side in SIDES:
-        found.attempt(partial(endpoint_proxy, job.endpoints[side]))
-        found.notes += _endpoint_notes(job.endpoints[side], targets[side])
+    for name, spec in job.endpoints.items():
+        found.attempt(partial(endpoint_proxy, spec))
+        found.notes += _endpoint_notes(spec, targets[name])
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)
     return found
