@@ -2,7 +2,7 @@
 
     spec     what a job is: one model per section        rules    what must hold between settings
     toml     TOML with line numbers                       load     a job file in, and out again without secrets
-    secrets  keys from the environment; scrubbed texts    kinds    what values a setting may have
+    secrets  keys from the environment; scrubbed texts    settings all the keys, and which differ
     prices   tokens -> US dollars; an endpoint opened with its price
 
 Knows no rows, no network and no run directory.

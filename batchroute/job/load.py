@@ -16,9 +16,10 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from batchroute.errors import JobFault
-from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at
+from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
 from batchroute.job.secrets import key_faults
-from batchroute.job.spec import Endpoints, InputSpec, Job, RouterJob, RouterSpec, ScoringJob, settings
+from batchroute.job.settings import settings
+from batchroute.job.spec import Endpoints, InputSpec, Job, RouterJob, RouterSpec, ScoringJob
 from batchroute.job.toml import FROM_FLAG, Document, dotted, parse_set, read_toml
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _PATHS: tuple[tuple[str, ...], ...] = (
     ("router", "embedder", "model"),
     ("router", "embedder", "cache"),
 )
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 # Only one of each may stand. `--set routing.threshold=0.4` over a file that has strong_fraction means the
 # threshold, not a contradiction, so a flag removes the rivals that the file has; two flags that clash are a
 # fault.
@@ -61,6 +63,10 @@ _WORDS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "finite_number": "must be a finite number",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than_equal": "must be {le:g} or less",
     "string_too_short": "must not be empty; name one or remove the key",
     "too_short": "must not be empty; name one",
 }
@@ -87,9 +93,8 @@ def load_job(
     wrong_flags = [fault for text in sets for fault in _set(document, text)]
     if output is not None:
         document.override(("output", "path"), str(output))
-    needed = environ if require_keys else None
     known = {**environ, **(variables or {})}
-    return _resolved(Job, document, wrong_flags, path.absolute().parent, known, needed)
+    return _resolved(Job, document, wrong_flags, path.absolute().parent, known, environ if require_keys else None)
 
 
 def scoring_sections(
@@ -135,9 +140,16 @@ def _resolved(
     environ_with_keys: Mapping[str, str] | None = None,
 ) -> _Model:
     """The document as a `model`, its paths absolute; JobFault with all that is wrong, in the file's order."""
-    faults = list(_settle_paths(document, folder, variables))
-    found, wrong = _checked(model, document.values)
-    faults += wrong
+    # Contradictions beside the faults of single settings, at which the model's own check for them would not begin.
+    faults = [
+        *_settle_paths(document, folder, variables),
+        *contradictions(document.values, Endpoints.model_fields),
+    ]
+    found = None
+    try:
+        found = model.model_validate(document.values)
+    except ValidationError as error:
+        faults += [_explained(fault) for fault in error.errors(include_url=False, include_input=False)]
     if environ_with_keys is not None:
         # Defaults may name keys, too, as the embedder's do, but only a document that was sound has got them.
         faults += key_faults(document.values if found is None else found.model_dump(), environ_with_keys)
@@ -165,9 +177,12 @@ def _set(document: Document, text: str) -> Iterator[str]:
 def _settle_paths(document: Document, folder: Path, variables: Mapping[str, str]) -> Iterator[Fault]:
     """Make every path in the document absolute, its variables filled in."""
     for loc, holder, text in _written_paths(document.values):
-        yield from ((loc, what) for what in _unset_variables(text, variables))
+        for name in dict.fromkeys(_VARIABLE.findall(text)):
+            if name not in variables:
+                yield loc, f"${{{name}}} is not set; give --var {name}=VALUE or set it in the environment"
+        filled = _VARIABLE.sub(lambda found: variables.get(found[1], found[0]), text)
         base = Path.cwd() if document.line(loc) == FROM_FLAG else folder
-        holder[loc[-1]] = _absolute(_filled(text, variables), base, loc)
+        holder[loc[-1]] = _absolute(filled, base, loc)
 
 
 def _written_paths(values: Mapping[str, Any]) -> Iterator[tuple[Loc, Any, str]]:
@@ -181,19 +196,6 @@ def _written_paths(values: Mapping[str, Any]) -> Iterator[tuple[Loc, Any, str]]:
                 yield (*loc, index), value, text
 
 
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
-
-
-def _unset_variables(text: str, variables: Mapping[str, str]) -> Iterator[str]:
-    for name in dict.fromkeys(_VARIABLE.findall(text)):
-        if name not in variables:
-            yield f"${{{name}}} is not set; give --var {name}=VALUE or set it in the environment"
-
-
-def _filled(text: str, variables: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda found: variables.get(found[1], found[0]), text)
-
-
 def _absolute(text: str, base: Path, loc: Loc) -> str:
     """A path from `base`; an address, the built-in model and a model's bare name stay as they are."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) or (loc[0] == "router" and text == "builtin"):
@@ -203,28 +205,12 @@ def _absolute(text: str, base: Path, loc: Loc) -> str:
     return os.path.normpath(base / Path(text).expanduser())
 
 
-def _checked(model: type[_Model], values: Any) -> tuple[_Model | None, list[Fault]]:
-    try:
-        return model.model_validate(values), []
-    except ValidationError as error:
-        return None, [_explained(fault) for fault in error.errors(include_url=False, include_input=False)]
-
-
 def _explained(fault: Any) -> Fault:
     """pydantic's finding in our words, which never hold a value from the file."""
     kind, loc, about = fault["type"], tuple(part for part in fault["loc"] if part != "[key]"), fault.get("ctx", {})
-    match kind:
-        case "extra_forbidden":
-            return loc, f"unknown key; {_advice(loc)}"
-        case "literal_error":
-            return loc, f"must be {about['expected']}".replace("'", '"')
-        case "greater_than":
-            return loc, f"must be above {about['gt']:g}"
-        case "greater_than_equal":
-            return loc, f"must be {about['ge']:g} or more"
-        case "less_than_equal":
-            return loc, f"must be {about['le']:g} or less"
-    return loc, _WORDS.get(kind, fault["msg"])
+    if kind == "extra_forbidden":
+        return loc, f"unknown key; {_advice(loc)}"
+    return loc, _WORDS[kind].format(**about).replace("'", '"') if kind in _WORDS else fault["msg"]
 
 
 def _advice(loc: Loc) -> str:

@@ -7,7 +7,6 @@ over here. Knows no files and no models.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -21,6 +20,8 @@ TARGETS = ("strong_fraction", "threshold", "budget_usd")
 PROVIDERS = ("base_url", "simulate")
 # The names under which servers bound an answer: older chat APIs, chat with reasoning, and /v1/responses.
 OUTPUT_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# Of an environment variable; most keys, pasted in its place, do not match it.
+VARIABLE_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 OURS_IN_BODY = ("model", "messages", "stream")
 # Whatever the provider, their values are keys, which never stand in a job file as plain text.
 _SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"}
@@ -35,13 +36,8 @@ def at(data: Any, *keys: str) -> Any:
     return data
 
 
-def is_variable(name: str) -> bool:
-    """Whether `name` can be an environment variable's; most keys, pasted in its place, cannot."""
-    return re.fullmatch(r"[A-Za-z_]\w{0,63}", name, re.ASCII) is not None
-
-
-def contradictions(job: Mapping[str, Any], endpoints: Iterable[str]) -> Iterator[Fault]:
-    """What cannot hold together in the unchecked settings of a job with the `endpoints` of these names."""
+def contradictions(job: Any, endpoints: Iterable[str]) -> Iterator[Fault]:
+    """What cannot hold together in a job with the `endpoints` of these names, checked or not."""
     yield from _input_contradictions(job)
     yield from _routing_contradictions(job)
     if at(job, "limits", "on_budget") == "downgrade" and at(job, "limits", "max_cost_usd") is None:
@@ -53,7 +49,13 @@ def contradictions(job: Mapping[str, Any], endpoints: Iterable[str]) -> Iterator
             yield from _params_contradictions(job, name)
 
 
-def _input_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
+def wants_raw(job: Any) -> Any:
+    """Whether raw bodies are to be kept: as a job, checked or not, says; by default for openai-batch."""
+    raw = at(job, "output", "raw")
+    return at(job, "input", "format") == "openai-batch" if raw is None else raw
+
+
+def _input_contradictions(job: Any) -> Iterator[Fault]:
     given = [key for key in PROMPTS if at(job, "input", key) is not None]
     # Each line of OpenAI's batch format holds a whole request body, with its id and its params.
     if at(job, "input", "format") == "openai-batch":
@@ -66,7 +68,7 @@ def _input_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
         yield ("input", "system"), "goes before a prompt or template; messages bring their own, remove it"
 
 
-def _routing_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
+def _routing_contradictions(job: Any) -> Iterator[Fault]:
     given = [key for key in TARGETS if at(job, "routing", key) is not None]
     for key in given[1:]:
         yield ("routing", key), f"cannot stand beside {given[0]}; keep one of {_either(TARGETS)}"
@@ -74,7 +76,7 @@ def _routing_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
         yield ("routing",), f"does not say which rows go strong; add one of {_either(TARGETS)}"
 
 
-def _embedder_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
+def _embedder_contradictions(job: Any) -> Iterator[Fault]:
     loc = ("router", "embedder")
     embedder = at(job, *loc)
     use = at(embedder, "use")
@@ -87,7 +89,7 @@ def _embedder_contradictions(job: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
 
 
-def _endpoint_contradictions(job: Mapping[str, Any], endpoint_name: str) -> Iterator[Fault]:
+def _endpoint_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
     loc = ("endpoints", endpoint_name)
     endpoint = at(job, *loc)
     given = [key for key in PROVIDERS if at(endpoint, key) is not None]
@@ -99,7 +101,7 @@ def _endpoint_contradictions(job: Mapping[str, Any], endpoint_name: str) -> Iter
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
     if str(at(endpoint, "api_key_header")).lower() in _OUR_HEADERS:
         yield (*loc, "api_key_header"), "names a header that is set by batchroute; name the provider's own"
-    for name, value in _items(at(endpoint, "headers")):
+    for name, value in items_of(at(endpoint, "headers")):
         if name.lower() in _OUR_HEADERS:
             yield (*loc, "headers", name), "is set by batchroute; remove it"
         if name.lower() in _SECRET_HEADERS and isinstance(value, str):
@@ -110,20 +112,20 @@ def _endpoint_contradictions(job: Mapping[str, Any], endpoint_name: str) -> Iter
         yield (*loc, "price", "cached_input"), "is above the price of input; exchange the two"
 
 
-def _params_contradictions(job: Mapping[str, Any], endpoint_name: str) -> Iterator[Fault]:
+def _params_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
     loc = ("endpoints", endpoint_name, "params")
     params = at(job, *loc)
     for name in OURS_IN_BODY:
         if at(params, name) is not None:
             yield (*loc, name), "is set by batchroute; remove it"
     n = at(params, "n")
-    if isinstance(n, int) and n > 1 and not at(job, "output", "raw"):
+    if isinstance(n, int) and n > 1 and not wants_raw(job):
         yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
-    for key, value in _items(params):
+    for key, value in items_of(params):
         yield from _not_json((*loc, key), value)
     rows_have_params = at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch"
     if at(job, "limits", "max_cost_usd") is not None and not rows_have_params:
-        yield from ((loc, what) for what in _unbounded(dict(_items(params))))
+        yield from ((loc, what) for what in _unbounded(dict(items_of(params))))
 
 
 def _unbounded(params: Mapping[str, Any]) -> Iterator[str]:
@@ -169,7 +171,8 @@ def _not_json(loc: Loc, value: Any) -> Iterator[Fault]:
         yield loc, "JSON has no dates, nan or inf; write a text or a number"
 
 
-def _items(table: Any) -> Iterator[tuple[str, Any]]:
+def items_of(table: Any) -> Iterator[tuple[str, Any]]:
+    """What stands in a table; nothing where it is none."""
     if isinstance(table, Mapping):
         yield from table.items()
 

@@ -6,12 +6,13 @@ through a `Scrubber` before it is stored or shown.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchroute.errors import JobFault
-from batchroute.job.rules import at, is_variable
+from batchroute.job.rules import VARIABLE_NAME, at, items_of
 from batchroute.job.spec import Endpoints
 
 if TYPE_CHECKING:
@@ -105,14 +106,13 @@ def _named_variables(spec: Any) -> Iterator[tuple[Loc, str]]:
     """(place below `spec`, variable) of every secret; a simulated endpoint gets none."""
     if at(spec, "simulate") is not None:
         return
-    name = at(spec, "api_key_env")
-    if isinstance(name, str) and is_variable(name):
-        yield ("api_key_env",), name
-    headers = at(spec, "headers")
-    for header in headers if isinstance(headers, dict) else ():
-        name = at(headers, header, "env")
-        if isinstance(name, str) and is_variable(name):
-            yield ("headers", header), name
+    named = [
+        (("api_key_env",), at(spec, "api_key_env")),
+        *((("headers", header), at(value, "env")) for header, value in items_of(at(spec, "headers"))),
+    ]
+    for loc, name in named:
+        if isinstance(name, str) and re.fullmatch(VARIABLE_NAME, name):
+            yield loc, name
 
 
 def _unset(name: str) -> str:
@@ -151,22 +151,17 @@ class Scrubber:
                 break
         else:
             return text
-        spans = sorted(span for gram in self._grams for span in _occurrences(text, gram))
-        return _masked(text, spans)
+        # A lookahead, as leaks overlap: of twelve characters of a secret, five runs of eight.
+        found = (re.finditer(f"(?={re.escape(gram)})", text) for gram in self._grams)
+        return _masked(text, sorted(leak.start() for leaks in found for leak in leaks))
 
 
-def _occurrences(text: str, gram: str) -> Iterable[tuple[int, int]]:
-    at = text.find(gram)
-    while at >= 0:
-        yield at, at + len(gram)
-        at = text.find(gram, at + 1)
-
-
-def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+def _masked(text: str, leaks: Iterable[int]) -> str:
+    """The text without the LEAK_CHARS characters from each of these places on."""
     pieces: list[str] = []
     end = 0
-    for start, stop in spans:
+    for start in leaks:
         if start >= end:
             pieces += (text[end:start], REDACTED)
-        end = max(end, stop)
+        end = start + LEAK_CHARS
     return "".join(pieces) + text[end:]

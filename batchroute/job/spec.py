@@ -7,47 +7,109 @@ Every field's description and resume rule is the README's table and the check of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
-    ModelWrapValidatorHandler,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from batchroute.job.kinds import (
-    BaseUrl,
-    Count,
-    Device,
-    EmbedderName,
-    EnvName,
-    Fraction,
-    HeaderName,
-    Mode,
-    NotNegative,
-    Positive,
-    RouterName,
-    Text,
-    Texts,
-    TimeOfDay,
-    Usd,
-    wrong,
-)
-from batchroute.job.rules import PROMPTS, at, contradictions
+from batchroute.job.rules import PROMPTS, VARIABLE_NAME, at, contradictions, wants_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchroute.job.toml import Loc
 
 _EMBEDDER_MODEL = "text-embedding-3-small"
+_CLASS = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
+
+def _wrong(what: str) -> PydanticCustomError:
+    """A fault whose text is `what`."""
+    # The text goes through a placeholder because braces in it would be taken for one.
+    return PydanticCustomError("job", "{what}", {"what": what})
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    """Texts that match as a whole; the fault says `what` they must be and never what they are."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text, re.ASCII) is None:
+            raise _wrong(f"must be {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_decimal(value: Any) -> Any:
+    """A number as it is written: 0.1 is a tenth of a dollar, not the nearest binary fraction."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise _wrong("must be a number of US dollars")
+    return Decimal(str(value))
+
+
+def _endpoint_url(url: str) -> str:
+    """An http(s) URL; the message never holds it, because a password may stand in it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
+        raise _wrong('must be an http or https address such as "https://api.openai.com/v1"')
+    if "@" in parts.netloc:
+        raise _wrong("must not hold a user or password; remove them and name the key's variable in api_key_env")
+    return url
+
+
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Usd: TypeAlias = Annotated[
+    Decimal,
+    BeforeValidator(_as_decimal),
+    Field(ge=0),
+    PlainSerializer(float, return_type=float, when_used="json"),  # 25 and 25.0 are the same setting
+]
+BaseUrl: TypeAlias = Annotated[str, AfterValidator(_endpoint_url)]
+EnvName: TypeAlias = Annotated[
+    str, _matching(VARIABLE_NAME, "the name of an environment variable, never the key itself")
+]
+HeaderName: TypeAlias = Annotated[
+    str, _matching(r"[\w!#$%&'*+.^`|~-]+", "a header's name: letters, digits and dashes")
+]
+RouterName: TypeAlias = Annotated[
+    str, _matching(rf"[a-z][a-z0-9_-]*|{_CLASS}", 'mf, random, length or "package.module:Class"')
+]
+EmbedderName: TypeAlias = Annotated[
+    str,
+    _matching(
+        rf"builtin|openai|sentence-transformers|column|{_CLASS}",
+        'builtin, openai, sentence-transformers, column or "package.module:Class"',
+    ),
+]
+Device: TypeAlias = Annotated[str, _matching(r"auto|cpu|cuda(:\d+)?", '"auto", "cpu", "cuda" or "cuda:N"')]
+Mode: TypeAlias = Annotated[str, _matching(r"0?[0-7]{3}", 'an octal mode as a text, such as "0750"')]
+TimeOfDay: TypeAlias = Annotated[
+    str, _matching(r"([01]\d|2[0-3]):[0-5]\d", 'a time of day as HH:MM, such as "06:00"')
+]
 
 
 def _fixed(default: Any, what: str, **rules: Any) -> Any:
@@ -79,7 +141,7 @@ def _header(value: Any) -> str | EnvRef:
         return value
     if isinstance(value, dict) and value.keys() == {"env"}:
         return EnvRef(env=value["env"])
-    raise wrong('must be a plain text or { env = "NAME" }')
+    raise _wrong('must be a plain text or { env = "NAME" }')
 
 
 Header: TypeAlias = Annotated[str | EnvRef, BeforeValidator(_header)]
@@ -253,22 +315,13 @@ class Limits(_Section):
 class _Whole(_Section):
     """Sections that have to agree with each other."""
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _agreeing(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        """Contradictions beside the faults of single settings, which would hide them from an "after" validator."""
-        if not isinstance(data, Mapping):
-            return check(data)
-        data = _with_raw_default(data)
-        found = contradictions(data, Endpoints.model_fields)
-        faults = [InitErrorDetails(type=wrong(what), loc=loc, input=None) for loc, what in found]
-        try:
-            job = check(data)
-        except ValidationError as error:
-            faults += [_restated(fault) for fault in error.errors(include_url=False)]
+    @model_validator(mode="after")
+    def _agreeing(self) -> Self:
+        found = contradictions(self, Endpoints.model_fields)
+        faults = [InitErrorDetails(type=_wrong(what), loc=loc, input=None) for loc, what in found]
         if faults:
-            raise ValidationError.from_exception_data(cls.__name__, faults, hide_input=True)
-        return job
+            raise ValidationError.from_exception_data(type(self).__name__, faults, hide_input=True)
+        return self
 
 
 class Job(_Whole):
@@ -282,6 +335,12 @@ class Job(_Whole):
     endpoints: Endpoints = Field(description="the two sides")
     limits: Limits = Field(default=Limits(), description="when to stop")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _raw_default(cls, data: Any) -> Any:
+        output = at(data, "output")
+        return {**data, "output": {**output, "raw": wants_raw(data)}} if isinstance(output, dict) else data
+
 
 class ScoringJob(_Whole):
     """What scoring a data file needs, where there is no job file."""
@@ -294,56 +353,3 @@ class RouterJob(_Whole):
     """The router alone, for the commands that bring their own texts."""
 
     router: RouterSpec
-
-
-def _restated(fault: Any) -> InitErrorDetails:
-    # pydantic takes back only errors of its own types, so the text goes in as a placeholder's value.
-    kind = PydanticCustomError(fault["type"], "{what}", {**fault.get("ctx", {}), "what": fault["msg"]})
-    return InitErrorDetails(type=kind, loc=fault["loc"], input=None)
-
-
-def _with_raw_default(data: Mapping[str, Any]) -> dict[str, Any]:
-    # Set before the rules are checked: they ask whether the raw body is kept where a row has several choices.
-    output = data.get("output")
-    if not isinstance(output, Mapping) or "raw" in output:
-        return dict(data)
-    return {**data, "output": {**output, "raw": at(data, "input", "format") == "openai-batch"}}
-
-
-def settings(model: type[BaseModel] = Job, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
-    """(place, pydantic FieldInfo) of every key a job file may have, tables before what is in them."""
-    for name, info in model.model_fields.items():
-        yield (*loc, name), info
-        inner = section_of(info.annotation)
-        if inner is not None:
-            yield from settings(inner, (*loc, name))
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The model a table is checked by, also where the table may be left out."""
-    candidates = (annotation, *getattr(annotation, "__args__", ()))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-
-
-def frozen_settings(job: Job) -> dict[str, JsonValue]:
-    """The settings a directory with an answer in it holds on to, by dotted key.
-
-    `input.path` is not among them: the store's list of the files it stands for (names, sizes, hashes) is what
-    counts, and a job that has moved with its data goes on.
-    """
-    values = job.model_dump(mode="json")
-    found: dict[str, JsonValue] = {}
-    for loc, info in settings():
-        # A frozen table as params is compared as a whole, not key by key.
-        covered = any(".".join(map(str, loc[:n])) in found for n in range(1, len(loc)))
-        if not covered and (info.json_schema_extra or {}).get("resume") is False:
-            found[".".join(map(str, loc))] = at(values, *map(str, loc))
-    del found["input.path"]
-    return found
-
-
-def changed_settings(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
-    """Names of the settings that differ, in the order of `new`, then those only `old` has."""
-    missing = object()
-    keys = [*new, *(key for key in old if key not in new)]
-    return [key for key in keys if old.get(key, missing) != new.get(key, missing)]

@@ -100,7 +100,7 @@ def read_toml(path: Path) -> Document:
         raise JobFault([f"{path}:1: is not UTF-8 text; save it as UTF-8"]) from None
     except OSError as error:
         raise JobFault([f"{path}: cannot be read ({error.strerror}); name a job file"]) from None
-    return Document(str(path), values, _Scanner(_tokens(text)).document())
+    return Document(str(path), values, _Scanner(deque(_tokens(text))).document())
 
 
 def _syntax_fault(path: Path, message: str) -> str:
@@ -173,13 +173,11 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
 class _Scanner:
     """One pass over the tokens of a valid document; `lines` grows as keys go by."""
 
-    source: Iterator[tuple[str, str, int]]
+    tokens: deque[tuple[str, str, int]]
     lines: dict[Loc, int] = field(default_factory=dict)
     arrays: dict[Loc, int] = field(default_factory=dict)
-    tokens: deque[tuple[str, str, int]] = field(default_factory=deque)
 
     def document(self) -> dict[Loc, int]:
-        self.tokens.extend(self.source)
         table: Loc = ()
         while self._skip_newlines():
             if self.tokens[0][1] == "[":
@@ -193,8 +191,8 @@ class _Scanner:
             self.tokens.popleft()
         return bool(self.tokens)
 
-    def _take(self, *marks: str) -> bool:
-        if self.tokens and self.tokens[0][0] == "mark" and self.tokens[0][1] in marks:
+    def _take(self, mark: str) -> bool:
+        if self.tokens and self.tokens[0][:2] == ("mark", mark):
             self.tokens.popleft()
             return True
         return False

@@ -17,7 +17,7 @@ import tomli_w
 
 from batchroute.errors import RunFault
 from batchroute.job.load import RUN_TABLE, resolved_toml
-from batchroute.job.spec import changed_settings, frozen_settings
+from batchroute.job.settings import changed_settings, frozen_settings
 from batchroute.store.columns import FORMAT
 from batchroute.store.files import write_whole
 

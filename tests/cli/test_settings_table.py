@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from batchroute.job.spec import section_of, settings
+from batchroute.job.settings import section_of, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

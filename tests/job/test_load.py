@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from batchroute.errors import JobFault
 from batchroute.job.load import MASKED, load_job, resolved_toml, scoring_sections
-from batchroute.job.spec import Job, frozen_settings
+from batchroute.job.settings import frozen_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from batchroute.job.spec import Job
 
 JOBS = Path(__file__).parents[2] / "jobs"
 CANARY = "canary-0123456789"

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from batchroute.job.rules import contradictions, longest_output
-from batchroute.job.spec import (
-    Endpoints,
-    EndpointSpec,
-    EnvRef,
-    Job,
-    Limits,
-    changed_settings,
-    frozen_settings,
-    settings,
-)
+from batchroute.job.settings import changed_settings, frozen_settings, settings
+from batchroute.job.spec import Endpoints, EndpointSpec, EnvRef, Job, Limits
 from batchroute.send.body import Body
 from batchroute.types import SIDES, Prompt
 
@@ -286,11 +278,6 @@ def test_output_is_bounded_by_whichever_name_bounds_it(params: dict[str, Any], l
 def test_junk_has_faults_rather_than_a_traceback(junk: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Job.model_validate(junk)
-
-
-def test_faults_of_settings_and_between_them_come_together() -> None:
-    found = faults(routing__threshold=3.0, endpoints__weak__simulate=3, input__keep=3)
-    assert {"routing.threshold", "endpoints.weak.simulate", "input.keep"} <= found.keys()
 
 
 def test_no_fault_shows_a_value() -> None:

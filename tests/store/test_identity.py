@@ -10,7 +10,7 @@ import pytest
 
 from batchroute.errors import RunFault
 from batchroute.input.files import Fingerprint
-from batchroute.job.spec import frozen_settings, settings
+from batchroute.job.settings import frozen_settings, settings
 from batchroute.run.open import open_input
 from batchroute.store.identity import Identity, find_identity, identity_of, merge, read_identity, write_identity
 from batchroute.store.layout import RunLayout

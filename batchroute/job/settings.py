@@ -1,0 +1,56 @@
+"""The settings of a job by their place: all there are, those that a run holds on to, those that differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from batchroute.job.rules import at
+from batchroute.job.spec import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import JsonValue
+
+    from batchroute.job.toml import Loc
+
+
+def settings(model: type[BaseModel] = Job, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
+    """(place, pydantic FieldInfo) of every key a job file may have, tables before what is in them."""
+    for name, info in model.model_fields.items():
+        yield (*loc, name), info
+        inner = section_of(info.annotation)
+        if inner is not None:
+            yield from settings(inner, (*loc, name))
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model a table is checked by, also where the table may be left out."""
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def frozen_settings(job: Job) -> dict[str, JsonValue]:
+    """The settings a directory with an answer in it holds on to, by dotted key.
+
+    `input.path` is not among them: the store's list of the files it stands for (names, sizes, hashes) is what
+    counts, and a job that has moved with its data goes on.
+    """
+    values = job.model_dump(mode="json")
+    found: dict[str, JsonValue] = {}
+    for loc, info in settings():
+        # A frozen table as params is compared as a whole, not key by key.
+        covered = any(".".join(map(str, loc[:n])) in found for n in range(1, len(loc)))
+        if not covered and (info.json_schema_extra or {}).get("resume") is False:
+            found[".".join(map(str, loc))] = at(values, *map(str, loc))
+    del found["input.path"]
+    return found
+
+
+def changed_settings(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
+    """Names of the settings that differ, in the order of `new`, then those only `old` has."""
+    missing = object()
+    keys = [*new, *(key for key in old if key not in new)]
+    return [key for key in keys if old.get(key, missing) != new.get(key, missing)]
