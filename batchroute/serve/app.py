@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -54,7 +54,7 @@ class ChatApi:
     endpoints: Endpoints
     scoring: JointScoring
     live: LiveEndpoints
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics
     open_bytes: int = 0
 
     async def complete(self, request: web.Request) -> web.StreamResponse:

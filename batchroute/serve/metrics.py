@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batchroute.types import SIDES
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from batchroute.types import Result
 
@@ -18,38 +15,36 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(slots=True)
 class Metrics:
     """Counters since the start; `denied` by code, `disconnected` clients hung up before their answer."""
 
-    requests: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, status
-    errors: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, type
-    tokens: Counter[tuple[str, str]] = field(default_factory=Counter)  # by route, kind
-    attempts: Counter[str] = field(default_factory=Counter)
-    cost_unknown: Counter[str] = field(default_factory=Counter)
-    cost_usd: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
-    seconds: dict[str, list[int]] = field(
-        default_factory=lambda: {side: [0] * (len(SECONDS) + 1) for side in SIDES}
-    )
-    seconds_sum: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
-    denied: Counter[str] = field(default_factory=Counter)
-    disconnected: int = 0
+    def __init__(self, endpoints: Iterable[str]) -> None:
+        self.requests: Counter[tuple[str, str]] = Counter()  # by route, status
+        self.errors: Counter[tuple[str, str]] = Counter()  # by route, type
+        self.tokens: Counter[tuple[str, str]] = Counter()  # by route, kind
+        self.attempts: Counter[str] = Counter()
+        self.cost_unknown: Counter[str] = Counter()
+        self.cost_usd = dict.fromkeys(endpoints, 0.0)
+        self.seconds = {name: [0] * (len(SECONDS) + 1) for name in self.cost_usd}
+        self.seconds_sum = dict.fromkeys(self.cost_usd, 0.0)
+        self.denied: Counter[str] = Counter()
+        self.disconnected = 0
 
     def add(self, result: Result, took_s: float) -> None:
         """One request that ended, `took_s` after it came in."""
-        side = str(result.route)
-        self.requests[side, result.status] += 1
-        self.attempts[side] += result.attempts
-        self.seconds[side][bisect_left(SECONDS, took_s)] += 1
-        self.seconds_sum[side] += took_s
-        self.tokens[side, "prompt"] += result.prompt_tokens or 0
-        self.tokens[side, "completion"] += result.completion_tokens or 0
+        name = str(result.route)
+        self.requests[name, result.status] += 1
+        self.attempts[name] += result.attempts
+        self.seconds[name][bisect_left(SECONDS, took_s)] += 1
+        self.seconds_sum[name] += took_s
+        self.tokens[name, "prompt"] += result.prompt_tokens or 0
+        self.tokens[name, "completion"] += result.completion_tokens or 0
         if result.error_type is not None:
-            self.errors[side, result.error_type] += 1
+            self.errors[name, result.error_type] += 1
         if result.cost_usd is not None:
-            self.cost_usd[side] += result.cost_usd
+            self.cost_usd[name] += result.cost_usd
         elif result.status == "ok":
-            self.cost_unknown[side] += 1
+            self.cost_unknown[name] += 1
 
 
 def exposition(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[str, int]) -> str:
@@ -87,13 +82,13 @@ def _family(name: str, kind: str, labels: tuple[str, ...], values: Mapping[Any, 
 def _histogram(metrics: Metrics) -> Iterator[str]:
     name = "batchroute_request_seconds"
     yield f"# TYPE {name} histogram"
-    for side in SIDES:
+    for route, counts in metrics.seconds.items():
         below = 0
-        for bound, count in zip((*map(repr, SECONDS), "+Inf"), metrics.seconds[side], strict=True):
+        for bound, count in zip((*map(repr, SECONDS), "+Inf"), counts, strict=True):
             below += count
-            yield f'{name}_bucket{{route="{side}",le="{bound}"}} {below}'
-        yield f'{name}_sum{{route="{side}"}} {metrics.seconds_sum[side]!r}'
-        yield f'{name}_count{{route="{side}"}} {below}'
+            yield f'{name}_bucket{{route="{route}",le="{bound}"}} {below}'
+        yield f'{name}_sum{{route="{route}"}} {metrics.seconds_sum[route]!r}'
+        yield f'{name}_count{{route="{route}"}} {below}'
 
 
 def _escaped(text: str) -> str:

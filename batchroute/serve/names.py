@@ -11,7 +11,7 @@ from batchroute.types import Side
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchroute.job.spec import Job
+    from batchroute.job.spec import Endpoints
 
 PREFIX = "router"
 Selection: TypeAlias = Side | float  # a side, or the lowest score that goes strong
@@ -74,8 +74,8 @@ class ModelNames:
         return self.threshold
 
 
-def model_names(job: Job) -> ModelNames:
-    """The names of a job's router and sides."""
-    strong, weak = job.endpoints.strong.model, job.endpoints.weak.model
+def model_names(router: str, threshold: float | None, endpoints: Endpoints) -> ModelNames:
+    """The names of a job's router, with its threshold, and of its endpoints."""
+    strong, weak = endpoints.strong.model, endpoints.weak.model
     models: dict[str, Side] = {} if strong == weak else {strong: "strong", weak: "weak"}
-    return ModelNames(job.router.use, job.routing.threshold, {**models, "strong": "strong", "weak": "weak"})
+    return ModelNames(router, threshold, {**models, "strong": "strong", "weak": "weak"})

@@ -28,6 +28,7 @@ from batchroute.serve.batch.files import FileStore
 from batchroute.serve.batch.queue import BatchQueue
 from batchroute.serve.batch.shares import Lease, batch_part, divide_endpoints, live_router, open_live_budget
 from batchroute.serve.forward import LIVE_OUTAGE_S, LiveEndpoints, open_live_endpoints
+from batchroute.serve.metrics import Metrics
 from batchroute.serve.names import model_names
 from batchroute.serve.scoring import JointScoring
 from batchroute.store.layout import locked
@@ -149,7 +150,14 @@ async def open_server(
             job.endpoints, job.limits, options.environ, scrub, stack, options.notify, budget
         )
         batches = _open_batches(job, options, state, live) if options.has_batches(job) else None
-        chat_api = ChatApi(model_names(job), job.endpoints, scoring, live)
+        metrics = Metrics(job.endpoints.names)
+        chat_api = ChatApi(
+            model_names(job.router.use, job.routing.threshold, job.endpoints),
+            job.endpoints,
+            scoring,
+            live,
+            metrics,
+        )
         runner = web.AppRunner(
             make_app(chat_api, access, [] if batches is None else batches.routes()),
             access_log=None,
@@ -177,7 +185,7 @@ def _open_batches(job: Job, options: ServeOptions, state: Path, live: LiveEndpoi
     allowances = {name: lane.allowance for name, lane in live.lanes.items()}
     lease = Lease(allowances, divide_endpoints(job.endpoints, options.batch_share))
     batch_job = batch_part(job, options.batch_share)
-    queue = BatchQueue(batch_job, batches, files, options.most_disk_bytes, options.environ, lease, options.notify)
+    queue = BatchQueue(batch_job, batches, files, options.environ, lease, options.notify)
     return BatchApi(files, batches, queue)
 
 

@@ -319,7 +319,7 @@ def test_a_rest_that_ends_while_somebody_looks_is_over(tmp_path: Path) -> None:
     batches = BatchStore(tmp_path)
     batch = batches.create(new_id("file"), None, 0)
     queue = BatchQueue(
-        job_of(tmp_path / "x", tmp_path / "run"), batches, FileStore(tmp_path, 1), 1, {}, Lease({}, {}), print
+        job_of(tmp_path / "x", tmp_path / "run"), batches, FileStore(tmp_path, 1), {}, Lease({}, {}), print
     )
     queue._rests_until[batch.id] = time.monotonic()
     asyncio.run(asyncio.wait_for(queue._wait(), 10))

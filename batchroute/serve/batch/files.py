@@ -78,7 +78,7 @@ class FileStore:
     def __init__(self, state: Path, most_bytes: int) -> None:
         self.state = state
         self._folder = state / "files"
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def tidy(self) -> None:
@@ -88,7 +88,7 @@ class FileStore:
 
     def room(self) -> int:
         """Bytes that may still be stored, over everything in the state directory."""
-        return self._most_bytes - disk_bytes(self.state)
+        return self.most_bytes - disk_bytes(self.state)
 
     def path(self, file_id: str) -> Path:
         """Where the content of a file is, or will be."""

@@ -34,7 +34,6 @@ class BatchQueue:
         job: Job,
         batches: BatchStore,
         files: FileStore,
-        most_bytes: int,
         environ: Mapping[str, str],
         lease: Lease,
         notify: Callable[[str], None],
@@ -44,7 +43,6 @@ class BatchQueue:
         self._lease = lease
         self._batches = batches
         self._files = files
-        self._most_bytes = most_bytes
         self._environ = {**os.environ, **environ}
         self._notify = notify
         self._changed = asyncio.Event()
@@ -91,7 +89,7 @@ class BatchQueue:
             return
 
     async def _run_worker(self, batch: Batch) -> None:
-        arguments = (str(self._files.state), batch.id, str(self._most_bytes))
+        arguments = (str(self._files.state), batch.id, str(self._files.most_bytes))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", WORKER, *arguments),

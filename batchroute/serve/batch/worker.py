@@ -79,7 +79,7 @@ def run_batch(job: Job, on: WorkItem) -> int:
         on.batches.write(ended(batch, "cancelled", _now()))
         return 0
     content = on.files.path(batch.input_file_id)
-    batch_input = read_batch_input(content, model_names(job))
+    batch_input = read_batch_input(content, model_names(job.router.use, job.routing.threshold, job.endpoints))
     if batch_input.errors or batch_input.selection is None:
         on.batches.write(failed(batch, batch_input.errors, _now()))
         return 0
