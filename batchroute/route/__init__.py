@@ -2,7 +2,7 @@
 
     sides       scores -> sides, a part at a time   threshold  the threshold of an exact share
     forecast/   tokens, money and time beforehand   downgrade  rows that move before a budget is used up
-    outstanding what rows not paid yet may cost        next       what comes after an answer
+    next        what comes after an answer
 
 Sends nothing and loads no model.
 """

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from batchroute.types import Floats
+
+    ReadGains: TypeAlias = Callable[[], Iterable[tuple[Floats, Floats]]]
 
 
 # The k-th highest score is found digit by digit, the highest digit first: a sort would need all scores in memory.
@@ -112,17 +114,17 @@ def _digits(scores: Floats, prefix: int, shift: int) -> tuple[NDArray[np.bool_] 
     return here, ((keys[here] >> np.uint64(shift)) & np.uint64(DIGITS - 1)).astype(np.int64)
 
 
-def lowest_fitting(parts: Iterable[tuple[Floats, Floats]], base: float, budget: float) -> float | None:
+def lowest_fitting(read: ReadGains, base: float, budget: float) -> float | None:
     """The lowest threshold T with base + sum of gains of the scores >= T <= budget; None where none fits.
 
-    `parts` yields (scores in [0, 1], gains) and is iterated up to a few times per digit of a score. Gains may be
+    `read` yields (scores in [0, 1], gains) and is called up to a few times per digit of a score. Gains may be
     negative; whole numbers add up exactly. T is one of the scores, or the next float above the highest, or
     infinity where there is none.
     """
-    found = _search(parts, 0, 0, base, budget)
+    found = _search(read, 0, 0, base, budget)
     if found is not None or base > budget:
         return found
-    highest = max((float(scores.max(initial=-math.inf)) for scores, _ in parts), default=-math.inf)
+    highest = max((float(scores.max(initial=-math.inf)) for scores, _ in read()), default=-math.inf)
     return math.inf if highest == -math.inf else math.nextafter(highest, math.inf)
 
 
@@ -134,11 +136,9 @@ def lowest_fitting(parts: Iterable[tuple[Floats, Floats]], base: float, budget: 
 # With decimal digits, base 100, budget 110 and scores (gains) 71 (+4) 75 (+2) 38 (-3) 12 (+20):
 #     digit 1: above it 100 + 4 + 2 - 3 = 103, at best 103: within the budget, look closer: 12 costs 123, too much
 #     digit 3: above it 106, at best 106 - 3 = 103: look closer: 38 costs 103 <= 110, the lowest that fits is 38
-def _search(
-    parts: Iterable[tuple[Floats, Floats]], prefix: int, level: int, cost_above: float, budget: float
-) -> float | None:
+def _search(read: ReadGains, prefix: int, level: int, cost_above: float, budget: float) -> float | None:
     """The lowest fitting score of those whose higher bits are `prefix`; `cost_above`: of all scores above them."""
-    count, gain, savings = _by_digit(parts, prefix, SHIFTS[level])
+    count, gain, savings = _by_digit(read, prefix, SHIFTS[level])
     costs = cost_above + gain[::-1].cumsum()[::-1]  # of a threshold at the lowest score of each digit
     above = costs - gain
     last = level == len(SHIFTS) - 1
@@ -147,21 +147,19 @@ def _search(
         place = (prefix << DIGIT_BITS) | digit
         if last:
             return float(np.uint64(place).view(np.float64))
-        found = _search(parts, place, level + 1, float(above[digit]), budget)
+        found = _search(read, place, level + 1, float(above[digit]), budget)
         if found is not None:
             return found
     return None
 
 
-def _by_digit(
-    parts: Iterable[tuple[Floats, Floats]], prefix: int, shift: int
-) -> tuple[NDArray[np.int64], Floats, Floats]:
+def _by_digit(read: ReadGains, prefix: int, shift: int) -> tuple[NDArray[np.int64], Floats, Floats]:
     """[65536] each, of the rows with these higher bits by their next digit: how many, their gains, their savings.
 
     The savings are the negative gains alone: the most that a threshold amid the digit's rows may save.
     """
     count, gain, savings = np.zeros(DIGITS, np.int64), np.zeros(DIGITS), np.zeros(DIGITS)
-    for scores, gains in parts:
+    for scores, gains in read():
         here, digits = _digits(scores, prefix, shift)
         mine = gains[here]
         count += np.bincount(digits, minlength=DIGITS)

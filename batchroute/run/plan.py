@@ -5,7 +5,7 @@ Knows nothing of how a plan is shown; sends nothing. Money in USD, times in seco
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchroute.job.prices import open_targets
@@ -112,7 +112,7 @@ def plan_json(plan: Plan) -> bytes:
         "threshold": plan.threshold,
         "rows": plan.rows,
         "strong_rows": plan.strong_rows,
-        "cost_usd": unknown if plan.cost_usd is None else asdict(plan.cost_usd),
+        "cost_usd": unknown if plan.cost_usd is None else plan.cost_usd._asdict(),
         "all_strong_usd": plan.all_strong_usd,
         "all_weak_usd": plan.all_weak_usd,
         "time_s": plan.time_s,

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.report.build import build_report
-from batchroute.route.downgrade import Downgrade
-from batchroute.route.outstanding import CostLine, Outstanding
+from batchroute.route.downgrade import CostLine, Downgrade, Outstanding
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.send.budget import Budget
 from batchroute.send.request import Request

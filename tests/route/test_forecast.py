@@ -146,7 +146,7 @@ def test_the_threshold_of_a_budget_is_the_lowest_of_all_that_fit(
     above_all = math.nextafter(max((s for s, _ in rows), default=math.inf), math.inf)
     candidates = sorted({score for score, _ in rows} | {above_all})
     fitting = [t for t in candidates if base + sum(gain for score, gain in rows if score >= t) <= budget]
-    assert lowest_fitting(arrays, base, budget) == (fitting[0] if fitting else None)
+    assert lowest_fitting(lambda: arrays, base, budget) == (fitting[0] if fitting else None)
 
 
 def test_long_prompts_are_priced_by_their_tier() -> None:

@@ -51,14 +51,10 @@ class Assumptions:
     latency_is_known: bool
     words: tuple[str, ...]
 
-    def costs(self, chars: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-        """[n] low, mid and high cost of rows of so many characters, in whole nano-dollars; needs a price."""
-        ratios, lengths = self.tokens_per_char, self.completion_tokens
-        return (
-            self._cost(chars, ratios.low, lengths.low),
-            self.mid_cost(chars),
-            self._cost(chars, ratios.high, lengths.high),
-        )
+    def costs(self, chars: NDArray[np.int64]) -> Floats:
+        """[3, n] low, mid and high cost of rows of so many characters, in nano-dollars; 0 without a price."""
+        bands = zip(self.tokens_per_char, self.completion_tokens, strict=True)
+        return np.stack([self._cost(chars, ratio, length) for ratio, length in bands])
 
     def mid_cost(self, chars: NDArray[np.int64]) -> Floats:
         """[n] the one in the middle."""

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from batchroute.types import Floats
 
 
-# What is added up of the rows on an endpoint: the last axis of every table of sums below.
-_LINES = _ROWS, _SENT, _CHARS, _LOW, _MID, _HIGH, _SCORE = range(7)
+# What is added up of the rows on an endpoint, the last axis of every table of sums below: rows, those sent, their
+# characters, their low, mid and high cost in nano-dollars, and the scores of all.
+_LINES = 7
 
 
 def in_usd(nano: Band) -> Band:
-    return Band(nano.low / NANO, nano.mid / NANO, nano.high / NANO)
+    return Band(*(cost / NANO for cost in nano))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,7 @@ class Totals:
 
     @property
     def cost_nano(self) -> Band:
-        costs = [totals.cost_nano for totals in self.endpoints.values()]
-        return Band(*(sum(getattr(cost, of) for cost in costs) for of in ("low", "mid", "high")))
+        return Band(*map(sum, zip(*(totals.cost_nano for totals in self.endpoints.values()), strict=True)))
 
     @property
     def cost_usd(self) -> Band:
@@ -102,10 +102,10 @@ def totals_at(
     and 3 of `if_strong` and entries 0 and 1 of `if_weak`.
     """
     ordered = np.unique(np.array(thresholds, np.float64))
-    if_strong, if_weak = np.zeros((2, len(ordered) + 1, len(assumed), len(_LINES)))
+    if_strong, if_weak = np.zeros((2, len(ordered) + 1, len(assumed), _LINES))
     rows, usable, wins, everywhere = 0, 0, 0.0, np.zeros(len(assumed))
     for part in parts:
-        costs = np.stack([np.stack(assumed[name].costs(part.chars)) for name in endpoints.names])
+        costs = np.stack([assumed[name].costs(part.chars) for name in endpoints.names])
         reached = np.searchsorted(ordered, part.score, side="right")
         _add(if_strong, part, route(part, -math.inf, endpoints), costs, reached)
         _add(if_weak, part, route(part, math.inf, endpoints), costs, reached)
@@ -130,37 +130,16 @@ def _add(sums: Floats, rows: ScoredRows, routes: Routes, costs: Floats, reached:
     lines = (usable, sent, sent * rows.chars, *(sent * own_costs), np.where(usable, rows.score, 0.0))
     bins, endpoints, _ = sums.shape
     place = reached * endpoints + routes.to
-    for line, weights in zip(_LINES, lines, strict=True):
+    for line, weights in enumerate(lines):
         added = np.bincount(place, weights=weights, minlength=bins * endpoints)
         sums[:, :, line] += added.reshape(bins, endpoints)
 
 
 def _totals(threshold: float, names: Sequence[str], sums: Floats) -> Totals:
-    endpoints = {name: _endpoint_totals(lines) for name, lines in zip(names, sums, strict=True)}
-    return Totals(threshold, endpoints, float(sums[STRONG, _SCORE]))
-
-
-def _endpoint_totals(lines: Floats) -> EndpointTotals:
-    rows, sent, chars = (int(lines[line]) for line in (_ROWS, _SENT, _CHARS))
-    return EndpointTotals(rows, sent, chars, Band(*(float(lines[line]) for line in (_LOW, _MID, _HIGH))))
-
-
-@dataclass(frozen=True, slots=True)
-class Gains:
-    """Score, and extra cost of going strong in nano-dollars, of the rows that a threshold decides; by parts."""
-
-    parts: Sequence[Shard]
-    endpoints: Endpoints
-    assumed: Mapping[str, Assumptions]
-
-    def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
-        for part in self.parts:
-            rows = read_scores(part)
-            free = ~np.isnan(rows.score) & (rows.forced == None)  # noqa: E711 - element by element
-            costs = np.stack([self.assumed[name].mid_cost(rows.chars) for name in self.endpoints.names])
-            if_strong = _cost(route(rows, -math.inf, self.endpoints), costs)
-            if_weak = _cost(route(rows, math.inf, self.endpoints), costs)
-            yield rows.score[free], (if_strong - if_weak)[free]
+    endpoints = {}
+    for name, (rows, sent, chars, low, mid, high, _) in zip(names, sums.tolist(), strict=True):
+        endpoints[name] = EndpointTotals(int(rows), int(sent), int(chars), Band(low, mid, high))
+    return Totals(threshold, endpoints, win_mass=float(sums[STRONG, -1]))
 
 
 def _cost(routes: Routes, costs: Floats) -> Floats:
@@ -195,8 +174,7 @@ class Estimator:
             names = ", ".join(f"endpoints.{name}.price" for name in self.unpriced)
             raise UsageFault(f"a budget needs prices: set {names}, in USD per million tokens")
         (most, least), _ = self.totals([-float("inf"), float("inf")])
-        gains = Gains(self.parts, self.endpoints, self.assumed)
-        threshold = lowest_fitting(gains, least.cost_nano.mid, _whole_nano(budget_usd))
+        threshold = lowest_fitting(self._gains, least.cost_nano.mid, _whole_nano(budget_usd))
         if threshold is None:
             least_usd = Decimal(min(most.cost_usd.mid, least.cost_usd.mid))
             shown = least_usd.quantize(Decimal("0.0001"), ROUND_CEILING)
@@ -205,6 +183,16 @@ class Estimator:
                 f"this input is predicted to cost ${shown}; raise it to that, or lower the answers' max_tokens"
             )
         return threshold
+
+    def _gains(self) -> Iterator[tuple[Floats, Floats]]:
+        """Score, and nano-dollars more for going strong, of the rows that a threshold decides; by parts."""
+        for part in self.parts:
+            rows = read_scores(part)
+            free = ~np.isnan(rows.score) & (rows.forced == None)  # noqa: E711 - element by element
+            costs = np.stack([self.assumed[name].mid_cost(rows.chars) for name in self.endpoints.names])
+            if_strong = _cost(route(rows, -math.inf, self.endpoints), costs)
+            if_weak = _cost(route(rows, math.inf, self.endpoints), costs)
+            yield rows.score[free], (if_strong - if_weak)[free]
 
 
 def _whole_nano(usd: Decimal) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     CountTokens: TypeAlias = Callable[[str], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
+class Band(NamedTuple):
     """low <= mid <= high; `mid` is the best guess."""
 
     low: float
@@ -47,7 +46,7 @@ class Band:
         return Band(mid * (1 - error), mid, mid * (1 + error))
 
     def at_most(self, bound: float) -> Band:
-        return Band(min(self.low, bound), min(self.mid, bound), min(self.high, bound))
+        return Band(*(min(value, bound) for value in self))
 
 
 SAMPLE_ROWS = 2000
