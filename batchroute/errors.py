@@ -1,4 +1,4 @@
-"""What can go wrong, and whose affair it is.
+"""What can go wrong, and whose responsibility it is.
 
     BatchrouteError
     ├── UsageFault        the user's: exit 2, one message, nothing was sent
@@ -43,7 +43,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 
 class UsageFault(BatchrouteError):
-    """Bad usage, job file, input or model: mend what the message names, then run again."""
+    """Bad usage, job file, input or model: fix what the message names, then run again."""
 
     exit_code = 2
 

@@ -58,7 +58,7 @@ class Scoring:
 
     @property
     def stopped(self) -> str | None:
-        """Why the rows could not all be scored, where that is nobody's wish."""
+        """Why the rater ended before all rows were scored, where it was not stopped."""
         return None if self._rater is None else self._rater.stopped
 
     async def run(self) -> None:

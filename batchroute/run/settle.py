@@ -1,6 +1,6 @@
 """How a row ended -> its result: pure functions over values.
 
-Tokens and money are those of every attempt that brought usage, over all runs; what nobody told stays None.
+Tokens and money are those of every attempt that brought usage, over all runs; what is unknown stays None.
 """
 
 from __future__ import annotations
@@ -8,29 +8,28 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
 
+from batchroute.send.classify import Answer
+from batchroute.send.request import Outcome
 from batchroute.types import Completion, Result, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchroute.job.prices import Pricing, Target
-    from batchroute.send.classify import Answer
-    from batchroute.send.request import Outcome, Request, Spent
-    from batchroute.types import Status
+    from batchroute.send.request import Request, Spent
 
 
-def never_sent(request: Request, asked: Target, finished_at: int) -> Result:
-    """The refusal of a row that could not be asked; it has a side if it was scored before that."""
-    prompt = request.prompt
-    scored = request.score is not None
+def never_sent(request: Request, target: Target, finished_at: int) -> Result:
+    """The refusal of a row that could not be asked; it has an endpoint if it was scored before that."""
+    prompt, scored = request.prompt, request.score is not None
     return Result(
         file=prompt.file,
         row=prompt.row,
         id=prompt.id,
         score=request.score,
-        route=asked.name if scored else None,
+        route=target.name if scored else None,
         route_reason=request.reason if scored else None,
         model=None,
         status="refused",
@@ -43,62 +42,22 @@ def never_sent(request: Request, asked: Target, finished_at: int) -> Result:
 
 
 def settled(
-    request: Request, outcome: Outcome, asked: Target, earlier: Result | None, finished_at: int, *, raw: bool
+    request: Request, outcome: Outcome, target: Target, earlier: Result | None, finished_at: int, *, raw: bool
 ) -> Result:
-    """The result of a row that was asked; `earlier` is what former runs spent on it."""
-    return _result(
-        request,
-        asked,
-        earlier,
-        outcome.usages,
-        status=outcome.status,
-        answer=outcome.answer,
-        attempts=outcome.attempts,
-        finished_at=finished_at,
-        raw=raw,
-    )
-
-
-def left_open(request: Request, spent: Spent, asked: Target, earlier: Result | None, finished_at: int) -> Result:
-    """What a row cost that was begun and not ended, for the run that takes it up again."""
-    return _result(
-        request,
-        asked,
-        earlier,
-        spent.usages,
-        status="open",
-        answer=None,
-        attempts=spent.attempts,
-        finished_at=finished_at,
-        raw=False,
-    )
-
-
-def _result(
-    request: Request,
-    asked: Target,
-    earlier: Result | None,
-    usages: Sequence[Usage],
-    *,
-    status: Status,
-    answer: Answer | None,
-    attempts: int,
-    finished_at: int,
-    raw: bool,
-) -> Result:
-    prompt = request.prompt
-    completion = (answer.completion if answer and status == "ok" else None) or Completion()
+    """The result of a row that was asked; `earlier` is what former runs spent on it, `raw`: with the whole body."""
+    prompt, answer, usages, is_ok = request.prompt, outcome.answer, outcome.usages, outcome.status == "ok"
+    completion = (answer.completion if is_ok else None) or Completion()
     usage = usages[0] if earlier is None and len(usages) == 1 else sum(usages, _usage_of(earlier))
     return Result(
         file=prompt.file,
         row=prompt.row,
         id=prompt.id,
         score=request.score,
-        route=asked.name,
+        route=target.name,
         route_reason=request.reason,
-        model=asked.model,
+        model=target.model,
         served_model=completion.served_model,
-        status=status,
+        status=outcome.status,
         response=completion.response,
         reasoning=completion.reasoning,
         tool_calls=completion.tool_calls,
@@ -108,36 +67,33 @@ def _result(
         cache_write_tokens=usage.cache_write_tokens,
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=usage.reasoning_tokens,
-        cost_usd=_cost_usd(usages, asked.pricing, earlier),
-        attempts=attempts,
-        latency_s=answer.latency_s if answer else None,
-        error_type=answer.error_type if answer else None,
-        error=answer.error if answer else None,
+        cost_usd=_cost_usd(usages, target.pricing, earlier),
+        attempts=outcome.attempts,
+        latency_s=answer.latency_s,
+        error_type=answer.error_type,
+        error=answer.error,
         finished_at=finished_at,
         delivery="live",
-        raw=answer.body if answer and raw and status == "ok" else None,
-        keep=prompt.keep if status in {"ok", "refused"} else b"",
-        fingerprint=request.fingerprint if status == "ok" else b"",
+        raw=answer.body if raw and is_ok else None,
+        keep=b"" if outcome.status in {"failed", "open"} else prompt.keep,  # they may be many, and stay in memory
+        fingerprint=request.fingerprint if is_ok else b"",
     )
+
+
+def left_open(request: Request, spent: Spent, target: Target, earlier: Result | None, finished_at: int) -> Result:
+    """What a row cost that was begun and not ended, for the run that takes it up again."""
+    outcome = Outcome("open", Answer(verdict="transient"), spent.attempts, spent.usages)
+    result = settled(request, outcome, target, earlier, finished_at, raw=False)
+    return replace(result, latency_s=None)
 
 
 def taken_over(
-    request: Request, answer: Answer, asked: Target, earlier: Result | None, finished_at: int, *, raw: bool
+    request: Request, outcome: Outcome, target: Target, earlier: Result | None, finished_at: int, *, raw: bool
 ) -> Result:
     """The result of a row whose request another run asked: the answer is that run's, and paid for there."""
-    result = _result(
-        request,
-        asked,
-        earlier,
-        () if answer.usage is None else (answer.usage,),
-        status="ok",
-        answer=answer,
-        attempts=request.attempts,
-        finished_at=finished_at,
-        raw=raw,
-    )
-    spent = None if earlier is None else earlier.cost_usd
-    return msgspec.structs.replace(result, cost_usd=spent or 0.0, latency_s=None, delivery=None)
+    result = settled(request, outcome, target, earlier, finished_at, raw=raw)
+    spent_usd = None if earlier is None else earlier.cost_usd
+    return replace(result, cost_usd=spent_usd or 0.0, latency_s=None, delivery=None)
 
 
 def _usage_of(result: Result | None) -> Usage:

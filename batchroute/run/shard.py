@@ -198,7 +198,7 @@ class ShardRun:
 
     def reuse(self, name: str, request: Request, outcome: Outcome) -> None:
         target = self._targets[name]
-        result = taken_over(request, outcome.answer, target, self.earlier(request), now_us(), raw=self._raw)
+        result = taken_over(request, outcome, target, self.earlier(request), now_us(), raw=self._raw)
         self._store.record(result)
         self._progress.done_before += 1
 

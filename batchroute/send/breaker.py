@@ -48,7 +48,7 @@ class Breaker(Generic[Row]):
         self._probe_at = math.inf
 
     def probe_lost(self, now: float) -> None:
-        """Nobody waits for the probe any more; the next request may be one."""
+        """The probe is awaited no longer; the next request may be one."""
         if self.open:
             self._probe_at = now
 

@@ -3,7 +3,7 @@
 Every attempt reserves its largest possible cost before it leaves and gives back what it did not use. What an
 attempt cost that brought no usage is not known, so its reservation stays taken: "unconfirmed". Before anything is
 sent under it, a ceiling is on disk, so that after a crash whatever was open under it counts as unconfirmed, too.
-Knows amounts in USD; what a request may cost is the caller's affair.
+Knows amounts in USD; what a request may cost is decided by the caller.
 """
 
 from __future__ import annotations

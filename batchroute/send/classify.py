@@ -1,7 +1,7 @@
 """What an HTTP answer means for the row, the lane and the retry: SPEC's table, as plain functions.
 
 Decides once, into an `Answer`; nothing above looks at a status or an error code again. Knows no network
-and no policy: how often and when to retry is the lane's affair.
+and no policy: how often and when to retry is decided in `retry`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Deadlines:
             self._timer = loop.call_at(now + self._timeout_s, self._look)
 
     def end(self, task: asyncio.Task[Any]) -> bool:
-        """Whether the task's time ran out and nobody else cancelled it: the cancellation is ours, and over."""
+        """Whether the task's time ran out and nothing else cancelled it: the cancellation is ours, and over."""
         self._began.pop(task, None)
         if task not in self._expired:
             return False

@@ -84,7 +84,7 @@ class Gate(Generic[Row]):
     def give(self, admission: Admission, answer: Answer | None) -> str | None:
         """Takes back what a request had to use; returns why nothing more may be sent, where that is so.
 
-        `answer` is the attempt's, None where nobody waited for one.
+        `answer` is the attempt's, None where none was awaited.
         """
         if answer is None:
             return self._allowance.give(admission.permit, None, self._clock())

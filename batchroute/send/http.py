@@ -41,7 +41,7 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a lane sends its requests, and as whom; the headers hold keys and stay out of the repr.
+    """Where a lane sends its requests, with which headers; those hold keys and stay out of the repr.
 
     `proxy` comes from the usual variables, read explicitly: aiohttp's own reading would send `.netrc` along.
     """
@@ -95,7 +95,7 @@ def proxy_for(url: URL) -> str | None:
         is_usable = False
     if not is_usable:
         raise UsageFault(
-            f"{url.scheme}_proxy: must be an http or https address such as http://proxy.example:3128; mend it"
+            f"{url.scheme}_proxy: must be an http or https address such as http://proxy.example:3128; fix it"
         )
     return proxy
 
@@ -143,7 +143,7 @@ class Transport:
                 connection = await self._connector.connect(self._request, traces=[], timeout=self._timeout)
                 if connection.protocol is None or not connection.protocol.should_close:
                     return connection
-                connection.close()  # it said something while nobody asked: that must not pass for an answer
+                connection.close()  # it sent something unasked: that must not pass for an answer
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
 
