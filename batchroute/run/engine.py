@@ -22,7 +22,7 @@ from batchroute.run.feed import rows_to_ask
 from batchroute.run.open import open_input, refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
-from batchroute.run.scoring import Scoring
+from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
 from batchroute.run.stop import Stopper
 from batchroute.score.api.paid import read_bill
@@ -146,7 +146,9 @@ class _OpenRun:
         self._store = directory.store
         self._scores = directory.scores
         self._stopper = stopper
-        self._scoring = Scoring(source, directory.scores, options.limit, self._load_scorer, self._open_rater)
+        self._scoring = Scoring(
+            source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
+        )
         self._lanes: dict[str, Lane[Request]] = {}
         self._progress = Progress.of(
             job.endpoints, scored=lambda: self._scoring.rows, done_before=self._store.tally.done
@@ -300,13 +302,6 @@ class _OpenRun:
         layout = self._directory.layout
         spent_usd = self._store.spent_usd + read_bill(layout.path).usd
         return open_budget(layout.ledger, self._job.limits.max_cost_usd, spent_usd)
-
-    def _load_scorer(self) -> Scorer:
-        from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
-
-        scorer = load_scorer(self._job.router)
-        self._directory.hold_to(scorer.identity)
-        return scorer
 
     def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits, job = self._options, self._job.limits, self._job

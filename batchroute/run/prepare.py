@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
 from batchroute.run.open import open_input
-from batchroute.run.scoring import Scoring
+from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import open_budget
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from batchroute.input.open import Source
     from batchroute.job.spec import Job, RouterSpec
-    from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
     from batchroute.store.directory import RunDirectory
 
@@ -56,18 +55,16 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
     source = open_input(job.input, job.router, path, raw=job.output.raw)
     with locked(path, int(job.output.mode, 8)):
         directory = open_run_directory(job, source)
-
-        def scorer() -> Scorer:
-            from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
-
-            loaded = load_scorer(job.router)
-            directory.hold_to(loaded.identity)
-            return loaded
-
         budget = _budget(job, directory)
         context = EmbedContext(os.environ, job.limits, log.warning, budget, directory.layout.path)
         try:
-            scoring = Scoring(source, directory.scores, limit, scorer, rater_opener(job.router, context))
+            scoring = Scoring(
+                source,
+                directory.scores,
+                limit,
+                scorer_loader(job.router, directory),
+                rater_opener(job.router, context),
+            )
             asyncio.run(_score(scoring, on_rows))
             if budget is not None:
                 budget.close()
@@ -91,14 +88,8 @@ def score_into(
 ) -> ScoredInput:
     """Scores an input that belongs to no job; the scores live in `folder`."""
     scores = Scores(folder)
-
-    def scorer() -> Scorer:
-        from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
-
-        return load_scorer(router)
-
     context = EmbedContext(os.environ, Limits(), log.warning)
-    scoring = Scoring(source, scores, limit, scorer, rater_opener(router, context))
+    scoring = Scoring(source, scores, limit, scorer_loader(router), rater_opener(router, context))
     asyncio.run(_score(scoring, on_rows))
     return ScoredInput(source, scores)
 

@@ -14,10 +14,26 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
+    from batchroute.job.spec import RouterSpec
     from batchroute.score.rater import OpenRater, Rated, Rater
     from batchroute.score.router import Scorer
+    from batchroute.store.directory import RunDirectory
     from batchroute.store.scores import Scores
     from batchroute.types import Questions
+
+
+def scorer_loader(router: RouterSpec, directory: RunDirectory | None = None) -> Callable[[], Scorer]:
+    """Loads a job's router when it is called; the scores of a run `directory` must all come from the same one."""
+
+    def load() -> Scorer:
+        from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
+
+        scorer = load_scorer(router)
+        if directory is not None:
+            directory.hold_to(scorer.identity)
+        return scorer
+
+    return load
 
 
 class Scoring:

@@ -44,7 +44,7 @@ def never_sent(request: Request, target: Target, finished_at: int) -> Result:
 def settled(
     request: Request, outcome: Outcome, target: Target, earlier: Result | None, finished_at: int, *, raw: bool
 ) -> Result:
-    """The result of a row that was asked; `earlier` is what former runs spent on it, `raw`: with the whole body."""
+    """The result of a row that was asked; `earlier` is what former runs spent, `raw`: with the whole body."""
     prompt, answer, usages, is_ok = request.prompt, outcome.answer, outcome.usages, outcome.status == "ok"
     completion = (answer.completion if is_ok else None) or Completion()
     usage = usages[0] if earlier is None and len(usages) == 1 else sum(usages, _usage_of(earlier))
