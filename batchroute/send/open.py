@@ -64,7 +64,7 @@ async def open_address(
     base_url = spec.base_url
     if spec.simulate is not None:
         behaviour = Behaviour(**spec.simulate.model_dump())
-        base_url = (await stack.enter_async_context(await start_simulator(behaviour))).url
+        base_url = (await stack.enter_async_context(start_simulator(behaviour))).url
     secrets = endpoint_secrets(spec, environ)
     return Address(
         url=api_url(base_url or "", "chat/completions"),

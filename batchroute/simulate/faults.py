@@ -13,17 +13,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchroute.simulate.reply import Reply, error_reply
+from batchroute.simulate.answers import Reply, error_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
+    from batchroute.simulate.answers import Delivery
     from batchroute.simulate.behaviour import Behaviour
-    from batchroute.simulate.reply import Delivery
 
     Fault: TypeAlias = Callable[[Reply, Behaviour], Reply]
-    Edit: TypeAlias = Callable[[dict[str, Any], Behaviour], None]
+    Edit: TypeAlias = Callable[[dict[str, Any], Behaviour], object]
 
 REDIRECT_TARGET = "/elsewhere"  # a client that follows a redirect is seen in Stats.by_route
 
@@ -96,30 +96,12 @@ def _delivered(delivery: Delivery, reply: Reply, behaviour: Behaviour) -> Reply:
     return replace(reply, delivery=delivery)
 
 
-def _mislabelled(reply: Reply, behaviour: Behaviour) -> Reply:
-    return replace(reply, content_type="text/plain")
-
-
-def _html(reply: Reply, behaviour: Behaviour) -> Reply:
-    return Reply(200, b"<html><body><h1>Welcome</h1>A proxy's page.</body></html>", content_type="text/html")
-
-
-def _truncated(reply: Reply, behaviour: Behaviour) -> Reply:
-    return replace(reply, body=reply.body[: len(reply.body) // 2])
-
-
-def _empty(reply: Reply, behaviour: Behaviour) -> Reply:
-    return replace(reply, body=b"")
-
-
-def _not_utf8(reply: Reply, behaviour: Behaviour) -> Reply:
-    return replace(reply, body=reply.body.replace(b"[simulated]", b"[simulated \xff]"))
-
-
 def _gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
     whole = _edited("choices", _oversize, reply, behaviour)
     return replace(whole, body=gzip.compress(whole.body, 6), headers={"Content-Encoding": "gzip"})
 
+
+_PAGE = b"<html><body><h1>Welcome</h1>A proxy's page.</body></html>"
 
 FAULTS: Mapping[str, Fault] = {
     "reset": partial(_never_sent, "reset"),
@@ -128,11 +110,11 @@ FAULTS: Mapping[str, Fault] = {
     "stall": partial(_delivered, "stall"),
     "slow": partial(_delivered, "slow"),
     "endless": partial(_delivered, "endless"),
-    "content_type": _mislabelled,
-    "html": _html,
-    "truncated": _truncated,
-    "empty": _empty,
-    "not_utf8": _not_utf8,
+    "content_type": lambda reply, _: replace(reply, content_type="text/plain"),
+    "html": lambda _reply, _: Reply(200, _PAGE, content_type="text/html"),
+    "truncated": lambda reply, _: replace(reply, body=reply.body[: len(reply.body) // 2]),
+    "empty": lambda reply, _: replace(reply, body=b""),
+    "not_utf8": lambda reply, _: replace(reply, body=reply.body.replace(b"[simulated]", b"[simulated \xff]")),
     "gzip_bomb": _gzip_bomb,
 }
 
@@ -151,66 +133,34 @@ def _edited(part: str, edit: Edit, reply: Reply, behaviour: Behaviour) -> Reply:
     return replace(reply, body=json.dumps(answer).encode())
 
 
+def _message(answer: dict[str, Any]) -> dict[str, Any]:
+    message: dict[str, Any] = answer["choices"][0]["message"]
+    return message
+
+
 def _oversize(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["choices"][0]["message"]["content"] = "0" * int(behaviour.oversize_mb * 1e6)
+    _message(answer)["content"] = "0" * int(behaviour.oversize_mb * 1e6)
 
 
-def _no_choices(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["choices"] = []
-
-
-def _null_content(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["choices"][0]["message"]["content"] = None
-
-
-def _lone_surrogate(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["choices"][0]["message"]["content"] += "\ud83d"
-
-
-def _no_usage(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    del answer["usage"]
-
-
-def _usage_nulls(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["usage"] = dict.fromkeys(answer["usage"])
-
-
-def _usage_strings(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["usage"] = {name: str(value) for name, value in answer["usage"].items()}
-
-
-def _vectors_shuffled(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["data"].reverse()
-
-
-def _vector_missing(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    del answer["data"][-1]
-
-
-def _vector_short(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["data"][0]["embedding"] = [0.5]
-
-
-def _vector_nan(answer: dict[str, Any], behaviour: Behaviour) -> None:
-    answer["data"][0]["embedding"] = [math.nan] * 8
-
-
+# By the part of an answer that it damages: an answer without that part stays as it is.
 EDITS: Mapping[str, Mapping[str, Edit]] = {
     "choices": {
-        "no_choices": _no_choices,
-        "null_content": _null_content,
-        "lone_surrogate": _lone_surrogate,
+        "no_choices": lambda answer, _: answer.update(choices=[]),
+        "null_content": lambda answer, _: _message(answer).update(content=None),
+        "lone_surrogate": lambda answer, _: _message(answer).update(
+            content=_message(answer)["content"] + "\ud83d"
+        ),
         "oversize": _oversize,
     },
     "data": {
-        "vectors_shuffled": _vectors_shuffled,
-        "vector_missing": _vector_missing,
-        "vector_short": _vector_short,
-        "vector_nan": _vector_nan,
+        "vectors_shuffled": lambda answer, _: answer["data"].reverse(),
+        "vector_missing": lambda answer, _: answer["data"].pop(),
+        "vector_short": lambda answer, _: answer["data"][0].update(embedding=[0.5]),
+        "vector_nan": lambda answer, _: answer["data"][0].update(embedding=[math.nan] * 8),
     },
     "usage": {
-        "no_usage": _no_usage,
-        "usage_nulls": _usage_nulls,
-        "usage_strings": _usage_strings,
+        "no_usage": lambda answer, _: answer.pop("usage"),
+        "usage_nulls": lambda answer, _: answer.update(usage=dict.fromkeys(answer["usage"])),
+        "usage_strings": lambda answer, _: answer.update(usage={of: str(n) for of, n in answer["usage"].items()}),
     },
 }

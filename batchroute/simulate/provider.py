@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
 from batchroute.simulate import answers, faults
-from batchroute.simulate.limits import RateLimits
-from batchroute.simulate.reply import Reply, error_reply
-from batchroute.simulate.traffic import Traffic, prompt_digest
+from batchroute.simulate.answers import Reply, error_reply
+from batchroute.simulate.traffic import RateLimits, Traffic, prompt_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

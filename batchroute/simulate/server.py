@@ -1,4 +1,7 @@
-"""The simulated provider on a loopback port, within a running event loop or as a process of its own."""
+"""The simulated provider on a loopback port, within a running event loop or as a process of its own.
+
+Puts its replies on the wire, in one piece or badly, and knows nothing of why.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,127 @@ import asyncio
 import errno
 import functools
 import signal
+import socket
+import struct
 import sys
-from typing import TYPE_CHECKING, Self
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
 from aiohttp import web
 
 from batchroute.errors import UsageFault
-from batchroute.simulate.delivery import deliver
+from batchroute.simulate.answers import error_reply, json_reply
 from batchroute.simulate.provider import Provider
-from batchroute.simulate.reply import error_reply, json_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-    from typing import Any
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from typing import Any, TypeAlias
 
+    from batchroute.simulate.answers import Delivery, Reply
     from batchroute.simulate.behaviour import Behaviour
-    from batchroute.simulate.reply import Reply
     from batchroute.simulate.traffic import Stats
+
+    Deliver: TypeAlias = Callable[[web.BaseRequest, Reply, Behaviour], Awaitable[web.StreamResponse]]
+
+PIECES = 20
+FOREVER_S = 1e6
+PADDING = b" " * 65536  # white space is JSON so far: only a cap on the size can end it
+
+
+async def deliver(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """Sends the reply as its `delivery` says; returns when it is sent, or the client has gone away."""
+    return await DELIVERIES[reply.delivery](request, reply, behaviour)
+
+
+async def _whole(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    headers = {"Content-Type": reply.content_type, **reply.headers}
+    return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+
+async def _events(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """Each event by itself, `chunk_s` apart."""
+    response = await _begun(request, reply, None)
+    for event in reply.body.split(b"\n\n")[:-1]:
+        await response.write(event + b"\n\n")
+        if behaviour.chunk_s:
+            await asyncio.sleep(behaviour.chunk_s)
+    return response
+
+
+async def _reset(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """A TCP reset in place of an answer."""
+    if request.transport is not None:
+        # Lingering for zero seconds is what makes the kernel send RST instead of an orderly end.
+        request.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        request.transport.abort()
+    return web.Response()
+
+
+async def _cut(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """Half of the promised body, then the connection ends."""
+    response = await _begun(request, reply, len(reply.body))
+    await response.write(reply.body[: len(reply.body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response
+
+
+async def _stall(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """Half of the promised body, then silence until the client gives up."""
+    response = await _begun(request, reply, len(reply.body))
+    await response.write(reply.body[: len(reply.body) // 2])
+    await asyncio.sleep(FOREVER_S)
+    return response
+
+
+async def _hang(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """Silence until the client gives up."""
+    await asyncio.sleep(FOREVER_S)
+    return web.Response()
+
+
+async def _slow(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """The whole body in small pieces, over `slow_s`."""
+    response = await _begun(request, reply, len(reply.body))
+    size = len(reply.body) // PIECES + 1
+    for start in range(0, len(reply.body), size):
+        await asyncio.sleep(behaviour.slow_s / PIECES)
+        await response.write(reply.body[start : start + size])
+    return response
+
+
+async def _endless(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
+    """The body, then padding as fast as the client takes it."""
+    response = await _begun(request, reply, None)
+    await response.write(reply.body)
+    while True:
+        await response.write(PADDING)
+        await asyncio.sleep(0)  # a client in the same loop must get its turn to stop this
+
+
+async def _begun(request: web.BaseRequest, reply: Reply, length: int | None) -> web.StreamResponse:
+    headers = {"Content-Type": reply.content_type, **reply.headers}
+    response = web.StreamResponse(status=reply.status, headers=headers)
+    response.content_length = length
+    await response.prepare(request)
+    return response
+
+
+DELIVERIES: Mapping[Delivery, Deliver] = {
+    "whole": _whole,
+    "events": _events,
+    "reset": _reset,
+    "cut": _cut,
+    "stall": _stall,
+    "hang": _hang,
+    "slow": _slow,
+    "endless": _endless,
+}
+
 
 HOST = "127.0.0.1"
 LARGEST_REQUEST = 256 * 2**20  # bytes: prompts of many megabytes are to be tried
@@ -34,7 +138,7 @@ KEEPALIVE_S = 3600.0  # an idle connection is not closed under a client that is 
 
 
 class Simulator:
-    """A running provider, an async context manager; `url` is what a job's `base_url` wants."""
+    """A running provider; `url` is what a job's `base_url` wants."""
 
     def __init__(self, provider: Provider, runner: web.ServerRunner, port: int) -> None:
         self._provider = provider
@@ -60,23 +164,13 @@ class Simulator:
         self.control({"down": False})
         await _open(self._runner, self.port)
 
-    async def aclose(self) -> None:
-        """Stops at once; requests in flight are cut off."""
-        await self._runner.cleanup()
 
-    async def __aenter__(self) -> Self:
-        return self
+@asynccontextmanager
+async def start(behaviour: Behaviour, port: int = 0) -> AsyncIterator[Simulator]:
+    """Runs a provider on the running loop, on 127.0.0.1 only; port 0 takes a free one.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-async def start(behaviour: Behaviour, port: int = 0) -> Simulator:
-    """Starts a provider on the running loop, on 127.0.0.1 only; port 0 takes a free one.
-
-    UsageFault where the port is taken or the behaviour names an unknown fault.
+    In the end it stops at once, and requests in flight are cut off. UsageFault where the port is taken or the
+    behaviour names an unknown fault.
     """
     loop = asyncio.get_running_loop()
     provider = Provider(behaviour, loop.time())
@@ -87,11 +181,13 @@ async def start(behaviour: Behaviour, port: int = 0) -> Simulator:
         access_log=None,
         keepalive_timeout=KEEPALIVE_S,
     )
-    # Closing cuts off what is in flight, as a provider does that dies; nothing waits for a request that hangs.
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
-    await _open(runner, port)
-    return Simulator(provider, runner, runner.addresses[0][1])
+    try:
+        await _open(runner, port)
+        yield Simulator(provider, runner, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
 
 
 async def _open(runner: web.ServerRunner, port: int) -> None:
@@ -161,7 +257,7 @@ async def _serve(behaviour: Behaviour, port: int, refuse: tuple[float, float] | 
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with await start(behaviour, port) as simulator:
+    async with start(behaviour, port) as simulator:
         sys.stdout.write(f'{{"port": {simulator.port}}}\n')
         sys.stdout.flush()
         outage = asyncio.create_task(_outage(simulator, *refuse)) if refuse else None

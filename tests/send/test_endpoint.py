@@ -65,7 +65,7 @@ def asked_of_simulator(prompt: str, behaviour: Behaviour | None = None, **option
     """The answer, and what the provider counted at its own door."""
 
     async def work() -> tuple[Answer, Stats]:
-        async with await start(behaviour or Behaviour(keep_requests=10)) as simulator:
+        async with start(behaviour or Behaviour(keep_requests=10)) as simulator:
             return await ask(simulator.url, prompt, **options), simulator.stats()
 
     return asyncio.run(work())
@@ -250,7 +250,7 @@ def test_completions_url(base_url: str, url: str) -> None:
 
 def test_connection_refused() -> None:
     async def work() -> Answer:
-        async with await start(Behaviour()) as simulator:
+        async with start(Behaviour()) as simulator:
             await simulator.refuse()
             return await ask(simulator.url)
 
@@ -439,7 +439,7 @@ def no_file_handles_left() -> Iterator[None]:
 
 def test_running_out_of_file_handles_is_not_the_endpoints_fault() -> None:
     async def work() -> None:
-        async with await start(Behaviour()) as simulator:
+        async with start(Behaviour()) as simulator:
             with no_file_handles_left():
                 await ask(simulator.url)
 

@@ -16,12 +16,11 @@ from batchroute.errors import UsageFault
 from batchroute.job.spec import SimulateSpec
 from batchroute.simulate.answers import complete, read_chat
 from batchroute.simulate.behaviour import Behaviour
-from batchroute.simulate.limits import RateLimits, Window, duration
 from batchroute.simulate.provider import CHAT, EMBEDDINGS, Provider
-from batchroute.simulate.traffic import prompt_digest
+from batchroute.simulate.traffic import RateLimits, Window, duration, prompt_digest
 
 if TYPE_CHECKING:
-    from batchroute.simulate.reply import Reply
+    from batchroute.simulate.answers import Reply
 
 
 def asked(prompt: str = "Why is the sky blue?", **params: Any) -> bytes:

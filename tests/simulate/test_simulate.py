@@ -51,7 +51,7 @@ def simulated(
     """Runs a test in a loop of its own, with a provider and a client in it."""
 
     async def main() -> None:
-        async with await start(behaviour) as simulator, aiohttp.ClientSession() as client:
+        async with start(behaviour) as simulator, aiohttp.ClientSession() as client:
             await test(client, simulator.url)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -136,7 +136,7 @@ def test_200_with_a_spoilt_body(name: str, check: Callable[[bytes], bool]) -> No
 def test_gzip_bomb_is_small_on_the_wire() -> None:
     async def main() -> None:
         plain = aiohttp.ClientSession(auto_decompress=False)
-        async with await start(Behaviour(oversize_mb=10)) as simulator, plain as client:
+        async with start(Behaviour(oversize_mb=10)) as simulator, plain as client:
             _, body, _ = await post(client, simulator.url, "[[fault:gzip_bomb]]")
             assert len(body) < 12_000
 
@@ -249,7 +249,7 @@ def test_models_health_and_unknown_paths() -> None:
 
 def test_in_flight_is_counted_and_ends_when_the_client_hangs_up() -> None:
     async def main() -> None:
-        async with await start(Behaviour(latency_s=60)) as simulator:
+        async with start(Behaviour(latency_s=60)) as simulator:
             async with aiohttp.ClientSession() as client:
                 calls = [asyncio.create_task(post(client, simulator.url, str(i))) for i in range(5)]
                 await until(lambda: simulator.stats().in_flight == 5)
@@ -266,7 +266,7 @@ def test_in_flight_is_counted_and_ends_when_the_client_hangs_up() -> None:
 def test_closing_does_not_wait_for_requests_in_flight() -> None:
     async def main() -> None:
         async with aiohttp.ClientSession() as client:
-            async with await start(Behaviour(latency_s=600)) as simulator:
+            async with start(Behaviour(latency_s=600)) as simulator:
                 call = asyncio.create_task(post(client, simulator.url, "x"))
                 await until(lambda: simulator.stats().in_flight == 1)
             with pytest.raises(aiohttp.ClientError):
@@ -307,16 +307,20 @@ def test_refused_connections_until_it_listens_again() -> None:
 
 def test_taken_port_is_one_clear_message() -> None:
     async def main() -> None:
-        async with await start(Behaviour()) as first:
+        async with start(Behaviour()) as first:
             with pytest.raises(UsageFault, match=f"port {first.port} .* is taken"):
-                await start(Behaviour(), first.port)
+                async with start(Behaviour(), first.port):
+                    pytest.fail("two on one port")
 
     asyncio.run(main())
 
 
 def test_unknown_fault_is_one_clear_message() -> None:
+    async def test(client: aiohttp.ClientSession, url: str) -> None:
+        pytest.fail("it has begun")
+
     with pytest.raises(UsageFault, match="no such fault: gremlin"):
-        asyncio.run(start(Behaviour(faults={"gremlin": 0.5})))
+        simulated(test, Behaviour(faults={"gremlin": 0.5}))
 
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +73,13 @@ def threaded_simulator(behaviour: Behaviour | None = None, port: int = 0) -> Ite
     thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
     thread.start()
     try:
-        work = start(behaviour or Behaviour(), port)
+        stack = AsyncExitStack()
+        work = stack.enter_async_context(start(behaviour or Behaviour(), port))
         simulator = asyncio.run_coroutine_threadsafe(work, loop).result(ANSWER_S)
         try:
             yield ThreadedSimulator(simulator, loop)
         finally:
-            asyncio.run_coroutine_threadsafe(simulator.aclose(), loop).result(ANSWER_S)
+            asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result(ANSWER_S)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(ANSWER_S)
