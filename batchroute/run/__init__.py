@@ -1,9 +1,11 @@
 """What the commands do with a job: check, score, plan, run, and look at it from another threshold.
 
-    engine     a job from input to results          feed       the requests one lane has to send
-    scoring    input -> scores on disk              settle     how a row ended -> its result
-    prepare    an input scored, and nothing sent    plan, check, calibrate, whatif, followup, scorefile
-    progress   a run's counters                     process    event loop, collector, open files
+    engine     a job from input to results        shard      its rows, read, delivered, put on file
+    scoring    input -> scores on disk            feed       the requests one endpoint has to be sent
+    settle     how a row ended -> its result      stop       ending early, by a caller, a signal, the clock
+    end        how the run ended -> report.json   progress   a run's counters
+    prepare    an input scored, and nothing sent  process    event loop, collector, open files
+    open       what every command does first
 
-Prints nothing.
+Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

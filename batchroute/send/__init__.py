@@ -1,10 +1,14 @@
 """Requests -> answers: one lane per endpoint, with its limits, retries, circuit breaker and budget.
 
-    lane      one endpoint's queue and slots       pace      rate, tokens, 429s, outages: decisions on a clock
-    http      connections that are kept            endpoint  one exchange -> a classified answer
-    classify  an HTTP answer -> what it means      deadline  one timer for all requests of a lane
-    budget    reservations under a hard limit      reuse     answers of finished runs
-    open      a job's endpoints -> lanes
+    request    what goes in, what comes out      lane       requests of one endpoint, each to its end
+    gate       the moment one may leave          pace       the speed a server allows, learnt from 429s
+    allowance  slots, tokens, money              breaker    an endpoint that is away, or a bad request?
+    budget     reservations under a hard limit   rate       requests a minute
+    endpoint   one exchange -> an answer         http       connections that are kept
+    classify   an HTTP answer -> what it means   retry      again? when? does it count?
+    body       a row -> bytes to send            tokens     of a text, estimated or counted
+    reuse      answers of finished runs          scratch    their fingerprints, on disk meanwhile
+    open       settings -> what a lane needs     deadline   one timer for all requests of an endpoint
 
 Knows no scores and no files of the input; where a request goes was decided before.
 """
