@@ -21,8 +21,7 @@ import torch
 from batchroute.errors import InputFault, UsageFault
 from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.sides import read_labels
-from batchroute.learn.train.gain import LOGIT_OF_GAIN
-from batchroute.learn.train.ridge import Design, solve_ridge
+from batchroute.learn.train.gain import LOGIT_OF_GAIN, Design, solve_ridge
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, SURFACE_SCALE, HashedNgrams
 from batchroute.score.embed.ngrams import BUCKETS

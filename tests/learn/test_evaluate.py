@@ -10,8 +10,18 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from batchroute.learn.evaluate.bootstrap import drawn_apgr, drawn_curves, draws, interval, rank
-from batchroute.learn.evaluate.metrics import SHARES, apgr, coarse_apgr, quality_curve, share_reaching
+from batchroute.learn.evaluate.metrics import (
+    SHARES,
+    apgr,
+    coarse_apgr,
+    drawn_apgr,
+    drawn_curves,
+    draws,
+    interval,
+    quality_curve,
+    rank,
+    share_reaching,
+)
 
 if TYPE_CHECKING:
     from batchroute.types import Floats

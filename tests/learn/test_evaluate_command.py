@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.job.spec import RouterSpec
-from batchroute.learn.evaluate.build import evaluate_labels
-from batchroute.learn.evaluate.rivals import find_rivals
+from batchroute.learn.evaluate.build import evaluate_labels, find_rivals
 from batchroute.learn.labels.sides import Labels
 from batchroute.report.figures import json_text
 from command import assert_one_message

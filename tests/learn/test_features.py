@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.train.features import DenseFeatures, embed_prompts, ranges
-from batchroute.learn.train.mf import begin
+from batchroute.learn.train.fit import begin
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
 from batchroute.score.questions import bare_questions
 

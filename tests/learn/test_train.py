@@ -14,7 +14,7 @@ from batchroute.errors import InputFault
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.build import train_model
-from batchroute.learn.train.ridge import Design, solve_ridge
+from batchroute.learn.train.gain import Design, solve_ridge
 from batchroute.score.checkpoint import read_checkpoint
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
 from batchroute.score.questions import bare_questions

@@ -21,8 +21,7 @@ from batchroute.job.spec import EmbedderSpec, RouterSpec
 from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.build import train_model
-from batchroute.learn.train.fit import Epoch
-from batchroute.learn.train.split import split_prompts
+from batchroute.learn.train.fit import Epoch, split_prompts
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION
 from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer

@@ -8,8 +8,7 @@ from rich.text import Text
 
 from batchroute.cli.show.tables import add_row, blocks, table
 from batchroute.cli.show.words import count, digits, interval, plain
-from batchroute.learn.evaluate.rivals import BASELINES
-from batchroute.learn.evaluate.verdict import CHANCE, offer_words
+from batchroute.learn.evaluate.figures import BASELINES, CHANCE, offer_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

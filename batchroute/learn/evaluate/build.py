@@ -1,30 +1,93 @@
-"""Labels and rivals -> figures."""
+"""Labels and the routers to compare -> figures. The routers score as a job's do: through the same scorer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchroute.learn.evaluate.bootstrap import ALL, DRAWS, draw_figures, draws, interval
-from batchroute.learn.evaluate.figures import DomainFigures, Evaluation, RouterFigures
-from batchroute.learn.evaluate.metrics import SHARES, apgr, coarse_apgr, quality_curve, share_reaching
+from batchroute.errors import UsageFault
+from batchroute.job.spec import EmbedderSpec
+from batchroute.learn.evaluate.figures import DomainFigures, Evaluation, RouterFigures, verdict
+from batchroute.learn.evaluate.metrics import (
+    ALL,
+    DRAWS,
+    SHARES,
+    apgr,
+    coarse_apgr,
+    draw_figures,
+    draws,
+    interval,
+    quality_curve,
+    share_reaching,
+)
 from batchroute.learn.evaluate.offers import make_offer, price_calls
-from batchroute.learn.evaluate.rivals import find_rivals, score_labels
-from batchroute.learn.evaluate.verdict import verdict
 from batchroute.learn.labels.files import read_label_file
 from batchroute.learn.labels.sides import choose_sides, side_labels
+from batchroute.score.checkpoint import read_checkpoint
+from batchroute.score.embed.fold import identity
+from batchroute.score.questions import bare_questions
+from batchroute.score.router import load_scorer, model_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from batchroute.job.spec import RouterSpec
-    from batchroute.learn.evaluate.bootstrap import Domain, DrawnFigures, Rows
-    from batchroute.learn.evaluate.rivals import Rival
+    from batchroute.learn.evaluate.metrics import Domain, DrawnFigures, Rows
     from batchroute.learn.labels.sides import Labels
     from batchroute.types import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A router to be compared: its name in the figures, and what a job would say of it."""
+
+    name: str
+    spec: RouterSpec
+
+
+def find_rivals(
+    routers: Sequence[str], models: Sequence[Path], router: RouterSpec, strong: str, weak: str
+) -> list[Rival]:
+    """The routers named and those in model directories, each with the settings of `router`; without any, `router`.
+
+    A model is asked for the two models of the labels where its table has them, else for the pair that `router`
+    names, else, where it has two, for those. UsageFault for a name that stands twice.
+    """
+    specs = [(use, router.model_copy(update={"use": use})) for use in routers]
+    specs += [
+        (path.resolve().name, router.model_copy(update={"use": "mf", "model": str(path)})) for path in models
+    ]
+    rivals = [Rival(name, _for_pair(spec, strong, weak)) for name, spec in specs or [(router.use, router)]]
+    rivals = [rival for rival in rivals if rival.name != "length"]  # a baseline, and in any case there
+    names = [rival.name for rival in rivals]
+    twice = next((name for name in names if names.count(name) > 1 or name == "oracle"), None)
+    if twice is not None:
+        raise UsageFault(f"two routers would be called {twice!r}; rename one model's directory")
+    return [
+        Rival(f"random:{rival.spec.seed}" if rival.name == "random" else rival.name, rival.spec)
+        for rival in rivals
+    ]
+
+
+def _for_pair(spec: RouterSpec, strong: str, weak: str) -> RouterSpec:
+    if spec.use != "mf":
+        return spec
+    model = read_checkpoint(model_path(spec))
+    changes: dict[str, object] = {}
+    # a table with both models of the labels is asked for these two; a table of two other models for its own two,
+    # unless they are what [router] names
+    if {strong, weak} <= set(model.names):
+        changes |= {"strong": strong, "weak": weak}
+    elif len(model.names) == 2 and not {spec.strong, spec.weak} <= set(model.names):
+        changes |= dict(zip(("strong", "weak"), model.names, strict=True))
+    if model.embedder == identity(EmbedderSpec()):
+        # beside a model of another embedder, for which [router.embedder] then stands
+        changes["embedder"] = EmbedderSpec()
+    return spec.model_copy(update=changes)
+
 
 LEAST_GAP = 1e-12  # of all-strong over all-weak; below it is rounding
 
@@ -64,7 +127,8 @@ def evaluate_labels(
     the intervals. ModelFault where a router will not do.
     """
     count = len(labels.prompts)
-    scores = {rival.name: score_labels(rival.spec, labels) for rival in rivals}
+    questions = bare_questions(labels.prompts, labels.vectors)
+    scores = {rival.name: load_scorer(rival.spec).score(questions) for rival in rivals}
     length = np.fromiter(map(len, labels.prompts), np.float64, count)
     scores |= {"random": np.full(count, 0.5), "length": length, "oracle": labels.gain}
     domains: dict[Domain, Rows] = {ALL: np.arange(count)}

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.job.prices import find_pricing
-from batchroute.learn.evaluate.bootstrap import interval
 from batchroute.learn.evaluate.figures import Offer
-from batchroute.learn.evaluate.metrics import SHARES, quality_curve, share_reaching
+from batchroute.learn.evaluate.metrics import SHARES, interval, quality_curve, share_reaching
 from batchroute.route.forecast.assumptions import USUAL_COMPLETION
 from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens
 from batchroute.types import Usage
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchroute.job.prices import Pricing
-    from batchroute.learn.evaluate.bootstrap import DrawnFigures
+    from batchroute.learn.evaluate.metrics import DrawnFigures
     from batchroute.learn.labels.sides import Labels
     from batchroute.types import Floats
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.learn.labels.files import LabelFile
-    from batchroute.learn.labels.sides import Labels
     from batchroute.types import Floats, Vectors
 
 # Of a prompt answered by m models, each is compared with up to twice so many others, not with all m - 1: of 20
@@ -47,7 +46,8 @@ class Comparisons:
 def between_sides(files: Sequence[LabelFile], strong: str, weak: str) -> Comparisons:
     """One comparison of the two sides for each prompt: its mean gain, ties at one half."""
     parts = [merged_labels(file, [strong], [weak]) for file in files]
-    rows = pl.concat([_gains(part) for part in parts]).with_row_index(ROW)
+    gains = [pl.DataFrame({"prompt": part.prompts, "gain": part.gain}) for part in parts]
+    rows = pl.concat(gains).with_row_index(ROW)
     means = rows.group_by("prompt").agg(pl.col(ROW).min(), pl.col("gain").mean().round(9)).sort("prompt")
     vectors = [part.vectors for part in parts if part.vectors is not None]
     count = len(means)
@@ -88,10 +88,6 @@ def between_all(files: Sequence[LabelFile], strong: str, weak: str, seed: int) -
         target=rows["target"].to_numpy(),
         vectors=np.concatenate(vectors)[prompts["vector"].to_numpy()] if vectors else None,
     )
-
-
-def _gains(labels: Labels) -> pl.DataFrame:
-    return pl.DataFrame({"prompt": labels.prompts, "gain": labels.gain})
 
 
 def _battles(labels: LabelFile, strong: str, weak: str, seed: int, start: int) -> pl.DataFrame:

@@ -15,9 +15,8 @@ from batchroute.learn.labels.comparisons import between_all, between_sides
 from batchroute.learn.labels.files import read_label_file
 from batchroute.learn.labels.sides import choose_sides
 from batchroute.learn.train.features import embed_prompts
-from batchroute.learn.train.fit import fit, make_training_set
+from batchroute.learn.train.fit import fit, make_training_set, split_prompts
 from batchroute.learn.train.gain import fit_gain
-from batchroute.learn.train.split import split_prompts
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.fold import identity
 from batchroute.score.router import resolve_device
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 
     from batchroute.learn.labels.comparisons import Comparisons
     from batchroute.learn.labels.files import LabelFile
-    from batchroute.learn.train.fit import Epoch, TrainingSet
-    from batchroute.learn.train.mf import Parameters
-    from batchroute.learn.train.split import Split
+    from batchroute.learn.train.fit import Epoch, Parameters, Split, TrainingSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Written out for vectors, kept sparse for the built-in embedder. Knows no labels 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch.utils.dlpack import from_dlpack
@@ -26,30 +26,15 @@ if TYPE_CHECKING:
     from batchroute.score.embed.builtin import Encoded
     from batchroute.types import Vectors
 
+    Features: TypeAlias = "DenseFeatures | SparseFeatures"
+
 TEXTS_AT_A_TIME = 64
 ROUNDING = 1e-4  # of the mean square of the table
 
 
-class Features(Protocol):
-    """n embedded prompts."""
-
-    @property
-    def dimension(self) -> int:
-        """Numbers in a vector."""
-        ...
-
-    def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
-        """[rows, width] products of some prompts' vectors with `table` [dimension, width].
-
-        To every number of every vector Gaussian noise of standard deviation `noise` is added first, as in
-        RouteLLM's training.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class DenseFeatures:
-    """`matrix` [n, dimension] float32."""
+    """n embedded prompts: `matrix` [n, dimension] float32."""
 
     matrix: Tensor
 
@@ -58,7 +43,11 @@ class DenseFeatures:
         return self.matrix.shape[1]
 
     def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
-        """See Features."""
+        """[rows, width] products of some prompts' vectors with `table` [dimension, width].
+
+        To every number of every vector Gaussian noise of standard deviation `noise` is added first, as in
+        RouteLLM's training.
+        """
         vectors = self.matrix[rows]
         if self.dimension <= table.shape[1]:
             drawn = torch.randn(vectors.shape, generator=generator, device=vectors.device)
@@ -68,7 +57,10 @@ class DenseFeatures:
 
 @dataclass(frozen=True, slots=True)
 class SparseFeatures:
-    """Vector i has values[offsets[i]:offsets[i + 1]] at the `ids` [int32] of the same places; values float32."""
+    """n embedded prompts: vector i has values[offsets[i]:offsets[i + 1]] at the `ids` of the same places.
+
+    `ids` are int32, `values` float32.
+    """
 
     ids: Tensor
     values: Tensor
@@ -76,7 +68,7 @@ class SparseFeatures:
     dimension: int
 
     def times(self, rows: Tensor, table: Tensor, noise: float, generator: Generator) -> Tensor:
-        """See Features."""
+        """As of DenseFeatures."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         places = ranges(self.offsets[rows], lengths)
         ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(self.ids.dtype)
@@ -114,7 +106,7 @@ def ranges(starts: Tensor, lengths: Tensor) -> Tensor:
 
 def embed_prompts(
     prompts: Sequence[str], vectors: Vectors | None, router: RouterSpec, device: torch.device
-) -> DenseFeatures | SparseFeatures:
+) -> Features:
     """The prompts as the embedder of a [router] sees them; `vectors` [n, dim] where they are given."""
     if router.embedder.use == "builtin":
         return _builtin_features(prompts, device)

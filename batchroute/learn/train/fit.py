@@ -1,31 +1,45 @@
-"""Comparisons and features -> the parameters of a model: mini-batches, Adam, early stopping.
+"""RouteLLM's matrix factorisation as it is trained: its logit, mini-batches, Adam, early stopping.
 
-The loss is the binary cross-entropy of RouteLLM's training (Ong et al. 2024), and so are Adam, weight decay and
-Gaussian noise on the embeddings. Ours are ties, kept as targets of one half; larger batches; a learning rate that
-falls; and an end where the loss on validation prompts stops falling.
+    logit = w . ((P_first - P_second) * (W e)), rows of P normalised    (Ong et al. 2024, "RouteLLM", section 4.2)
+
+P(the first model's answer beats the second's) = sigmoid(logit), Bradley and Terry's model of contests (1952), with
+strengths that depend on the prompt. The logit changes its sign when the models change places.
+
+The loss is the binary cross-entropy of RouteLLM's training, and so are Adam, weight decay and Gaussian noise on
+the embeddings. Ours are ties, kept as targets of one half; larger batches; a learning rate that falls; and an end
+where the loss on validation prompts stops falling.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from batchroute.errors import InputFault
 from batchroute.learn.train.features import ranges
-from batchroute.learn.train.mf import begin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
     from torch import Generator, Tensor
 
     from batchroute.learn.labels.comparisons import Comparisons
     from batchroute.learn.train.features import Features
-    from batchroute.learn.train.mf import Parameters
-    from batchroute.learn.train.split import Split
+
+PART = 0.1  # of the prompts, for each of validation and held out
+FEWEST = 10
+
+ROUTELLM_WIDTH = 128
+NARROW_WIDTH = 32  # over the built-in embedder's 262,000 numbers, where 128 would be 67 MB and slow to learn
+PAIR_WIDTH = 16  # two models span one direction: more would only be more numbers
+LONG_VECTOR = 16_384
+LARGE = 1 << 20  # numbers in a table beyond which it is stored in half precision
 
 BATCH_PROMPTS = 512
 LEARNING_RATES = (3e-3, 1e-3, 3e-4, 1e-4)
@@ -35,6 +49,83 @@ WEIGHT_DECAY = 1e-5
 NOISE = 0.1
 MOST_EPOCHS = 100
 EVALUATED_AT_A_TIME = 4096  # prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Numbers of prompts, ascending."""
+
+    learn: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+def split_prompts(prompts: Sequence[str], seed: int) -> Split:
+    """A tenth of distinct prompts for validation, a tenth held out; InputFault where there are too few.
+
+    A prompt's part follows from its text and the seed: the same prompt never stands on two sides, and neither the
+    order of the labels nor what else is among them moves it far.
+    """
+    if len(prompts) < FEWEST:
+        raise InputFault(
+            f"{len(prompts)} labelled prompts are too few to train on; there must be {FEWEST} or more"
+        )
+    key = str(seed).encode()
+    digests = [
+        blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16, key=key).digest() for prompt in prompts
+    ]
+    order = np.array(sorted(range(len(prompts)), key=digests.__getitem__))
+    size = max(1, round(PART * len(prompts)))
+    parts = np.split(order, [size, 2 * size])
+    validation, held_out, learn = (np.sort(part) for part in parts)
+    return Split(learn, validation, held_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """P `models` [m, width], W transposed `table` [dimension, width], w `classifier` [width], on one device."""
+
+    models: Tensor
+    table: Tensor
+    classifier: Tensor
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.models, self.table, self.classifier
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Parameters:
+        return Parameters(*map(change, self.tensors()))
+
+    def logits(self, projected: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """[n] log odds that the first model's answer beats the second's; `projected` [n, width] is W e."""
+        rows = torch.nn.functional.normalize(self.models, dim=1) * self.classifier
+        # index_select, because the gradient of rows[first] is added up in whatever order threads get to it
+        difference = rows.index_select(0, first) - rows.index_select(0, second)
+        return (difference * projected).sum(dim=1)
+
+    def weights(self) -> dict[str, Tensor]:
+        """By RouteLLM's keys, on the CPU, in the precision in which they are stored."""
+        models, table, classifier = self.each(lambda tensor: tensor.detach().cpu()).tensors()
+        projection = table.T.contiguous()
+        return {
+            "P.weight": models,
+            "text_proj.0.weight": projection.half() if projection.numel() > LARGE else projection,
+            "classifier.0.weight": classifier.unsqueeze(0),
+        }
+
+
+def begin(models: int, dimension: int, generator: Generator) -> Parameters:
+    """Drawn as torch's own layers begin, which RouteLLM's training leaves as they are."""
+    wide = NARROW_WIDTH if dimension > LONG_VECTOR else ROUTELLM_WIDTH
+    width = PAIR_WIDTH if models == 2 else wide
+    return Parameters(
+        models=torch.randn(models, width, generator=generator, device=generator.device),
+        table=_uniform((dimension, width), dimension**-0.5, generator),
+        classifier=_uniform((width,), width**-0.5, generator),
+    )
+
+
+def _uniform(shape: tuple[int, ...], bound: float, generator: Generator) -> Tensor:
+    return (2 * torch.rand(shape, generator=generator, device=generator.device) - 1) * bound
 
 
 @dataclass(frozen=True, slots=True)
