@@ -97,7 +97,7 @@ def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
 
 
 def _reuse_notes(job: Job, *, raw: bool) -> list[str]:
-    answers = answered_parts(job, raw=raw).answers
+    answers = answered_parts(job.input.reuse, Path(job.output.path), raw=raw).answers
     return [f"reuse: {answers:,} answers to take over where a row asks the same"] if job.input.reuse else []
 
 

@@ -171,10 +171,11 @@ class _OpenRun:
         complete = self._is_complete()
         with self._stopper.on_signals(lambda: sum(lane.in_flight for lane in self._lanes.values())):
             if not complete:
-                answered = await asyncio.to_thread(answered_parts, self._job, raw=self._directory.raw)
-                with saving(self._directory.layout.path):
+                folder, raw = self._directory.layout.path, self._directory.raw
+                answered = await asyncio.to_thread(answered_parts, self._job.input.reuse, folder, raw=raw)
+                with saving(folder):
                     self._directory.layout.success.unlink(missing_ok=True)
-                await asyncio.to_thread(write_running, self._directory.layout.path)
+                await asyncio.to_thread(write_running, folder)
                 await self._ask(answered)
             return await asyncio.to_thread(self._conclude, asked=not complete)
 

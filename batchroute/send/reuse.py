@@ -36,7 +36,6 @@ from batchroute.types import Completion, Usage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
 
-    from batchroute.job.spec import Job
     from batchroute.send.request import Request
 
 LOOKED_UP_AT_ONCE = 1024
@@ -82,12 +81,12 @@ class AnsweredParts:
         return sum(part.answers for part in self.parts)
 
 
-def answered_parts(job: Job, *, raw: bool) -> AnsweredParts:
-    """What stands in the runs of `input.reuse`; RunFault where one is no run, or kept less than is wanted."""
+def answered_parts(runs: Sequence[str], output: Path, *, raw: bool) -> AnsweredParts:
+    """What these runs answered, for one in `output`; RunFault where one is no run, or kept less than is wanted."""
     parts: list[AnsweredPart] = []
     first = 0
-    for name in job.input.reuse:
-        run = _run_at(Path(name), Path(job.output.path))
+    for name in runs:
+        run = _run_at(Path(name), output)
         columns = reserved_names(read_identity(run).format)
         for path in run.parts():
             status = _read(path, ["status"])["status"]

@@ -198,8 +198,8 @@ def test_answers_are_read_only_of_parts_that_have_a_match(tmp_path: Path, server
     run(tmp_path, server, "monday")
     lines(tmp_path / "prompts.jsonl", *prompts(ROWS))
     run(tmp_path, server, "tuesday")
-    nights = {"input.reuse": [str(tmp_path / night) for night in ("monday", "tuesday")]}
-    answered = answered_parts(job_of(tmp_path / "prompts.jsonl", tmp_path / "second", nights), raw=False)
+    nights = [str(tmp_path / night) for night in ("monday", "tuesday")]
+    answered = answered_parts(nights, tmp_path / "second", raw=False)
     first, second = answered.parts
     with contextlib.closing(Reuse(answered, tmp_path)) as reuse:
         second.path.unlink()
