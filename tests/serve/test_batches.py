@@ -20,13 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.run.end import RunEnd
-from batchroute.serve.batch.batches import BatchStore, Counts
+from batchroute.serve.batch.batches import BatchStore, Counts, wake_worker, woken
 from batchroute.serve.batch.files import ApiError, FileStore, checked_id, new_id
 from batchroute.serve.batch.lines import ALL_WEAK, batch_job, read_batch_input
 from batchroute.serve.batch.queue import BatchQueue
 from batchroute.serve.batch.shares import Lease
-from batchroute.serve.batch.wake import wake_worker, woken
-from batchroute.serve.batch.worker import WorkItem, ending_of, run_batch
+from batchroute.serve.batch.worker import ending_of, run_batch
 from batchroute.serve.names import ModelNames
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
@@ -155,7 +154,7 @@ def test_a_batch_that_cannot_be_run(tmp_path: Path, content: bytes, code: str, a
     written.write(content)
     files.finish(file_id, written, "batch.jsonl", "batch")
     batch = batches.create(file_id, None, 0)
-    assert run_batch(job_of(tmp_path / "x.jsonl", tmp_path / "run"), WorkItem(tmp_path, batch.id, 1 << 20)) == 0
+    assert run_batch(job_of(tmp_path / "x.jsonl", tmp_path / "run"), batch.id, batches, files) == 0
     failed = batches.get(batch.id)
     assert (failed.status, failed.request_counts) == ("failed", Counts())
     assert failed.errors is not None
@@ -175,7 +174,7 @@ def test_a_batch_that_is_late_is_stopped_without_a_signal(tmp_path: Path, server
     batch = batches.create(file_id, None, 0)
     changes = {"endpoints.weak.base_url": server.url, "endpoints.weak.max_concurrency": 4}
     job = job_of(tmp_path / "x.jsonl", tmp_path / "run", changes)
-    assert run_batch(job, WorkItem(tmp_path, batch.id, 1 << 30)) == 0
+    assert run_batch(job, batch.id, batches, files) == 0
     watching = False
     done = batches.get(batch.id)
     assert (done.status, kills) == ("expired", [])

@@ -2,7 +2,7 @@
 
     files, batches  what is stored              api     OpenAI's requests over HTTP
     queue, worker   who works on a batch        lines   a batch's input, and its results as lines
-    sharing         the limits and the money of live requests beside batches
+    shares          the limits and the money of live requests beside batches
 
 Knows HTTP and runs, not how a request is sent.
 """

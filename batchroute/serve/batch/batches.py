@@ -2,10 +2,17 @@
 
 A batch's run directory is `runs/ID`. Only the worker of a batch writes its file, so a client's request to cancel
 it is a file of its own, `batches/ID.cancel`, which holds the time.
+
+A byte in the named pipe `worker.wake` wakes the worker, whichever server started it. No signal, as one may come
+before the worker is ready for it, or hit a process that got the worker's number. What the byte asks for is on
+file, so a lost or a second one does no harm.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import shutil
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +20,6 @@ import msgspec
 from msgspec.structs import replace
 
 from batchroute.serve.batch.files import ApiError, checked_id, new_id
-from batchroute.serve.batch.wake import wake_worker
 from batchroute.store.files import saving, write_whole
 
 if TYPE_CHECKING:
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENDPOINT = "/v1/chat/completions"
+_PIPE = "worker.wake"
 WINDOW, WINDOW_S = "24h", 24 * 3600
 Status = Literal[
     "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
@@ -175,3 +182,31 @@ class BatchStore:
 
     def _cancel_path(self, batch_id: str) -> Path:
         return self._folder / f"{checked_id(batch_id, 'batch')}.cancel"
+
+
+def wake_worker(state: Path) -> None:
+    """Does nothing where no worker listens."""
+    with contextlib.suppress(OSError):
+        pipe = os.open(state / _PIPE, os.O_WRONLY | os.O_NONBLOCK)
+        with os.fdopen(pipe, "wb", buffering=0) as listening:
+            listening.write(b"\n")
+
+
+@contextlib.contextmanager
+def woken(state: Path) -> Iterator[asyncio.Event]:
+    """Inside a running loop: an event that each `wake_worker` sets."""
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(state / _PIPE, 0o600)
+    pipe = os.open(state / _PIPE, os.O_RDWR | os.O_NONBLOCK)  # with a writer of its own it never ends
+    event, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def read() -> None:
+        os.read(pipe, 4096)
+        event.set()
+
+    loop.add_reader(pipe, read)
+    try:
+        yield event
+    finally:
+        loop.remove_reader(pipe)
+        os.close(pipe)

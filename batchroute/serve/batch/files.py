@@ -104,17 +104,17 @@ class FileStore:
         with written:
             written.flush()
             os.fsync(written.fileno())
-            size = written.tell()
         self._unfinished(file_id).replace(self.path(file_id))
-        return self.describe(file_id, size, filename, purpose)
+        return self.describe(file_id, filename, purpose)
 
     def drop(self, file_id: str, written: IO[bytes]) -> None:
         """Removes what `begin` began."""
         written.close()
         self._unfinished(file_id).unlink()
 
-    def describe(self, file_id: str, size: int, filename: str, purpose: str) -> FileObject:
+    def describe(self, file_id: str, filename: str, purpose: str) -> FileObject:
         """Turns content that is in its place already into a file."""
+        size = self.path(file_id).stat().st_size
         found = FileObject(file_id, size, int(time.time()), filename, purpose)
         with saving(self._folder):
             write_whole(self._description(file_id), msgspec.json.encode(found))

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from batchroute.errors import RoutingError
 from batchroute.input.text import Replaced, loads
 from batchroute.job.spec import InputSpec, OutputSpec, RoutingSpec
-from batchroute.report.export.files import export_run
+from batchroute.report.export.cells import BATCH_COLUMNS, batch_line, rows_of
+from batchroute.report.export.order import tables_in_order
+from batchroute.report.read import read_job
 from batchroute.serve.batch.batches import BatchError
 from batchroute.store.failed import read_failed
-from batchroute.store.files import whole_file
+from batchroute.store.files import saving, whole_file
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from batchroute.job.spec import Job
     from batchroute.serve.names import ModelNames, Selection
 
 MOST_ERRORS = 100  # that a batch reports
 ALL_STRONG, ALL_WEAK = 0.0, math.nextafter(1, 2)  # every score reaches the first and none the second
-
-
-class _Settled(msgspec.Struct):
-    error: msgspec.Raw
-
-
-_SETTLED = msgspec.json.Decoder(_Settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,36 +93,28 @@ def batch_job(job: Job, input_file: Path, output: Path, threshold: float) -> Job
     )
 
 
-def write_results(run: Path, output: Path, errors: Path) -> tuple[int, int]:
-    """A run's answers and its failures as batch lines in two files; returns how many went to each."""
-    whole = output.with_suffix(".jsonl")
-    layout, counts = RunLayout(run), [0, 0]
+def write_results(run: Path, output: Path, errors: Path) -> None:
+    """A run's answers and its failures as batch lines in two files, in the order of the input.
+
+    Rows that failed for passing reasons come last: the batch is over, so they are not asked again.
+    """
+    layout = RunLayout(run)
     with (
+        saving(output),
         whole_file(output) as unfinished_output,
         whole_file(errors) as unfinished_errors,
         unfinished_output.open("wb") as good,
         unfinished_errors.open("wb") as bad,
+        TemporaryDirectory(dir=run, prefix=".export.") as spill,
     ):
-        if layout.parts():
-            export_run(run, whole, format="openai-batch")
-            with whole.open("rb") as lines:
-                for line in lines:
-                    counts[_sort(line, good, bad)] += 1
-            whole.unlink()
-        for line in _failed_lines(layout.failed):
-            counts[_sort(line, good, bad)] += 1
-    return counts[0], counts[1]
+        failed = map(msgspec.structs.asdict, read_failed(layout.failed))
+        for row in chain(_result_rows(layout, Path(spill)), failed):
+            line = batch_line(row)
+            (good if line["error"] is None else bad).write(msgspec.json.encode(line) + b"\n")
 
 
-def _sort(line: bytes, good: IO[bytes], bad: IO[bytes]) -> int:
-    is_error = bytes(_SETTLED.decode(line).error) != b"null"
-    (bad if is_error else good).write(line)
-    return int(is_error)
-
-
-def _failed_lines(path: Path) -> Iterator[bytes]:
-    """The rows that failed for passing reasons; the batch is over, so they are not asked again."""
-    for row in read_failed(path):
-        error = {"code": row.error_type, "message": row.error}
-        head = {"id": f"batch_req_{row.file}:{row.row}", "custom_id": row.id}
-        yield msgspec.json.encode({**head, "response": None, "error": error}) + b"\n"
+def _result_rows(layout: RunLayout, spill: Path) -> Iterator[dict[str, Any]]:
+    if parts := layout.parts():
+        tables = tables_in_order(parts, read_job(layout.path).files, spill)
+        for rows in rows_of(table.select(BATCH_COLUMNS) for table in tables):
+            yield from rows
