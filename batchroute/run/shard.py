@@ -106,7 +106,8 @@ class ShardRun:
             return
         others = [feeding for other, feeding in self._feeding.items() if other != name]
         for no_more in (*(each.fed for each in others), *(each.ended for each in others)):
-            await no_more.wait()
+            with self._deliveries[name].starved():
+                await no_more.wait()
             if (moved := self.downgrade.take_moved()) is not None:
                 async for request in self._admitted(name, lowest, moved):
                     yield request
@@ -151,12 +152,15 @@ class ShardRun:
 
     async def _stays(self, name: str, request: Request, downgrade: Downgrade) -> bool:
         """Whether a row is asked where its score sends it; where money is short, answers in flight are awaited."""
-        while not downgrade.admits(name, request):
-            if downgrade.is_final:
-                downgrade.move(request)
-                self._count_moved(name, downgrade.to)
-                return False
-            await downgrade.changed()
+        if downgrade.admits(name, request):
+            return True
+        with self._deliveries[name].starved():
+            while not downgrade.admits(name, request):
+                if downgrade.is_final:
+                    downgrade.move(request)
+                    self._count_moved(name, downgrade.to)
+                    return False
+                await downgrade.changed()
         return True
 
     def _count_moved(self, name: str, to: str) -> None:

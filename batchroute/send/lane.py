@@ -25,7 +25,7 @@ from batchroute.send.request import AnyRequest, Outcome, Spent
 from batchroute.send.retry import NO_MORE, RETRIABLE, Attempts, RetryDecision, count, decide
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from batchroute.send.allowance import Allowance
     from batchroute.send.gate import Admission
@@ -74,6 +74,7 @@ class Lane(Generic[AnyRequest]):
         self._notify = notify
         self._clock = clock
         self._stopping = False
+        self._starved = False
         self._feeding: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], OpenRequest[AnyRequest]] = {}
         self._undecided: dict[OpenRequest[AnyRequest], asyncio.Future[None]] = {}
@@ -110,6 +111,18 @@ class Lane(Generic[AnyRequest]):
             task.cancel()
         if not task.cancelled():
             task.result()
+
+    @contextlib.contextmanager
+    def starved(self) -> Iterator[None]:
+        """See `Delivery`: requests that wait here to hear of others hear only of those that are open."""
+        self._starved = True
+        self._review_undecided()
+        if not self._others_may_tell():
+            self._settle_refusals("refused")
+        try:
+            yield
+        finally:
+            self._starved = False
 
     def stop(self, reason: str | None = None) -> None:
         """Sends nothing more; requests in flight are still awaited, all others are left undone."""
@@ -195,6 +208,7 @@ class Lane(Generic[AnyRequest]):
             await self._hear_others(row)
             row.decision = self._decide(row, answer)
         if self._stopping and answer.verdict in RETRIABLE:
+            self._release(row, answer)
             raise asyncio.CancelledError  # a lane that stops leaves undone what it could not finish
         return answer
 
@@ -243,9 +257,9 @@ class Lane(Generic[AnyRequest]):
             and self._others_may_tell(row)
         )
 
-    def _others_may_tell(self, row: OpenRequest[AnyRequest]) -> bool:
-        is_fed = self._feeding is not None and not self._feeding.done()
-        return is_fed or len(self._open) > len({*self._undecided, row})
+    def _others_may_tell(self, *rows: OpenRequest[AnyRequest]) -> bool:
+        is_fed = self._feeding is not None and not self._feeding.done() and not self._starved
+        return is_fed or len(self._open) > len({*self._undecided, *rows})
 
     async def _hear_others(self, row: OpenRequest[AnyRequest]) -> None:
         self._undecided[row] = asyncio.get_running_loop().create_future()
@@ -272,6 +286,8 @@ class Lane(Generic[AnyRequest]):
             self._settle(row, answer, "open")
         else:
             self._settle(row, answer, "failed")
+        if not self._others_may_tell(row):
+            self._settle_refusals("refused")
 
     def _refuse(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
         """Holds the first refusals until it is known whether the requests or the endpoint are to blame.

@@ -15,6 +15,7 @@ from batchroute.types import Prompt, RouteReason, Status, Usage  # noqa: TC001 -
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
 
 class Sendable(Protocol):
@@ -92,6 +93,13 @@ class Delivery(Protocol[AnyRequest]):
 
     async def deliver(self, requests: AsyncGenerator[AnyRequest, None], sink: Sink[AnyRequest]) -> None:
         """Until every request is settled or left."""
+        ...
+
+    def starved(self) -> AbstractContextManager[None]:
+        """While no more requests come before those that were taken are settled or left.
+
+        Else both might wait: the feed for an end that frees money, the end for what becomes of other requests.
+        """
         ...
 
     def stop(self, reason: str | None = None) -> None:

@@ -35,6 +35,7 @@ from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from batchroute.send.request import Request
 
@@ -149,6 +150,10 @@ class Reuse:
                     else:
                         usages = () if answer.usage is None else (answer.usage,)
                         sink.settle(request, Outcome("ok", answer, request.attempts, usages))
+
+    def starved(self) -> AbstractContextManager[None]:
+        """See `Delivery`: no request waits for another one."""
+        return contextlib.nullcontext()
 
     def stop(self, reason: str | None = None) -> None:
         """See `Delivery`."""

@@ -285,3 +285,17 @@ def test_whoever_waits_is_woken_by_each_change_and_then_knows_whether_there_can_
         assert downgrade.is_final
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("trouble", [{"faults": {"content_filter": 1.0}}, {"error_rate": 1.0}])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_row_that_waits_for_money_and_one_that_waits_to_hear_of_others_do_not_wait_for_each_other(
+    tmp_path: Path, servers: Servers, side: str, trouble: dict[str, Any]
+) -> None:
+    """A lane holds its first refusals, and failures that may begin an outage, until it knows more."""
+    first = "x" * (900 if side == "strong" else 10)
+    lines(tmp_path / "prompts.jsonl", {"prompt": first}, *({"prompt": "x" * 900} for _ in range(3)))
+    servers[SIDES.index(side)].control(trouble)
+    end = run(tmp_path, servers, 0.04, {"limits.max_wall_s": 60})
+    assert end.stopped == ()
+    assert end.ok + end.refused + end.failed == 4
