@@ -2,8 +2,8 @@
 
     open      the job's input as a `Source`        files    where it lies: local, s3, gs, hf
     chunk     rows that are read together          parquet, jsonl   readers, chunk by chunk, from any position
-    row       a row's values, or its refusal       content, template, columns   values -> chat messages
-    keep      a row's kept columns as bytes        stream, lines, text, arrow   bytes -> lines -> values
+    row       a row's values -> what is sent, or its refusal; template   those of several columns
+    keep      a row's kept columns as bytes        lines, text, arrow   bytes -> lines -> values
 
 Knows nothing of scores, endpoints or results.
 """

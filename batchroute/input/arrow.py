@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from batchroute.input.content import Unreadable
+from batchroute.input.row import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

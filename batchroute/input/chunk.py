@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from batchroute.input.content import Unreadable, Values
     from batchroute.input.keep import Keep
-    from batchroute.input.row import Row, RowReader
+    from batchroute.input.row import Row, RowReader, Unreadable, Values
     from batchroute.types import Vectors
 
 

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from batchroute.input.content import Unreadable
 from batchroute.input.keep import WHOLE_LINE
+from batchroute.input.row import Unreadable
 from batchroute.input.text import Replaced, loads, loads_slowly
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.input.chunk import Fields
-    from batchroute.input.content import Values
     from batchroute.input.lines import Line, LineBlock
+    from batchroute.input.row import Values
     from batchroute.types import Vectors
 
     Decode: TypeAlias = Callable[[bytes], Any]

@@ -13,14 +13,12 @@ import numpy as np
 
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Chunk, Fields, Position
-from batchroute.input.columns import ColumnRecords
 from batchroute.input.files import find_files
 from batchroute.input.jsonl import line_decoder, records_of
 from batchroute.input.keep import WHOLE_LINE, make_keep
-from batchroute.input.lines import ChunkLimits, LineSplitter
-from batchroute.input.parquet import check_columns, open_parquet, read_from
+from batchroute.input.lines import ChunkLimits, LineSplitter, open_bytes
+from batchroute.input.parquet import ColumnRecords, check_columns, open_parquet, read_from
 from batchroute.input.row import make_row_reader, prompt_column
-from batchroute.input.stream import open_bytes
 from batchroute.input.text import Replaced
 
 if TYPE_CHECKING:

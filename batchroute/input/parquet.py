@@ -1,26 +1,34 @@
-"""Parquet files -> batches of about equal bytes, in memory bounded whatever the file holds.
+"""Parquet files -> batches of about equal bytes, in memory bounded whatever the file holds; the rows of a batch.
 
 Knows nothing of what the columns mean but for the types they need.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.errors import InputFault, Stopped
-from batchroute.input.arrow import described, fits, has_nested_dictionary
+from batchroute.input.arrow import described, fits, has_nested_dictionary, list_lengths, matrix, to_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from batchroute.input.chunk import Fields
     from batchroute.input.files import InputFile
     from batchroute.input.lines import ChunkLimits
-    from batchroute.input.row import Kind
+    from batchroute.input.row import Kind, Unreadable, Values
+    from batchroute.input.text import Replaced
+    from batchroute.types import Vectors
+
+
+_Item = TypeVar("_Item")
 
 # A page that is one value's index repeated decodes to far more than the metadata says: read in small pieces.
 _PIECE_ROWS = 512
@@ -60,46 +68,48 @@ def check_columns(file: InputFile, schema: pa.Schema, needs: Iterable[tuple[str,
 def spans(metadata: pq.FileMetaData, columns: Sequence[str], rows: int, chunk_bytes: int) -> Iterator[Span]:
     """The file's row groups in runs of at most `rows` rows and `chunk_bytes`, or one by one if they are larger."""
     leaves = [leaf for leaf in range(metadata.num_columns) if _within(metadata.schema.column(leaf).path, columns)]
-    groups: list[int] = []
-    first = total_rows = total_bytes = 0
-    for group in range(metadata.num_row_groups):
-        info = metadata.row_group(group)
-        size = sum(info.column(leaf).total_uncompressed_size for leaf in leaves)
-        if groups and (total_rows + info.num_rows > rows or total_bytes + size > chunk_bytes):
-            yield _span(groups, first, total_rows, total_bytes, chunk_bytes)
-            groups, first, total_rows, total_bytes = [], first + total_rows, 0, 0
-        groups.append(group)
-        total_rows += info.num_rows
-        total_bytes += size
-    if total_rows:
-        yield _span(groups, first, total_rows, total_bytes, chunk_bytes)
+    infos = ((group, metadata.row_group(group)) for group in range(metadata.num_row_groups))
+    sized = (
+        (group, info.num_rows, sum(info.column(leaf).total_uncompressed_size for leaf in leaves))
+        for group, info in infos
+    )
+    first = 0
+    for run in _runs(sized, rows, chunk_bytes):
+        total_rows, total_bytes = sum(count for _, count, _ in run), sum(size for _, _, size in run)
+        fitting = chunk_bytes * total_rows // max(total_bytes, 1)
+        yield Span([group for group, _, _ in run], first, total_rows, max(1, min(fitting, _PIECE_ROWS)))
+        first += total_rows
+
+
+def _runs(
+    sized: Iterable[tuple[_Item, int, int]], rows: int, chunk_bytes: int
+) -> Iterator[list[tuple[_Item, int, int]]]:
+    """(item, rows, bytes) in runs of at most so many rows and bytes; a larger item is a run of its own."""
+    run: list[tuple[_Item, int, int]] = []
+    held_rows = held_bytes = 0
+    for item, count, size in sized:
+        if run and (held_rows + count > rows or held_bytes + size > chunk_bytes):
+            yield run
+            run, held_rows, held_bytes = [], 0, 0
+        run.append((item, count, size))
+        held_rows += count
+        held_bytes += size
+    if run:
+        yield run
 
 
 def _within(path: str, columns: Sequence[str]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in columns)
 
 
-def _span(groups: list[int], first: int, rows: int, size: int, chunk_bytes: int) -> Span:
-    fitting = chunk_bytes * rows // max(size, 1)
-    return Span(groups, first, rows, max(1, min(fitting, _PIECE_ROWS)))
-
-
 def batches(
     opened: pq.ParquetFile, span: Span, columns: Sequence[str], rows: int, chunk_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     """The span's rows in batches of at most `rows` rows and about `chunk_bytes`, at least one row each."""
-    pending: list[pa.RecordBatch] = []
-    held_rows = held_bytes = 0
-    for piece in opened.iter_batches(span.piece_rows, row_groups=span.groups, columns=columns):
-        for part in _halved(piece, chunk_bytes, rows):
-            if pending and (held_rows + part.num_rows > rows or held_bytes + part.nbytes > chunk_bytes):
-                yield _joined(pending)
-                pending, held_rows, held_bytes = [], 0, 0
-            pending.append(part)
-            held_rows += part.num_rows
-            held_bytes += part.nbytes
-    if pending:
-        yield _joined(pending)
+    pieces = opened.iter_batches(span.piece_rows, row_groups=span.groups, columns=columns)
+    parts = (part for piece in pieces for part in _halved(piece, chunk_bytes, rows))
+    # By map, which holds no run while the next one is read.
+    return map(_joined, _runs(((part, part.num_rows, part.nbytes) for part in parts), rows, chunk_bytes))
 
 
 def read_from(
@@ -142,8 +152,58 @@ def _halved(batch: pa.RecordBatch, chunk_bytes: int, rows: int) -> Iterator[pa.R
     yield from _halved(batch.slice(half), chunk_bytes, rows)
 
 
-def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+def _joined(run: Sequence[tuple[pa.RecordBatch, int, int]]) -> pa.RecordBatch:
+    parts = [part for part, _, _ in run]
     if len(parts) == 1:
         return parts[0]
     table = pa.Table.from_batches(parts).combine_chunks()
     return table.to_batches()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRecords:
+    """The rows of a batch, the first of which is row `first` of its file."""
+
+    fields: Fields
+    batch: pa.RecordBatch
+    first: int
+
+    def values(self, indices: NDArray[np.int64], _replaced: Replaced) -> Iterator[Values | Unreadable]:
+        """See `chunk.Records`."""
+        columns = [to_python(self._taken(name, indices)) for name in self.fields.columns]
+        return zip(*columns, strict=True) if columns else iter([()] * len(indices))
+
+    def vectors(self, indices: NDArray[np.int64]) -> Vectors | None:
+        """See `chunk.Records`."""
+        if self.fields.vector is None:
+            return None
+        array, dim = self._taken(self.fields.vector, indices), self.fields.dim
+        usable = list_lengths(array) == dim
+        if usable.all():
+            return matrix(array, dim)
+        vectors = np.full((len(array), dim), np.nan, np.float32)
+        if usable.any():
+            vectors[usable] = matrix(array.filter(pa.array(usable)), dim)
+        return vectors
+
+    def vector_length(self) -> int | None:
+        """See `chunk.Records`."""
+        lengths = list_lengths(self.batch.column(self.fields.vector))
+        return next((int(length) for length in lengths if length > 0), None)
+
+    def keep(self, indices: NDArray[np.int64]) -> list[bytes]:
+        """See `chunk.Records`."""
+        here = [name for name in self.fields.keep.columns if name in self.batch.schema.names]
+        return self.fields.keep.messages({name: self._taken(name, indices) for name in here}, len(indices))
+
+    def head(self, n: int) -> tuple[ColumnRecords, int]:
+        """See `chunk.Records`."""
+        return replace(self, batch=self.batch.slice(0, n)), self.first + n
+
+    def row_label(self, row: int) -> str:
+        """See `chunk.Records`."""
+        return f"row {row}"
+
+    def _taken(self, name: str, indices: NDArray[np.int64]) -> pa.Array:
+        array = self.batch.column(name)
+        return array if len(indices) == len(array) else array.take(pa.array(indices))

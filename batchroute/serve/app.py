@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from batchroute.errors import BatchrouteError, ModelFault, RoutingError
-from batchroute.input.content import Refusal
+from batchroute.input.row import Refusal
 from batchroute.serve.batch.files import ApiError
 from batchroute.serve.chat import ChatRequest, RouteDecision, decide_route, read_chat_request
 from batchroute.serve.metrics import MEDIA_TYPE, Metrics, exposition

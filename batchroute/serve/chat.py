@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchroute.input.content import Refusal, chars_in, content_text, messages_in
+from batchroute.input.row import Refusal, chars_in, content_text, messages_in
 from batchroute.input.text import Replaced, loads_slowly
 from batchroute.job.rules import OUTPUT_BOUNDS
 from batchroute.route.sides import route_one

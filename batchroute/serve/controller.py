@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batchroute.errors import RoutingError, Unanswered
-from batchroute.input.content import Refusal
+from batchroute.input.row import Refusal
 from batchroute.score.questions import bare_questions
 from batchroute.send.open import asks_for_vectors
 from batchroute.serve.background import BackgroundLoop

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.input.content import Refusal
+from batchroute.input.row import Refusal
 from batchroute.job.prices import open_targets
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.settle import settled

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchroute.errors import ModelFault, Stopped, cause_of
-from batchroute.input.content import Refusal
+from batchroute.input.row import Refusal
 from batchroute.score.questions import bare_questions
 
 if TYPE_CHECKING:

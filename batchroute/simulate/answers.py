@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 
 Delivery = Literal["whole", "events", "reset", "cut", "slow", "endless", "stall", "hang"]
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+TOKENS_PER_TEXT = 8191  # of text-embedding-3-small; a longer text is refused
+TOKENS_PER_REQUEST = 300_000  # of all the texts to embed
+CHUNK_CHARS = 40  # of a stream's pieces
+FILL = "The words from here on are padding that brings the text to the length its usage claims. "
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +64,6 @@ def _kind(status: int) -> str:
     if status == 429:
         return "requests"
     return "invalid_request_error" if 400 <= status < 500 else "server_error"
-
-
-Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
-Name = Annotated[str, msgspec.Meta(min_length=1)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-TOKENS_PER_TEXT = 8191  # of text-embedding-3-small; a longer text is refused
-TOKENS_PER_REQUEST = 300_000  # of all the texts to embed
-CHUNK_CHARS = 40  # of a stream's pieces
-FILL = "The words from here on are padding that brings the text to the length its usage claims. "
 
 
 class Part(msgspec.Struct):

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 PIECES = 20
 FOREVER_S = 1e6
 PADDING = b" " * 65536  # white space is JSON so far: only a cap on the size can end it
+HOST = "127.0.0.1"
+LARGEST_REQUEST = 256 * 2**20  # bytes: prompts of many megabytes are to be tried
+BACKLOG = 16_384  # a lane opens all its connections at once
+KEEPALIVE_S = 3600.0  # an idle connection is not closed under a client that is about to use it
 
 
 async def deliver(request: web.BaseRequest, reply: Reply, behaviour: Behaviour) -> web.StreamResponse:
@@ -129,12 +133,6 @@ DELIVERIES: Mapping[Delivery, Deliver] = {
     "slow": _slow,
     "endless": _endless,
 }
-
-
-HOST = "127.0.0.1"
-LARGEST_REQUEST = 256 * 2**20  # bytes: prompts of many megabytes are to be tried
-BACKLOG = 16_384  # a lane opens all its connections at once
-KEEPALIVE_S = 3600.0  # an idle connection is not closed under a client that is about to use it
 
 
 class Simulator:

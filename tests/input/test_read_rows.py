@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Fields
-from batchroute.input.content import Unreadable
 from batchroute.input.jsonl import line_decoder
 from batchroute.input.keep import Keep
+from batchroute.input.row import Unreadable
 from batchroute.input.text import Replaced
 from inputs import kept, lines, parquet, prompts, source
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchroute.input.content import Refusal
+from batchroute.input.row import Refusal
 from batchroute.job.spec import Endpoints
 from batchroute.serve.chat import decide_route
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     CountTokens: TypeAlias = Callable[[str], int]
 
 
+SAMPLE_ROWS = 2000
+SAMPLE_PLACES = 8  # each is a seek, and through compressed lines a pass
+
+
 class Band(NamedTuple):
     """low <= mid <= high; `mid` is the best guess."""
 
@@ -49,8 +53,6 @@ class Band(NamedTuple):
         return Band(*(min(value, bound) for value in self))
 
 
-SAMPLE_ROWS = 2000
-SAMPLE_PLACES = 8  # each is a seek, and through compressed lines a pass
 # English runs near 4 characters a token, dense JSON, code and most other scripts below, plain prose up to 5.
 UNMEASURED = Band(1 / 5, 1 / CHARS_PER_TOKEN, 1 / 2.5)
 

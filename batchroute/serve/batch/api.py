@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
 
-from batchroute.input.content import Refusal
+from batchroute.input.row import Refusal
 from batchroute.input.text import Replaced, without_lone_surrogates
 from batchroute.serve.app import json_response
 from batchroute.serve.batch.batches import ENDPOINT, WINDOW
