@@ -72,7 +72,7 @@ class Source:
         while at < stop and at.file < len(self.files):
             file = self.files[at.file]
             chunks = self._parquet_chunks(file, at) if file.format == "parquet" else self._line_chunks(file, at)
-            yield from chunks if at.file < stop.file else _before_row(stop.row, chunks)
+            yield from chunks if at.file < stop.file else _before(stop, chunks)
             at = Position(at.file + 1, 0, 0)
 
     def fingerprint(self) -> list[Fingerprint]:
@@ -104,12 +104,13 @@ class Source:
         return Chunk(file.name, position, end, rows, records, self.reader, self.counter)
 
 
-def _before_row(row: int, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """The rows of a file's chunks that come before this row."""
+def _before(stop: Position, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The rows of a file's chunks that come before this place, which may lie amid the blank lines behind them."""
     for chunk in chunks:
-        if rows := int(np.searchsorted(chunk.rows, row)):
-            yield chunk.head(rows)
-        if chunk.end.row >= row:
+        if rows := int(np.searchsorted(chunk.rows, stop.row)):
+            head = chunk.head(rows)
+            yield replace(head, end=min(head.end, stop))
+        if chunk.end.row >= stop.row:
             return
 
 

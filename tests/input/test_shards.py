@@ -63,6 +63,16 @@ def test_the_shards_of_any_split_are_the_whole_input(
     assert read(together) == read(whole.chunks())
 
 
+def test_a_shard_that_ends_amid_blank_lines_ends_there(tmp_path: Path) -> None:
+    lines = [line("a"), b"{", b"", b"", b"{", b"", b""]
+    whole = source(write(tmp_path, 0, lines), limits=ChunkLimits(rows=5, chunk_bytes=40), id="id")
+    sizes = [len(each) + 1 for each in lines]
+    start, end = Position(0, 1, sizes[0]), Position(0, 5, sum(sizes[:5]))
+    [shard] = whole.chunks(start, end)
+    assert (shard.rows.tolist(), shard.end) == ([1, 4], end)
+    assert list(whole.chunks(end)) == []
+
+
 def write(folder: Path, number: int, rows: Any) -> Path:
     if isinstance(rows, pa.Array):
         return parquet(folder / f"{number}.parquet", {"prompt": rows, "id": rows}, 3)
