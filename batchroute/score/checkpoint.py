@@ -28,6 +28,8 @@ FORMAT = 1
 ROUTER = "mf"  # of every model that can be read; a card without it is of an mf model
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "batchroute.json"
 PICKLED_WEIGHTS = "pytorch_model.bin"
+# What the two libraries raise for files that are cut short, or that hold something else.
+_UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError)
 
 # P, W and w: RouteLLM's published keys, then those of its training script.
 KEYS = (
@@ -177,15 +179,7 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        LookupError,
-    ) as fault:
+    except _UNREADABLE as fault:
         raise ModelFault(f"{file}: the weights cannot be read: {str(fault).splitlines()[0]}") from fault
     if not isinstance(loaded, dict):
         raise ModelFault(f"{file}: holds a {type(loaded).__name__} where a table of weights was expected")

@@ -6,6 +6,7 @@ Knows models, embedders and devices; nothing of input files, thresholds or reque
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
@@ -16,8 +17,7 @@ import torch
 
 from batchroute.errors import ModelFault
 from batchroute.score.checkpoint import read_checkpoint
-from batchroute.score.embed.fold import fold, identity
-from batchroute.score.embed.given import import_class, numbers_in
+from batchroute.score.embed.embedders import fold, identity, import_class, numbers_in
 from batchroute.score.questions import in_batches
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import RouterSpec
     from batchroute.score.checkpoint import Checkpoint
-    from batchroute.score.embed.fold import Product
+    from batchroute.score.embed.embedders import Product
     from batchroute.types import Floats, Questions, Router
 
 BUILTIN_MODEL = "builtin-router-2"
@@ -63,62 +63,45 @@ class Scorer:
         return scores
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixFactorisation:
-    """RouteLLM's router, folded for one pair of models: score = sigmoid(e . v)."""
-
-    product: Product
-
-    def __call__(self, questions: Questions) -> Floats:
-        scores: Floats = torch.sigmoid(self.product(questions)).cpu().numpy()
-        return scores
-
-
-@dataclass(frozen=True, slots=True)
-class Random:
-    """A uniform score drawn from the seed and the text, so that neither batches nor a resume change it."""
-
-    seed: int
-
-    def __call__(self, questions: Questions) -> Floats:
-        key = str(self.seed).encode()
-        # a generator would give a text another score in another place, and a resumed run another split
-        digests = (
-            blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
-            for text in questions.texts
-        )
-        bits = np.frombuffer(b"".join(digests), "<u8") >> np.uint64(64 - FRACTION_BITS)
-        scores: Floats = bits / 2.0**FRACTION_BITS
-        return scores
-
-
-@dataclass(frozen=True, slots=True)
-class Custom:
-    """A user's class; `use` names it in messages."""
-
-    use: str
-    router: Router
-
-    def __call__(self, questions: Questions) -> Floats:
-        scores = numbers_in(self.router.score(questions.texts), f"{self.use}: `score`").astype(np.float64)
-        if scores.shape != (len(questions.texts),):
-            shape, prompts = list(scores.shape), len(questions.texts)
-            raise ModelFault(f"{self.use}: `score` gave an array of shape {shape} for {prompts} prompts")
-        return scores
-
-
 def load_scorer(router: RouterSpec) -> Scorer:
     """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do."""
     if router.use == "mf":
         return _matrix_factorisation(router)
     if router.use == "random":
-        return Scorer(f"random:{router.seed}", Random(router.seed), router.batch_size)
+        return Scorer(f"random:{router.seed}", partial(random_scores, router.seed), router.batch_size)
     if router.use == "length":
         return Scorer("length", length_scores, router.batch_size)
     if ":" in router.use:
-        custom = Custom(router.use, import_class(router.use, "score"))
+        custom = partial(custom_scores, router.use, import_class(router.use, "score"))
         return Scorer(router.use, custom, router.batch_size)
     raise ModelFault(f"no router is named {router.use!r}; use mf, random, length or package.module:Class")
+
+
+def mf_scores(product: Product, questions: Questions) -> Floats:
+    """Those of RouteLLM's router, folded for one pair of models: sigmoid(e . v)."""
+    scores: Floats = torch.sigmoid(product(questions)).cpu().numpy()
+    return scores
+
+
+def random_scores(seed: int, questions: Questions) -> Floats:
+    """Uniform scores drawn from the seed and the text, so that neither batches nor a resume change them."""
+    key = str(seed).encode()
+    # a generator would give a text another score in another place, and a resumed run another split
+    digests = (
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest() for text in questions.texts
+    )
+    bits = np.frombuffer(b"".join(digests), "<u8") >> np.uint64(64 - FRACTION_BITS)
+    scores: Floats = bits / 2.0**FRACTION_BITS
+    return scores
+
+
+def custom_scores(use: str, router: Router, questions: Questions) -> Floats:
+    """What an object of the user's class `use` says of the texts."""
+    scores = numbers_in(router.score(questions.texts), f"{use}: `score`").astype(np.float64)
+    if scores.shape != (len(questions.texts),):
+        shape, prompts = list(scores.shape), len(questions.texts)
+        raise ModelFault(f"{use}: `score` gave an array of shape {shape} for {prompts} prompts")
+    return scores
 
 
 def length_scores(questions: Questions) -> Floats:
@@ -153,7 +136,7 @@ def _matrix_factorisation(router: RouterSpec) -> Scorer:
     vector = model.folded(router.strong, router.weak)
     return Scorer(
         identity=f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}",
-        rate=MatrixFactorisation(fold(router.embedder, vector, device)),
+        rate=partial(mf_scores, fold(router.embedder, vector, device)),
         batch_size=router.batch_size,
         vector_length=len(vector) if router.embedder.use in {"column", "openai"} else None,
         quick=router.embedder.use == "builtin" and device.type == "cpu",

@@ -15,9 +15,8 @@ import torch
 
 from batchroute.job.spec import InputSpec, RouterSpec
 from batchroute.run.open import open_input
-from batchroute.score.embed.fold import DenseProduct
-from batchroute.score.embed.given import given_vectors
-from batchroute.score.router import MatrixFactorisation, Scorer, load_scorer
+from batchroute.score.embed.embedders import DenseProduct, given_vectors
+from batchroute.score.router import Scorer, load_scorer, mf_scores
 from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer, classify
 from batchroute.send.lane import Lane
@@ -95,7 +94,7 @@ def vectors_stages(rows: int) -> dict[str, float]:
     """Scores of vectors that are there, and how fast they could be read at all: twice the same numbers."""
     vectors = np.random.default_rng(0).random((rows, VECTOR_DIM), np.float32)
     vector = torch.from_numpy(vectors[0] / VECTOR_DIM)
-    scorer = Scorer("benchmark", MatrixFactorisation(DenseProduct(given_vectors, vector)), RouterSpec().batch_size)
+    scorer = Scorer("benchmark", partial(mf_scores, DenseProduct(given_vectors, vector)), RouterSpec().batch_size)
     questions = Questions(
         texts=[""] * rows,
         ids=[None] * rows,

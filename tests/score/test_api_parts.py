@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import EmbedderSpec
 from batchroute.score.api import paid
-from batchroute.score.api.answer import read_vectors
 from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidRecord, PaidScores, read_bill
-from batchroute.score.api.requests import MAX_TEXTS, MAX_TOKENS, RequestBuilder, texts_per_request
+from batchroute.score.api.requests import MAX_TEXTS, MAX_TOKENS, RequestBuilder, read_vectors, texts_per_request
 from batchroute.score.questions import bare_questions
 from batchroute.score.rater import Rated, rated_chunks
 from batchroute.send.allowance import EndpointLimits, OwnLimits

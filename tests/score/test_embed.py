@@ -24,8 +24,7 @@ from batchroute.score.embed.builtin import (
     SURFACE_SCALE,
     HashedNgrams,
 )
-from batchroute.score.embed.fold import DenseProduct, fold, identity
-from batchroute.score.embed.given import import_class
+from batchroute.score.embed.embedders import DenseProduct, fold, identity, import_class
 from batchroute.score.embed.ngrams import (
     BIGRAM_MULTIPLIER,
     BUCKETS,

@@ -26,7 +26,7 @@ from batchroute.learn.evaluate.offers import make_offer, price_calls
 from batchroute.learn.labels.files import read_label_file
 from batchroute.learn.labels.sides import choose_sides, side_labels
 from batchroute.score.checkpoint import read_checkpoint
-from batchroute.score.embed.fold import identity
+from batchroute.score.embed.embedders import identity
 from batchroute.score.questions import bare_questions
 from batchroute.score.router import load_scorer, model_path
 

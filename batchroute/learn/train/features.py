@@ -12,7 +12,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, SHARED, HashedNgrams
-from batchroute.score.embed.fold import load_dense
+from batchroute.score.embed.embedders import load_dense
 from batchroute.score.embed.ngrams import BUCKETS
 from batchroute.score.embed.surface import SURFACE
 from batchroute.score.questions import bare_questions, in_batches

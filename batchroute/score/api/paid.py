@@ -23,7 +23,7 @@ from batchroute.store.layout import RunLayout
 from batchroute.store.scores import LARGEST_PART_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 REMEMBERED = 65_536  # texts paid for by this run, of which a repeated one is not asked for again
@@ -66,7 +66,10 @@ def read_bill(folder: Path) -> Bill:
 
 
 class PaidScores:
-    """The scores and the bill of one locked run directory, or of none: then they are only remembered."""
+    """The scores and the bill of one locked run directory, or of none: then they are only remembered.
+
+    On file are always the scores of the latest MOST_UNSEALED texts, and never of many more than twice so many.
+    """
 
     def __init__(self, folder: Path | None, scorer: str) -> None:
         """Takes up what is there; `scorer` is the identity whose scores still count."""
@@ -74,12 +77,18 @@ class PaidScores:
         self._scorer = scorer
         self._recent: dict[bytes, float] = {}
         self._older: dict[bytes, float] = {}
-        self._file = None if folder is None else _PaidFile(RunLayout(folder).paid)
         self._writing = threading.Lock()
-        for record in self._file.records() if self._file else ():
-            self.bill = self.bill.plus(record.usd)
-            if record.scorer == scorer:
-                self._older |= _scores_of(record)
+        self._journal: Journal | None = None
+        self._texts = 0  # whose scores are on file
+        if folder is not None:
+            path = RunLayout(folder).paid
+            with saving(path):
+                self._journal = Journal(path)
+            for record in read_records(path, PaidRecord):
+                self.bill = self.bill.plus(record.usd)
+                self._texts += record.texts
+                if record.scorer == scorer:
+                    self._older |= _scores_of(record)
 
     def known(self, texts: Sequence[str]) -> dict[str, float]:
         """The scores that were paid for: by an earlier run and not sealed, or a little while ago."""
@@ -98,8 +107,12 @@ class PaidScores:
         with self._writing:
             self.bill = self.bill.plus(usd)
             self._remember(record)
-            if self._file:
-                self._file.append(record, self.bill)
+            if self._journal is not None:
+                with saving(self._journal.path):
+                    self._journal.append(record)
+                    self._texts += record.texts
+                    if self._texts > 2 * MOST_UNSEALED:
+                        self._journal = self._rewrite(self._journal, MOST_UNSEALED)
 
     def _remember(self, record: PaidRecord) -> None:
         """What was unsealed at the start lies before all that is paid now, and has been asked for when it goes."""
@@ -109,67 +122,39 @@ class PaidScores:
 
     def sync(self) -> None:
         """Forces what was added onto the disk."""
-        if self._file:
-            with self._writing:
-                self._file.sync()
+        if self._journal is not None:
+            with self._writing, saving(self._journal.path):
+                self._journal.sync()
 
     def close(self, *, sealed: bool) -> None:
-        """Closes the file; where all scores are `sealed` only the bill stays in it."""
-        if self._file:
-            self._file.close(self.bill if sealed else None)
+        """Closes the file, synced; where all scores are `sealed` only the bill stays in it."""
+        if self._journal is not None:
+            with saving(self._journal.path):
+                if sealed and self._texts:
+                    self._journal = self._rewrite(self._journal, 0)
+                self._journal.sync()
+                self._journal.close()
 
-
-class _PaidFile:
-    """The records on disk, of which the scores of MOST_UNSEALED texts are always there."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with saving(path):
-            self._journal = Journal(path)
-            self._texts = sum(record.texts for record in self.records())
-
-    def records(self) -> Iterator[PaidRecord]:
-        return read_records(self._path, PaidRecord)
-
-    def append(self, record: PaidRecord, bill: Bill) -> None:
-        """`bill` is that of all records; past twice the texts that can be unsealed, the file is rewritten."""
-        with saving(self._path):
-            self._journal.append(record)
-            self._texts += record.texts
-            if self._texts > 2 * MOST_UNSEALED:
-                self._rewrite(bill, MOST_UNSEALED)
-
-    def sync(self) -> None:
-        with saving(self._path):
-            self._journal.sync()
-
-    def close(self, sealed: Bill | None) -> None:
-        """Synced; with `sealed` that bill is all that stays."""
-        with saving(self._path):
-            if sealed is not None and self._texts:
-                self._rewrite(sealed, 0)
-            self._journal.sync()
-            self._journal.close()
-
-    def _rewrite(self, bill: Bill, most_texts: int) -> None:
+    def _rewrite(self, old: Journal, most_texts: int) -> Journal:
         """The bill and the latest scores, in a new file that takes the place of the old one when it is whole."""
         latest: list[PaidRecord] = []
         texts = 0
-        for record in reversed(list(self.records())):
+        for record in reversed(list(read_records(old.path, PaidRecord))):
             if texts + record.texts > most_texts:
                 break
             texts += record.texts
             latest.append(PaidRecord(record.scorer, Decimal(0), record.digests, record.scores))
-        with whole_file(self._path) as unfinished:
+        with whole_file(old.path) as unfinished:
             new = Journal(unfinished)
-            new.append(PaidRecord("", bill.usd))
-            if not bill.complete:
+            new.append(PaidRecord("", self.bill.usd))
+            if not self.bill.complete:
                 new.append(PaidRecord("", None))
             for record in reversed(latest):
                 new.append(record)
             new.close()
-        self._journal.close()
-        self._journal, self._texts = Journal(self._path), texts
+        old.close()
+        self._texts = texts
+        return Journal(old.path)
 
 
 def _scores_of(record: PaidRecord) -> dict[bytes, float]:

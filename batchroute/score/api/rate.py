@@ -20,11 +20,10 @@ import numpy as np
 from batchroute.errors import UsageFault, cause_of
 from batchroute.job.prices import open_embedder_target
 from batchroute.job.secrets import Scrubber, endpoint_secrets
-from batchroute.score.api.answer import read_vectors
 from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidScores
-from batchroute.score.api.requests import TEXTS_IN_FLIGHT, RequestBuilder
+from batchroute.score.api.requests import TEXTS_IN_FLIGHT, RequestBuilder, read_vectors
 from batchroute.score.questions import bare_questions
 from batchroute.score.rater import Rated, open_thread_rater
 from batchroute.send.allowance import OwnLimits, Spending

@@ -1,17 +1,22 @@
 """Texts -> requests for their vectors: truncated to what the model takes, grouped, encoded as JSON.
 
-Knows no network and no vectors.
+And what a 200 holds: the vectors in the order of the request, sent as base64 or as numbers. Knows no network.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
+from batchroute.send.classify import Answer, malformed, read_usage
 from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens, find_tokenizer
+from batchroute.types import Completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import EmbedderSpec
     from batchroute.send.tokens import CountTokens
+    from batchroute.types import Vectors
 
 MAX_TEXTS = 2048  # OpenAI's limit on the inputs of a request
 MAX_TOKENS = 300_000  # ... and on all their tokens
@@ -146,3 +152,55 @@ class RequestBuilder:
         most_tokens = sum(text.most_tokens for text in texts)
         most_usd = self._pricing.most_usd(most_tokens) if self._pricing else Decimal(0)
         return EmbedRequest(texts, body, tokens, most_usd, as_base64)
+
+
+def read_vectors(parsed: dict[str, Any]) -> Answer:
+    """An ok answer with `vectors` [n, dim], or a malformed one that says what is wrong with them."""
+    try:
+        vectors = _matrix(_in_order(parsed.get("data")))
+    except ValueError as fault:
+        return malformed(str(fault), parsed)
+    return Answer(verdict="ok", vectors=vectors, completion=Completion(usage=read_usage(parsed.get("usage"))))
+
+
+def _in_order(data: Any) -> list[Any]:
+    """The embeddings by their index; where none is given they stand in their order."""
+    if not isinstance(data, list) or not data or not all(isinstance(item, dict) for item in data):
+        raise ValueError("has no vectors")
+    placed = [(item.get("index", place), item.get("embedding")) for place, item in enumerate(data)]
+    if [index for index, _ in placed] == list(range(len(placed))):
+        return [embedding for _, embedding in placed]
+    by_index = {index: embedding for index, embedding in placed if isinstance(index, int)}
+    if by_index.keys() != set(range(len(placed))):
+        raise ValueError(f"numbers its {len(placed)} vectors otherwise than 0 to {len(placed) - 1}")
+    return [by_index[index] for index in range(len(placed))]
+
+
+def _matrix(embeddings: Sequence[Any]) -> Vectors:
+    rows = _decoded(embeddings) if isinstance(embeddings[0], str) else _numbers(embeddings)
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise ValueError("has vectors of different lengths")
+    if not np.isfinite(rows).all():
+        raise ValueError("has a vector with NaN or infinite numbers")
+    return rows
+
+
+def _decoded(embeddings: Sequence[Any]) -> Vectors:
+    """Little-endian float32, as OpenAI packs them."""
+    try:
+        packed = [base64.b64decode(embedding, validate=True) for embedding in embeddings]
+    except (TypeError, binascii.Error) as fault:
+        raise ValueError(f"has a vector that is not base64 ({fault})") from fault
+    if len({len(row) for row in packed}) > 1 or len(packed[0]) % 4:
+        raise ValueError("has vectors of different lengths")
+    vectors: Vectors = np.frombuffer(b"".join(packed), "<f4").reshape(len(packed), -1)
+    return vectors
+
+
+def _numbers(embeddings: Sequence[Any]) -> Vectors:
+    try:
+        with np.errstate(over="ignore"):  # it becomes infinite, which is refused
+            vectors: Vectors = np.array(embeddings, np.float32)
+    except (TypeError, ValueError) as fault:
+        raise ValueError("has vectors of different lengths, or that are no numbers") from fault
+    return vectors
