@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from batchroute.input.files import InputFile
 
 
+Line: TypeAlias = bytes | Unreadable
+
 # A read that fails loses all that it had unpacked. Of a file whose download broke off after 1 GB of text, all but
 # the last 64 KiB is read; with reads of 4 MiB, up to 4 MiB of good lines would be lost with the torn one.
 _UNPACKED_AT_ONCE = 64 << 10
-Line: TypeAlias = bytes | Unreadable
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINES = re.compile(rb"(?:[ \t\r]*+\n)++")
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import InputSpec
 
 
+Kind = Literal["text", "messages", "params", "vector", "any"]
 Values: TypeAlias = "Sequence[Any]"
 Messages: TypeAlias = list[dict[str, Any]]
 ReadContent: TypeAlias = "Callable[[Values, Replaced], Content]"  # raises Refusal
@@ -35,7 +36,6 @@ _MEDIA = ("image_url", "input_audio", "file")
 _NUMBERS = (bool, int)
 _DEPTH = 100
 _SHOWN_CHARS = 60
-Kind = Literal["text", "messages", "params", "vector", "any"]
 _NOT_A_ROWS = ("model", "messages", "stream")  # what the endpoint, the content and the lane decide
 _NO_VECTOR = "its vector is missing, of another length than the others, or not finite"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -24,8 +25,6 @@ from batchroute.job.spec import Price
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from genai_prices.types import ModelInfo, ModelPrice, Provider
 
     from batchroute.job.spec import EmbedderSpec, Endpoints, InputPrice
@@ -122,25 +121,18 @@ def _stated(price: Price | InputPrice) -> Rates:
 
 
 def _entry(model: str, host: str | None) -> tuple[Provider, ModelInfo] | None:
-    for name, provider_id, url in _lookups(model, host):
-        try:
-            return get_snapshot().find_provider_model(name, None, provider_id, url)
-        except LookupError:
-            continue
-    return None
-
-
-def _lookups(model: str, host: str | None) -> Iterator[tuple[str, str | None, str | None]]:
-    """(name, provider, address) to ask for in turn."""
+    prefix, _, name = model.partition("/")
+    lookups: list[tuple[str, str | None, str | None]]  # name, provider, address, in turn
     if host is not None and _is_provider(url := f"https://{host}"):
         # Another provider's price for the same name would be a wrong price, so nothing else is asked.
-        yield model, None, url
-        return
-    prefix, slash, name = model.partition("/")
-    # `openai/gpt-4o` names its provider; a bare name is looked for among those of all providers.
-    if slash:
-        yield name, prefix, None
-    yield model, None, None
+        lookups = [(model, None, url)]
+    else:
+        # `openai/gpt-4o` names its provider; a bare name is looked for among those of all providers.
+        lookups = [*([(name, prefix, None)] if name else []), (model, None, None)]
+    for lookup, provider_id, address in lookups:
+        with suppress(LookupError):
+            return get_snapshot().find_provider_model(lookup, None, provider_id, address)
+    return None
 
 
 def _is_provider(url: str) -> bool:

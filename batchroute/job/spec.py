@@ -285,17 +285,14 @@ class Endpoints(_Section):
 
     def __getitem__(self, name: str) -> EndpointSpec:
         """Raises KeyError for a name that is none of `names`."""
-        if name not in self.names:
-            raise KeyError(name)
-        spec: EndpointSpec = getattr(self, name)
-        return spec
+        return dict(self.items())[name]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(type(self).model_fields)
 
     def items(self) -> Iterator[tuple[str, EndpointSpec]]:
-        yield from ((name, getattr(self, name)) for name in self.names)
+        yield from self
 
 
 class Limits(_Section):

@@ -100,16 +100,21 @@ def _histograms(parts: Iterable[Floats], prefixes: set[int], shift: int) -> dict
     """By prefix the counts of the digit at `shift` among the scores that have these higher bits."""
     counts = {prefix: np.zeros(DIGITS, np.int64) for prefix in prefixes}
     for part in parts:
-        scores = part[~np.isnan(part)]
+        keys = _keys(part[~np.isnan(part)])
         for prefix in prefixes:
-            _, digits = _digits(scores, prefix, shift)
+            _, digits = _digits(keys, prefix, shift)
             counts[prefix] += np.bincount(digits, minlength=DIGITS)
     return counts
 
 
-def _digits(scores: Floats, prefix: int, shift: int) -> tuple[NDArray[np.bool_] | slice, NDArray[np.int64]]:
-    """Which scores have these higher bits, and of those the digit at `shift`."""
-    keys = (scores + 0.0).view(np.uint64)  # + 0.0 makes -0.0 an ordinary zero
+def _keys(scores: Floats) -> NDArray[np.uint64]:
+    return (scores + 0.0).view(np.uint64)  # + 0.0 makes -0.0 an ordinary zero
+
+
+def _digits(
+    keys: NDArray[np.uint64], prefix: int, shift: int
+) -> tuple[NDArray[np.bool_] | slice, NDArray[np.int64]]:
+    """Which scores, as their bits, have these higher bits, and of those the digit at `shift`."""
     here = slice(None) if shift == SHIFTS[0] else keys >> np.uint64(shift + DIGIT_BITS) == np.uint64(prefix)
     return here, ((keys[here] >> np.uint64(shift)) & np.uint64(DIGITS - 1)).astype(np.int64)
 
@@ -160,7 +165,7 @@ def _by_digit(read: ReadGains, prefix: int, shift: int) -> tuple[NDArray[np.int6
     """
     count, gain, savings = np.zeros(DIGITS, np.int64), np.zeros(DIGITS), np.zeros(DIGITS)
     for scores, gains in read():
-        here, digits = _digits(scores, prefix, shift)
+        here, digits = _digits(_keys(scores), prefix, shift)
         mine = gains[here]
         count += np.bincount(digits, minlength=DIGITS)
         gain += np.bincount(digits, weights=mine, minlength=DIGITS)

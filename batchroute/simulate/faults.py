@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
-    from batchroute.simulate.answers import Delivery
     from batchroute.simulate.behaviour import Behaviour
 
     Fault: TypeAlias = Callable[[Reply, Behaviour], Reply]
@@ -88,14 +87,6 @@ def _redirected(status: int, code: str | None, reply: Reply, behaviour: Behaviou
     return Reply(status, headers={"Location": REDIRECT_TARGET})
 
 
-def _never_sent(delivery: Delivery, reply: Reply, behaviour: Behaviour) -> Reply:
-    return Reply(0, delivery=delivery)
-
-
-def _delivered(delivery: Delivery, reply: Reply, behaviour: Behaviour) -> Reply:
-    return replace(reply, delivery=delivery)
-
-
 def _gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
     whole = _edited("choices", _oversize, reply, behaviour)
     return replace(whole, body=gzip.compress(whole.body, 6), headers={"Content-Encoding": "gzip"})
@@ -104,12 +95,12 @@ def _gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
 _PAGE = b"<html><body><h1>Welcome</h1>A proxy's page.</body></html>"
 
 FAULTS: Mapping[str, Fault] = {
-    "reset": partial(_never_sent, "reset"),
-    "hang": partial(_never_sent, "hang"),
-    "cut": partial(_delivered, "cut"),
-    "stall": partial(_delivered, "stall"),
-    "slow": partial(_delivered, "slow"),
-    "endless": partial(_delivered, "endless"),
+    "reset": lambda _reply, _: Reply(0, delivery="reset"),
+    "hang": lambda _reply, _: Reply(0, delivery="hang"),
+    "cut": lambda reply, _: replace(reply, delivery="cut"),
+    "stall": lambda reply, _: replace(reply, delivery="stall"),
+    "slow": lambda reply, _: replace(reply, delivery="slow"),
+    "endless": lambda reply, _: replace(reply, delivery="endless"),
     "content_type": lambda reply, _: replace(reply, content_type="text/plain"),
     "html": lambda _reply, _: Reply(200, _PAGE, content_type="text/html"),
     "truncated": lambda reply, _: replace(reply, body=reply.body[: len(reply.body) // 2]),
