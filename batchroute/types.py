@@ -122,7 +122,7 @@ class Result(RowEnd, frozen=True, array_like=True, tag=2, kw_only=True):
     `fingerprint` tells which request an ok row answers; it is no column.
 
     The order of the fields is the journal's format, and `tag` its number: a journal has rows as arrays of the tag
-    and these fields. A field that is added, moved or removed makes a new format (see `store.record`).
+    and these fields. A field that is added, moved or removed makes a new format (see `store.journal`).
     """
 
     id: str | None

@@ -40,7 +40,7 @@ from batchroute.job.rules import longest_output
 from batchroute.route.forecast.assumptions import NANO
 from batchroute.route.sides import WEAK, longest_input, route
 from batchroute.send.tokens import estimate_tokens
-from batchroute.store.done import DoneRows
+from batchroute.store.rows import DoneRows
 from batchroute.store.scores import among, read_scores
 from batchroute.types import SIDES
 

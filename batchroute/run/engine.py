@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from batchroute.send.request import Request
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
-    from batchroute.store.done import DoneRows
+    from batchroute.store.rows import DoneRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import Endpoints
     from batchroute.route.sides import Routes
-    from batchroute.store.done import DoneRows
-    from batchroute.store.rows import RunStore
+    from batchroute.store.rows import DoneRows, RunStore
     from batchroute.store.scores import ScoredRows, Shard
     from batchroute.types import Prompt, RefusalType
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batchroute.run.stop import Stopper
     from batchroute.send.request import Delivery, Outcome, Request
     from batchroute.store.directory import RunDirectory
-    from batchroute.store.done import DoneRows
+    from batchroute.store.rows import DoneRows
     from batchroute.types import Result
 
 

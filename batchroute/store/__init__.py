@@ -2,11 +2,10 @@
 
     files     whole and durable, or not at all    layout    every name in the directory, and its lock
     identity  job.toml: whose directory it is     directory a directory opened, or begun
-    columns   the result columns, by format       record    a row on a journal, in any format
+    columns   the result columns, by format       rows      which rows are done, and the bill
     journal   an append-only file of records      parts     a journal -> a sealed Parquet part
-    rows      which rows are done, and the bill   done      a set of rows, a bit each
-    failed    the rows to ask again               unsealed  what is not in a part yet
-    scores    scores on disk, in input order      ledger    money that is unconfirmed
+    unsealed  what is not in a part yet           scores    scores on disk, in input order
+    ledger    money that is unconfirmed
 
 Knows no network and no prices; decides nothing about a row.
 """

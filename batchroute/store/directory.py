@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import RunFault
 from batchroute.store.columns import ResultColumns
-from batchroute.store.failed import reopen_refused
 from batchroute.store.files import saving
 from batchroute.store.identity import find_identity, identity_of, merge, write_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
+from batchroute.store.unsealed import reopen_refused
 
 if TYPE_CHECKING:
     from batchroute.input.open import Source

@@ -95,6 +95,15 @@ def write_whole(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
         unfinished.write_bytes(content)
 
 
+@contextlib.contextmanager
+def decoding(path: Path, advice: str) -> Iterator[None]:
+    """RunFault where what stands in a run's file cannot be decoded; `advice` says what to do about that."""
+    try:
+        yield
+    except ValueError as error:  # what msgspec raises, and bytes that are no UTF-8
+        raise RunFault(f"{path}: not as a run wrote it ({error}); {advice}") from error
+
+
 def write_together(folder: Path, contents: dict[str, bytes], *, mode: int = PRIVATE) -> None:
     """Writes several files that are of use only together; no reader may be able to do without the last one named.
 

@@ -8,6 +8,12 @@ rest off, since it would hide whatever is appended behind it:
 
     [212|crc|row 0] [198|crc|row 1] [205|crc|row 2, cut short]    rows 0 and 1 are done, row 2 is asked again
     [212|crc|row 0] [  0|  0|       zeros up to 4096         ]    row 0: the machine died before its data was safe
+
+A row is a msgpack array, in any format there has been. What stands first tells them apart: a file's name is format
+1, a whole number the format.
+
+    2   [2, "prompts.jsonl", 7, "ok", "id-7", 0.25, "weak", ...]   its number, then the fields of `Result`
+    1   ["prompts.jsonl", 7, "ok", "id-7", 0.25, "weak", ...]      the fields that there were then
 """
 
 from __future__ import annotations
@@ -21,7 +27,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from batchroute.errors import RunFault
-from batchroute.store.record import row_decoder
+from batchroute.store.columns import COLUMNS, FORMAT
+from batchroute.store.files import decoding
 from batchroute.types import Result, RowEnd
 
 if TYPE_CHECKING:
@@ -32,9 +39,12 @@ if TYPE_CHECKING:
     Place: TypeAlias = tuple[int, int]  # of a record's value in its file: its first byte, how many it takes
 
 Value = TypeVar("Value")
+End = TypeVar("End", bound=RowEnd)
 
 _HEAD = struct.Struct("<II")
 _READ_BYTES = 1 << 20
+_LATER = {column.name for column in COLUMNS if column.since > 1}
+_FORMAT_1 = tuple(name for name in Result.__struct_fields__ if name not in _LATER)
 
 
 class Journal:
@@ -103,11 +113,9 @@ def read_at(path: Path, places: Iterable[Place]) -> Iterator[Result]:
 def read_records(path: Path, kind: type[Value]) -> Iterator[Value]:
     """The values of this kind on whole records, in the order of their writing; RunFault for any other value."""
     decode = msgspec.msgpack.Decoder(kind).decode
-    for _, payload in _payloads(path):
-        try:
+    with decoding(path, "move it away to go on without it"):
+        for _, payload in _payloads(path):
             yield decode(payload)
-        except ValueError as error:  # what msgspec raises, and bytes that are no UTF-8
-            raise RunFault(f"{path}: not as a run wrote it ({error}); move it away to go on without it") from error
 
 
 def _measure(path: Path) -> tuple[int, int]:
@@ -135,3 +143,40 @@ def _payloads(path: Path) -> Iterator[tuple[int, bytes]]:
                 return
             yield start, payload
             start += length + _HEAD.size
+
+
+def row_encoder(format: int) -> Callable[[Any], bytes]:  # noqa: A002  # the directory's
+    """What writes a `Result` as a directory of this format has it."""
+    encode = msgspec.msgpack.Encoder().encode
+    if format == FORMAT:
+        return encode
+    return lambda result: encode([getattr(result, name) for name in _FORMAT_1])
+
+
+def row_decoder(path: Path, kind: type[End]) -> Callable[[bytes], End]:
+    """What reads rows, or how they ended, from records of the journal `path`, whichever format each has."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decode_any(record: bytes) -> End:
+        try:
+            return decode(record)
+        except ValueError:  # what msgspec raises, and bytes that are no UTF-8
+            return _decode_other(record, kind, path)
+
+    return decode_any
+
+
+def _decode_other(record: bytes, kind: type[End], path: Path) -> End:
+    """A record that is not of the present format."""
+    with decoding(path, "move it away to ask its rows again"):
+        first, *others = msgspec.msgpack.decode(record, type=list)
+        if isinstance(first, int) and first > FORMAT:
+            raise RunFault(
+                f"{path}: has records of format {first}, this version reads up to {FORMAT}; "
+                "go on with the version of batchroute that wrote them"
+            )
+        if isinstance(first, str):
+            # A row's end is the beginning of a row, so this finds its fields, too.
+            known = dict(zip(_FORMAT_1, (first, *others), strict=True))
+            return msgspec.convert([FORMAT, *(known.get(name) for name in kind.__struct_fields__)], kind)
+        return msgspec.msgpack.decode(record, type=kind)  # it fails again, and says why

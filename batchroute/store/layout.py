@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchroute.errors import Stopped
@@ -26,52 +25,20 @@ if TYPE_CHECKING:
 _LOCK = "lock"
 
 
-@dataclass(frozen=True, slots=True)
 class RunLayout:
     """The names in the run directory `path`; none of them need exist."""
 
-    path: Path
-
-    @property
-    def job(self) -> Path:
-        """The resolved job, and what the directory is held to."""
-        return self.path / "job.toml"
-
-    @property
-    def failed(self) -> Path:
-        """The rows that the next run asks again."""
-        return self.path / "failed.jsonl"
-
-    @property
-    def ledger(self) -> Path:
-        """What is unconfirmed, and how far a run at work may spend."""
-        return self.path / "ledger.json"
-
-    @property
-    def paid(self) -> Path:
-        """What embeddings cost: spent, whatever becomes of their scores."""
-        return self.path / "embeddings.journal"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.json"
-
-    @property
-    def success(self) -> Path:
-        """Stands there while the directory is complete."""
-        return self.path / "_SUCCESS"
-
-    @property
-    def scores(self) -> Path:
-        return self.path / "scores"
-
-    @property
-    def results(self) -> Path:
-        return self.path / "results"
-
-    @property
-    def requests(self) -> Path:
-        return self.path / "requests"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.job = path / "job.toml"  # the resolved job, and what the directory is held to
+        self.failed = path / "failed.jsonl"  # the rows that the next run asks again
+        self.ledger = path / "ledger.json"  # what is unconfirmed, and how far a run at work may spend
+        self.paid = path / "embeddings.journal"  # what embeddings cost: spent, whatever becomes of their scores
+        self.report = path / "report.json"
+        self.success = path / "_SUCCESS"  # stands there while the directory is complete
+        self.scores = path / "scores"
+        self.results = path / "results"
+        self.requests = path / "requests"
 
     def part(self, number: int) -> Path:
         """The part that the journal of this number is sealed into."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.errors import RunFault
-from batchroute.store.files import write_whole
+from batchroute.store.files import decoding, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +44,8 @@ def read_ledger(path: Path) -> Ledger:
     """What `write_ledger` wrote; an empty one where there is none."""
     if not path.exists():
         return Ledger()
-    try:
+    with decoding(path, "without it the budget cannot be kept"):
         return msgspec.json.decode(path.read_bytes(), type=Ledger)
-    except ValueError as error:  # what msgspec raises, and bytes that are no UTF-8
-        raise RunFault(f"{path}: not as a run wrote it ({error}); without it the budget cannot be kept") from error
 
 
 def write_ledger(path: Path, ledger: Ledger) -> None:

@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.errors import RunFault
-from batchroute.store.done import DoneRows
-from batchroute.store.failed import read_failed, write_failed
 from batchroute.store.files import saving, sync_file
-from batchroute.store.journal import Journal, read_journal
+from batchroute.store.journal import Journal, read_journal, row_encoder
 from batchroute.store.layout import RunLayout, number_of
 from batchroute.store.parts import seal, write_part
-from batchroute.store.record import row_encoder
+from batchroute.store.unsealed import read_failed, write_failed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from batchroute.store.columns import ResultColumns
     from batchroute.types import Result
@@ -34,6 +34,55 @@ if TYPE_CHECKING:
 SYNC_EVERY_S = 0.25
 JOURNAL_ROWS = 20_000
 JOURNAL_BYTES = 32 << 20
+
+_NONE = bytearray()
+
+
+class DoneRows:
+    """A set of rows by file and row number; memory is an eighth of a byte per row of the input.
+
+    One thread adds while others may ask: bits that need more room are copied, never resized under a reader.
+    """
+
+    def __init__(self) -> None:
+        self._bits: dict[str, bytearray] = {}
+
+    def add_row(self, file: str, row: int) -> None:
+        """Puts one row into the set: a tenth of what `add` takes for it."""
+        bits = self._bits.get(file, _NONE)
+        if row >> 3 >= len(bits):
+            bits = self._room(file, row)
+        bits[row >> 3] |= 1 << (row & 7)
+
+    def add(self, file: str, rows: NDArray[np.int64]) -> None:
+        """Puts [n] rows of one file into the set."""
+        if len(rows):
+            bits = np.frombuffer(self._room(file, int(rows.max())), np.uint8)
+            np.bitwise_or.at(bits, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))
+
+    def mask(self, file: str, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[n] for n rows of one file, whether each is in the set."""
+        bits = np.frombuffer(self._bits.get(file, _NONE), np.uint8)
+        inside = rows < 8 * len(bits)
+        found = np.zeros(len(rows), np.bool_)
+        known = rows[inside]
+        found[inside] = (bits[known >> 3] >> (known & 7).astype(np.uint8)) & 1 == 1
+        return found
+
+    def copy(self) -> DoneRows:
+        """The set as it is now."""
+        copied = DoneRows()
+        copied._bits = {file: bytearray(bits) for file, bits in self._bits.items()}
+        return copied
+
+    def _room(self, file: str, row: int) -> bytearray:
+        """The bits of a file, with room for a row."""
+        bits, size = self._bits.get(file, _NONE), row // 8 + 1
+        if size > len(bits):
+            # At least twice the room, so that adding rows one by one copies each bit a bounded number of times.
+            bits = self._bits[file] = bits + bytes(max(size, 2 * len(bits)) - len(bits))
+        return bits
+
 
 # What a crash can leave, and how the next run recovers. Say journal 3 is full; on it row 64 has failed, and row 66
 # is open: begun by an earlier run, which a stop cut short after an attempt that cost something.

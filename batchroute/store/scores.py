@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.input.chunk import Chunk
-    from batchroute.store.done import DoneRows
+    from batchroute.store.rows import DoneRows
     from batchroute.types import Floats, Questions
 
 # Parts have 1024, 2048, 4096 ... 262,144 rows. The first is soon there to be sent; 100 million rows make about 390

@@ -1,7 +1,9 @@
-"""What a run directory holds beside its sealed parts: answers in journals, where a run is at work or was killed,
-and the rows that failed or were left open.
+"""What a run directory holds beside its sealed parts: failed.jsonl, and answers in journals.
 
-Knows files and records; sums nothing.
+The rows in failed.jsonl failed for passing reasons, and the next run asks exactly these again. Journals are there
+where a run is at work or was killed.
+
+Knows files and records, and how refused rows become failed ones; who asks a row again is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -9,15 +11,76 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchroute.store.failed import read_failed
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batchroute.store.columns import ResultColumns, Use, names_with
+from batchroute.store.files import decoding, saving, whole_file
 from batchroute.store.journal import read_journal
 from batchroute.store.layout import RunLayout
+from batchroute.store.parts import write_part
+from batchroute.types import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from batchroute.types import Result
+
+_NAMES = names_with(Use.FAILED)
+# A line of failed.jsonl: the fields of a result, but those that only an answer has. Built from the declarations of
+# both, so that no field is kept here under another type. `finished_at` alone has a default of its own: lines that
+# other programs wrote need not say when.
+_FailedRow = msgspec.defstruct(
+    "_FailedRow",
+    [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(Result)
+        if field.name in _NAMES and field.name != "finished_at"
+    ]
+    + [("finished_at", int, 0)],
+    kw_only=True,
+)
+
+
+def write_failed(path: Path, failed: list[Result]) -> None:
+    """All failed rows, in input order as far as names tell; the file appears whole or not at all."""
+    encode = msgspec.json.Encoder().encode
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+        for result in sorted(failed, key=lambda result: (result.file, result.row)):
+            fields = {name: getattr(result, name) for name in _NAMES}
+            file.write(encode(fields) + b"\n")
+
+
+def read_failed(path: Path) -> list[Result]:
+    """What `write_failed` wrote; nothing where there is no file."""
+    if not path.exists():
+        return []
+    with decoding(path, "remove it to ask its rows anew"):
+        rows = msgspec.json.Decoder(_FailedRow).decode_lines(path.read_bytes())
+        return [Result(**msgspec.structs.asdict(row), status="failed") for row in rows]
+
+
+def reopen_refused(run: RunLayout, columns: ResultColumns) -> None:
+    """Turns refused rows that were or might have been asked into failed ones, so that the next run asks them.
+
+    For a directory that is finished. They stand in failed.jsonl before they leave their part, so a crash between
+    the two loses none. Rows that the input itself made unusable stay as they are.
+    """
+    names = [name for name in columns.own.names if name in _NAMES]
+    for part in run.parts():
+        table = pq.read_table(part)
+        again = pc.and_(pc.equal(table["status"], "refused"), pc.not_equal(table["error_type"], "bad_row"))
+        again = pc.fill_null(again, fill_value=False)
+        if not pc.any(again).as_py():
+            continue
+        refused = table.filter(again).select(names)
+        when = refused["finished_at"].cast(pa.int64())
+        rows = refused.set_column(names.index("finished_at"), "finished_at", when).to_pylist()
+        with saving(run.path):
+            write_failed(run.failed, [*read_failed(run.failed), *(Result(**row, status="failed") for row in rows)])
+            write_part(part, table.filter(pc.invert(again)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.store.done import DoneRows
+from batchroute.store.rows import DoneRows
 
 ROWS = st.lists(st.integers(0, 5000), max_size=40)
 

@@ -25,11 +25,11 @@ from answers import NO_COLUMNS, files_of_at_most, kept_row, result, unprivileged
 from batchroute.errors import RunFault, Stopped
 from batchroute.store.columns import ResultColumns
 from batchroute.store.directory import clear_run
-from batchroute.store.failed import read_failed, reopen_refused, write_failed
 from batchroute.store.files import saving
 from batchroute.store.journal import Journal, read_journal
 from batchroute.store.layout import RunLayout, locked
 from batchroute.store.rows import JOURNAL_ROWS, SYNC_EVERY_S, RunStore
+from batchroute.store.unsealed import read_failed, reopen_refused, write_failed
 from steps import hit_at_every_step
 
 if TYPE_CHECKING:

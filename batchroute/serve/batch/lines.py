@@ -18,9 +18,9 @@ from batchroute.report.export.cells import BATCH_COLUMNS, batch_line, rows_of
 from batchroute.report.export.order import tables_in_order
 from batchroute.report.read import read_job
 from batchroute.serve.batch.batches import BatchError
-from batchroute.store.failed import read_failed
 from batchroute.store.files import saving, whole_file
 from batchroute.store.layout import RunLayout
+from batchroute.store.unsealed import read_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
