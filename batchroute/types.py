@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -64,6 +64,19 @@ class Questions:
     refused: NDArray[np.bool_]
     chars: NDArray[np.int64]
     vectors: Vectors | None = None
+
+    def batches(self, size: int) -> Iterator[Questions]:
+        """Consecutive parts of up to `size` rows; `vectors` are sliced, not copied."""
+        for start in range(0, len(self.texts), size):
+            rows = slice(start, start + size)
+            yield Questions(
+                texts=self.texts[rows],
+                ids=self.ids[rows],
+                forced=self.forced[rows],
+                refused=self.refused[rows],
+                chars=self.chars[rows],
+                vectors=None if self.vectors is None else self.vectors[rows],
+            )
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.errors import Stopped, UsageFault
-from batchroute.score.questions import bare_questions
-from batchroute.score.rater import rated_chunks
+from batchroute.score.rater import bare_questions, rated_chunks
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
 """Texts -> scores: routers, embedders, and the model in the box.
 
-    router      [router] -> a scorer of prompts         questions  texts as the columns that a scorer reads
-    checkpoint  MF models in each of their formats      rater      chunks -> chunks with scores, in order
-    embed/      texts -> vectors times a model's        api/       vectors from an embeddings API
-    models/     the built-in router, with its card
+    router      [router] -> a scorer of prompts         rater    chunks -> chunks with scores, in order
+    checkpoint  MF models in each of their formats      embed/   texts -> vectors times a model's
+    api/        vectors from an embeddings API          models/  the built-in router, with its card
 
 Knows nothing of thresholds: what a score leads to is `route`'s decision.
 """

@@ -136,13 +136,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def write_checkpoint(directory: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """The two files RouteLLM reads and batchroute.json; `weights` by RouteLLM's keys, in the type to be stored."""
     dim, text_dim = weights["text_proj.0.weight"].shape
-    config = {
-        "dim": dim,
-        "num_models": len(card.models),
-        "text_dim": text_dim,
-        "num_classes": 1,
-        "use_proj": True,
-    }
+    config = {"dim": dim, "num_models": len(card.models), "text_dim": text_dim, "num_classes": 1, "use_proj": True}
     about = {
         "format": FORMAT,
         "router": ROUTER,

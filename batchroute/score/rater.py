@@ -1,4 +1,4 @@
-"""Chunks -> chunks with scores, in their order, as many at a time as the rater can use.
+"""Texts as a scorer reads them; chunks -> chunks with scores, in order, as many at a time as the rater can use.
 
 Knows neither models nor disks: a `Rater` gives the scores, the caller stores them.
 """
@@ -12,21 +12,38 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from batchroute.types import Questions
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from concurrent.futures import Executor
     from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
     from batchroute.input.chunk import Chunk
     from batchroute.score.router import Scorer
-    from batchroute.types import Floats, Questions
+    from batchroute.types import Floats, Vectors
 
     OpenRater: TypeAlias = "Callable[[Scorer], AbstractAsyncContextManager[Rater]]"
     Read: TypeAlias = "Callable[[], tuple[Chunk, Questions] | None]"
 
 AT_ONCE_CHARS = 4096  # of one text: less work than to hand it to a thread and back
 CHARS_IN_FLIGHT = 16 << 20  # of texts that are being rated, however few rows they are
+
+
+def bare_questions(texts: Sequence[str], vectors: Vectors | None = None) -> Questions:
+    """Texts that belong to no input row; `vectors` [n, dim] are theirs."""
+    count = len(texts)
+    return Questions(
+        texts=list(texts),
+        ids=[None] * count,
+        forced=[None] * count,
+        refused=np.zeros(count, np.bool_),
+        chars=np.fromiter(map(len, texts), np.int64, count),
+        vectors=vectors,
+    )
 
 
 @dataclass(frozen=True, slots=True)

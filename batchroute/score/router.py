@@ -18,7 +18,6 @@ import torch
 from batchroute.errors import ModelFault
 from batchroute.score.checkpoint import read_checkpoint
 from batchroute.score.embed.embedders import fold, identity, import_class, numbers_in
-from batchroute.score.questions import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +51,7 @@ class Scorer:
         """[n] float64 in [0, 1]; NaN where a question is refused. ModelFault for scores that are none."""
         if not questions.texts:
             return np.empty(0)
-        return np.concatenate([self._score_batch(batch) for batch in in_batches(questions, self.batch_size)])
+        return np.concatenate([self._score_batch(batch) for batch in questions.batches(self.batch_size)])
 
     def _score_batch(self, questions: Questions) -> Floats:
         scores = np.where(questions.refused, np.nan, self.rate(questions))

@@ -65,23 +65,25 @@ async def open_address(
     if spec.simulate is not None:
         behaviour = Behaviour(**spec.simulate.model_dump())
         base_url = (await stack.enter_async_context(start_simulator(behaviour))).url
-    secrets = endpoint_secrets(spec, environ)
-    return Address(
-        url=api_url(base_url or "", "chat/completions"),
-        headers=request_headers(secrets, spec.api_key_header, spec.headers),
-        timeout_s=spec.timeout_s,
-        max_response_bytes=max_response_bytes(limits),
-        proxy=endpoint_proxy(spec),
-    )
+    url = api_url(base_url or "", "chat/completions")
+    headers = request_headers(endpoint_secrets(spec, environ), spec.api_key_header, spec.headers)
+    return Address(url, headers, spec.timeout_s, max_response_bytes(limits), endpoint_proxy(spec))
+
+
+def embedder_address(spec: EmbedderSpec, limits: Limits, environ: Mapping[str, str]) -> Address:
+    """Where texts are sent for their vectors."""
+    url = api_url(spec.base_url or "", "embeddings")
+    headers = request_headers(endpoint_secrets(spec, environ), spec.api_key_header)
+    return Address(url, headers, spec.timeout_s, max_response_bytes(limits), proxy_for(url))
+
+
+def max_response_bytes(limits: Limits) -> int:
+    return int(limits.max_response_mb * (1 << 20))
 
 
 def endpoint_proxy(spec: EndpointSpec) -> str | None:
     """The proxy of its requests; UsageFault where the environment names one that cannot be used."""
     return None if spec.base_url is None else proxy_for(api_url(spec.base_url, "chat/completions"))
-
-
-def max_response_bytes(limits: Limits) -> int:
-    return int(limits.max_response_mb * (1 << 20))
 
 
 def endpoint_limits(spec: EndpointSpec | EmbedderSpec) -> EndpointLimits:

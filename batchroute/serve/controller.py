@@ -17,7 +17,7 @@ import msgspec
 
 from batchroute.errors import RoutingError, Unanswered
 from batchroute.input.row import Refusal
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.send.open import asks_for_vectors
 from batchroute.serve.background import BackgroundLoop
 from batchroute.serve.chat import ChatRequest, chat_request, decide_route

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import ModelFault, Stopped, cause_of
 from batchroute.input.row import Refusal
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ from batchroute.job.secrets import resolve_key
 from batchroute.run.open import refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.send.open import asked_by, connections, scrubber_for, secrets_of
 from batchroute.serve.access import access_policy
 from batchroute.serve.app import ChatApi, make_app

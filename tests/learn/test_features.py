@@ -11,7 +11,7 @@ from batchroute.job.spec import RouterSpec
 from batchroute.learn.train.features import DenseFeatures, embed_prompts, ranges
 from batchroute.learn.train.fit import begin
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 
 CPU = torch.device("cpu")
 choices = st.just("Which of them?\nA. this\nB. that")

@@ -14,7 +14,7 @@ import pytest
 from batchroute.errors import InputFault
 from batchroute.job.spec import RouterSpec
 from batchroute.score.embed.builtin import BUILTIN_DIMENSION
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from labelled import EASY, HARD, outcomes, pairs, save
 from recipe import read_recipe

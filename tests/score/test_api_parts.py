@@ -25,8 +25,7 @@ from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidRecord, PaidScores, read_bill
 from batchroute.score.api.requests import MAX_TEXTS, MAX_TOKENS, RequestBuilder, read_vectors, texts_per_request
-from batchroute.score.questions import bare_questions
-from batchroute.score.rater import Rated, rated_chunks
+from batchroute.score.rater import Rated, bare_questions, rated_chunks
 from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer
 from batchroute.send.retry import RetryPolicy

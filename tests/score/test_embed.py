@@ -37,7 +37,7 @@ from batchroute.score.embed.ngrams import (
     lay_out,
 )
 from batchroute.score.embed.surface import FEATURES, IS_CHOICE, surface_features
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

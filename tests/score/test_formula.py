@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from batchroute.job.spec import EmbedderSpec, RouterSpec
 from batchroute.score.checkpoint import ROUTELLM_MODELS, Card, read_checkpoint, write_checkpoint
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.job.spec import RouterSpec
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 
 if TYPE_CHECKING:

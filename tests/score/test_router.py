@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from batchroute.errors import ModelFault
 from batchroute.job.spec import EmbedderSpec, RouterSpec
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import Scorer, load_scorer, resolve_device
 
 if TYPE_CHECKING:

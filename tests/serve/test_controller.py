@@ -24,7 +24,7 @@ import batchroute
 from batchroute import Controller, RoutingError, Unanswered
 from batchroute.errors import BatchrouteError, ModelFault
 from batchroute.job.spec import RouterSpec
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from batchroute.serve.names import ModelNames, parse_model, read_threshold
 from checkpoints import write_mf

@@ -27,7 +27,7 @@ from batchroute.learn.labels.files import read_label_file
 from batchroute.learn.labels.sides import choose_sides, side_labels
 from batchroute.score.checkpoint import read_checkpoint
 from batchroute.score.embed.embedders import identity
-from batchroute.score.questions import bare_questions
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer, model_path
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from batchroute.score.embed.builtin import BUILTIN_DIMENSION, SHARED, HashedNgra
 from batchroute.score.embed.embedders import load_dense
 from batchroute.score.embed.ngrams import BUCKETS
 from batchroute.score.embed.surface import SURFACE
-from batchroute.score.questions import bare_questions, in_batches
+from batchroute.score.rater import bare_questions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def embed_prompts(
     if router.embedder.use == "builtin":
         return _builtin_features(prompts, device)
     embed = load_dense(router.embedder, device)
-    parts = [embed(batch) for batch in in_batches(bare_questions(prompts, vectors), router.batch_size)]
+    parts = [embed(batch) for batch in bare_questions(prompts, vectors).batches(router.batch_size)]
     # through dlpack, because a column's vectors lie in read-only Arrow memory
     return DenseFeatures(torch.cat([from_dlpack(part).to(device, torch.float32) for part in parts]))
 

@@ -19,20 +19,19 @@ import numpy as np
 
 from batchroute.errors import UsageFault, cause_of
 from batchroute.job.prices import open_embedder_target
-from batchroute.job.secrets import Scrubber, endpoint_secrets
+from batchroute.job.secrets import Scrubber
 from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidScores
 from batchroute.score.api.requests import TEXTS_IN_FLIGHT, RequestBuilder, read_vectors
-from batchroute.score.questions import bare_questions
-from batchroute.score.rater import Rated, open_thread_rater
+from batchroute.score.rater import Rated, bare_questions, open_thread_rater
 from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.endpoint import Endpoint
-from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
+from batchroute.send.http import Transport
 from batchroute.send.open import (
     asks_for_vectors,
+    embedder_address,
     endpoint_limits,
-    max_response_bytes,
     most_open,
     retry_policy,
     secrets_of,
@@ -88,7 +87,8 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
     spending = Spending(context.budget, pricing.cost) if context.budget and pricing else None
     try:
         with contextlib.closing(known):
-            async with Transport(_address(spec, context)) as transport, asyncio.TaskGroup() as group:
+            address = embedder_address(spec, context.limits, context.environ)
+            async with Transport(address) as transport, asyncio.TaskGroup() as group:
                 fetcher = Fetcher(
                     Endpoint(transport, _scrubber(spec, context), read=read_vectors).send,
                     retry_policy(spec, context.limits),
@@ -108,17 +108,6 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
     except BaseExceptionGroup as group_of_errors:
         raise cause_of(group_of_errors) from group_of_errors
     _say_what_was_odd(fetcher, rater, context.say)
-
-
-def _address(spec: EmbedderSpec, context: EmbedContext) -> Address:
-    url = api_url(spec.base_url or "", "embeddings")
-    return Address(
-        url=url,
-        headers=request_headers(endpoint_secrets(spec, context.environ), spec.api_key_header),
-        timeout_s=spec.timeout_s,
-        max_response_bytes=max_response_bytes(context.limits),
-        proxy=proxy_for(url),
-    )
 
 
 def _scrubber(spec: EmbedderSpec, context: EmbedContext) -> Scrubber:

@@ -168,9 +168,7 @@ def _in_order(data: Any) -> list[Any]:
     if not isinstance(data, list) or not data or not all(isinstance(item, dict) for item in data):
         raise ValueError("has no vectors")
     placed = [(item.get("index", place), item.get("embedding")) for place, item in enumerate(data)]
-    if [index for index, _ in placed] == list(range(len(placed))):
-        return [embedding for _, embedding in placed]
-    by_index = {index: embedding for index, embedding in placed if isinstance(index, int)}
+    by_index = {index: embedding for index, embedding in placed if isinstance(index, int | float)}
     if by_index.keys() != set(range(len(placed))):
         raise ValueError(f"numbers its {len(placed)} vectors otherwise than 0 to {len(placed) - 1}")
     return [by_index[index] for index in range(len(placed))]
