@@ -98,6 +98,13 @@ class Feed:
         wanted &= routes.on(self._name) if self._moved is None else among(rows, self._moved)
         if not wanted.any():
             return
+        # A shard holds whole chunks of the reader, but where `--limit` ended it. After a run with --limit 6000:
+        #
+        #     shards   0..4095      4096..5999              6000..12287
+        #     chunks   0..4095      4096..8191, cut here    6000..10095, 10096..12287
+        #
+        # The reader is opened anew at 6000. Every row's place is compared with the one that was scored: of a file
+        # that has changed since, a row would get the score of another.
         offset = 0
         while offset < shard.rows:
             chunk = self._next_chunk(shard, offset)

@@ -88,6 +88,10 @@ class TokenWindow:
     thousands a second, an entry for each would take more memory than the requests.
     """
 
+    # Worked example, 1,000 a minute: a request of 700 tokens, by estimate, leaves at 0 s. One of 400 has no room
+    # and would wait until 60.5 s. At 3 s the first is answered: it used 520 tokens, so the entry shrinks to
+    # that, 480 are free, and the second leaves at once. One of 5,000 waits until the window is empty, then fills
+    # it alone.
     tokens_per_minute: int
     _sent: deque[TokenEntry] = field(default_factory=deque)
     _total: int = 0

@@ -21,11 +21,6 @@ class Breaker(Generic[Row]):
 
     Opens when `ROWS_TO_OPEN` different rows in a row failed for passing reasons with no success between. While
     open one probe at a time is sent, at growing intervals; any answer closes it.
-
-    Worked example: row 7 makes the server fail whenever it is asked, and others are answered between, so no streak
-    is ever longer than that row: it pays with its own attempts. When the server goes away, rows 31 to 35 fail once
-    each; the fifth opens the breaker, and all five get their attempt back. The next in the queue is the probe, 1 s
-    later, then another after 2, 4, 8 ... 30 s; when one is answered, all go on as if nothing had been.
     """
 
     outage_s: float
@@ -35,6 +30,11 @@ class Breaker(Generic[Row]):
     _ever_answered: bool = False
     _streak: dict[Row, int] = field(default_factory=dict)
 
+    # Worked example: row 7 makes the server fail whenever it is asked, and others are answered between, so no
+    # streak is ever longer than that row: it pays with its own attempts. When the server goes away, rows 31 to 35
+    # fail once each; the fifth opens the breaker, and all five get their attempt back. The next in the queue is
+    # the probe, 1 s later, then another after 2, 4, 8 ... 30 s; when one is answered, all go on as if nothing had
+    # been.
     ROWS_TO_OPEN = 5
     FIRST_PROBE_S = 1.0
     LONGEST_PROBE_S = 30.0

@@ -26,12 +26,12 @@ class Budget:
     """Money of one run directory, over all its runs.
 
     Invariant, while no provider bills more than was reserved: spent + unconfirmed + reserved <= ceiling <= limit.
-
-    Worked example, a limit of $10: the first request may cost $0.03, so a ceiling of $0.05 goes to disk before it
-    leaves. It is billed $0.01; the next ones reserve and spend below the ceiling, and nothing more is written
-    until one would pass it. Killed there with $0.02 in results, the run counts the other $0.03 as unconfirmed:
-    more than was out, never less. The next run has $9.95 left.
     """
+
+    # Worked example, a limit of $10: the first request may cost $0.03, so a ceiling of $0.05 goes to disk before
+    # it leaves. It is billed $0.01; the next ones reserve and spend below the ceiling, and nothing more is written
+    # until one would pass it. Killed there with $0.02 in results, the run counts the other $0.03 as unconfirmed:
+    # more than was out, never less. The next run has $9.95 left.
 
     def __init__(self, limit: Decimal, spent: Decimal, ledger: Ledger, save: Callable[[Ledger], None]) -> None:
         """`spent` is what all results cost; `save` puts a ledger on disk before it returns."""

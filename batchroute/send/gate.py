@@ -63,6 +63,9 @@ class Gate(Generic[Row]):
 
         Raises OverBudget where that will not come.
         """
+        # One waiter at a time: all others stand behind the lock, which asyncio hands on in the order of arrival.
+        # So a request of many tokens is never overtaken for good by small ones that happen to fit, nothing wakes
+        # a thousand waiters for one slot, and whatever may end the wait has one future to set.
         async with self._head_of_queue:
             while True:
                 while (wait_s := self._wait_s(tokens, usd)) > 0:

@@ -23,12 +23,6 @@ class Pace:
 
     A few stray ones among many that the server takes are no limit: the lane does not rest for them, and keeps the
     speed it has.
-
-    Worked example: a server takes 600 requests in any minute and the lane knows no limit. It sends 600 within 9 s;
-    the next is answered 429, "retry after 51 s". All that is known is that 600 in 9 s were taken, so the lane
-    rests and goes on at 97 % of that, 3,880 a minute. 600 later, the next 429: now 600 in a minute were taken, and
-    it goes on at 97 % of about that. It holds that for `HOLD_S`, tries 0.5 % more, 10 s later 1 % more than that,
-    and so on, until it is told off again and falls to 582 a minute.
     """
 
     requests_per_minute: float | None = None
@@ -45,6 +39,11 @@ class Pace:
     _steps: int = 0  # of growth since the last fall
     _grow_at: float = 0.0
 
+    # Worked example: a server takes 600 requests in any minute and the lane knows no limit. It sends 600 within
+    # 9 s; the next is answered 429, "retry after 51 s". All that is known is that 600 in 9 s were taken, so the
+    # lane rests and goes on at 97 % of that, 3,880 a minute. 600 later, the next 429: now 600 in a minute were
+    # taken, and it goes on at 97 % of about that. It holds that for `HOLD_S`, tries 0.5 % more, 10 s later 1 %
+    # more than that, and so on, until it is told off again and falls to 582 a minute.
     FALL = 0.97
     HOLD_S = 60.0
     GROW_EVERY_S = 10.0
