@@ -123,7 +123,7 @@ def test_imports_go_only_downwards() -> None:
         ("run.engine", "if TYPE_CHECKING:\n    from batchroute.cli.show.words import money", "not below"),
         ("run.engine", "from batchroute.simulate import start", "from the module"),
         ("run.engine", "from batchroute.send.lane import Lane", None),
-        ("serve.chat", "from batchroute.serve.names import ModelNames", None),
+        ("serve.app", "from batchroute.serve.chat import ModelNames", None),
     ],
 )
 def test_a_planted_import_is_found(module: str, line: str, word: str | None) -> None:

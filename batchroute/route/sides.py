@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Endpoints, EndpointSpec
     from batchroute.report.read import RunEndpoint
     from batchroute.store.scores import ScoredRows
-    from batchroute.types import Floats, RouteReason, Side
+    from batchroute.types import Floats, RouteReason
 
 STRONG, WEAK = range(len(SIDES))
 _ORDER: tuple[str, ...] = SIDES
@@ -83,7 +83,7 @@ class Routes:
 class Route(NamedTuple):
     """The same of one request."""
 
-    side: Side
+    endpoint: str
     reason: RouteReason
     too_long: bool
 
@@ -95,7 +95,7 @@ def route(rows: ScoredRows, threshold: float, endpoints: Endpoints) -> Routes:
 
 
 def route_one(
-    score: float | None, forced: Side | None, chars: int, threshold: float, endpoints: Endpoints
+    score: float | None, forced: str | None, chars: int, threshold: float, endpoints: Endpoints
 ) -> Route:
     """Where one request goes; `score` None where none was needed."""
     limits = input_limits(spec for _, spec in endpoints.items())

@@ -1,13 +1,12 @@
 """An OpenAI-compatible server that routes each request, and RouteLLM's Controller on the same parts.
 
-    chat     a request, and where it goes       names     what `model` may say
-    scoring  requests scored together           forward   a request at its endpoint, to its end
-    stream   events on their way through        replies   how it ended -> the response
+    chat     a request, and where it goes       scoring   requests scored together
+    forward  a request at its endpoint          stream    events on their way through
     app      chat completions over HTTP         access    who may use the server
     server   the process: start, stop           metrics   counters for Prometheus
     batch/   OpenAI's Batch API in front of runs
 
-`controller`, `settings`, `background` and `completion` are the Controller's.
+`controller`, `settings` and `background` are the Controller's.
 
 Limits, retries and prices are those of a run (send/, job/), the routing rule is route/'s: nothing here decides
 them anew. Knows no result files; a batch is a run, and only its worker touches one.

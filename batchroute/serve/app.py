@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -16,33 +17,27 @@ from aiohttp import web
 from batchroute.errors import BatchrouteError, ModelFault, RoutingError
 from batchroute.input.row import Refusal
 from batchroute.serve.batch.files import ApiError
-from batchroute.serve.chat import ChatRequest, RouteDecision, decide_route, read_chat_request
+from batchroute.serve.chat import decide_route, read_chat_request
+from batchroute.serve.forward import failure_of
 from batchroute.serve.metrics import MEDIA_TYPE, Metrics, exposition
-from batchroute.serve.replies import (
-    decision_headers,
-    error_body,
-    failure_of,
-    reply_of,
-    route_headers,
-    wait_headers,
-)
 from batchroute.serve.stream import EventRelay
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp.typedefs import Middleware
 
     from batchroute.job.spec import Endpoints
     from batchroute.serve.access import AccessPolicy
+    from batchroute.serve.chat import ModelNames, RouteDecision
     from batchroute.serve.forward import LiveEndpoints, LiveResult
-    from batchroute.serve.names import ModelNames
     from batchroute.serve.scoring import JointScoring
 
     Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LARGEST_REQUEST = 64 << 20  # bytes
 MOST_OPEN_BYTES = 512 << 20  # of bodies under way: beyond it a request gets a 503
+RETRY_AFTER_S = 5
 _EVENT_STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
 
@@ -78,18 +73,8 @@ class ChatApi:
         selection = self.names.read(chat.model)
         score = None if isinstance(selection, str) else await self.scoring.score(chat.text)
         decision = decide_route(selection, score, chat.chars, self.endpoints)
-        if chat.stream:
-            return await self._stream(request, chat, decision, received_at)
-        ended = await self.live.ask(chat, decision)
-        self.metrics.add(ended.result, time.perf_counter() - received_at)
-        return _whole(ended)
-
-    async def _stream(
-        self, request: web.Request, chat: ChatRequest, decision: RouteDecision, received_at: float
-    ) -> web.StreamResponse:
-        model = self.live.targets[decision.side].model
-        headers = {**_EVENT_STREAM, **decision_headers(decision.side, model, decision.score, decision.threshold)}
-        response = web.StreamResponse(headers=headers)
+        headers = _decision_headers(decision, self.endpoints[decision.endpoint].model)
+        response = web.StreamResponse(headers={**_EVENT_STREAM, **headers})
 
         async def write(events: bytes) -> None:
             try:
@@ -99,11 +84,11 @@ class ChatApi:
             except ConnectionError:
                 """The client hung up; this request is about to be cancelled for that."""
 
-        relay = EventRelay(write, self.live.scrub, keep_usage=chat.wants_usage)
+        relay = EventRelay(write, self.live.scrub, keep_usage=chat.wants_usage) if chat.stream else None
         ended = await self.live.ask(chat, decision, relay)
         self.metrics.add(ended.result, time.perf_counter() - received_at)
-        if not relay.begun:
-            return _whole(ended)
+        if relay is None or not relay.begun:
+            return _whole(ended, headers)
         if ended.outcome.status == "ok":
             await relay.finish()
         else:
@@ -172,22 +157,65 @@ def _checked(access: AccessPolicy, metrics: Metrics) -> Middleware:
 
 
 def json_response(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+    return _response(200, msgspec.json.encode(value))
 
 
 def failure(status: int, message: str, code: str | None, param: str | None = None) -> web.Response:
     """An error response of the server's own."""
-    body = error_body(status, message, code, param)
-    return web.Response(status=status, body=body, content_type="application/json", headers=wait_headers(status))
+    return _response(status, _error_body(status, message, code, param))
 
 
-def _whole(ended: LiveResult) -> web.Response:
-    status, body = reply_of(ended)
-    headers = {**route_headers(ended), **wait_headers(status)}
+def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Tells clients whether to retry. What failed was tried as often as the job allows, so only a 503 may help."""
+    waiting = {}
+    if status == 503:
+        waiting = {"Retry-After": str(RETRY_AFTER_S)}
+    elif status >= 400:
+        waiting = {"x-should-retry": "false"}  # OpenAI's clients would retry a 429 or 502
+    headers = {**(headers or {}), **waiting}
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _error_body(status: int, message: str, code: str | None, param: str | None = None) -> bytes:
+    """An error object as OpenAI shapes it."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def _whole(ended: LiveResult, headers: dict[str, str]) -> web.Response:
+    """An answer or a refusal as the endpoint gave it, anything else in our words; with its cost, where known."""
+    answer, result = ended.outcome.answer, ended.result
+    if answer.verdict == "ok":
+        status, body = 200, (answer.body or "").encode()
+    elif answer.body is not None and answer.status is not None and answer.status >= 400:
+        status, body = answer.status, answer.body.encode()
+    else:
+        status, code = failure_of(answer)
+        body = _error_body(status, f"the {result.route} endpoint: {answer.error}", code)
+    if result.cost_usd is not None:
+        headers = {**headers, "x-batchroute-cost-usd": format(Decimal(repr(result.cost_usd)), "f")}
+    return _response(status, body, headers)
+
+
+def _decision_headers(decision: RouteDecision, model: str) -> dict[str, str]:
+    """What is known before there is an answer; no score where none was needed."""
+    known = {
+        "route": decision.endpoint,
+        "model": model,
+        "score": decision.score,
+        "threshold": decision.threshold,
+    }
+    return {f"x-batchroute-{name}": _header_text(value) for name, value in known.items() if value is not None}
+
+
+def _header_text(value: str | float) -> str:
+    """A value that a header can carry: models may be named in any characters."""
+    return value.encode("ascii", "backslashreplace").decode() if isinstance(value, str) else repr(value)
 
 
 def _error_event(ended: LiveResult) -> bytes:
     """The last event of a stream that broke off."""
-    status, code = failure_of(ended.outcome.answer)
-    return b"data: " + error_body(status, ended.outcome.answer.error or "the stream broke off", code) + b"\n\n"
+    answer = ended.outcome.answer
+    status, code = failure_of(answer)
+    return b"data: " + _error_body(status, answer.error or "the stream broke off", code) + b"\n\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchroute.errors import Unanswered
@@ -14,7 +15,6 @@ from batchroute.serve.scoring import JointScoring
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
-    from concurrent.futures import Future
 
     from batchroute.send.budget import Budget
     from batchroute.serve.settings import LoadedRouter, ModelPair
@@ -25,27 +25,21 @@ Value = TypeVar("Value")
 class BackgroundLoop:
     """Runs from its making until `close`; `live` and `scorings` may only be used inside its loop."""
 
-    live: LiveEndpoints
-
     def __init__(self, pair: ModelPair, routers: Mapping[str, LoadedRouter], budget: Budget | None) -> None:
         self.scorings = {
             name: JointScoring(router.scorer, router.rater_opener(pair, budget), _discard)
             for name, router in routers.items()
         }
-        self._budget = budget
         self._closed = False
         self._submitting = threading.Lock()
-        self._working: list[asyncio.Task[None]] = []
+        self._closing = asyncio.Event()
         self._asking: set[asyncio.Task[Any]] = set()
-        self._stack = contextlib.AsyncExitStack()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, name="batchroute", daemon=True)
+        opened: Future[LiveEndpoints] = Future()
+        arguments = (pair, budget, opened)
+        self._thread = threading.Thread(target=self._work, args=arguments, name="batchroute", daemon=True)
         self._thread.start()
-        try:
-            asyncio.run_coroutine_threadsafe(self._open(pair), self._loop).result()
-        except BaseException:
-            self.close()
-            raise
+        self.live = opened.result()
 
     def submit(self, work: Coroutine[Any, Any, Value]) -> Future[Value]:
         """What comes of work in the loop, for another thread to wait for; Unanswered once it is closed.
@@ -64,7 +58,7 @@ class BackgroundLoop:
             if self._closed:
                 return
             self._closed = True
-            self._loop.call_soon_threadsafe(self._closing)
+            self._loop.call_soon_threadsafe(self._closing.set)
         if threading.current_thread() is not self._thread:  # the last reference may be dropped in any thread
             self._thread.join()
 
@@ -74,31 +68,31 @@ class BackgroundLoop:
         task.add_done_callback(self._asking.discard)
         return await task
 
-    def _work(self) -> None:
-        self._loop.run_forever()
-        self._loop.close()
+    def _work(self, pair: ModelPair, budget: Budget | None, opened: Future[LiveEndpoints]) -> None:
+        with contextlib.closing(self._loop):
+            try:
+                self._loop.run_until_complete(self._serve(pair, budget, opened))
+            except Exception as error:
+                if opened.done():
+                    raise
+                opened.set_exception(error)
 
-    async def _open(self, pair: ModelPair) -> None:
+    async def _serve(self, pair: ModelPair, budget: Budget | None, opened: Future[LiveEndpoints]) -> None:
+        """Until `close`; then what is under way ends first, with an error."""
         scrub = Scrubber(secret.reveal() for secret in pair.secrets())
-        self.live = await open_live_endpoints(
-            pair.endpoints, pair.limits, pair.environ(), scrub, self._stack, _discard, self._budget
-        )
-        self._working = [asyncio.create_task(scoring.run()) for scoring in self.scorings.values()]
-
-    def _closing(self) -> None:
-        closing = self._loop.create_task(self._shut())
-        closing.add_done_callback(lambda _: self._loop.stop())
-
-    async def _shut(self) -> None:
-        if hasattr(self, "live"):
-            self.live.close()
-        if self._asking:
-            await asyncio.wait(self._asking)
-        await asyncio.sleep(0)  # their callers get their errors first
-        for working in self._working:
-            working.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
-        await self._stack.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            live = await open_live_endpoints(
+                pair.endpoints, pair.limits, pair.environ(), scrub, stack, _discard, budget
+            )
+            working = [asyncio.create_task(scoring.run()) for scoring in self.scorings.values()]
+            opened.set_result(live)
+            await self._closing.wait()
+            live.close()
+            if self._asking:
+                await asyncio.wait(self._asking)
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
 
 
 def _discard(reason: str) -> None:

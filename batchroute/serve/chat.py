@@ -1,32 +1,34 @@
-"""A chat completion request -> what routing has to know of it; everything else passes untouched.
+"""A chat completion request -> what routing has to know of it, and where it goes; all else passes untouched.
 
-Only the top level of the body is decoded, so that a field that is not known here keeps its bytes. Knows no HTTP.
+Only the top level of the body is decoded, so that a field that is not known here keeps its bytes. Its `model` asks
+for a router and a threshold, or for one endpoint. Knows no HTTP.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from batchroute.errors import RoutingError
 from batchroute.input.row import Refusal, chars_in, content_text, messages_in
 from batchroute.input.text import Replaced, loads_slowly
 from batchroute.job.rules import OUTPUT_BOUNDS
 from batchroute.route.sides import route_one
 from batchroute.send.tokens import estimate_tokens
-from batchroute.types import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchroute.job.spec import Endpoints
-    from batchroute.serve.names import Selection
-    from batchroute.types import RouteReason, Side
+    from batchroute.types import RouteReason
 
 _OURS = ("model", "messages")
 _COUNTED = (*OUTPUT_BOUNDS, "n", "stream", "stream_options")  # these are decoded, too
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+PREFIX = "router"
+Selection: TypeAlias = str | float  # an endpoint, or the lowest score that goes strong
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class RouteDecision:
-    """The side that a request goes to, and why; no score where none was needed."""
+    """The endpoint that a request goes to, and why; no score where none was needed."""
 
-    side: Side
+    endpoint: str
     reason: RouteReason
     score: float | None
     threshold: float | None
@@ -126,16 +128,71 @@ def _decoded(name: str, value: Any) -> Any:
 
 
 def decide_route(selection: Selection, score: float | None, chars: int, endpoints: Endpoints) -> RouteDecision:
-    """By the rule for the rows of a file; Refusal where a request is too long for its side, or for both."""
-    forced = selection if isinstance(selection, str) else None
-    threshold = None if isinstance(selection, str) else selection
+    """By the rule for the rows of a file; Refusal where a request is too long for its endpoint, or for both."""
+    forced, threshold = (selection, None) if isinstance(selection, str) else (None, selection)
     route = route_one(score, forced, chars, 1.0 if threshold is None else threshold, endpoints)
     if route.too_long:
         tokens = estimate_tokens(chars)
-        raise Refusal(f"about {tokens} input tokens, more than endpoints.{route.side}.max_input_tokens")
-    return RouteDecision(route.side, route.reason, score, threshold)
+        raise Refusal(f"about {tokens} input tokens, more than endpoints.{route.endpoint}.max_input_tokens")
+    return RouteDecision(route.endpoint, route.reason, score, threshold)
 
 
-def prompt_of(chat: ChatRequest) -> Prompt:
-    """The request as a row of no file."""
-    return Prompt(file="", row=0, id=None, messages=chat.messages, params=chat.params)
+def parse_model(model: str) -> tuple[str, float]:
+    """(router, threshold) of a model string such as `router-mf-0.11593`; RoutingError where it is none."""
+    parts = model.split("-", 2) if isinstance(model, str) else []
+    if len(parts) != 3 or parts[0] != PREFIX or not parts[1]:
+        raise RoutingError(f"no router is named by the model {model!r}; write it as router-mf-0.11593")
+    return parts[1], read_threshold(parts[2])
+
+
+def read_threshold(threshold: object) -> float:
+    """A number in [0, 1], or its text; RoutingError for anything else."""
+    try:
+        number = float(threshold) if isinstance(threshold, str | int | float) else None
+    except ValueError:
+        number = None
+    if number is None or not 0 <= number <= 1:  # which NaN fails, too
+        raise RoutingError(f"the threshold {threshold!r} is no number from 0 to 1")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNames:
+    """What the clients of a server may write in `model`.
+
+    `router-NAME-0.24` routes at a threshold of its own, `router-NAME` and `router` at the job's; an endpoint's
+    model, or its name, is that endpoint, unscored. Where two have one model it stands for neither.
+    """
+
+    router: str
+    threshold: float | None
+    endpoints: Mapping[str, str]
+
+    def read(self, model: object) -> Selection:
+        """RoutingError where `model` is none of them."""
+        if not isinstance(model, str):
+            raise RoutingError(f"model is missing; write one of {', '.join(self.listed())}")
+        if model in self.endpoints:
+            return self.endpoints[model]
+        if model in {PREFIX, f"{PREFIX}-{self.router}"}:
+            if self.threshold is None:
+                raise RoutingError(f"the job has no routing.threshold; write one, as in {self.listed()[0]}")
+            return self.threshold
+        if not model.startswith(f"{PREFIX}-"):
+            raise RoutingError(f"there is no model {model!r} here; write one of {', '.join(self.listed())}")
+        router, threshold = parse_model(model)
+        if router != self.router:
+            raise RoutingError(f"there is no router {router!r} here; it is {self.router!r}")
+        return threshold
+
+    def listed(self) -> list[str]:
+        """The names to choose from; with the job's threshold where it has one."""
+        example = "0.5" if self.threshold is None else f"{self.threshold:g}"
+        return [f"{PREFIX}-{self.router}-{example}", *self.endpoints]
+
+
+def model_names(router: str, threshold: float | None, endpoints: Endpoints) -> ModelNames:
+    """The names of a job's router, with its threshold, and of its endpoints."""
+    models = [spec.model for _, spec in endpoints.items()]
+    unique = {spec.model: name for name, spec in endpoints.items() if models.count(spec.model) == 1}
+    return ModelNames(router, threshold, {**unique, **{name: name for name in endpoints.names}})

@@ -1,4 +1,4 @@
-"""RouteLLM's interface: the constructor and the calls of its Controller, on batchroute's routers and endpoints.
+"""RouteLLM's interface: its Controller's constructor, calls and answers, on batchroute's routers and endpoints.
 
 All callers of one controller, synchronous or not, share its limits, retries and connections, and those who come at
 the same time are scored together. Neither `openai` nor `litellm` is needed.
@@ -10,6 +10,7 @@ import asyncio
 import threading
 import weakref
 from collections import Counter
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,26 @@ from batchroute.input.row import Refusal
 from batchroute.score.rater import bare_questions
 from batchroute.send.open import asks_for_vectors
 from batchroute.serve.background import BackgroundLoop
-from batchroute.serve.chat import ChatRequest, chat_request, decide_route
-from batchroute.serve.completion import ChatCompletion
-from batchroute.serve.names import parse_model, read_threshold
-from batchroute.serve.replies import failure_of
+from batchroute.serve.chat import ChatRequest, chat_request, decide_route, parse_model, read_threshold
+from batchroute.serve.forward import failure_of
 from batchroute.serve.scoring import score_texts
 from batchroute.serve.settings import load_router, open_memory_budget, read_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Self
 
     from batchroute.serve.forward import LiveResult
-    from batchroute.types import Floats, Side
+    from batchroute.types import Floats, Result
+
+
+# What an answer may leave out, and reads as None: callers ask `if message.tool_calls:`.
+_OPTIONAL = frozenset(
+    {
+        *("annotations", "audio", "content", "finish_reason", "function_call", "logprobs", "reasoning_content"),
+        *("refusal", "service_tier", "system_fingerprint", "tool_calls", "usage"),
+    }
+)
 
 
 class Controller:
@@ -63,15 +71,9 @@ class Controller:
         `limits={"max_cost_usd": ...}` holds over all that this object spends: a request that may cost more than is
         left is Unanswered with the error_type "budget" and never sent. Requests must then bound their answers.
         """
-        models: dict[Side, str] = {"strong": strong_model, "weak": weak_model}
-        self._pair = read_pair(
-            models,
-            {"strong": strong or {}, "weak": weak or {}},
-            limits or {},
-            api_base,
-            api_key,
-        )
-        self.model_pair = SimpleNamespace(**models)
+        own = {"strong": {**(strong or {}), "model": strong_model}, "weak": {**(weak or {}), "model": weak_model}}
+        self._pair = read_pair(own, limits or {}, api_base, api_key)
+        self.model_pair = SimpleNamespace(strong=strong_model, weak=weak_model)
         self.routers = {name: load_router(name, (config or {}).get(name, {})) for name in routers}
         self._budget = open_memory_budget(self._pair, self.routers.values())
         self.model_counts: dict[str, Counter[str]] = {name: Counter() for name in routers}
@@ -153,7 +155,7 @@ class Controller:
             chat = _chat(fields)
             score = await background.scorings[str(router)].score(chat.text)
             decision = decide_route(lowest, score, chat.chars, self._pair.endpoints)
-            self.model_counts[str(router)][getattr(self.model_pair, decision.side)] += 1
+            self.model_counts[str(router)][getattr(self.model_pair, decision.endpoint)] += 1
             ended = await background.live.ask(chat, decision)
         except Refusal as refusal:
             raise RoutingError(str(refusal)) from refusal
@@ -176,6 +178,57 @@ class Controller:
         if router not in self.routers:
             raise RoutingError(f"there is no router {router!r} here; there are {', '.join(self.routers)}")
         return read_threshold(threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletion:
+    """A JSON object whose fields are attributes and keys, as are those of every object inside it.
+
+    `answer.choices[0].message.content` and `answer["choices"][0]["message"]["content"]` are the same;
+    `answer.model_dump()` is plain dictionaries and lists. `routed` is the row a run would have recorded: its
+    `route`, `score`, `attempts`, and `cost_usd`, None where price or usage is unknown. Objects inside have none.
+    """
+
+    _fields: dict[str, Any]
+    routed: Result | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._fields:
+            return _readable(self._fields[name])
+        if name in _OPTIONAL:
+            return None
+        raise AttributeError(f"the answer has no {name!r}; it has {', '.join(self._fields)}")
+
+    def __getitem__(self, name: str) -> Any:
+        return _readable(self._fields[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def keys(self) -> list[str]:
+        return list(self._fields)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return _readable(self._fields.get(name, default))
+
+    def model_dump(self) -> dict[str, Any]:
+        """Plain dictionaries and lists."""
+        return self._fields
+
+    def model_dump_json(self) -> str:
+        return msgspec.json.encode(self._fields).decode()
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ChatCompletion(value)
+    return [_readable(item) for item in value] if isinstance(value, list) else value
 
 
 def _texts(prompts: Iterable[Any]) -> list[str]:

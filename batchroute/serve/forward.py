@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,13 +28,11 @@ from batchroute.send.lane import Lane
 from batchroute.send.open import endpoint_limits, open_address, retry_policy
 from batchroute.send.request import Outcome, Request
 from batchroute.send.tokens import estimate_tokens
-from batchroute.serve.chat import ChatRequest, RouteDecision, prompt_of
-from batchroute.types import Completion
+from batchroute.types import Completion, Prompt
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Awaitable, Callable, Mapping
-    from decimal import Decimal
     from typing import TypeAlias
 
     from batchroute.job.prices import Target
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from batchroute.send.endpoint import Receive
     from batchroute.send.request import Spent
     from batchroute.send.retry import RetryPolicy
+    from batchroute.serve.chat import ChatRequest, RouteDecision
     from batchroute.serve.stream import EventRelay
     from batchroute.types import Result, Status
 
@@ -52,6 +52,16 @@ if TYPE_CHECKING:
 LIVE_OUTAGE_S = 60.0  # a client waits: longer than that no request is held for an endpoint that is away
 REST_S = 5.0  # before a lane that stopped takes requests again
 _POLICY = Policy(stops=False)
+# A failure that the endpoint did not explain itself: status, code.
+_FAILURES = {
+    "context_length": (400, "context_length_exceeded"),
+    "content_filter": (400, "content_filter"),
+    "rate_limit": (429, "rate_limit_exceeded"),
+    "quota": (429, "insufficient_quota"),
+    "budget": (429, "insufficient_quota"),
+    "timeout": (504, "timeout"),
+    "stopped": (503, "unavailable"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +70,18 @@ class LiveResult:
 
     outcome: Outcome
     result: Result
-    threshold: float | None
 
 
 @dataclass(slots=True, eq=False)
 class _Exchange:
     """What a lane sends for one request, and its `Sink`; `relay` gets the events of the answer."""
 
-    request: Request
+    body: bytes
+    tokens: int
+    most_usd: Decimal
     relay: EventRelay | None
+    attempts: int = 0
     outcome: Outcome | None = None
-
-    @property
-    def body(self) -> bytes:
-        return self.request.body
-
-    @property
-    def tokens(self) -> int:
-        return self.request.tokens
-
-    @property
-    def attempts(self) -> int:
-        return self.request.attempts
-
-    @property
-    def most_usd(self) -> Decimal:
-        return self.request.most_usd
 
     def settle(self, request: _Exchange, outcome: Outcome) -> None:
         step = next_step(RowState(""), outcome, _POLICY)
@@ -129,7 +125,7 @@ class LiveLane:
         """Waits for its turn and its end; where the caller is cancelled, the request is abandoned."""
         if self._lane.stopped is not None and self._clock() >= self._rests_until:
             self._lane.resume()
-        exchange = _Exchange(request, relay)
+        exchange = _Exchange(request.body, request.tokens, request.most_usd, relay)
         await self._lane.ask(exchange, exchange)
         return exchange.outcome or _not_sent("failed", "stopped", self._lane.stopped or "closed")
 
@@ -153,33 +149,26 @@ class LiveLane:
             self._notify(reason)
 
 
+@dataclass(frozen=True, slots=True)
 class LiveEndpoints:
-    """The endpoints of a job, open for requests."""
+    """The endpoints of a job, open for requests; each mapping is by endpoint."""
 
-    def __init__(
-        self,
-        endpoints: Endpoints,
-        targets: Mapping[str, Target],
-        lanes: Mapping[str, LiveLane],
-        scrub: Scrubber,
-        budget: Budget | None,
-    ) -> None:
-        self.targets = targets
-        self.lanes = lanes
-        self.scrub = scrub
-        self._bodies = {name: Body(spec.model, spec.params) for name, spec in endpoints.items()}
-        self._budget = budget
+    targets: Mapping[str, Target]
+    bodies: Mapping[str, Body]
+    lanes: Mapping[str, LiveLane]
+    scrub: Scrubber
+    budget: Budget | None
 
     async def ask(self, chat: ChatRequest, decision: RouteDecision, relay: EventRelay | None = None) -> LiveResult:
         """The end of one request. Refusal where a budget needs to know how long its answer may get."""
-        target = self.targets[decision.side]
+        target = self.targets[decision.endpoint]
         request = self._request(chat, decision, target)
-        if self._budget is not None and request.most_usd > self._budget.left + self._budget.reserved:
-            outcome = _over_budget(request.most_usd, self._budget.left)
+        if self.budget is not None and request.most_usd > self.budget.left + self.budget.reserved:
+            outcome = _over_budget(request.most_usd, self.budget.left)
         else:
-            outcome = await self.lanes[decision.side].ask(request, relay)
+            outcome = await self.lanes[decision.endpoint].ask(request, relay)
         result = settled(request, outcome, target, None, time.time_ns() // 1000, raw=False)
-        return LiveResult(outcome, result, decision.threshold)
+        return LiveResult(outcome, result)
 
     def close(self) -> None:
         """Abandons all requests; their callers get an outcome that says so."""
@@ -187,15 +176,15 @@ class LiveEndpoints:
             lane.close("closed")
 
     def _request(self, chat: ChatRequest, decision: RouteDecision, target: Target) -> Request:
-        prompt = prompt_of(chat)
-        body, longest = self._bodies[decision.side](prompt)
+        prompt = Prompt(file="", row=0, id=None, messages=chat.messages, params=chat.params)  # a row of no file
+        body, longest = self.bodies[decision.endpoint](prompt)
+        most_usd = Decimal(0)
+        if self.budget is not None and target.pricing is not None:
+            if not longest:
+                raise Refusal("limits.max_cost_usd holds here: set max_completion_tokens or max_tokens")
+            most_usd = target.pricing.most_usd(len(body), longest)
         tokens = estimate_tokens(chat.chars) + longest
-        request = Request(prompt, body, tokens, decision.score, decision.reason)
-        if self._budget is None or target.pricing is None:
-            return request
-        if not longest:
-            raise Refusal("limits.max_cost_usd holds here: set max_completion_tokens or max_tokens")
-        return msgspec.structs.replace(request, most_usd=target.pricing.most_usd(len(body), longest))
+        return Request(prompt, body, tokens, decision.score, decision.reason, most_usd=most_usd)
 
 
 async def open_live_endpoints(
@@ -209,6 +198,7 @@ async def open_live_endpoints(
 ) -> LiveEndpoints:
     """The endpoints until `stack` ends; keys come from `environ`, `scrub` takes them out of what endpoints say."""
     targets, lanes = open_targets(endpoints), {}
+    bodies = {name: Body(spec.model, spec.params) for name, spec in endpoints.items()}
     for name, spec in endpoints.items():
         transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
         pricing = targets[name].pricing
@@ -219,7 +209,7 @@ async def open_live_endpoints(
             OwnLimits(endpoint_limits(spec), spending),
             _naming(name, notify),
         )
-    return LiveEndpoints(endpoints, targets, lanes, scrub, budget)
+    return LiveEndpoints(targets, bodies, lanes, scrub, budget)
 
 
 def _naming(endpoint: str, notify: Callable[[str], None]) -> Callable[[str], None]:
@@ -246,3 +236,12 @@ def _over_budget(most_usd: Decimal, left_usd: Decimal) -> Outcome:
 def _not_sent(status: Status, error_type: str, error: str) -> Outcome:
     verdict: Verdict = "refused" if status == "refused" else "transient"
     return Outcome(status, Answer(verdict=verdict, error_type=error_type, error=error, unsent=True), 0, ())
+
+
+def failure_of(answer: Answer) -> tuple[int, str]:
+    """HTTP status and code of a failure; 502 for what is wrong between the server and an endpoint."""
+    error_type = answer.error_type or "failed"
+    if error_type in _FAILURES:
+        return _FAILURES[error_type]
+    is_clients = answer.verdict == "refused" and error_type.startswith("http_4")
+    return (int(error_type.removeprefix("http_")), error_type) if is_clients else (502, error_type)

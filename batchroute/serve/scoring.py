@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchroute.errors import ModelFault, Stopped, cause_of
@@ -40,7 +40,7 @@ class JointScoring:
         """`notify` takes what the router of a user's own raised, once for each line of code that raises."""
         self.batches = 0
         self.texts = 0
-        self._scorer = replace(scorer, rate=_Guarded(scorer.rate))
+        self._scorer = replace(scorer, rate=_guarded(scorer.rate))
         self._open_rater = open_rater
         self._notify = notify
         self._raised_at: set[str] = set()
@@ -80,7 +80,7 @@ class JointScoring:
         self._stopped = reason
         waiting, self._waiting = self._waiting, []
         for _, future in waiting:
-            _fail(future, Stopped(reason))
+            _resolve(future, Stopped(reason))
 
     async def _rate_all(self, rater: Rater) -> None:
         free = asyncio.Semaphore(1 if rater.ahead == 1 else MOST_BATCHES)
@@ -102,13 +102,10 @@ class JointScoring:
             found = await self._rate_each(rater, [text for text, _ in batch])
         except Exception as error:
             for _, future in batch:
-                _fail(future, Stopped(f"nothing is scored any more: {error}"))
+                _resolve(future, Stopped(f"nothing is scored any more: {error}"))
             raise
         for (_, future), score in zip(batch, found, strict=True):
-            if isinstance(score, Exception):
-                _fail(future, score)
-            elif not future.done():
-                future.set_result(score)
+            _resolve(future, score)
 
     async def _rate_each(self, rater: Rater, texts: list[str]) -> Sequence[float | Exception]:
         """A score for each text, or what there is against it: one bad text spoils no other's score."""
@@ -141,27 +138,30 @@ class JointScoring:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Guarded:
+def _guarded(rate: Callable[[Questions], Floats]) -> Callable[[Questions], Floats]:
     """A router whose exceptions belong to one request: whatever a user's class raises, the server goes on.
 
     The message goes to a client, so it names only the type of the exception.
     """
 
-    rate: Callable[[Questions], Floats]
-
-    def __call__(self, questions: Questions) -> Floats:
+    def guarded(questions: Questions) -> Floats:
         try:
-            return self.rate(questions)
+            return rate(questions)
         except ModelFault:
             raise
         except Exception as error:
             raise ModelFault(f"the router raised {type(error).__name__}") from error
 
+    return guarded
 
-def _fail(future: asyncio.Future[float], error: Exception) -> None:
-    if not future.done():  # its caller may have gone
-        future.set_exception(error)
+
+def _resolve(future: asyncio.Future[float], score: float | Exception) -> None:
+    if future.done():  # its caller has gone
+        return
+    if isinstance(score, Exception):
+        future.set_exception(score)
+    else:
+        future.set_result(score)
 
 
 async def score_texts(open_rater: OpenRater, scorer: Scorer, texts: list[str]) -> Floats:

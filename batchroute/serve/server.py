@@ -27,9 +27,9 @@ from batchroute.serve.batch.batches import BatchStore
 from batchroute.serve.batch.files import FileStore
 from batchroute.serve.batch.queue import BatchQueue
 from batchroute.serve.batch.shares import Lease, batch_part, divide_endpoints, live_router, open_live_budget
+from batchroute.serve.chat import model_names
 from batchroute.serve.forward import LIVE_OUTAGE_S, LiveEndpoints, open_live_endpoints
 from batchroute.serve.metrics import Metrics
-from batchroute.serve.names import model_names
 from batchroute.serve.scoring import JointScoring
 from batchroute.store.layout import locked
 

@@ -19,14 +19,12 @@ from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import Budget
 from batchroute.send.open import asks_for_vectors, secrets_of
 from batchroute.store.ledger import Ledger
-from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from batchroute.score.rater import OpenRater
     from batchroute.score.router import Scorer
-    from batchroute.types import Side
 
     Settings = Mapping[str, Any]
 
@@ -55,25 +53,21 @@ class ModelPair:
 
 
 def read_pair(
-    models: Mapping[Side, str],
-    own: Mapping[Side, Settings],
-    limits: Settings,
-    api_base: str | None,
-    api_key: str | None,
+    own: Mapping[str, Settings], limits: Settings, api_base: str | None, api_key: str | None
 ) -> ModelPair:
-    """The pair of these models; `own` settings of a side go before what both share. RoutingError where wrong."""
+    """The endpoints by name; their `own` settings go before what both share. RoutingError where wrong."""
     endpoints: dict[str, dict[str, Any]] = {}
     keys: dict[str, Secret] = {}
-    for side in SIDES:
-        settings = {**own[side], "model": models[side]}
+    for name, given in own.items():
+        settings = {**given}
         key = settings.pop("api_key", None)
         key = api_key if key is None and "api_key_env" not in settings else key
         if "simulate" not in settings:
             settings |= _address(settings, api_base, given=key is not None)
             if key is not None:
-                settings["api_key_env"] = f"BATCHROUTE_CONTROLLER_{side.upper()}_KEY"
+                settings["api_key_env"] = f"BATCHROUTE_CONTROLLER_{name.upper()}_KEY"
                 keys[settings["api_key_env"]] = Secret(key)
-        endpoints[side] = settings
+        endpoints[name] = settings
     return ModelPair(*_checked(endpoints, limits), keys)
 
 
@@ -83,13 +77,11 @@ def open_memory_budget(pair: ModelPair, routers: Iterable[LoadedRouter]) -> Budg
         return None
     if pair.limits.on_budget != "stop":
         raise RoutingError('limits.on_budget: a Controller can only stop at its budget; set it to "stop"')
-    targets = [(name, target) for name, target in open_targets(pair.endpoints).items()]
-    targets += [
-        (f"config.{router.spec.use}.embedder", open_embedder_target(router.spec.embedder))
-        for router in routers
-        if asks_for_vectors(router.spec)
-    ]
-    unknown = [f"{name}.price" for name, target in targets if target.pricing is None]
+    targets = open_targets(pair.endpoints)
+    for router in routers:
+        if asks_for_vectors(router.spec):
+            targets[f"config.{router.spec.use}.embedder"] = open_embedder_target(router.spec.embedder)
+    unknown = [f"{name}.price" for name, target in targets.items() if target.pricing is None]
     if unknown:
         needed = ", ".join(unknown)
         raise RoutingError(f"limits.max_cost_usd needs prices: set {needed}, in USD per million tokens")
@@ -97,7 +89,7 @@ def open_memory_budget(pair: ModelPair, routers: Iterable[LoadedRouter]) -> Budg
 
 
 def _address(settings: Settings, api_base: str | None, *, given: bool) -> dict[str, str]:
-    """Where a side is that does not say so itself; the key in OPENAI_API_KEY goes to OpenAI alone."""
+    """Where an endpoint is that does not say so itself; the key in OPENAI_API_KEY goes to OpenAI alone."""
     if "base_url" in settings or api_base is not None:
         return {"base_url": settings.get("base_url", api_base)}
     has_key = given or "api_key_env" in settings

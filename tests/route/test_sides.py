@@ -152,7 +152,7 @@ def test_a_request_goes_where_the_same_row_of_a_file_goes(
     row = replace(rows_of([NAN if score is None else score], [forced]), chars=np.array([chars]))
     routes = route(row, threshold, both)
     found = route_one(score, forced, chars, threshold, both)
-    assert routes.on(found.side).tolist() == [True]
+    assert routes.on(found.endpoint).tolist() == [True]
     assert routes.reasons(np.zeros(1, np.int64)) == [found.reason]
     assert routes.too_long.tolist() == [found.too_long]
 

@@ -26,7 +26,7 @@ from batchroute.serve.batch.lines import ALL_WEAK, batch_job, read_batch_input
 from batchroute.serve.batch.queue import BatchQueue
 from batchroute.serve.batch.shares import Lease
 from batchroute.serve.batch.worker import ending_of, run_batch
-from batchroute.serve.names import ModelNames
+from batchroute.serve.chat import ModelNames
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from jobs import job_of

@@ -13,6 +13,6 @@ SMALL = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "max_input_tokens": 
 
 def test_a_request_that_is_too_long_is_told_so_with_a_number_above_the_limit() -> None:
     endpoints = Endpoints.model_validate({"strong": SMALL, "weak": SMALL})
-    assert decide_route(0.5, 0.7, 40, endpoints).side == "strong"
+    assert decide_route(0.5, 0.7, 40, endpoints).endpoint == "strong"
     with pytest.raises(Refusal, match=r"about 11 input tokens, more than endpoints.strong.max_input_tokens"):
         decide_route(0.5, 0.7, 41, endpoints)

@@ -26,7 +26,7 @@ from batchroute.errors import BatchrouteError, ModelFault
 from batchroute.job.spec import RouterSpec
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
-from batchroute.serve.names import ModelNames, parse_model, read_threshold
+from batchroute.serve.chat import ModelNames, parse_model, read_threshold
 from checkpoints import write_mf
 from serving import KEY, user
 from upstream import answer, completion, upstream

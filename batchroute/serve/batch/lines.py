@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchroute.job.spec import Job
-    from batchroute.serve.names import ModelNames, Selection
+    from batchroute.serve.chat import ModelNames, Selection
 
 MOST_ERRORS = 100  # that a batch reports
 ALL_STRONG, ALL_WEAK = 0.0, math.nextafter(1, 2)  # every score reaches the first and none the second
@@ -73,22 +73,20 @@ def _model_in(line: bytes) -> Any:
     return body.get("model") if isinstance(body, dict) else None
 
 
-def threshold_of(selection: Selection) -> float:
-    """The threshold that routes as a batch's model says; for one side alone, one that all scores or none reach."""
+def batch_job(job: Job, input_file: Path, output: Path, selection: Selection) -> Job:
+    """The run that answers a batch: a server's endpoints, router and limits on the batch's file.
+
+    One endpoint alone is a threshold that all scores reach, or none.
+    """
     if isinstance(selection, str):
-        return ALL_STRONG if selection == "strong" else ALL_WEAK
-    return selection
-
-
-def batch_job(job: Job, input_file: Path, output: Path, threshold: float) -> Job:
-    """The run that answers a batch: a server's endpoints, router and limits on the batch's file."""
+        selection = ALL_STRONG if selection == "strong" else ALL_WEAK
     return job.model_copy(
         update={
             "name": output.name,
             "input": InputSpec(path=[str(input_file)], format="openai-batch"),
             "output": OutputSpec(path=str(output), raw=True),
             "router": job.router.model_copy(update={"text": None}),
-            "routing": RoutingSpec(threshold=threshold),
+            "routing": RoutingSpec(threshold=selection),
         }
     )
 

@@ -25,8 +25,8 @@ from batchroute.run.engine import Run, RunOptions
 from batchroute.run.process import run_loop
 from batchroute.serve.batch.batches import Batch, BatchError, BatchStore, Counts, ended, failed, held_up, woken
 from batchroute.serve.batch.files import FileStore, new_id
-from batchroute.serve.batch.lines import batch_job, read_batch_input, threshold_of, write_results
-from batchroute.serve.names import model_names
+from batchroute.serve.batch.lines import batch_job, read_batch_input, write_results
+from batchroute.serve.chat import model_names
 
 if TYPE_CHECKING:
     from batchroute.run.end import RunEnd
@@ -64,8 +64,7 @@ def run_batch(job: Job, batch_id: str, batches: BatchStore, files: FileStore) ->
     batch = _in_progress(batch, batch_input.requests)
     batches.write(batch)
     try:
-        threshold = threshold_of(batch_input.selection)
-        run = batch_job(job, content, batches.run_directory(batch.id), threshold)
+        run = batch_job(job, content, batches.run_directory(batch.id), batch_input.selection)
         return _run(run, batch, batches, files)
     except UsageFault as fault:
         batches.write(failed(batch, [BatchError("invalid_batch", str(fault))], _now()))
