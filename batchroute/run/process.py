@@ -1,4 +1,4 @@
-"""What a command needs of its own process: a fast event loop, rare garbage collections, enough open files."""
+"""What a command needs of its own process: a fast event loop, signals, few garbage collections, open files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import resource
+import signal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
@@ -13,7 +14,7 @@ import uvloop
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 Value = TypeVar("Value")
 
@@ -24,6 +25,19 @@ def run_loop(main: Coroutine[Any, Any, Value]) -> Value:
     """As `asyncio.run`, on the faster event loop and with rare garbage collections."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, rare_collections():
         return runner.run(main)
+
+
+@contextlib.contextmanager
+def on_signals(received: Callable[[int], None]) -> Iterator[None]:
+    """Gives each SIGINT or SIGTERM to `received`, in the running loop; none ends the process meanwhile."""
+    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, received, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def raise_file_limit(connections: int | None) -> None:

@@ -6,13 +6,14 @@ Knows what can be stopped and nothing of what it does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from batchroute.run.process import on_signals
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from batchroute.errors import BatchrouteError
     from batchroute.job.spec import Limits
@@ -79,10 +80,8 @@ class Stopper:
         for part in self._parts:
             part.abandon()
 
-    @contextlib.contextmanager
-    def on_signals(self, in_flight: Callable[[], int]) -> Iterator[None]:
+    def on_signals(self, in_flight: Callable[[], int]) -> AbstractContextManager[None]:
         """A first SIGINT or SIGTERM drains, a second one abandons; no signal ends the process meanwhile."""
-        loop = asyncio.get_running_loop()
 
         def received(number: int) -> None:
             if self.signal is not None:
@@ -95,14 +94,7 @@ class Stopper:
             )
             self.drain()
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, received, number)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+        return on_signals(received)
 
     async def in_time(self, limits: Limits) -> None:
         """Stops at limits.stop_at or after limits.max_wall_s, whichever comes first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from batchroute.errors import UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
 from batchroute.run.open import refuse_unpriced
-from batchroute.run.process import raise_file_limit, run_loop
+from batchroute.run.process import on_signals, raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.rater import bare_questions
 from batchroute.send.open import asked_by, connections, scrubber_for, secrets_of
@@ -26,7 +25,7 @@ from batchroute.serve.batch.api import BatchApi
 from batchroute.serve.batch.batches import BatchStore
 from batchroute.serve.batch.files import FileStore
 from batchroute.serve.batch.queue import BatchQueue
-from batchroute.serve.batch.shares import Lease, batch_part, divide_endpoints, live_router, open_live_budget
+from batchroute.serve.batch.shares import Lease, batch_part, divide_endpoints, divide_router, open_live_budget
 from batchroute.serve.chat import model_names
 from batchroute.serve.forward import LIVE_OUTAGE_S, LiveEndpoints, open_live_endpoints
 from batchroute.serve.metrics import Metrics
@@ -34,7 +33,7 @@ from batchroute.serve.scoring import JointScoring
 from batchroute.store.layout import locked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from batchroute.job.secrets import Secret
     from batchroute.job.spec import Job
@@ -141,7 +140,9 @@ async def open_server(
         if job.limits.max_cost_usd is not None:
             budget = open_live_budget(job.limits.max_cost_usd, state)
             stack.callback(budget.close)
-        router = live_router(job.router, options.batch_share) if options.has_batches(job) else job.router
+        router = job.router
+        if options.has_batches(job):
+            router, _ = divide_router(job.router, options.batch_share)
         scoring = JointScoring(scorer, rater_opener(router, _embed_context(job, options, budget)), options.notify)
         working = [asyncio.create_task(scoring.run(), name="scoring")]
         stack.push_async_callback(_cancel, working)
@@ -191,7 +192,15 @@ def _open_batches(job: Job, options: ServeOptions, state: Path, live: LiveEndpoi
 
 async def _serve(job: Job, options: ServeOptions, access: AccessPolicy, scorer: Scorer) -> int:
     async with open_server(job, options, access, scorer) as server:
-        with _signals(server.chat_api.live.close) as stopped:
+        stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def received(number: int) -> None:
+            if stopped.done():
+                server.chat_api.live.close()  # a second signal abandons requests under way
+            else:
+                stopped.set_result(number)
+
+        with on_signals(received):
             options.announce(options.host, server.port)
             number = await _first_to_end(stopped, server.working)
             options.notify(f"stopping: waiting up to {job.limits.drain_s:g} s for requests under way")
@@ -225,25 +234,3 @@ async def _listen(runner: web.AppRunner, options: ServeOptions) -> int:
         raise UsageFault(what) from fault
     port: int = runner.addresses[0][1]
     return port
-
-
-@contextlib.contextmanager
-def _signals(abandon: Callable[[], None]) -> Iterator[asyncio.Future[int]]:
-    """A future of the first SIGINT or SIGTERM; a second one abandons requests under way."""
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[int] = loop.create_future()
-
-    def received(number: int) -> None:
-        if stopped.done():
-            abandon()
-        else:
-            stopped.set_result(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, received, number)
-    try:
-        yield stopped
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

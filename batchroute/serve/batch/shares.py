@@ -20,10 +20,9 @@ import math
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
-from batchroute.job.spec import EmbedderSpec, EndpointSpec
 from batchroute.send.allowance import TOKEN_MARGIN, EndpointLimits
 from batchroute.send.budget import Budget
 from batchroute.send.open import asks_for_vectors, endpoint_limits
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Endpoints, Job, RouterSpec
     from batchroute.send.allowance import OwnLimits
-
-Spec = TypeVar("Spec", EndpointSpec, EmbedderSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,31 +71,21 @@ def divide_endpoints(endpoints: Endpoints, batch_share: float) -> dict[str, Shar
     }
 
 
-def live_router(router: RouterSpec, batch_share: float) -> RouterSpec:
-    """The router with the live part of its embedder's limits, which it keeps to at all times."""
-    return router if not asks_for_vectors(router) else _with_embedder(router, _divided(router, batch_share).live)
+def divide_router(router: RouterSpec, batch_share: float) -> tuple[RouterSpec, RouterSpec]:
+    """The routers of live requests and of batches: each keeps to its part of the embedder's limits for good."""
+    if not asks_for_vectors(router):
+        return router, router
+    shares = divide(endpoint_limits(router.embedder), batch_share, "router.embedder")
+    live, batch = (router.embedder.model_copy(update=asdict(limits)) for limits in (shares.live, shares.batch))
+    return router.model_copy(update={"embedder": live}), router.model_copy(update={"embedder": batch})
 
 
 def batch_part(job: Job, batch_share: float) -> Job:
     """The job with the limits that a batch's worker has."""
     shares = divide_endpoints(job.endpoints, batch_share)
-    specs = {name: _limited(spec, shares[name].batch) for name, spec in job.endpoints.items()}
-    router = job.router
-    if asks_for_vectors(router):
-        router = _with_embedder(router, _divided(router, batch_share).batch)
+    specs = {name: spec.model_copy(update=asdict(shares[name].batch)) for name, spec in job.endpoints.items()}
+    _, router = divide_router(job.router, batch_share)
     return job.model_copy(update={"router": router, "endpoints": job.endpoints.model_copy(update=specs)})
-
-
-def _divided(router: RouterSpec, batch_share: float) -> Shares:
-    return divide(endpoint_limits(router.embedder), batch_share, "router.embedder")
-
-
-def _with_embedder(router: RouterSpec, limits: EndpointLimits) -> RouterSpec:
-    return router.model_copy(update={"embedder": _limited(router.embedder, limits)})
-
-
-def _limited(spec: Spec, limits: EndpointLimits) -> Spec:
-    return spec.model_copy(update=asdict(limits))
 
 
 class Lease:
