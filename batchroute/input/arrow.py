@@ -12,7 +12,7 @@ from pyarrow import types
 from batchroute.input.row import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -79,7 +79,7 @@ def to_python(array: pa.Array) -> list[Any]:
     except ValueError:
         values = [_value(scalar) for scalar in array]
     normalize = _normalizer(array.type)
-    return values if normalize is None else [normalize(value) for value in values]
+    return values if normalize is _same else [normalize(value) for value in values]
 
 
 def _storage(array: pa.Array) -> pa.Array:
@@ -97,32 +97,31 @@ def _value(scalar: pa.Scalar) -> Any:
         return Unreadable(f"not readable: {error}")
 
 
-def _normalizer(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """What turns pyarrow's value of this type into ours; None where they are the same.
+def _normalizer(kind: pa.DataType) -> Callable[[Any], Any]:
+    """What turns pyarrow's value of this type into ours; `_same` where they are the same.
 
     Structs lose the null fields that Arrow fills in where a row has none, maps become dicts, bytes text.
     """
     kind = _value_type(kind)
     if types.is_struct(kind):
         fields = {field.name: _normalizer(field.type) for field in kind}
-        return lambda value: _normalized_fields(value.items(), fields.get) if isinstance(value, dict) else value
+        return lambda value: (
+            {name: fields[name](item) for name, item in value.items() if item is not None}
+            if isinstance(value, dict)
+            else value
+        )
     if types.is_map(kind):
-        item = _normalizer(kind.item_type)
-        return lambda value: _normalized_fields(value, lambda _: item) if isinstance(value, list) else value
-    if _is_list(kind) and (inner := _normalizer(kind.value_type)) is not None:
+        of_item = _normalizer(kind.item_type)
+        return lambda value: (
+            {key: of_item(item) for key, item in value if item is not None} if isinstance(value, list) else value
+        )
+    if _is_list(kind) and (inner := _normalizer(kind.value_type)) is not _same:
         return lambda value: [inner(item) for item in value] if isinstance(value, list) else value
-    return _text_of_bytes if _is_binary(kind) else None
+    return _text_of_bytes if _is_binary(kind) else _same
 
 
-def _normalized_fields(
-    pairs: Iterable[tuple[Any, Any]], normalizers: Callable[[Any], Callable[[Any], Any] | None]
-) -> dict[Any, Any]:
-    normalized = {}
-    for name, value in pairs:
-        if value is not None:
-            normalize = normalizers(name)
-            normalized[name] = value if normalize is None else normalize(value)
-    return normalized
+def _same(value: Any) -> Any:
+    return value
 
 
 def _text_of_bytes(value: Any) -> Any:

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
-    from numpy.typing import NDArray
 
-    from batchroute.input.chunk import Records
     from batchroute.input.files import Fingerprint, InputFile
     from batchroute.input.row import Kind, RowReader
     from batchroute.job.spec import InputSpec
@@ -88,7 +86,8 @@ class Source:
                 if len(records.at):
                     position = Position(start.file, block.first, block.offset)
                     end = Position(start.file, block.first + len(block.lines), block.end)
-                    yield self._chunk(file, position, end, records.at + block.first, records)
+                    rows = records.at + block.first
+                    yield Chunk(file.name, position, end, rows, records, self.reader, self.counter)
 
     def _parquet_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
         with open_parquet(file) as opened:
@@ -96,12 +95,8 @@ class Source:
                 behind = first + batch.num_rows
                 position, end = Position(start.file, first, first), Position(start.file, behind, behind)
                 records = ColumnRecords(self.fields, batch, first)
-                yield self._chunk(file, position, end, np.arange(first, behind), records)
-
-    def _chunk(
-        self, file: InputFile, position: Position, end: Position, rows: NDArray[np.int64], records: Records
-    ) -> Chunk:
-        return Chunk(file.name, position, end, rows, records, self.reader, self.counter)
+                rows = np.arange(first, behind)
+                yield Chunk(file.name, position, end, rows, records, self.reader, self.counter)
 
 
 def _before(stop: Position, chunks: Iterator[Chunk]) -> Iterator[Chunk]:

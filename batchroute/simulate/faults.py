@@ -1,7 +1,7 @@
 """The faults by name: each takes the flawless reply and damages it. Knows neither rates nor sockets.
 
-A name is one of `FAULTS` or of the tables in `EDITS`, a code of `CODES` (`insufficient_quota`), a status
-(`503`; 3xx redirect), or `ok_CODE`: a 200 whose body is an error object of that code.
+A name is one of `FAULTS`, a code of `CODES` (`insufficient_quota`), a status (`503`; 3xx redirect), or `ok_CODE`:
+a 200 whose body is an error object of that code.
 """
 
 from __future__ import annotations
@@ -50,9 +50,6 @@ def find(name: str) -> Fault | None:
     """The fault of that name, None where there is none."""
     if name in FAULTS:
         return FAULTS[name]
-    for part, edits in EDITS.items():
-        if name in edits:
-            return partial(_edited, part, edits[name])
     if name in CODES:
         return partial(_refused, CODES[name], name)
     if name.startswith("ok_"):
@@ -67,7 +64,7 @@ def unknown(names: Mapping[str, float]) -> str | None:
     missing = sorted(name for name in names if find(name) is None)
     if not missing:
         return None
-    known = ", ".join([*FAULTS, *(name for edits in EDITS.values() for name in edits), *CODES])
+    known = ", ".join([*FAULTS, *CODES])
     return f"no such fault: {', '.join(missing)}; there are {known}, statuses (503) and ok_CODE"
 
 
@@ -85,29 +82,6 @@ def _refused(status: int, code: str | None, reply: Reply, behaviour: Behaviour) 
 
 def _redirected(status: int, code: str | None, reply: Reply, behaviour: Behaviour) -> Reply:
     return Reply(status, headers={"Location": REDIRECT_TARGET})
-
-
-def _gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
-    whole = _edited("choices", _oversize, reply, behaviour)
-    return replace(whole, body=gzip.compress(whole.body, 6), headers={"Content-Encoding": "gzip"})
-
-
-_PAGE = b"<html><body><h1>Welcome</h1>A proxy's page.</body></html>"
-
-FAULTS: Mapping[str, Fault] = {
-    "reset": lambda _reply, _: Reply(0, delivery="reset"),
-    "hang": lambda _reply, _: Reply(0, delivery="hang"),
-    "cut": lambda reply, _: replace(reply, delivery="cut"),
-    "stall": lambda reply, _: replace(reply, delivery="stall"),
-    "slow": lambda reply, _: replace(reply, delivery="slow"),
-    "endless": lambda reply, _: replace(reply, delivery="endless"),
-    "content_type": lambda reply, _: replace(reply, content_type="text/plain"),
-    "html": lambda _reply, _: Reply(200, _PAGE, content_type="text/html"),
-    "truncated": lambda reply, _: replace(reply, body=reply.body[: len(reply.body) // 2]),
-    "empty": lambda reply, _: replace(reply, body=b""),
-    "not_utf8": lambda reply, _: replace(reply, body=reply.body.replace(b"[simulated]", b"[simulated \xff]")),
-    "gzip_bomb": _gzip_bomb,
-}
 
 
 def _edited(part: str, edit: Edit, reply: Reply, behaviour: Behaviour) -> Reply:
@@ -133,25 +107,46 @@ def _oversize(answer: dict[str, Any], behaviour: Behaviour) -> None:
     _message(answer)["content"] = "0" * int(behaviour.oversize_mb * 1e6)
 
 
-# By the part of an answer that it damages: an answer without that part stays as it is.
-EDITS: Mapping[str, Mapping[str, Edit]] = {
-    "choices": {
-        "no_choices": lambda answer, _: answer.update(choices=[]),
-        "null_content": lambda answer, _: _message(answer).update(content=None),
-        "lone_surrogate": lambda answer, _: _message(answer).update(
-            content=_message(answer)["content"] + "\ud83d"
-        ),
-        "oversize": _oversize,
-    },
-    "data": {
-        "vectors_shuffled": lambda answer, _: answer["data"].reverse(),
-        "vector_missing": lambda answer, _: answer["data"].pop(),
-        "vector_short": lambda answer, _: answer["data"][0].update(embedding=[0.5]),
-        "vector_nan": lambda answer, _: answer["data"][0].update(embedding=[math.nan] * 8),
-    },
-    "usage": {
-        "no_usage": lambda answer, _: answer.pop("usage"),
-        "usage_nulls": lambda answer, _: answer.update(usage=dict.fromkeys(answer["usage"])),
-        "usage_strings": lambda answer, _: answer.update(usage={of: str(n) for of, n in answer["usage"].items()}),
-    },
+def _lone_surrogate(answer: dict[str, Any], _behaviour: Behaviour) -> None:
+    _message(answer)["content"] += "\ud83d"
+
+
+def _usage_strings(answer: dict[str, Any], _behaviour: Behaviour) -> None:
+    answer["usage"] = {name: str(count) for name, count in answer["usage"].items()}
+
+
+def _gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
+    whole = _edited("choices", _oversize, reply, behaviour)
+    return replace(whole, body=gzip.compress(whole.body, 6), headers={"Content-Encoding": "gzip"})
+
+
+_PAGE = b"<html><body><h1>Welcome</h1>A proxy's page.</body></html>"
+
+FAULTS: Mapping[str, Fault] = {
+    "reset": lambda _reply, _: Reply(0, delivery="reset"),
+    "hang": lambda _reply, _: Reply(0, delivery="hang"),
+    "cut": lambda reply, _: replace(reply, delivery="cut"),
+    "stall": lambda reply, _: replace(reply, delivery="stall"),
+    "slow": lambda reply, _: replace(reply, delivery="slow"),
+    "endless": lambda reply, _: replace(reply, delivery="endless"),
+    "content_type": lambda reply, _: replace(reply, content_type="text/plain"),
+    "html": lambda _reply, _: Reply(200, _PAGE, content_type="text/html"),
+    "truncated": lambda reply, _: replace(reply, body=reply.body[: len(reply.body) // 2]),
+    "empty": lambda reply, _: replace(reply, body=b""),
+    "not_utf8": lambda reply, _: replace(reply, body=reply.body.replace(b"[simulated]", b"[simulated \xff]")),
+    "gzip_bomb": _gzip_bomb,
+    # These edit a part of the answer's JSON; an answer without that part stays as it is.
+    "no_choices": partial(_edited, "choices", lambda answer, _: answer.update(choices=[])),
+    "null_content": partial(_edited, "choices", lambda answer, _: _message(answer).update(content=None)),
+    "lone_surrogate": partial(_edited, "choices", _lone_surrogate),
+    "oversize": partial(_edited, "choices", _oversize),
+    "vectors_shuffled": partial(_edited, "data", lambda answer, _: answer["data"].reverse()),
+    "vector_missing": partial(_edited, "data", lambda answer, _: answer["data"].pop()),
+    "vector_short": partial(_edited, "data", lambda answer, _: answer["data"][0].update(embedding=[0.5])),
+    "vector_nan": partial(_edited, "data", lambda answer, _: answer["data"][0].update(embedding=[math.nan] * 8)),
+    "no_usage": partial(_edited, "usage", lambda answer, _: answer.pop("usage")),
+    "usage_nulls": partial(
+        _edited, "usage", lambda answer, _: answer.update(usage=dict.fromkeys(answer["usage"]))
+    ),
+    "usage_strings": partial(_edited, "usage", _usage_strings),
 }
