@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 
 WINDOW_S = 60.0
+_COUNTERS = ("by_status", "by_route", "by_fault", "asked", "billed")  # of `Stats`
 
 
 class Window:
@@ -157,11 +157,11 @@ class Traffic:
 
     def stats(self, in_flight: int) -> Stats:
         """A copy of what has been counted so far."""
-        stats = deepcopy(self._stats)
-        stats.in_flight = in_flight
-        stats.arrivals_s = list(self._arrivals_s)
-        stats.recorded = list(self._recorded)
-        return stats
+        counters = {name: Counter(getattr(self._stats, name)) for name in _COUNTERS}
+        arrivals_s, recorded = list(self._arrivals_s), list(self._recorded)
+        return msgspec.structs.replace(
+            self._stats, in_flight=in_flight, arrivals_s=arrivals_s, recorded=recorded, **counters
+        )
 
     def arrived(self, route: str, at_s: float, in_flight: int) -> None:
         stats = self._stats
