@@ -1,4 +1,4 @@
-"""The flags that commands share, as one value."""
+"""The flags that commands share, as one value, and what several flags are checked by."""
 
 from __future__ import annotations
 
@@ -61,18 +61,11 @@ def job_flags(command: Callable[..., int]) -> Callable[..., int]:
 
     # wraps() also keeps the options that click has hung on the command so far.
     @functools.wraps(command)
-    def with_flags(
-        *,
-        sets: Sequence[str],
-        variables: Sequence[str],
-        output: Path | None,
-        limit: int | None,
-        quiet: bool,
-        log_format: str,
-        **own: Any,
-    ) -> int:
-        setup_logging(log_format, quiet=quiet)
-        return command(flags=Flags(sets, pairs("--var", variables), output, limit, quiet, log_format), **own)
+    def with_flags(**values: Any) -> int:
+        shared = {field: values.pop(field) for field in Flags.__slots__}
+        setup_logging(shared["log_format"], quiet=shared["quiet"])
+        shared["variables"] = pairs("--var", shared["variables"])
+        return command(flags=Flags(**shared), **values)
 
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), with_flags)
 
@@ -86,3 +79,11 @@ def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
             raise UsageFault(f"{flag} {name}: must be NAME=VALUE")
         found[name] = value
     return found
+
+
+def require_matplotlib(what_needs: str) -> None:
+    """UsageFault where the extra is not installed; it begins with `what_needs`, as "--plot needs"."""
+    try:
+        import matplotlib as _  # noqa: F401  # whether it can be imported is the question
+    except ImportError as missing:
+        raise UsageFault(f"{what_needs} matplotlib: pip install 'batchroute[html]'") from missing

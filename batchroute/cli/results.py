@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE
+from batchroute.cli.flags import FILE, require_matplotlib
 from batchroute.cli.output import log, show, show_json
-from batchroute.cli.show.words import count
+from batchroute.cli.show.words import count, whatif_words
 from batchroute.errors import UsageFault
 from batchroute.report.export.writers import AUTO, WRITERS
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 @click.option("--samples", type=click.IntRange(min=0), default=0, metavar="N", help="Rows to show on the page.")
 def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int) -> int:
     """Say what a run did and cost; several runs are compared."""
-    from batchroute.cli.show.comparison import render_comparison
-    from batchroute.cli.show.report import render_report
+    from batchroute.cli.show.report import render_comparison, render_report
     from batchroute.report.build import build_report
     from batchroute.report.comparison import compare
     from batchroute.report.figures import json_text
@@ -45,11 +44,13 @@ def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int)
 
 
 def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -> None:
-    from batchroute.cli.show.html import render_html
     from batchroute.report.details import read_details
     from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
 
     refuse_homeless(page)
+    require_matplotlib("the page's charts need")
+    from batchroute.cli.show.html import render_html
+
     text = render_html(report, read_details(run_directory, samples=samples))
     with saving(page):
         write_whole(page, text.encode(), mode=AS_UMASK_SAYS)
@@ -72,7 +73,6 @@ def whatif(
     Also how many rows would change side; sends nothing. The job that --output writes takes the answers of all
     other rows over from the run, at no cost.
     """
-    from batchroute.cli.show.thresholds import whatif_words
     from batchroute.run.whatif import share_of_run, what_if, whatif_json
 
     if (threshold is None) == (strong_fraction is None):

@@ -14,7 +14,7 @@ import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
 from batchroute.cli.output import log, row_logger, show_json
-from batchroute.cli.show.words import count, harmless
+from batchroute.cli.show.words import calibration_words, count, harmless
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def calibrate(
 
     INPUT is a job file, a data file with --prompt, or a Parquet file with a column `score`.
     """
-    from batchroute.cli.show.thresholds import calibration_words
     from batchroute.report.figures import json_text
 
     if (strong_fraction is None) == (budget_usd is None):

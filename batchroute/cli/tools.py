@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchroute.cli.flags import FILE, job_flags, pairs
+from batchroute.cli.flags import FILE, job_flags, pairs, require_matplotlib
 from batchroute.cli.output import console, log, show, show_json
 from batchroute.errors import UsageFault
 
@@ -29,31 +29,21 @@ if TYPE_CHECKING:
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set router.key, as router.embedder.use.")
 @click.option("--licence", default="", metavar="TEXT", help="Of the labels; goes into the model's card.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the split and the training.")
-def train(
-    labels: Sequence[Path],
-    out: Path,
-    strong: str | None,
-    weak: str | None,
-    device: str | None,
-    sets: Sequence[str],
-    licence: str,
-    seed: int,
-) -> int:
+# `settings` are arguments of train_model, by their names.
+def train(labels: Sequence[Path], out: Path, device: str | None, sets: Sequence[str], **settings: Any) -> int:
     """Train a router from labelled prompts.
 
     LABELS are Parquet, JSONL or CSV files of outcomes (prompt, model, score), battles (prompt, model_a, model_b,
     winner) or pairs (prompt, strong, weak). With --strong and --weak the model is for these two, which is best for
     routing between them; without, its table has a row for every model in the labels.
     """
-    from batchroute.cli.show.training import epochs_shown, trained_words
+    from batchroute.cli.show.progress import epochs_shown, trained_words
     from batchroute.job.load import router_section
     from batchroute.learn.train.build import train_model
 
     spec = router_section([*sets, *(() if device is None else [f"router.device={device}"])])
     with epochs_shown(console(stderr=True)) as on_epoch:
-        trained = train_model(
-            labels, out, strong=strong, weak=weak, router=spec, licence=licence, seed=seed, on_epoch=on_epoch
-        )
+        trained = train_model(labels, out, router=spec, on_epoch=on_epoch, **settings)
     click.echo(trained_words(trained))
     return 0
 
@@ -68,17 +58,8 @@ def train(
 @click.option("--state", type=FILE, metavar="DIR", help="Of files and batches; OUTPUT.serve by default.")
 @click.option("--batch-share", type=click.FloatRange(0, 0.95), default=0.5, help="Of the limits, for batches.")
 @click.option("--max-disk-mb", type=click.IntRange(min=1), default=10_240, help="What files and batches may take.")
-def serve(
-    job_file: Path,
-    flags: Flags,
-    host: str,
-    port: int,
-    api_key_env: str | None,
-    allow_hosts: Sequence[str],
-    state: Path | None,
-    batch_share: float,
-    max_disk_mb: int,
-) -> int:
+# `settings` are the other fields of ServeOptions, by their names.
+def serve(job_file: Path, flags: Flags, allow_hosts: Sequence[str], max_disk_mb: int, **settings: Any) -> int:
     """Serve a job's two endpoints as one OpenAI-compatible API.
 
     Each request is routed on its own. The first line on stdout is {"port": N, "base_url": "http://..."}. Clients
@@ -92,13 +73,9 @@ def serve(
         environ=os.environ,
         announce=_announce,
         notify=log.warning,
-        host=host,
-        port=port,
-        api_key_env=api_key_env,
         allow_hosts=tuple(allow_hosts),
-        state=state,
-        batch_share=batch_share,
         most_disk_bytes=max_disk_mb << 20,
+        **settings,
     )
     return 128 + run_server(job, options)  # as a shell says that a signal ended a process
 
@@ -160,7 +137,6 @@ def evaluate(
 
 def _refuse_unwritable(plot: Path) -> None:
     """UsageFault where the curves cannot be drawn into `plot`, said before anything takes time."""
-    from batchroute.cli.show.drawing import require_matplotlib
     from batchroute.store.files import refuse_homeless
 
     if plot.suffix not in {".png", ".svg"}:
@@ -170,7 +146,7 @@ def _refuse_unwritable(plot: Path) -> None:
 
 
 def _draw(evaluation: Evaluation, plot: Path) -> None:
-    from batchroute.cli.show.curves import draw_curves
+    from batchroute.cli.show.charts import draw_curves
     from batchroute.store.files import AS_UMASK_SAYS, saving, whole_file
 
     with saving(plot), whole_file(plot, mode=AS_UMASK_SAYS) as unfinished:

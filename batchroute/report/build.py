@@ -6,77 +6,23 @@ endpoint is priced anew. Knows nothing of how a report is shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
-from batchroute.report.figures import Latency, ModelBill, Report, State, read_report
-from batchroute.report.groups import Groups, grouped
-from batchroute.report.quantiles import counted_latencies, counted_scores, histogram, quantiles, score_bins
-from batchroute.report.read import RunJob, read_job, scan_rows, scan_scores
+from batchroute.report.figures import ModelBill, Report, State, read_report
+from batchroute.report.read import read_job, scan_rows, scan_scores
+from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
 from batchroute.store.layout import RunLayout
 from batchroute.store.ledger import read_ledger, reconciled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from batchroute.report.read import Rows
-
-_DECILES = {f"p{percent}": percent / 100 for percent in range(0, 101, 10)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """What is read off the rows, aggregated to a bounded size; `begun` are those `settled` and the open ones."""
-
-    settled: Groups
-    begun: Groups
-    unsealed: int
-    errors: dict[str, int]
-    latencies: Mapping[str, Latency]
-
-    def is_complete(self, rows: int | None) -> bool:
-        """Whether all rows of the input are done, and stand in the results."""
-        failed = self.settled.ended("failed").count("rows")
-        return rows == self.settled.count("rows") and not failed and not self.unsealed
-
-
-@dataclass(frozen=True, slots=True)
-class _EndpointSums:
-    """One endpoint's part of the run; `all_usd` is what all answered rows would have cost there."""
-
-    rows: int
-    score_mass: float
-    cost_usd: float | None
-    all_usd: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Bill:
-    """What the run cost, in USD; None is unknown, never 0.
-
-    `completions` is what is known of the endpoints' bills. Where one is 0.25 and the other is unknown it is 0.25,
-    and `unknown_rows` says that this is not all; where neither is known it is None.
-    """
-
-    completions: float | None
-    router: float | None
-    unconfirmed: float | None
-    unknown_rows: int
-
-    @property
-    def total(self) -> float | None:
-        return None if self.completions is None or self.router is None else self.completions + self.router
-
-    def saved_against(self, other_usd: float | None) -> float | None:
-        """How much less than `other_usd` it was; not known where the bill is not known to the last row."""
-        total = self.total
-        return None if self.unknown_rows or other_usd is None or total is None else other_usd - total
+    from batchroute.report.read import Rows, RunJob
 
 
 def build_report(
@@ -101,142 +47,111 @@ def build_report(
         unconfirmed_usd = earlier.unconfirmed_usd if unconfirmed_usd is None else unconfirmed_usd
     if router_cost_usd is None and not job.embedding_is_billed:
         router_cost_usd = 0.0
-    sums = _sums(rows)
+    # One query after the other: run together, polars would keep the scan that they share in memory.
+    settled = grouped(rows.settled)
+    begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
     if (ledger := RunLayout(run).ledger).exists():
-        spent = (sums.begun.cost_usd() or 0.0) + (router_cost_usd or 0.0)
+        spent = (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0)
         unconfirmed_usd = float(reconciled(read_ledger(ledger), Decimal(spent)).unconfirmed)
-    endpoints = {
-        name: _EndpointSums(
-            rows=sums.settled.of(name).count("rows"),
-            score_mass=sums.settled.of(name).score_mass(),
-            cost_usd=sums.begun.of(name).cost_usd(),
-            all_usd=all_on_one_side_usd(open_target(name, endpoint), rows.settled),
-        )
-        for name, endpoint in job.endpoints.items()
-    }
-    known = [endpoint.cost_usd for endpoint in endpoints.values() if endpoint.cost_usd is not None]
-    completions_usd = sum(known) if known else None
-    bill = _Bill(completions_usd, router_cost_usd, unconfirmed_usd, sums.begun.count("cost_unknown"))
-    scores = scan_scores(run, rows.settled)
-    state = state or ("complete" if sums.is_complete(job.rows) else "incomplete")
-    return _report(job, sums, endpoints, bill, scores, run=run.resolve().name, state=state, wall_s=wall_s)
-
-
-def _report(
-    job: RunJob,
-    sums: _Sums,
-    endpoints: Mapping[str, _EndpointSums],
-    bill: _Bill,
-    scores: pl.LazyFrame,
-    *,
-    run: str,
-    state: State,
-    wall_s: float,
-) -> Report:
-    settled, begun = sums.settled, sums.begun
     done = settled.count("rows")
+    if state is None:
+        is_complete = done == job.rows and not settled.ended("failed").count("rows") and not rows.unsealed
+        state = "complete" if is_complete else "incomplete"
     return Report(
         name=job.name,
-        run=run,
+        run=run.resolve().name,
         state=state,
         simulated=[name for name, endpoint in job.endpoints.items() if endpoint.simulated],
         rows=job.rows,
-        ok=settled.ended("ok").count("rows"),
-        refused=settled.ended("refused").count("rows"),
-        failed=settled.ended("failed").count("rows"),
-        unsealed=sums.unsealed,
+        unsealed=rows.unsealed,
         remaining=None if job.rows is None else job.rows - done,
         threshold=job.threshold,
-        cost_usd=bill.completions,
-        failed_cost_usd=begun.ended("failed", "open").cost_usd(),
-        router_cost_usd=bill.router,
-        total_usd=bill.total,
-        unconfirmed_usd=bill.unconfirmed,
-        cost_unknown_rows=bill.unknown_rows,
-        prompt_tokens=begun.tokens("prompt_tokens"),
-        cached_tokens=begun.tokens("cached_tokens"),
-        completion_tokens=begun.tokens("completion_tokens"),
+        unconfirmed_usd=unconfirmed_usd,
         reasoning_tokens=begun.tokens("reasoning_tokens"),
-        attempts=begun.count("attempts"),
         retries=begun.count("retries"),
         reused=settled.count("reused"),
         budget_rows=settled.count("budget_rows"),
-        errors=sums.errors,
-        latency_s={name: sums.latencies.get(name) for name in job.endpoints},
         wall_s=wall_s or None,
         rows_per_s=_ratio(done, wall_s),
-        score_histogram=histogram(score_bins(scores).collect().iter_rows()),
-        score_quantiles=_score_quantiles(dict(counted_scores(scores).collect().iter_rows())),
-        models=[_model_bill(route, model, groups) for (route, model), groups in begun.by_model().items()],
-        **_keys_of_sides(endpoints, bill),
+        models=[
+            ModelBill(route=route, model=model, cost_usd=groups.cost_usd(), **_counts(groups))
+            for (route, model), groups in begun.by_model().items()
+        ],
+        **_counts(begun),
+        **_shares(settled),
+        **_money(job, rows, begun, router_cost_usd),
+        **_distributions(run, job, rows),
     )
 
 
-class _KeysOfSides(TypedDict):
-    strong_rows: int
-    weak_rows: int
-    strong_fraction: float | None
-    strong_cost_usd: float | None
-    weak_cost_usd: float | None
-    all_strong_usd: float | None
-    all_weak_usd: float | None
-    savings_usd: float | None
-    savings_fraction: float | None
-    win_mass_kept: float | None
+# The keys of report.json, by subject.
 
 
-def _keys_of_sides(endpoints: Mapping[str, _EndpointSums], bill: _Bill) -> _KeysOfSides:
-    """The keys of report.json that name one of two endpoints; nothing before this knows that there are two."""
-    strong, weak = endpoints["strong"], endpoints["weak"]
-    saved = bill.saved_against(strong.all_usd)
+def _counts(groups: Groups) -> dict[str, Any]:
     return {
-        "strong_rows": strong.rows,
-        "weak_rows": weak.rows,
-        "strong_fraction": _ratio(strong.rows, strong.rows + weak.rows),
-        "strong_cost_usd": strong.cost_usd,
-        "weak_cost_usd": weak.cost_usd,
-        "all_strong_usd": strong.all_usd,
-        "all_weak_usd": weak.all_usd,
-        "savings_usd": saved,
-        "savings_fraction": _ratio(saved, strong.all_usd),
-        "win_mass_kept": _ratio(strong.score_mass, strong.score_mass + weak.score_mass),
+        **{status: groups.ended(status).count("rows") for status in ("ok", "refused", "failed")},
+        "attempts": groups.count("attempts"),
+        **{name: groups.tokens(name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")},
     }
 
 
-def _model_bill(route: str, model: str | None, groups: Groups) -> ModelBill:
-    return ModelBill(
-        route=route,
-        model=model,
-        ok=groups.ended("ok").count("rows"),
-        refused=groups.ended("refused").count("rows"),
-        failed=groups.ended("failed").count("rows"),
-        attempts=groups.count("attempts"),
-        prompt_tokens=groups.tokens("prompt_tokens"),
-        cached_tokens=groups.tokens("cached_tokens"),
-        completion_tokens=groups.tokens("completion_tokens"),
-        cost_usd=groups.cost_usd(),
-    )
+def _shares(settled: Groups) -> dict[str, Any]:
+    strong, weak = settled.of("strong"), settled.of("weak")
+    strong_rows, weak_rows = strong.count("rows"), weak.count("rows")
+    return {
+        "strong_rows": strong_rows,
+        "weak_rows": weak_rows,
+        "strong_fraction": _ratio(strong_rows, strong_rows + weak_rows),
+        "win_mass_kept": _ratio(strong.score_mass(), strong.score_mass() + weak.score_mass()),
+    }
 
 
-def _sums(rows: Rows) -> _Sums:
-    # One query after the other: run together, polars would keep the scan that they share in memory.
-    settled = grouped(rows.settled)
+def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> dict[str, Any]:
+    """What the run cost, and would have cost elsewhere, in USD; None is unknown, never 0.
+
+    `cost_usd` is what is known of the endpoints' bills. Where one is 0.25 and the other is unknown it is 0.25, and
+    `cost_unknown_rows` says that this is not all; where neither is known it is None.
+    """
+    bills = {name: begun.of(name).cost_usd() for name in job.endpoints}
+    all_usd = {
+        name: all_on_one_side_usd(open_target(name, endpoint), rows.settled)
+        for name, endpoint in job.endpoints.items()
+    }
+    known = [bill for bill in bills.values() if bill is not None]
+    cost_usd = sum(known) if known else None
+    total_usd = None if cost_usd is None or router_usd is None else cost_usd + router_usd
+    unknown_rows, all_strong_usd = begun.count("cost_unknown"), all_usd["strong"]
+    # Where the bill is not known to the last row, neither is what was saved.
+    saved_usd = None
+    if total_usd is not None and all_strong_usd is not None and not unknown_rows:
+        saved_usd = all_strong_usd - total_usd
+    return {
+        "cost_usd": cost_usd,
+        "strong_cost_usd": bills["strong"],
+        "weak_cost_usd": bills["weak"],
+        "failed_cost_usd": begun.ended("failed", "open").cost_usd(),
+        "router_cost_usd": router_usd,
+        "total_usd": total_usd,
+        "cost_unknown_rows": unknown_rows,
+        "all_strong_usd": all_strong_usd,
+        "all_weak_usd": all_usd["weak"],
+        "savings_usd": saved_usd,
+        "savings_fraction": _ratio(saved_usd, all_strong_usd),
+    }
+
+
+def _distributions(run: Path, job: RunJob, rows: Rows) -> dict[str, Any]:
     unanswered = rows.settled.filter(pl.col("status") != "ok")
     errors = unanswered.group_by("error_type").len().sort("len", "error_type", descending=[True, False]).collect()
-    by_route = counted_latencies(rows.settled).collect().partition_by("route", as_dict=True)
-    counts = {str(route): dict(rows.select("latency_s", "len").iter_rows()) for (route,), rows in by_route.items()}
-    return _Sums(
-        settled=settled,
-        begun=Groups([*settled.each, *grouped(rows.open.lazy()).each]),
-        unsealed=rows.unsealed,
-        errors={error or "unknown": count for error, count in errors.iter_rows()},
-        latencies={name: Latency(*quantiles(found, (0.50, 0.95, 0.99))) for name, found in counts.items()},
-    )
+    latency_s = latencies(rows.settled)
+    scores = scan_scores(run, rows.settled)
+    return {
+        "errors": {error or "unknown": count for error, count in errors.iter_rows()},
+        "latency_s": {name: latency_s.get(name) for name in job.endpoints},
+        "score_histogram": score_histogram(scores),
+        "score_quantiles": score_quantiles(scores),
+    }
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else part / whole
-
-
-def _score_quantiles(counts: Mapping[float, int]) -> dict[str, float]:
-    return dict(zip(_DECILES, quantiles(counts, list(_DECILES.values())), strict=True)) if counts else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from batchroute.report.read import read_job, scan_settled
+from batchroute.report.read import read_job, scan_rows
 from batchroute.store.columns import reserved_names
 from batchroute.store.layout import RunLayout
 
@@ -66,7 +66,7 @@ class Details:
 
 def read_details(run: Path, *, samples: int = 0) -> Details:
     """The details of the run in the directory `run`; text of rows only where `samples` asks for it."""
-    settled = scan_settled(run)
+    settled = scan_rows(run).settled
     job = read_job(run)
     threshold = job.threshold
     near = _samples(RunLayout(run).parts(), threshold, samples) if samples and threshold is not None else []

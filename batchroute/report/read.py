@@ -116,21 +116,11 @@ def scan_rows(run: Path) -> Rows:
     return Rows(pl.concat([results, loose.lazy()]), opened, len(beside.settled))
 
 
-def scan_settled(run: Path) -> pl.LazyFrame:
-    """Every settled row once, in no order."""
-    return scan_rows(run).settled
-
-
 def _frame(results: Sequence[Result]) -> pl.DataFrame:
     """The rows that no part has; there are few, or they would have been sealed."""
-    columns = {name: list(map(attrgetter(name), results)) for name in names_with(Use.REPORT)}
-    return pl.DataFrame(columns, schema=_settled_schema())
-
-
-def _settled_schema() -> pl.Schema:
-    """The columns that a report reads; answers, prompts and kept columns stay on disk."""
-    fields = [column.field for column in COLUMNS if Use.REPORT in column.use]
-    return pl.DataFrame(pa.schema(fields).empty_table()).schema
+    fields = {column.name: column.field for column in COLUMNS if Use.REPORT in column.use}
+    columns = {name: list(map(attrgetter(name), results)) for name in fields}
+    return pl.DataFrame(columns, schema=pl.DataFrame(pa.schema(fields.values()).empty_table()).schema)
 
 
 def scan_scores(run: Path, settled: pl.LazyFrame) -> pl.LazyFrame:

@@ -17,7 +17,7 @@ from batchroute.errors import RunFault
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.figures import json_text
-from batchroute.report.read import read_job, scan_settled
+from batchroute.report.read import read_job, scan_rows
 from batchroute.route.sides import LONGEST_INPUT, input_limits, route_columns
 from batchroute.route.threshold import threshold_for_share
 from batchroute.send.tokens import CHARS_PER_TOKEN
@@ -57,7 +57,7 @@ class WhatIf:
 def what_if(run: Path, threshold: float) -> WhatIf:
     """The run in the directory `run` at another threshold; RunFault where there is none."""
     job = read_job(run)
-    routed = _routed_anew(scan_settled(run), run, job, threshold)
+    routed = _routed_anew(scan_rows(run).settled, run, job, threshold)
     groups = _groups(routed)
     moved_usd = _moved_usd(job, routed, groups)
     stay, leave = ([group for group in groups if group.changed == changed] for changed in (False, True))

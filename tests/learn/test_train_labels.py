@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
 
-from batchroute.cli.show.training import epochs_shown
+from batchroute.cli.show.progress import epochs_shown
 from batchroute.errors import InputFault, ModelFault, UsageFault
 from batchroute.job.spec import EmbedderSpec, RouterSpec
 from batchroute.learn.evaluate.metrics import apgr

@@ -12,15 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from batchroute.cli.show.comparison import render_comparison
-from batchroute.cli.show.report import render_report
+from batchroute.cli.show.report import render_comparison, render_report
 from batchroute.errors import RunFault
 from batchroute.job.prices import find_pricing
 from batchroute.report.build import build_report
-from batchroute.report.comparison import compare
-from batchroute.report.drift import drift
+from batchroute.report.comparison import compare, drift
 from batchroute.report.figures import Report, json_text, read_report, write_report
-from batchroute.report.quantiles import quantiles
+from batchroute.report.sums import quantiles
 from batchroute.types import Usage
 from runs import WEAK_SIMULATED, failed, ok, refused, write_run
 

@@ -1,9 +1,9 @@
 """How things look: every table and page, from values that others computed.
 
-    report, comparison, plan, evaluation, training   what a terminal shows, with histogram, thresholds
-    progress                                         a run at work, on a terminal or in a log
-    html, charts, curves                             the page, its charts, an evaluation's curves
-    words, tables, drawing                           what they share: figures as text, one table, one style
+    report, plan, evaluation   what a terminal shows
+    progress                   a run or a training at work, on a terminal or in a log
+    html, charts               the page; its charts, and an evaluation's curves
+    words, tables              what they share: figures as text, one kind of table
 
 Computes no figure.
 """

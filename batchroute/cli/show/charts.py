@@ -1,7 +1,8 @@
-"""Charts of a report as SVG text, to stand inside a page.
+"""Drawings by matplotlib: a report's charts, to stand inside a page, and an evaluation's curves, a file.
 
-Drawn by matplotlib in colours that stand for the page's own: the style sheet gives each its value, light or dark.
-Only figures and words of ours come in here, never text of rows or providers.
+matplotlib is an extra: ask `require_matplotlib` before you import this. The page's charts are SVG text in colours
+that stand for the page's own: its style sheet gives each its value, light or dark. Only figures and words of ours
+come in there, never text of rows or providers.
 """
 
 from __future__ import annotations
@@ -9,29 +10,40 @@ from __future__ import annotations
 import re
 from io import StringIO
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from batchroute.cli.show.drawing import STYLE, new_axes
+from batchroute.cli.show.words import count, digits, plain
 from batchroute.cli.show.words import threshold as threshold_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from batchroute.learn.evaluate.figures import Evaluation
     from batchroute.report.details import Timeline
     from batchroute.report.figures import Report
+
+_BOTH_STYLES: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "batchroute",  # the same figures give the same bytes
+}
 
 # A colour that matplotlib writes, and the variable of the style sheet that it becomes.
 _INK, _FAINT = "#010101", "#020202"
 _COLOURS = {"strong": "#030303", "weak": "#040404"}
 _VARIABLES = {_INK: "--ink", _FAINT: "--faint", **{colour: f"--{side}" for side, colour in _COLOURS.items()}}
-_STYLE = {
-    **STYLE,
+_PAGE_STYLE = {
+    **_BOTH_STYLES,
     "svg.fonttype": "none",  # text stays text: it takes the page's font and can be searched
     "font.size": 9,
     "text.color": _INK,
@@ -47,10 +59,20 @@ _STYLE = {
 _INCHES = (4.2, 2.6)
 _HOUR_S, _MINUTE_S = 3600.0, 60.0
 
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_LINES = ("-", "--", "-.")  # for more routers than there are colours
+_BASELINE_LOOKS: dict[str, dict[str, Any]] = {
+    "random": {"color": "#999999", "linestyle": ":", "label": "random"},
+    "length": {"color": "#555555", "linestyle": "--", "linewidth": 1.0, "label": "prompt length"},
+    "oracle": {"color": "#000000", "linestyle": "-", "linewidth": 1.0, "label": "oracle"},
+}
+_CURVES_STYLE = {**_BOTH_STYLES, "figure.dpi": 120, "grid.color": "#DDDDDD", "grid.linewidth": 0.5}
+
 
 def score_chart(report: Report) -> str:
     """Rows per score, each side in its colour, the threshold as a line."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_PAGE_STYLE):
         figure, axes = _axes("score", "rows")
         threshold = report.threshold
         for side, lefts, widths, heights in _bars(report.score_histogram, 1.0 if threshold is None else threshold):
@@ -83,7 +105,7 @@ def _bars(bins: Sequence[int], threshold: float) -> list[tuple[str, list[float],
 
 def cost_chart(timeline: Timeline) -> str:
     """Dollars spent so far over time, the endpoints stacked."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_PAGE_STYLE):
         times, unit = _times(timeline)
         figure, axes = _axes(f"time since the first answer, {unit}", "USD so far")
         names = list(timeline.cost_usd)[::-1]
@@ -94,7 +116,7 @@ def cost_chart(timeline: Timeline) -> str:
 
 def speed_chart(timeline: Timeline) -> str:
     """Rows a second over time, a line per endpoint."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_PAGE_STYLE):
         times, unit = _times(timeline)
         figure, axes = _axes(f"time since the first answer, {unit}", "rows per second")
         for name, counts in timeline.rows.items():
@@ -105,7 +127,7 @@ def speed_chart(timeline: Timeline) -> str:
 
 def latency_chart(report: Report) -> str:
     """Median and tail of each endpoint's latency."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_PAGE_STYLE):
         figure, axes = _axes("", "seconds")
         for position, (name, latency) in enumerate(report.latency_s.items()):
             if latency is not None:
@@ -119,7 +141,7 @@ def latency_chart(report: Report) -> str:
 
 
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure, axes = new_axes(_INCHES, x_label, y_label)
+    figure, axes = _new_axes(_INCHES, x_label, y_label)
     axes.tick_params(length=0, pad=5)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     return figure, axes
@@ -159,3 +181,47 @@ def _svg(figure: Figure) -> str:
     for colour, variable in _VARIABLES.items():
         drawing = drawing.replace(colour, f"var({variable})")
     return drawing
+
+
+def draw_curves(evaluation: Evaluation, file: Path, kind: Literal["png", "svg"]) -> None:
+    """Writes quality over the share of strong calls, a line per router.
+
+    The same evaluation gives the same bytes.
+    """
+    with mpl.rc_context(_CURVES_STYLE):
+        figure, axes = _new_axes((7.5, 5.0), "strong calls, %", "mean quality")
+        _add_lines(axes, evaluation)
+        _add_level(axes, evaluation.strong, f"all strong: {plain(evaluation.strong_model)}")
+        _add_level(axes, evaluation.weak, f"all weak: {plain(evaluation.weak_model)}")
+        axes.set_xlim(0, 100)
+        axes.set_title(f"{count(evaluation.rows)} labelled prompts", loc="left", fontsize=10)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="APGR", alignment="left")
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(file, format=kind, metadata=metadata)
+
+
+def _add_level(axes: Axes, quality: float, words: str) -> None:
+    axes.axhline(quality, color="#BBBBBB", linewidth=0.8, zorder=0)
+    axes.annotate(
+        words, (99, quality), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8, color="#555555"
+    )
+
+
+def _add_lines(axes: Axes, evaluation: Evaluation) -> None:
+    routers = [name for name in evaluation.routers if name not in _BASELINE_LOOKS]
+    looks = _BASELINE_LOOKS | {name: _line_look(number, name) for number, name in enumerate(routers)}
+    for name, figures in evaluation.routers.items():
+        look = looks[name]
+        apgr = "" if figures.apgr is None else f"  {digits(figures.apgr, 3)}"
+        shares, qualities = zip(*figures.curve, strict=True)
+        axes.plot(shares, qualities, **{**look, "label": f"{look['label']}{apgr}"})
+
+
+def _line_look(number: int, name: str) -> dict[str, Any]:
+    line = _LINES[number // len(_PALETTE) % len(_LINES)]
+    return {"color": _PALETTE[number % len(_PALETTE)], "linestyle": line, "linewidth": 2.0, "label": plain(name)}
+
+
+def _new_axes(inches: tuple[float, float], x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=inches, layout="constrained")
+    return figure, figure.add_subplot(xlabel=x_label, ylabel=y_label)

@@ -1,6 +1,7 @@
 """A report as one self-contained page: no script, no network, nothing of a row that is not escaped.
 
-Knows the template and what it is given; figures come from the report, charts from charts.py.
+Knows the template and what it is given; figures come from the report, drawings from charts.py and so
+from matplotlib: ask `require_matplotlib` before you import this.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from batchroute.cli.show import words
-from batchroute.cli.show.drawing import require_matplotlib
+from batchroute.cli.show import charts, words
 
 if TYPE_CHECKING:
     from batchroute.report.details import Details
@@ -22,7 +22,7 @@ _FILTERS = ("count", "money", "percent", "seconds", "duration", "speed", "thresh
 
 
 def render_html(report: Report, details: Details) -> str:
-    """The whole page. Raises UsageFault where matplotlib, an extra, is not installed."""
+    """The whole page."""
     environment = Environment(
         loader=PackageLoader("batchroute", "cli/show"),
         autoescape=True,
@@ -44,9 +44,6 @@ def render_html(report: Report, details: Details) -> str:
 
 def _charts(report: Report, details: Details) -> dict[str, Markup]:
     """Titles and drawings, those that there is something to draw for."""
-    require_matplotlib("the page's charts need")
-    from batchroute.cli.show import charts
-
     drawings = {}
     if any(report.score_histogram):
         drawings["Scores and the threshold"] = charts.score_chart(report)

@@ -1,33 +1,37 @@
-"""A run's progress for people: a live table on a terminal, a plain line every few seconds elsewhere.
+"""What is at work, for people: drawn anew in place on a terminal, a plain line every few seconds elsewhere.
 
-Reads the counters of `progress` and writes to stderr. Knows nothing of how the figures come about.
+Of a run that is a table of its counters, of a training a bar of its epochs. Knows nothing of how the figures come
+about.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
+from batchroute.cli.output import log, log_now_and_then
 from batchroute.cli.show.tables import add_row, table
-from batchroute.cli.show.words import clock, count, money, plain, speed
+from batchroute.cli.show.words import clock, count, digits, money, percent, plain, speed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from rich.console import Console
 
+    from batchroute.learn.train.build import Trained
+    from batchroute.learn.train.fit import Epoch
     from batchroute.run.progress import Progress
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 _MOST_ERRORS = 4
-
-log = logging.getLogger("batchroute")
 
 
 def watcher(console: Console, *, lines: bool) -> Callable[[Progress], Awaitable[None]]:
@@ -97,3 +101,53 @@ def _errors(progress: Progress) -> list[str]:
     """The commonest errors, as one entry if there are any."""
     most = progress.errors.most_common(_MOST_ERRORS)
     return [", ".join(f"{plain(name)} {count(rows)}" for name, rows in most)] if most else []
+
+
+@contextlib.contextmanager
+def epochs_shown(console: Console) -> Iterator[Callable[[Epoch], None]]:
+    """What to call after every epoch; the bar is gone when training ends, which is often before its last epoch."""
+    if not console.is_terminal:
+        say = log_now_and_then(first=True)
+        yield lambda epoch: say(_epoch_words(epoch))
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=None)
+
+        def draw(epoch: Epoch) -> None:
+            bar.update(task, completed=epoch.number, total=epoch.most, description=_epoch_words(epoch))
+
+        yield draw
+
+
+def _epoch_words(epoch: Epoch) -> str:
+    losses = f"loss {digits(epoch.loss, 4)}, on validation prompts {digits(epoch.validation_loss, 4)}"
+    return f"epoch {epoch.number} of at most {epoch.most}, {losses}"
+
+
+def trained_words(trained: Trained) -> str:
+    """What was trained, how good it is, and how a job names it."""
+    many = f" with {count(trained.comparisons)} comparisons" if trained.comparisons != trained.prompts else ""
+    epochs = "" if trained.epochs is None else f", best after {trained.epochs} epochs"
+    models = trained.models
+    names = f'strong = "{models[0]}", weak = "{models[1]}"'
+    return "\n".join(
+        [
+            f"{trained.output}: mf on {count(trained.prompts)} prompts{many}{epochs}",
+            ", ".join(_held_out_words(trained)),
+            f'[router] use = "mf", model = "{trained.output}", '
+            + (names if len(models) == 2 else f"strong and weak = two of its {len(models)} models"),
+        ]
+    )
+
+
+def _held_out_words(trained: Trained) -> Iterator[str]:
+    figures = trained.held_out
+    yield f"on {count(figures.prompts)} held-out prompts of the same kind: loss {digits(figures.loss, 4)}"
+    if figures.accuracy is not None:
+        yield f"names the winner in {percent(figures.accuracy)}"
+    if len(trained.models) == 2:
+        if figures.apgr is None or figures.length_apgr is None:
+            yield "APGR unknown: the strong model is no better there"
+        else:
+            yield f"APGR {digits(figures.apgr, 3)} (chance 0.5, length {digits(figures.length_apgr, 3)})"

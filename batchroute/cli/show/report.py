@@ -1,6 +1,6 @@
 """A report on a terminal, read from the top like an invoice: rows, money, then how it went.
 
-Computes nothing but shares.
+Several reports stand side by side, one column a run. Computes nothing but shares.
 """
 
 from __future__ import annotations
@@ -10,32 +10,30 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from batchroute.cli.show.histogram import draw_histogram
+from batchroute.cli.show import words
 from batchroute.cli.show.tables import add_row, blocks, table, title, warnings
-from batchroute.cli.show.words import (
-    count,
-    duration,
-    money,
-    moved_words,
-    percent,
-    plain,
-    requests_words,
-    seconds,
-    speed,
-    warnings_of,
-    wins_words,
-)
+from batchroute.cli.show.words import count, duration, money, percent, plain, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     from rich.console import RenderableType
     from rich.table import Table
 
+    from batchroute.report.comparison import Comparison
     from batchroute.report.figures import Report
+    from batchroute.types import Side
+
+_BAR_WIDTH = 2
+_FEWEST_BARS, _MOST_BARS = 10, 25
+_JOINED = (1, 2, 4)  # bins of the histogram in a bar
+_BAR_HEIGHT = 5
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 def render_report(report: Report) -> RenderableType:
     """All of a report, within 80 columns."""
-    parts: list[RenderableType] = [_title(report), *warnings(warnings_of(report))]
+    parts: list[RenderableType] = [_title(report), *warnings(words.warnings_of(report))]
     parts += [_bill(report), _savings(report), _speed(report)]
     if report.errors:
         parts.append(_errors(report.errors))
@@ -48,7 +46,7 @@ def _title(report: Report) -> Text:
     parts = [f"{count(report.ok)} answered", f"{count(report.refused)} refused", f"{count(report.failed)} failed"]
     if report.remaining:
         parts.append(f"{count(report.remaining)} remaining")
-    moved = ", ".join(f"{count(rows)} {words}" for words, rows in moved_words(report))
+    moved = ", ".join(f"{count(rows)} {what}" for what, rows in words.moved_words(report))
     rows = f"{count(report.rows)} rows: {', '.join(parts)}" + (f"\nof them {moved}" if moved else "")
     return title(plain(report.name), report.state, rows)
 
@@ -95,8 +93,8 @@ def _speed(report: Report) -> Group:
     for side, latency in report.latency_s.items():
         if latency is not None:
             add_row(latencies, side, *map(seconds, (latency.p50, latency.p95, latency.p99)))
-    rate = "" if report.rows_per_s is None else f", {speed(report.rows_per_s)}"
-    return Group(Text(f"{requests_words(report)}; time {duration(report.wall_s)}{rate}"), latencies)
+    rate = "" if report.rows_per_s is None else f", {words.speed(report.rows_per_s)}"
+    return Group(Text(f"{words.requests_words(report)}; time {duration(report.wall_s)}{rate}"), latencies)
 
 
 def _errors(errors: dict[str, int]) -> Table:
@@ -108,5 +106,85 @@ def _errors(errors: dict[str, int]) -> Table:
 
 def _scores(report: Report) -> Text:
     drawn = draw_histogram(report.score_histogram, report.threshold)
-    wins = wins_words(report)
+    wins = words.wins_words(report)
     return drawn if wins is None else drawn.append(f"\n{wins}")
+
+
+def draw_histogram(histogram: Sequence[int], threshold: float | None) -> Text:
+    """Rows per score from a histogram over [0, 1] that has some, as far as there are rows."""
+    low, high, bars = _occupied(histogram)
+    width = _BAR_WIDTH * len(bars)
+    ends = f"{low:.2f}", f"{high:.2f}"
+    axis = ends[0] + "score".center(width - sum(map(len, ends))) + ends[1]
+    text = Text("\n".join((*_lines(bars), axis)))
+    if threshold is not None:
+        column = min(width - 1, max(0, int(width * (threshold - low) / (high - low))))
+        text.append(f"\n{' ' * column}^ threshold {words.threshold(threshold)}, strong from here", style="bold")
+    return text
+
+
+def _occupied(bins: Sequence[int]) -> tuple[float, float, list[int]]:
+    """The part of a histogram over [0, 1] that has rows, as a few bars, and where it begins and ends.
+
+    Scores from 0.00 to 0.44 fill bins 0 to 43 of 100. That is too many bars one a bin, so two are joined: 22 bars.
+    """
+    occupied = [number for number, rows in enumerate(bins) if rows]
+    joined = next(size for size in _JOINED if -(-(occupied[-1] + 1) // size) - occupied[0] // size <= _MOST_BARS)
+    first, last = occupied[0] // joined * joined, -(-(occupied[-1] + 1) // joined) * joined
+    last = min(max(last, first + _FEWEST_BARS * joined), len(bins))
+    first = max(0, min(first, last - _FEWEST_BARS * joined))
+    bars = [sum(bins[start : start + joined]) for start in range(first, last, joined)]
+    return first / len(bins), last / len(bins), bars
+
+
+def _lines(bars: Sequence[int]) -> Iterable[str]:
+    # A bar of few rows among many is one eighth high, not nothing.
+    eighths = [round(8 * _BAR_HEIGHT * rows / max(bars)) or (rows > 0) for rows in bars]
+    for level in reversed(range(_BAR_HEIGHT)):
+        yield "".join(_EIGHTHS[min(8, max(0, height - 8 * level))] * _BAR_WIDTH for height in eighths)
+
+
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """Cost, share, latency and errors as a table, drift of the scores in words below it."""
+    runs = comparison.runs
+    figures = table("", *(plain(report.run) for report in runs), folded=True)
+    for label, figure in _LINES:
+        add_row(figures, label, *map(figure, runs))
+    # A set would put the error types in another order each time.
+    for error_type in dict.fromkeys(error for report in runs for error in report.errors):
+        add_row(figures, f"  {plain(error_type)}", *(count(report.errors.get(error_type, 0)) for report in runs))
+    return Group(figures, Text(), *map(Text, _notes(comparison)))
+
+
+def _p95(report: Report, side: Side) -> str:
+    latency = report.latency_s.get(side)
+    return seconds(latency.p95 if latency else None)
+
+
+_LINES: tuple[tuple[str, Callable[[Report], str]], ...] = (
+    ("state", lambda report: report.state),
+    ("rows", lambda report: count(report.rows)),
+    ("answered", lambda report: count(report.ok)),
+    ("strong share", lambda report: percent(report.strong_fraction)),
+    ("threshold", lambda report: words.threshold(report.threshold)),
+    ("total, USD", lambda report: money(report.total_usd)),
+    ("all strong, USD", lambda report: money(report.all_strong_usd)),
+    ("saved", lambda report: percent(report.savings_fraction)),
+    ("output tokens", lambda report: count(report.completion_tokens)),
+    ("strong latency p95, s", lambda report: _p95(report, "strong")),
+    ("weak latency p95, s", lambda report: _p95(report, "weak")),
+    ("time", lambda report: duration(report.wall_s)),
+    ("retries", lambda report: count(report.retries)),
+    ("refused or failed", lambda report: count(report.refused + report.failed)),
+)
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    first, *others = comparison.runs
+    for other, found in zip(others, comparison.drifts, strict=True):
+        if found is not None:
+            index = f"stability index {found.psi:.3f}"
+            yield f"{plain(other.run)} against {plain(first.run)}: {found.verdict} ({index})"
+    for report in comparison.runs:
+        if made_up := words.simulated_words(report):
+            yield f"{plain(report.run)}: {made_up}"

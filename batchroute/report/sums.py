@@ -1,21 +1,31 @@
-"""The rows of a run in a handful of groups, and the sums over groups that a report is made of.
+"""Sums over the rows of a run in bounded memory: of a handful of groups, and of values rounded and counted.
 
-A sum is None, which stands for unknown, where nothing of it is known. What rows would cost elsewhere is not known
-here.
+A sum is None, which stands for unknown, where nothing of it is known. A bounded number of distinct values is all
+that is ever held, so ten rows and a hundred million cost the same. Knows no prices.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
+from batchroute.report.figures import Latency
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
-
+HISTOGRAM_BINS = 100  # a calibrated router's scores may all lie within a tenth
+# Rounding is what bounds the counts. Scores lie in [0, 1], so there are at most 100,001 of 5 decimals, each off
+# by at most 0.000005. A latency of 4 significant figures is off by at most 0.05 %; there are 9,000 from 1 to 10 s,
+# as many from 0.1 to 1 s. Example: latencies of 0.31234, 0.31236 and 7.00051 s are counted as
+# {0.3123: 1, 0.3124: 1, 7.001: 1}. The p50 of 3 rows is the value of rank ceil(0.50 * 3) = 2, which is 0.3124.
+SCORE_DECIMALS = 5
+LATENCY_FIGURES = 4
 Counted: TypeAlias = Literal["rows", "attempts", "retries", "reused", "budget_rows", "cost_unknown"]
 
 
@@ -114,3 +124,40 @@ def grouped(rows: pl.LazyFrame) -> Groups:
 def _sum_or_null(column: pl.Expr) -> pl.Expr:
     # polars sums a column without values to 0, which would turn unknown into free.
     return pl.when(column.is_not_null().any()).then(column.sum())
+
+
+def quantiles(counts: Mapping[float, int], shares: Sequence[float]) -> list[float]:
+    """For each share q the smallest value that at least q of the counted rows do not exceed.
+
+    `counts` maps values to how often they occur, at least one in all.
+    """
+    values = sorted(counts)
+    ranks = list(accumulate(counts[value] for value in values))
+    # A product such as 0.07 * 100 is 7.000000000000001, which must not choose the eighth value.
+    wanted = [round(share * ranks[-1], 6) for share in shares]
+    return [values[bisect_left(ranks, rank)] for rank in wanted]
+
+
+def score_quantiles(scores: pl.LazyFrame) -> dict[str, float]:
+    """The deciles of the column `score`, to SCORE_DECIMALS: "p0", "p10" ... "p100"; none without rows."""
+    counts = dict(scores.group_by(pl.col("score").round(SCORE_DECIMALS)).len().collect().iter_rows())
+    deciles = {f"p{percent}": percent / 100 for percent in range(0, 101, 10)}
+    return dict(zip(deciles, quantiles(counts, [*deciles.values()]), strict=True)) if counts else {}
+
+
+def score_histogram(scores: pl.LazyFrame) -> list[int]:
+    """Rows per bin of the column `score`: HISTOGRAM_BINS equal bins over [0, 1], the last one closed."""
+    number = pl.col("score").mul(HISTOGRAM_BINS).floor().clip(0, HISTOGRAM_BINS - 1).cast(pl.Int32)
+    rows = dict(scores.group_by(number).len().collect().iter_rows())
+    return [rows.get(number, 0) for number in range(HISTOGRAM_BINS)]
+
+
+def latencies(settled: pl.LazyFrame) -> dict[str, Latency]:
+    """Of the ok rows, by endpoint name, to LATENCY_FIGURES significant figures."""
+    answered = settled.filter((pl.col("status") == "ok") & pl.col("latency_s").is_not_null())
+    counted = answered.group_by("route", pl.col("latency_s").round_sig_figs(LATENCY_FIGURES)).len().collect()
+    by_route = counted.partition_by("route", as_dict=True, include_key=False)
+    return {
+        str(route): Latency(*quantiles(dict(counts.iter_rows()), (0.50, 0.95, 0.99)))
+        for (route,), counts in by_route.items()
+    }
