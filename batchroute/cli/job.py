@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
-from batchroute.cli.output import console, log, row_logger, show, show_json
+from batchroute.cli.output import console, log, log_scored, show, show_json
 from batchroute.cli.show.words import count, harmless
 from batchroute.errors import UsageFault
 
@@ -113,7 +113,7 @@ def plan(job_file: Path, flags: Flags, as_json: bool) -> int:
     from batchroute.run.plan import plan_job, plan_json
 
     job = _load(job_file, flags, require_keys=False)
-    planned = plan_job(job, flags.limit, row_logger("scored"))
+    planned = plan_job(job, flags.limit, log_scored())
     if as_json:
         for words in unpriced_words(planned):
             log.warning(words)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 log = logging.getLogger("batchroute")  # the library logs to its children; only a command gives it a handler
+_EVERY_S = 5.0
 
 
 def setup_logging(style: str, *, quiet: bool) -> None:
@@ -48,22 +49,23 @@ class _Json(logging.Formatter):
         return json.dumps(fields)
 
 
-def log_now_and_then(*, first: bool = False, every_s: float = 5.0) -> Callable[[str], None]:
-    """Logs the messages it is given, but one in `every_s` seconds at most; the very first only if asked for."""
+def log_now_and_then(*, first: bool = False) -> Callable[[str], None]:
+    """Logs the messages it is given, but one in five seconds at most; the very first only if asked for."""
     last = -math.inf if first else time.monotonic()
 
     def say(message: str) -> None:
         nonlocal last
-        if time.monotonic() - last >= every_s:
+        if time.monotonic() - last >= _EVERY_S:
             last = time.monotonic()
             log.info(message)
 
     return say
 
 
-def row_logger(verb: str) -> Callable[[int], None]:
+def log_scored() -> Callable[[int], None]:
+    """Logs now and then how many rows are scored."""
     say = log_now_and_then()
-    return lambda rows: say(f"{verb} {count(rows)} rows")
+    return lambda rows: say(f"scored {count(rows)} rows")
 
 
 def show(renderable: RenderableType) -> None:

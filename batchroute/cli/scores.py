@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
-from batchroute.cli.output import log, row_logger, show_json
+from batchroute.cli.output import log, log_scored, show_json
 from batchroute.cli.show.words import calibration_words, count, harmless
 from batchroute.errors import UsageFault
 
@@ -57,7 +57,7 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
         raise UsageFault("name the file for the scores: -o OUT.parquet")
     started = time.monotonic()
     opened = open_input(data, router, None)
-    rows, refused = asyncio.run(score_file(opened, scorer, open_rater, out, flags.limit, row_logger("scored")))
+    rows, refused = asyncio.run(score_file(opened, scorer, open_rater, out, flags.limit, log_scored()))
     took_s = time.monotonic() - started
     log.info(
         f"{count(rows)} rows, {count(refused)} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}"
@@ -104,12 +104,10 @@ def _for_share(source: str, share: float, prompt: str | None, flags: Flags) -> C
     from batchroute.run.calibrate import calibrate_data, calibrate_job, calibrate_scores
 
     if source.endswith(".toml"):
-        return calibrate_job(
-            flags.load(Path(source), require_keys=False), share, flags.limit, row_logger("scored")
-        )
+        return calibrate_job(flags.load(Path(source), require_keys=False), share, flags.limit, log_scored())
     if prompt is not None:
         data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
-        return calibrate_data(data, router, share, flags.limit, row_logger("scored"))
+        return calibrate_data(data, router, share, flags.limit, log_scored())
     return calibrate_scores(Path(source), share, flags.limit)
 
 
@@ -119,7 +117,7 @@ def _for_budget(source: str, budget_usd: Decimal, flags: Flags) -> Calibration:
     if not source.endswith(".toml"):
         raise UsageFault("--budget needs a job file, which names the models and so their prices")
     job = flags.load(Path(source), require_keys=False)
-    return calibrate_budget(job, budget_usd, flags.limit, row_logger("scored"))
+    return calibrate_budget(job, budget_usd, flags.limit, log_scored())
 
 
 def _usd(text: str) -> Decimal:

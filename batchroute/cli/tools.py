@@ -99,16 +99,15 @@ def _announce(host: str, port: int) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the draws behind the intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--plot", type=FILE, metavar="FILE.png|.svg", help="Draw the curves.")
+# `settings` are the other arguments of compare_routers, by their names.
 def evaluate(
     labels: Sequence[Path],
-    strong: str | None,
-    weak: str | None,
     routers: Sequence[str],
     models: Sequence[Path],
     sets: Sequence[str],
-    seed: int,
     as_json: bool,
     plot: Path | None,
+    **settings: Any,
 ) -> int:
     """Compare routers on labelled prompts.
 
@@ -125,7 +124,7 @@ def evaluate(
 
     if plot is not None:
         _refuse_unwritable(plot)
-    found = compare_routers(labels, router_section(sets), routers, models, strong=strong, weak=weak, seed=seed)
+    found = compare_routers(labels, router_section(sets), routers, models, **settings)
     if plot is not None:
         _draw(found, plot)
     if as_json:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from batchroute.errors import RunFault
 from batchroute.job.spec import Price
 from batchroute.store.columns import COLUMNS, Use, names_with
-from batchroute.store.identity import Identity, read_identity
+from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_unsealed
 
@@ -56,22 +56,18 @@ def read_job(run: Path) -> RunJob:
     layout = RunLayout(run)
     identity = read_identity(layout)
     try:
-        return _job(identity, run)
+        tables = identity.tables()
+        return RunJob(
+            name=tables.get("name", run.name),
+            endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
+            threshold=identity.threshold,
+            rows=identity.rows,
+            files=identity.files,
+            # Only an embedder behind an API sends a bill.
+            embedding_is_billed=tables.get("router", {}).get("embedder", {}).get("use") == "openai",
+        )
     except (KeyError, TypeError, AttributeError) as broken:
         raise RunFault(f"{layout.job}: not as a run wrote it ({broken!r})") from broken
-
-
-def _job(identity: Identity, run: Path) -> RunJob:
-    tables = identity.tables()
-    return RunJob(
-        name=tables.get("name", run.name),
-        endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
-        threshold=identity.threshold,
-        rows=identity.rows,
-        files=identity.files,
-        # Only an embedder behind an API sends a bill.
-        embedding_is_billed=tables.get("router", {}).get("embedder", {}).get("use") == "openai",
-    )
 
 
 def _endpoint(table: dict[str, Any]) -> RunEndpoint:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from batchroute.cli.show.progress import progress_table
-from batchroute.run.progress import Progress
+from batchroute.run.progress import LaneProgress, Progress
 from inputs import lines
 from jobs import on_both, simulated, write_job
 
@@ -35,7 +35,7 @@ def write_night(folder: Path) -> None:
 
 def lanes(strong: tuple[int, int | None], weak: tuple[int, int | None]) -> Progress:
     """A run so old that a test's seconds are nothing to it; of each lane the rows settled and those to settle."""
-    progress = Progress(rows=100)
+    progress = Progress(rows=100, lanes={"strong": LaneProgress(), "weak": LaneProgress()})
     progress.started_s -= 10_000.0
     progress.lanes["strong"].ok, progress.lanes["strong"].rows = strong
     progress.lanes["weak"].ok, progress.lanes["weak"].rows = weak

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from batchroute.learn.evaluate.figures import DomainFigures, Evaluation, RouterFigures
+    from batchroute.learn.evaluate.figures import DomainFigures, Evaluation
 
 ROUTERS_ABREAST = 4
 _HEADING_CHARS = 14
@@ -52,18 +52,11 @@ def _routers(evaluation: Evaluation) -> Table:
     """APGR with its interval and on RouteLLM's grid, CPT in percent of strong calls, area under the curve."""
     routers = table("router", "APGR", "95 % interval", "APGR10", "CPT20", "CPT50", "CPT80", "AUC")
     for name, figures in evaluation.routers.items():
-        add_row(routers, plain(name), *_cells(figures), bold=name not in BASELINES)
+        apgr, apgr10, auc = digits(figures.apgr, 3), digits(figures.apgr10, 3), digits(figures.auc, 4)
+        calls = (digits(percent, 1) for percent in (figures.cpt20, figures.cpt50, figures.cpt80))
+        cells = (apgr, interval(figures.apgr_ci), apgr10, *calls, auc)
+        add_row(routers, plain(name), *cells, bold=name not in BASELINES)
     return routers
-
-
-def _cells(figures: RouterFigures) -> list[str]:
-    return [
-        digits(figures.apgr, 3),
-        interval(figures.apgr_ci),
-        digits(figures.apgr10, 3),
-        *(digits(percent, 1) for percent in (figures.cpt20, figures.cpt50, figures.cpt80)),
-        digits(figures.auc, 4),
-    ]
 
 
 def _domains(evaluation: Evaluation) -> Iterator[RenderableType]:

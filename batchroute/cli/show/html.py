@@ -34,10 +34,7 @@ def render_html(report: Report, details: Details) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         details=details,
-        warnings=words.warnings_of(report),
-        moved=words.moved_words(report),
-        wins=words.wins_words(report),
-        requests=words.requests_words(report),
+        words=words,
         charts=_charts(report, details),
     )
 

@@ -12,6 +12,7 @@ from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 _FORMULA_START = r"\A([=+\-@\t\r])"
 _ROWS_AT_ONCE = 4096
@@ -44,6 +45,13 @@ def _without_nanoseconds(table: pa.Table) -> pa.Table:
     return table
 
 
+def write_lines(out: Path, chunks: Iterable[Iterable[dict[str, Any]]]) -> None:
+    """Rows as lines of JSON, a chunk in memory at a time."""
+    with out.open("wb") as stream:
+        for rows in chunks:
+            stream.write(msgspec.json.Encoder().encode_lines(rows))
+
+
 def csv_table(table: pa.Table, *, exact: bool) -> pa.Table:
     """Columns of text, numbers and booleans only; names and text are defused unless `exact`."""
     columns = [_csv_column(column) for column in _without_nanoseconds(table).columns]
@@ -55,7 +63,8 @@ def csv_table(table: pa.Table, *, exact: bool) -> pa.Table:
 
 def _csv_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-    if _is_text(plain.type) or _is_number(plain.type) or pa.types.is_boolean(plain.type):
+    is_number = pa.types.is_integer(plain.type) or pa.types.is_floating(plain.type)
+    if is_number or _is_text(plain.type) or pa.types.is_boolean(plain.type):
         return plain
     cells = [None if value is None else _json_cell(value) for value in plain.to_pylist()]
     return pa.chunked_array([pa.array(cells, pa.string())])
@@ -63,10 +72,6 @@ def _csv_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _json_cell(value: Any) -> str:

@@ -42,11 +42,6 @@ class InputOrder:
     ranks: Mapping[str, int]
     starts: NDArray[np.int64]
 
-    def blocks(self, table: pa.Table) -> NDArray[np.int64]:
-        """[n] the position of each row's block in the input."""
-        rows: NDArray[np.int64] = table["row"].to_numpy()
-        return self.file_ranks(table) * _FILE_STRIDE + rows // _BLOCK_ROWS
-
     def file_ranks(self, table: pa.Table) -> NDArray[np.int64]:
         names = table["file"].combine_chunks().dictionary_encode()
         ranks = np.array([self.ranks[name] for name in names.dictionary.to_pylist()], np.int64)
@@ -55,7 +50,9 @@ class InputOrder:
 
     def buckets(self, table: pa.Table) -> NDArray[np.int64]:
         """[n] the bucket that each row belongs to."""
-        return np.searchsorted(self.starts, self.blocks(table), side="right") - 1
+        rows: NDArray[np.int64] = table["row"].to_numpy()
+        blocks = self.file_ranks(table) * _FILE_STRIDE + rows // _BLOCK_ROWS
+        return np.searchsorted(self.starts, blocks, side="right") - 1
 
 
 def tables_in_order(

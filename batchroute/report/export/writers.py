@@ -50,14 +50,9 @@ class JsonLines:
     suffix: ClassVar[str] = ".jsonl"
 
     def write(self, tables: Iterable[pa.Table], schema: pa.Schema, out: Path) -> None:
-        import msgspec
+        from batchroute.report.export.cells import rows_of, write_lines
 
-        from batchroute.report.export.cells import rows_of
-
-        encoder = msgspec.json.Encoder()
-        with out.open("wb") as stream:
-            for rows in rows_of(tables):
-                stream.write(encoder.encode_lines(rows))
+        write_lines(out, rows_of(tables))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +82,15 @@ class BatchLines:
     suffix: ClassVar[str] = ".jsonl"
 
     def write(self, tables: Iterable[pa.Table], schema: pa.Schema, out: Path) -> None:
-        import msgspec
-
-        from batchroute.report.export.cells import BATCH_COLUMNS, batch_line, rows_of
+        from batchroute.report.export.cells import BATCH_COLUMNS, batch_line, rows_of, write_lines
 
         if "raw" not in schema.names:
             raise UsageFault(
                 "batch output is made of whole answers, and this run kept none; a job with output.raw = true"
                 " keeps them"
             )
-        encoder = msgspec.json.Encoder()
-        with out.open("wb") as stream:
-            for rows in rows_of(table.select(BATCH_COLUMNS) for table in tables):
-                stream.write(encoder.encode_lines(map(batch_line, rows)))
+        chunks = rows_of(table.select(BATCH_COLUMNS) for table in tables)
+        write_lines(out, (map(batch_line, rows) for rows in chunks))
 
 
 # Of several with one ending, the first is what the ending stands for.
