@@ -200,12 +200,7 @@ def _whole(ended: LiveResult, headers: dict[str, str]) -> web.Response:
 
 def _decision_headers(decision: RouteDecision, model: str) -> dict[str, str]:
     """What is known before there is an answer; no score where none was needed."""
-    known = {
-        "route": decision.endpoint,
-        "model": model,
-        "score": decision.score,
-        "threshold": decision.threshold,
-    }
+    known = {"route": decision.endpoint, "model": model, "score": decision.score, "threshold": decision.threshold}
     return {f"x-batchroute-{name}": _header_text(value) for name, value in known.items() if value is not None}
 
 

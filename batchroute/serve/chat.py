@@ -79,11 +79,11 @@ def read_chat_request(body: bytes) -> ChatRequest:
 def chat_request(model: object, messages: object, params: dict[str, Any], raw: bytes | None = None) -> ChatRequest:
     """The request of these messages; `raw` is their JSON text, where it is there already."""
     checked = messages_in(messages, "messages")
-    stream = params.get("stream") is True
-    wants_usage = _wants_usage(params)
+    stream, options = params.get("stream") is True, params.get("stream_options")
+    options = options if isinstance(options, dict) else {}
+    wants_usage = options.get("include_usage") is True
     if stream and not wants_usage:
-        options = params.get("stream_options")
-        params["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        params["stream_options"] = {**options, "include_usage": True}
     return ChatRequest(
         model=model,
         text="" if checked[-1].get("content") is None else content_text(checked[-1]),
@@ -93,11 +93,6 @@ def chat_request(model: object, messages: object, params: dict[str, Any], raw: b
         stream=stream,
         wants_usage=wants_usage,
     )
-
-
-def _wants_usage(params: Mapping[str, Any]) -> bool:
-    options = params.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _fields(body: bytes) -> dict[str, Any]:

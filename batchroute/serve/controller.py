@@ -21,7 +21,7 @@ from batchroute.input.row import Refusal
 from batchroute.score.rater import bare_questions
 from batchroute.send.open import asks_for_vectors
 from batchroute.serve.background import BackgroundLoop
-from batchroute.serve.chat import ChatRequest, chat_request, decide_route, parse_model, read_threshold
+from batchroute.serve.chat import chat_request, decide_route, parse_model, read_threshold
 from batchroute.serve.forward import failure_of
 from batchroute.serve.scoring import score_texts
 from batchroute.serve.settings import load_router, open_memory_budget, read_pair
@@ -151,8 +151,10 @@ class Controller:
         if "model" in fields:
             router, threshold = parse_model(fields.pop("model"))
         lowest = self._threshold(router, threshold)
+        if fields.get("stream"):
+            raise RoutingError("a Controller does not stream; `batchroute serve` does, for any OpenAI client")
         try:
-            chat = _chat(fields)
+            chat = chat_request(None, fields.pop("messages", None), fields)
             score = await background.scorings[str(router)].score(chat.text)
             decision = decide_route(lowest, score, chat.chars, self._pair.endpoints)
             self.model_counts[str(router)][getattr(self.model_pair, decision.endpoint)] += 1
@@ -166,11 +168,8 @@ class Controller:
         router = self.routers[name]
         if not asks_for_vectors(router.spec):
             return router.scorer.score(bare_questions(texts))
-        return (
-            self._running()
-            .submit(score_texts(router.rater_opener(self._pair, self._budget), router.scorer, texts))
-            .result()
-        )
+        scoring = score_texts(router.rater_opener(self._pair, self._budget), router.scorer, texts)
+        return self._running().submit(scoring).result()
 
     def _threshold(self, router: str | None, threshold: float | None) -> float:
         if router is None or threshold is None:
@@ -237,12 +236,6 @@ def _texts(prompts: Iterable[Any]) -> list[str]:
     if wrong is not None:
         raise RoutingError(f"prompt {wrong} is a {type(texts[wrong]).__name__}, not a text")
     return texts
-
-
-def _chat(fields: dict[str, Any]) -> ChatRequest:
-    if fields.get("stream"):
-        raise RoutingError("a Controller does not stream; `batchroute serve` does, for any OpenAI client")
-    return chat_request(None, fields.pop("messages", None), fields)
 
 
 def _completion(ended: LiveResult) -> ChatCompletion:

@@ -56,26 +56,23 @@ def _lines(metrics: Metrics, gauges: Mapping[str, float], in_flight: Mapping[str
     yield from _family("requests_total", "counter", ("route", "status"), metrics.requests)
     yield from _family("errors_total", "counter", ("route", "type"), metrics.errors)
     yield from _family("tokens_total", "counter", ("route", "kind"), metrics.tokens)
-    yield from _family("attempts_total", "counter", ("route",), _single(metrics.attempts))
-    yield from _family("cost_usd_total", "counter", ("route",), _single(metrics.cost_usd))
-    yield from _family("cost_unknown_total", "counter", ("route",), _single(metrics.cost_unknown))
-    yield from _family("turned_away_total", "counter", ("code",), _single(metrics.denied))
+    yield from _family("attempts_total", "counter", ("route",), metrics.attempts)
+    yield from _family("cost_usd_total", "counter", ("route",), metrics.cost_usd)
+    yield from _family("cost_unknown_total", "counter", ("route",), metrics.cost_unknown)
+    yield from _family("turned_away_total", "counter", ("code",), metrics.denied)
     yield from _family("clients_gone_total", "counter", (), {(): metrics.disconnected})
-    yield from _family("in_flight", "gauge", ("route",), _single(in_flight))
+    yield from _family("in_flight", "gauge", ("route",), in_flight)
     for name, value in gauges.items():
         yield from _family(name, "gauge", (), {(): value})
     yield from _histogram(metrics)
 
 
-def _single(values: Mapping[Any, float]) -> dict[tuple[str, ...], float]:
-    return {(name,): value for name, value in values.items()}
-
-
 def _family(name: str, kind: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Iterator[str]:
-    """One line for each of `values`, whose keys are the texts of `labels`."""
+    """One line for each of `values`, whose keys are the texts of `labels`; a bare text is that of the only one."""
     yield f"# TYPE batchroute_{name} {kind}"
     for key, value in sorted(values.items()):
-        pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in zip(labels, key, strict=True))
+        texts = (key,) if isinstance(key, str) else key
+        pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in zip(labels, texts, strict=True))
         yield f"batchroute_{name}{{{pairs}}} {value!r}" if pairs else f"batchroute_{name} {value!r}"
 
 
