@@ -232,14 +232,18 @@ class _OpenRun:
                 task.cancel()
 
     async def _score(self, answered: AnsweredParts) -> None:
+        """Scores and routes; a fault of the input, the router or the threshold stops the run in order."""
+        try:
+            await self._score_and_route(answered)
+        except BatchrouteError as fault:
+            self._stopper.fail(fault)
+
+    async def _score_and_route(self, answered: AnsweredParts) -> None:
         """Scores the input, then settles the threshold where something depends on the whole input."""
         known, done_before = self._known_threshold(), self._store.done.copy()
         if known is not None and not self._job.input.reuse and not self._downgrades:
             self._threshold.set_result(known)
-        try:
-            await self._scoring.run()
-        except BatchrouteError as fault:  # of the input or the router: answers in flight are still awaited
-            self._stopper.fail(fault)
+        await self._scoring.run()
         if self._scoring.stopped is not None:
             self._stopper.reasons.append(f"the embedder stopped: {self._scoring.stopped}")
         if not self._scoring.complete:
@@ -333,7 +337,7 @@ class _OpenRun:
             unconfirmed_usd=float(self._budget.unconfirmed) if self._budget else None,
         )
         fault = self._stopper.fault
-        if fault is not None and not any(lane.sent for lane in self._lanes.values()):
+        if fault is not None and not self._stopper.sent:
             raise fault
         return end
 

@@ -73,6 +73,11 @@ class Scoring:
         return self._scores.rows if self._limit is None else min(self._limit, self._scores.rows)
 
     @property
+    def sent(self) -> int:
+        """Requests to an embedder."""
+        return 0 if self._rater is None else self._rater.sent
+
+    @property
     def stopped(self) -> str | None:
         """Why the rater ended before all rows were scored, where it was not stopped."""
         return None if self._rater is None else self._rater.stopped

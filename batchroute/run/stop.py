@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Stoppable(Protocol):
-    """A part of a run: a lane, the scoring."""
+    """A part of a run: a lane, the scoring; `sent` is how many attempts it made."""
+
+    @property
+    def sent(self) -> int: ...
 
     def stop(self) -> None:
         """Begins nothing more."""
@@ -47,6 +50,11 @@ class Stopper:
         self._notify = notify
         self._parts: list[Stoppable] = []
 
+    @property
+    def sent(self) -> int:
+        """Attempts of all parts."""
+        return sum(part.sent for part in self._parts)
+
     def add(self, part: Stoppable) -> None:
         """One more part, which is stopped at once where the run is stopping already."""
         self._parts.append(part)
@@ -61,10 +69,14 @@ class Stopper:
         self.drain()
 
     def fail(self, fault: BatchrouteError) -> None:
-        """Stops the run for a fault of its input or its model: answers in flight are paid, and still awaited."""
+        """Stops the run for a fault of its input or its model: answers in flight are paid, and still awaited.
+
+        Where nothing was sent there is nothing to wait for, and the fault itself soon reaches the caller.
+        """
         if self.fault is None:
             self.fault = fault
-            self._notify(str(fault))
+            if self.sent:
+                self._notify(str(fault))
         self.drain()
 
     def drain(self) -> None:

@@ -57,12 +57,14 @@ class Rated:
 class Rater(Protocol):
     """Gives questions their scores; `ahead` is how many rows it can use at a time.
 
-    `stopped` is why it ended of its own accord. After `stop` it begins nothing more, after `abandon` it does not
-    wait for what is in flight, either.
+    `sent` is how many requests it made, `stopped` why it ended of its own accord. After `stop` it begins nothing
+    more, after `abandon` it does not wait for what is in flight, either.
     """
 
     @property
     def ahead(self) -> int: ...
+    @property
+    def sent(self) -> int: ...
     @property
     def stopped(self) -> str | None: ...
 
@@ -86,6 +88,7 @@ class ThreadRater:
     scorer: Scorer
     thread: Executor
     ahead: int = 1
+    sent: int = 0
     stopped: str | None = None
 
     async def rate(self, questions: Questions) -> Rated | None:

@@ -193,9 +193,9 @@ class OwnLimits:
         raise OverBudget(f"limits.max_cost_usd: the next row may cost ${usd:.4f}, ${left:.4f} are left")
 
     def take(self, tokens: int, usd: Decimal, now: float) -> Permit:
-        self.in_flight += 1
         if self._spending is not None:
             self._spending.budget.reserve(usd)
+        self.in_flight += 1
         entry = None if self._limits.tokens_per_minute is None else self._tokens.take(tokens, now)
         return Permit(tokens, usd, entry)
 

@@ -72,8 +72,9 @@ class Budget:
             return False
         wanted = self.taken + amount
         if wanted > self._ceiling:
-            self._ceiling = min(self.limit, wanted + STEP * self.limit)
-            self._save(Ledger(self.unconfirmed, self._ceiling))
+            ceiling = min(self.limit, wanted + STEP * self.limit)
+            self._save(Ledger(self.unconfirmed, ceiling))
+            self._ceiling = ceiling  # only now: where the save fails, nothing may be sent under it
         self.reserved += amount
         return True
 

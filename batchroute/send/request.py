@@ -89,7 +89,13 @@ class Sink(Protocol[Taken_contra]):
 
 
 class Delivery(Protocol[AnyRequest]):
-    """A way by which requests get their answers: a lane, the answers of finished runs."""
+    """A way by which requests get their answers: a lane, the answers of finished runs.
+
+    `sent` is how many attempts it made.
+    """
+
+    @property
+    def sent(self) -> int: ...
 
     async def deliver(self, requests: AsyncGenerator[AnyRequest, None], sink: Sink[AnyRequest]) -> None:
         """Until every request is settled or left."""

@@ -113,6 +113,7 @@ class Reuse:
 
     def __init__(self, answered: AnsweredParts, folder: Path) -> None:
         """`folder` is for the scratch file. RunFault where a run cannot be read, Stopped for a full disk."""
+        self.sent = 0
         self._answered = answered
         self._stopping = False
         self._loaded: set[AnsweredPart] = set()

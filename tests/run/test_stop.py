@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-from batchroute.errors import ModelFault
+from batchroute.errors import ModelFault, UsageFault
 from batchroute.run.engine import Run, RunOptions, run_job
-from batchroute.run.stop import seconds_until
+from batchroute.run.stop import Stopper, seconds_until
 from inputs import lines
 from jobs import job_of
 
@@ -137,9 +138,54 @@ def test_a_router_that_fails_before_anything_was_sent_is_the_users_fault(
 ) -> None:
     lines(tmp_path / "prompts.jsonl", {"prompt": "fine"}, {"prompt": "boom"})
     changes = {"router.use": "test_stop:BreaksOnBoom", "routing.threshold": None, "routing.strong_fraction": 0.5}
+    said: list[str] = []
     with pytest.raises(ModelFault, match="BreaksOnBoom"):
-        run_job(job_for(tmp_path, server, changes), OPTIONS)
+        run_job(job_for(tmp_path, server, changes), RunOptions(environ={}, notify=said.append))
     assert server.stats().requests == 0
+    assert said == [], "it is raised, and one message is enough"
+
+
+def test_a_threshold_that_cannot_be_settled_does_not_leave_a_run_that_seems_to_run(
+    tmp_path: Path, server: ThreadedSimulator
+) -> None:
+    lines(tmp_path / "prompts.jsonl", {"prompt": "fine"})
+    changes = {"routing.threshold": None, "routing.budget_usd": 1e-9, "router.use": "random"}
+    bounded = {f"endpoints.{name}.params": {"max_tokens": 100} for name in ("strong", "weak")}
+    with pytest.raises(UsageFault, match="not enough"):
+        run_job(job_for(tmp_path, server, {**changes, **bounded}), OPTIONS)
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["state"] == "incomplete"
+    assert server.stats().requests == 0
+
+
+@dataclass
+class Part:
+    """A part of a run that has made so many attempts."""
+
+    sent: int
+    stopped: bool = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def abandon(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("sent", [0, 1])
+def test_a_fault_is_said_at_once_where_answers_are_still_awaited_also_those_of_an_embedder(sent: int) -> None:
+    said: list[str] = []
+
+    async def work() -> None:
+        stopper = Stopper(20.0, said.append)
+        parts = [Part(0), Part(sent)]
+        for part in parts:
+            stopper.add(part)
+        stopper.fail(ModelFault("broken"))
+        assert [part.stopped for part in parts] == [True, True]
+        assert stopper.sent == sent, "and with exit 2 nothing was sent"
+
+    asyncio.run(work())
+    assert said == ["broken"] * sent
 
 
 def test_an_input_that_is_cut_off_meanwhile_loses_no_answer(tmp_path: Path, server: ThreadedSimulator) -> None:

@@ -189,6 +189,10 @@ class ApiRater:
         self._fetcher = fetcher
 
     @property
+    def sent(self) -> int:
+        return self._fetcher.lane.sent
+
+    @property
     def stopped(self) -> str | None:
         return self._fetcher.lane.stopped
 
