@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batchroute.types import Floats, Vectors
 
     OpenRater: TypeAlias = "Callable[[Scorer], AbstractAsyncContextManager[Rater]]"
+    InFlight: TypeAlias = "tuple[Chunk, Questions, asyncio.Task[Rated | None]]"
     Read: TypeAlias = "Callable[[], tuple[Chunk, Questions] | None]"
 
 AT_ONCE_CHARS = 4096  # of one text: less work than to hand it to a thread and back
@@ -111,18 +112,11 @@ async def open_thread_rater(scorer: Scorer) -> AsyncIterator[Rater]:
         yield ThreadRater(scorer, thread)
 
 
-@dataclass(frozen=True, slots=True)
-class _InFlight:
-    chunk: Chunk
-    questions: Questions
-    task: asyncio.Task[Rated | None]
-
-
 async def rated_chunks(read: Read, rater: Rater) -> AsyncGenerator[tuple[Chunk, Questions, Rated], None]:
     """What `read` gives (in a worker thread, until None) with its scores; ends early where the rater stops."""
     # A rater in a thread has ahead = 1: a chunk is read, rated and given. One behind an API has 16,384: of chunks
     # of 1,000 rows 17 are in flight, and where the third is answered first it waits for the two before it.
-    in_flight: deque[_InFlight] = deque()
+    in_flight: deque[InFlight] = deque()
     more = True
     try:
         while True:
@@ -130,17 +124,18 @@ async def rated_chunks(read: Read, rater: Rater) -> AsyncGenerator[tuple[Chunk, 
                 found = await asyncio.to_thread(read)
                 more = found is not None
                 if found is not None:
-                    in_flight.append(_InFlight(*found, asyncio.create_task(rater.rate(found[1]))))
-            if not in_flight or (rated := await in_flight[0].task) is None:
+                    in_flight.append((*found, asyncio.create_task(rater.rate(found[1]))))
+            if not in_flight or (rated := await in_flight[0][2]) is None:
                 return
-            first = in_flight.popleft()
-            yield first.chunk, first.questions, rated
+            chunk, questions, _ = in_flight.popleft()
+            yield chunk, questions, rated
     finally:
-        for left in in_flight:
-            left.task.cancel()
-        await asyncio.gather(*(left.task for left in in_flight), return_exceptions=True)
+        tasks = [task for _, _, task in in_flight]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _has_room(in_flight: deque[_InFlight], ahead: int) -> bool:
-    rows = sum(len(each.questions.texts) for each in in_flight)
-    return rows < ahead and sum(int(each.questions.chars.sum()) for each in in_flight) < CHARS_IN_FLIGHT
+def _has_room(in_flight: deque[InFlight], ahead: int) -> bool:
+    rows = sum(len(questions.texts) for _, questions, _ in in_flight)
+    return rows < ahead and sum(int(questions.chars.sum()) for _, questions, _ in in_flight) < CHARS_IN_FLIGHT

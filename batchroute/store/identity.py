@@ -137,8 +137,7 @@ def _read(text: str, ours: Mapping[str, Any]) -> Identity:
             f"this version reads up to {FORMAT}; go on with that version"
         )
     frozen = msgspec.json.decode(ours["frozen"], type=dict)
-    known = {name: ours.get(name) for name in ("scorer", "threshold", "rows")}
-    return Identity(text, frozen, **known, format=ours["format"])
+    return Identity(text, frozen, ours.get("scorer"), ours.get("threshold"), ours.get("rows"), ours["format"])
 
 
 def write_identity(run: RunLayout, identity: Identity) -> None:

@@ -41,17 +41,18 @@ class CallCosts:
 
 def price_calls(prompts: Sequence[str], strong_model: str, weak_model: str) -> CallCosts:
     """The cost of every prompt on either side, at list prices for the models' names."""
-    found = {model: find_pricing(model, None, None) for model in (strong_model, weak_model)}
-    unknown = [model for model, pricing in found.items() if pricing is None or pricing.rates.output is None]
+    models = (strong_model, weak_model)
+    found = {model: pricing for model in models if (pricing := find_pricing(model, None, None))}
+    unknown = [model for model in models if model not in found or found[model].rates.output is None]
     if unknown:
         return CallCosts(None, None, f"no list price is known for {' or '.join(unknown)}: cost is unknown")
-    lines = [f"{model} {_rates(pricing)}" for model, pricing in found.items() if pricing]
+    lines = [f"{model} {each.rates.input:f}/{each.rates.output:f}" for model, each in found.items()]
     basis = (
         f"list prices, USD per million tokens in and out: {', '.join(lines)}; "
         f"{CHARS_PER_TOKEN} characters a token, {ANSWER_TOKENS} tokens an answer"
     )
     chars = np.fromiter(map(len, prompts), np.int64, len(prompts))
-    strong, weak = (_costs(found[model], chars) for model in (strong_model, weak_model))
+    strong, weak = (_costs(found[model], chars) for model in models)
     return CallCosts(strong, weak, basis)
 
 
@@ -87,13 +88,7 @@ def _cost_curve(scores: Floats, calls: CallCosts) -> Floats | None:
     return curve
 
 
-def _costs(pricing: Pricing | None, chars: np.typing.NDArray[np.int64]) -> Floats | None:
-    if pricing is None:
-        return None
+def _costs(pricing: Pricing, chars: np.typing.NDArray[np.int64]) -> Floats:
     tokens, row = np.unique(estimate_tokens(chars), return_inverse=True)
     costs = [pricing.cost(Usage(prompt_tokens=int(n), completion_tokens=ANSWER_TOKENS)) for n in tokens]
     return np.array([float("nan") if cost is None else float(cost) for cost in costs])[row]
-
-
-def _rates(pricing: Pricing) -> str:
-    return f"{pricing.rates.input:f}/{pricing.rates.output:f}"

@@ -121,7 +121,7 @@ def _models(files: Sequence[LabelFile]) -> set[str]:
 
 
 def _held_out(comparisons: Comparisons, training: TrainingSet, split: Split, parameters: Parameters) -> HeldOut:
-    prompts = torch.from_numpy(split.held_out).to(training.device)
+    prompts = torch.from_numpy(split.held_out).to(training.starts.device)
     logits, target = (part.cpu() for part in training.predicted(parameters, prompts))
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
     won = target != 0.5

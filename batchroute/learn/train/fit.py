@@ -153,10 +153,6 @@ class TrainingSet:
     second: Tensor
     target: Tensor
 
-    @property
-    def device(self) -> torch.device:
-        return self.starts.device
-
     def logits(
         self, parameters: Parameters, prompts: Tensor, noise: float, generator: Generator
     ) -> tuple[Tensor, Tensor]:
@@ -201,7 +197,7 @@ def fit(
     Learns at one rate until the validation loss stops falling, then goes on from the best epoch at a lower one.
     The same for the same seed on the same processor; a GPU adds gradients up in any order.
     """
-    device = training.device
+    device = training.starts.device
     generator = torch.Generator(device).manual_seed(seed)
     learn, validation = (torch.from_numpy(part).to(device) for part in (split.learn, split.validation))
     best = begin(training.models, training.features.dimension, generator)

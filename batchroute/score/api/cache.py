@@ -71,14 +71,9 @@ class VectorCache:
     def put(self, texts: Sequence[str], vectors: Vectors) -> None:
         """Keeps `vectors` [n, dim]; one that is there already stays as it is."""
         rows = [(digest(text), row.astype("<f4").tobytes()) for text, row in zip(texts, vectors, strict=True)]
-        with self._saving():
+        with self._saving(), self._connection:  # which commits, or rolls back what failed
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
-            except sqlite3.Error:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+            self._connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
     def close(self) -> None:
         self._connection.close()

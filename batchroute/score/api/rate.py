@@ -88,9 +88,11 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
     try:
         with contextlib.closing(known):
             address = embedder_address(spec, context.limits, context.environ)
+            secrets = (*secrets_of([spec], context.environ), *context.secrets)
+            scrubber = Scrubber(secret.reveal() for secret in secrets)
             async with Transport(address) as transport, asyncio.TaskGroup() as group:
                 fetcher = Fetcher(
-                    Endpoint(transport, _scrubber(spec, context), read=read_vectors).send,
+                    Endpoint(transport, scrubber, read=read_vectors).send,
                     retry_policy(spec, context.limits),
                     OwnLimits(endpoint_limits(spec), spending),
                     RequestBuilder(spec, pricing),
@@ -108,11 +110,6 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
     except BaseExceptionGroup as group_of_errors:
         raise cause_of(group_of_errors) from group_of_errors
     _say_what_was_odd(fetcher, rater, context.say)
-
-
-def _scrubber(spec: EmbedderSpec, context: EmbedContext) -> Scrubber:
-    own = secrets_of([spec], context.environ)
-    return Scrubber(secret.reveal() for secret in (*own, *context.secrets))
 
 
 def _say_what_was_odd(fetcher: Fetcher, rater: ApiRater, say: Callable[[str], None]) -> None:
@@ -145,8 +142,9 @@ class KnownScores:
         if "" in texts:
             found |= self._scored([""], np.zeros((1, self.scorer.vector_length or 0), np.float32))
         missing = [text for text in texts if text not in found]
-        for start in range(0, len(missing) if self.cache else 0, CACHED_AT_A_TIME):
-            found |= self._cached(missing[start : start + CACHED_AT_A_TIME])
+        if self.cache is not None:
+            for start in range(0, len(missing), CACHED_AT_A_TIME):
+                found |= self._usable(self.cache.get(missing[start : start + CACHED_AT_A_TIME]))
         return found
 
     def score_vectors(self, texts: Sequence[str], vectors: Vectors | None, usages: Sequence[Usage]) -> list[float]:
@@ -162,9 +160,8 @@ class KnownScores:
         if self.cache is not None:
             self.cache.close()
 
-    def _cached(self, texts: Sequence[str]) -> dict[str, float]:
-        found = self.cache.get(texts) if self.cache is not None else {}
-        usable = {text: row for text, row in found.items() if len(row) == self.scorer.vector_length}
+    def _usable(self, cached: Mapping[str, Vectors]) -> dict[str, float]:
+        usable = {text: row for text, row in cached.items() if len(row) == self.scorer.vector_length}
         return self._scored(list(usable), np.stack(list(usable.values()))) if usable else {}
 
     def _scored(self, texts: Sequence[str], vectors: Vectors) -> dict[str, float]:
