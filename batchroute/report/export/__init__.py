@@ -1,7 +1,7 @@
 """A run's results as one file in input order, for people and for other programs.
 
     files    a run -> one file or directory      writers  the formats, a row each in `WRITERS`
-    order    parts -> tables in input order      cells    values as a spreadsheet takes them
+    order    parts -> tables in input order      cells    tables -> what a format writes
 
-Knows no settings of a job beyond its name and what it kept.
+Knows how results are put down, not what they mean.
 """
