@@ -7,7 +7,6 @@ moves the row to the cheaper endpoint; a server fails the one request and goes o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from batchroute.send.classify import stop_reason
@@ -39,8 +38,7 @@ class Stop(NamedTuple):
 NextStep: TypeAlias = Done | Ask | Stop
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """`stops`: an endpoint that can do no more ends its lane, else only the request that met it.
 
     `downgrade_to` is the endpoint that takes over the rows for which another one has no money left; None: none.
@@ -50,8 +48,7 @@ class Policy:
     downgrade_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RowState:
+class RowState(NamedTuple):
     """Where a row is asked, and whether it may be asked elsewhere for the budget's sake."""
 
     endpoint: str

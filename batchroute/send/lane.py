@@ -167,8 +167,11 @@ class Lane(Generic[AnyRequest]):
                     continue
                 task = group.create_task(self._answer(row))
                 self._open[task] = row
-                task.add_done_callback(self._close)
-                task.add_done_callback(lambda _: self._room.release())
+                task.add_done_callback(self._close_fed)
+
+    def _close_fed(self, task: asyncio.Task[None]) -> None:
+        self._room.release()
+        self._close(task)
 
     def _close(self, task: asyncio.Task[None]) -> None:
         row = self._open.pop(task)
@@ -201,16 +204,22 @@ class Lane(Generic[AnyRequest]):
                 row.decision = NO_MORE
                 return _over_budget(over)
         answer = await self._sent(row, row.admission)
+        row.decision = NO_MORE
+        if answer.verdict in RETRIABLE:
+            await self._decide_on_retry(row, answer)
+        return answer
+
+    async def _decide_on_retry(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
+        """Raises CancelledError where the lane stops: it leaves undone what it could not finish."""
         row.decision = self._decide(row, answer)
         if row.decision.again or self._is_undecided(row):
             self._release(row, answer)
         if self._is_undecided(row):
             await self._hear_others(row)
             row.decision = self._decide(row, answer)
-        if self._stopping and answer.verdict in RETRIABLE:
+        if self._stopping:
             self._release(row, answer)
-            raise asyncio.CancelledError  # a lane that stops leaves undone what it could not finish
-        return answer
+            raise asyncio.CancelledError
 
     async def _sent(self, row: OpenRequest[AnyRequest], admission: Admission) -> Answer:
         """One attempt over the network, and what it says of the endpoint."""
@@ -233,7 +242,7 @@ class Lane(Generic[AnyRequest]):
         forgiven = self.gate.learn(row, answer, sent_at, probe=admission.probe)
         for excused, failures in forgiven.items():
             excused.attempts.failures -= failures
-        if (reason := self.gate.gave_up(answer)) is not None:
+        if answer.verdict != "ok" and (reason := self.gate.gave_up(answer)) is not None:
             self.stop(reason)
         self._review_undecided()
         return answer
