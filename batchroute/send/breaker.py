@@ -98,11 +98,12 @@ class SameRefusal(Generic[Held]):
 
     Until that is decided, refusals are held; the first answer of any other kind decides that requests are to
     blame.
-
-    Worked example, stop_after = 3: "400: max_tokens is above 4096" three times is one too many, so the lane stops
-    and what is held has failed for the endpoint's sake. "400: row 17 is too long", then "400: row 21 is too long"
-    are one kind, as numbers do not count; then an ok: both are the requests' own, and so is each one after them.
     """
+
+    # Worked example, stop_after = 3: "400: max_tokens is above 4096" three times is one too many, so the lane
+    # stops and what is held has failed for the endpoint's sake. "400: row 17 is too long", then "400: row 21 is
+    # too long" are one kind, as numbers do not count; then an ok: both are the requests' own, and so is each one
+    # after them.
 
     def __init__(self, stop_after: int) -> None:
         """`stop_after` 0: never the endpoint's fault."""
