@@ -161,7 +161,7 @@ def test_not_even_runs_that_are_killed_at_concurrency_500_pass_the_limit(tmp_pat
             kills += 1
             assert billed_usd(provider.stats()) <= limit
         assert code == 4
-        assert kills >= 2  # how many fit in depends on how soon a busy machine looks again
+        assert kills >= 4
         ended = subprocess.run(RUN, cwd=tmp_path, check=False, capture_output=True, text=True)
         report = json.loads(ended.stdout)
         taken = report["cost_usd"] + report["unconfirmed_usd"]
