@@ -147,7 +147,7 @@ def test_not_even_runs_that_are_killed_at_concurrency_500_pass_the_limit(tmp_pat
 
     Half of the rows go to each lane, and the money is gone when either has about a third of its own left.
     """
-    chance, rows, limit = random.Random(500), 6000, 400  # noqa: S311 - a schedule, not a secret
+    chance, rows, limit = random.Random(500), 9000, 600  # noqa: S311 - a schedule, not a secret
     prompts = (json.dumps({"prompt": f"{n}: " + "tell me more " * (n % 40)}) for n in range(rows))
     (tmp_path / "prompts.jsonl").write_text("\n".join(prompts))
     faults = {"no_usage": 0.02, "cut": 0.02, "reset": 0.02, "503": 0.02}
