@@ -80,10 +80,12 @@ class Questions:
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens one or several attempts were billed for; None where the provider did not say.
+    """What one or several attempts were billed for; None where the provider did not say.
 
-    As OpenAI counts: tokens read from and written to a cache are inside `prompt_tokens`, reasoning tokens inside
-    `completion_tokens`.
+    Tokens as OpenAI counts them: those read from and written to a cache are inside `prompt_tokens`, reasoning
+    tokens inside `completion_tokens`. What decides the price of one attempt beside them is the tier of service and
+    the model that answered, and `reported_usd`, the provider's own word on the cost; a sum over several has none
+    of these.
     """
 
     prompt_tokens: int | None = None
@@ -91,6 +93,9 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
+    service_tier: str | None = None
+    served_model: str | None = None
+    reported_usd: float | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -102,6 +107,15 @@ class Usage(msgspec.Struct, frozen=True):
         )
 
 
+TOKEN_COUNTS = (
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cache_write_tokens",
+)
+
+
 def _plus(a: int | None, b: int | None) -> int | None:
     """What is known of a sum: an attempt without usage adds nothing that could be counted."""
     if a is None:
@@ -110,13 +124,16 @@ def _plus(a: int | None, b: int | None) -> int | None:
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """The first choice of an answer, and what it was billed."""
+    """The first choice of an answer, and what it was billed; `request_id` is the provider's, to ask it about."""
 
     served_model: str | None = None
     response: str | None = None
     reasoning: str | None = None
+    refusal: str | None = None
     tool_calls: str | None = None
     finish_reason: str | None = None
+    service_tier: str | None = None
+    request_id: str | None = None
     usage: Usage | None = None
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from batchroute.errors import InputFault
 from batchroute.route.sides import route
-from batchroute.send.body import Body, fingerprint
+from batchroute.send.body import fingerprint, open_body
+from batchroute.send.dialects.dialect import NOTHING
 from batchroute.send.request import Request
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import among, read_scores
@@ -79,7 +80,7 @@ class Feed:
         self._endpoints = endpoints
         self._done: DoneRows = store.done
         self._unsettled = dict(store.unsettled)
-        self._body = Body(endpoints[name].model, endpoints[name].params)
+        self._body = open_body(endpoints[name])
         self._pricing = pricing
         self._moved = moved
         self._left = sys.maxsize if limit is None else limit
@@ -147,7 +148,9 @@ class Feed:
             asked = _too_long(prompt, tokens, self._name) if lengthy else prompt
             if place in rows.refusals:
                 asked = _refused(asked, rows.refusals[place])
-            body, longest = (b"", 0) if asked.refusal else self._body(asked)
+            body, longest, refusal = NOTHING if asked.refusal else self._body(asked)
+            if refusal is not None:
+                asked = _refused(asked, refusal)
             if self._pricing and not longest:
                 asked = _unbounded(asked)
             earlier = self._unsettled.get((prompt.file, prompt.row))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome
-from batchroute.types import Completion, Result, Usage
+from batchroute.types import TOKEN_COUNTS, Completion, Result, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ def settled(
         status=outcome.status,
         response=completion.response,
         reasoning=completion.reasoning,
+        refusal=completion.refusal,
         tool_calls=completion.tool_calls,
         finish_reason=completion.finish_reason,
         prompt_tokens=usage.prompt_tokens,
@@ -73,6 +74,8 @@ def settled(
         error_type=answer.error_type,
         error=answer.error,
         finished_at=finished_at,
+        request_id=completion.request_id,
+        service_tier=completion.service_tier,
         delivery="live",
         raw=answer.body if raw and is_ok else None,
         keep=b"" if outcome.status in {"failed", "open"} else prompt.keep,  # they may be many, and stay in memory
@@ -99,7 +102,7 @@ def taken_over(
 def _usage_of(result: Result | None) -> Usage:
     if result is None:
         return Usage()
-    return Usage(**{name: getattr(result, name) for name in Usage.__struct_fields__})
+    return Usage(**{name: getattr(result, name) for name in TOKEN_COUNTS})
 
 
 def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | None:

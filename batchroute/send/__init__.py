@@ -6,6 +6,8 @@
     budget     reservations under a hard limit   rate       requests a minute
     endpoint   one exchange -> an answer         http       connections that are kept
     classify   an HTTP answer -> what it means   retry      again? when? does it count?
+    dialects/  the APIs that endpoints speak     usage      what an answer says it was billed
+    waits      how long a server asks to wait
     body       a row -> bytes to send            tokens     of a text, estimated or counted
     reuse      answers of finished runs          scratch    their fingerprints, on disk meanwhile
     open       settings -> what a lane needs     deadline   one timer for all requests of an endpoint

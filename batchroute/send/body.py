@@ -1,46 +1,28 @@
-"""What is sent for a row: the request's body as bytes, and how long its answer may get.
-
-Knows an endpoint's params and a row's; nothing of lanes, prices or files.
-"""
+"""What is sent for a row: which API an endpoint speaks, and what tells one request from every other."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from batchroute.job.rules import longest_output
+from batchroute.send.dialects.chat import CHAT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from batchroute.types import Prompt
+    from batchroute.job.spec import EndpointSpec
+    from batchroute.send.dialects.dialect import Dialect, WriteBody
 
 FINGERPRINT_BYTES = 16
+DIALECTS: dict[str, Dialect] = {"chat": CHAT}
 
 
-class Body:
-    """Request bodies of one endpoint: its params, the row's over them, the model and the messages.
-
-    The same params make the same bytes, in whatever order and wherever they were written.
-    """
-
-    def __init__(self, model: str, params: Mapping[str, Any]) -> None:
-        self._params = {**params, "model": model}
-        self._head = _head(self._params)
-        self._longest = longest_output(params)
-
-    def __call__(self, prompt: Prompt) -> tuple[bytes, int]:
-        """The body, and the most tokens its answer may have (0 where nothing bounds it)."""
-        if not prompt.params:
-            return self._head + prompt.messages + b"}", self._longest
-        params = {**self._params, **prompt.params}
-        return _head(params) + prompt.messages + b"}", longest_output(params)
+def dialect_of(spec: EndpointSpec) -> Dialect:
+    """The API that an endpoint speaks."""
+    return DIALECTS[spec.api]
 
 
-def _head(params: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(params, order="sorted")[:-1] + b',"messages":'
+def open_body(spec: EndpointSpec) -> WriteBody:
+    """Writes the bodies of an endpoint's requests."""
+    return dialect_of(spec).write(spec.model, spec.params)
 
 
 def fingerprint(body: bytes) -> bytes:

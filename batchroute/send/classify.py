@@ -6,7 +6,6 @@ and no policy: how often and when to retry is decided in `retry`.
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
 from datetime import UTC, datetime
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from batchroute.send.usage import read_usage
+from batchroute.send.waits import retry_after_s
 from batchroute.types import Completion, Usage
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ Verdict = Literal[
 ]
 
 MESSAGE_CHARS = 1000  # of a provider's error text are kept
-MOST_TOKENS = 10**12  # a larger count is none: whoever sends it would spoil every sum it goes into
 
 _QUOTA = frozenset(
     {
@@ -115,17 +115,9 @@ class _Fault(msgspec.Struct, frozen=True):
     message: str
 
 
-def read_completion(parsed: dict[str, Any]) -> Answer:
-    """What the object in a 200 means to whoever asked for a chat completion."""
-    completion = _completion(parsed)
-    if completion is None:
-        return malformed("has no choices", parsed)
-    return Answer(verdict="ok", completion=completion)
-
-
 def malformed(what: str, parsed: dict[str, Any]) -> Answer:
     """A complete answer that is not what was asked for; it may have been billed."""
-    usage = read_usage(parsed.get("usage"))
+    usage = read_usage(parsed)
     return Answer(
         verdict="malformed",
         error_type="malformed",
@@ -134,9 +126,7 @@ def malformed(what: str, parsed: dict[str, Any]) -> Answer:
     )
 
 
-def classify(
-    status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool, read: Read = read_completion
-) -> Answer:
+def classify(status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool, read: Read) -> Answer:
     """The meaning of one complete HTTP answer; `had_success`: the lane has had an ok answer before.
 
     `headers` are looked up by lower-case name (aiohttp's mapping ignores case); `read` takes the object of a 200
@@ -233,113 +223,3 @@ def _fault(parsed: Any, body: bytes) -> _Fault:
         codes, message = frozenset(), error or body[: 4 * MESSAGE_CHARS].decode("utf-8", "replace").strip()
     text = message if isinstance(message, str) else json.dumps(message)
     return _Fault(codes, text[:MESSAGE_CHARS] or "no message")
-
-
-def _completion(parsed: dict[str, Any]) -> Completion | None:
-    """The first choice of a chat completion, None where there is none."""
-    choices = parsed.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict) or not isinstance(message := choice.get("message"), dict):
-        return None
-    calls = message.get("tool_calls")
-    return Completion(
-        served_model=_text(parsed.get("model")),
-        response=_text(message.get("content")),
-        reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
-        tool_calls=msgspec.json.encode(calls).decode() if calls else None,
-        finish_reason=_text(choice.get("finish_reason")),
-        usage=read_usage(parsed.get("usage")),
-    )
-
-
-def _text(value: Any) -> str | None:
-    """Content is text, or a list of parts of which the text ones count."""
-    if isinstance(value, list):
-        value = "".join(
-            part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    return value if isinstance(value, str) else None
-
-
-def read_usage(usage: Any) -> Usage | None:
-    """What an answer, or the last chunk of a stream, says it was billed; None where that is nothing."""
-    if not isinstance(usage, dict):
-        return None
-    counted = Usage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-    )
-    return None if counted == Usage() else counted
-
-
-def _count(usage: Any, key: str) -> int | None:
-    """A token count; what is no whole number, or its decimal digits, is unknown."""
-    value = usage.get(key) if isinstance(usage, dict) else None
-    if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
-
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_UNITS_S = (3600.0, 60.0, 1.0, 0.001)
-
-
-def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How long the server asks to wait, in seconds from `now`; None where it does not say.
-
-    Retry-after-ms and Retry-After (seconds or an HTTP date) speak of this request; the reset of a rate limit
-    counts where nothing of that limit remains (OpenAI: durations like 6m0s; Anthropic: RFC 3339 times).
-    """
-    direct = _milliseconds(headers.get("retry-after-ms"))
-    if direct is None:
-        direct = _wait_s(headers.get("retry-after"), now)
-    if direct is not None:
-        return direct
-    resets = [
-        wait
-        for remaining, reset in _RESETS
-        if headers.get(remaining) == "0" and (wait := _wait_s(headers.get(reset), now)) is not None
-    ]
-    return max(resets, default=None)
-
-
-_RESETS = (
-    *((f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}") for kind in ("requests", "tokens")),
-    *(
-        (f"anthropic-ratelimit-{kind}-remaining", f"anthropic-ratelimit-{kind}-reset")
-        for kind in ("requests", "tokens", "input-tokens", "output-tokens")
-    ),
-)
-
-
-def _milliseconds(text: str | None) -> float | None:
-    seconds = _seconds(text)
-    return None if seconds is None else seconds / 1000
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text and re.fullmatch(r"\d+(\.\d+)?", text) else None
-
-
-def _wait_s(text: str | None, now: datetime) -> float | None:
-    """Seconds, a duration like 1m30s, an HTTP date or an RFC 3339 time; None for anything else."""
-    if not text:
-        return None
-    if (plain := _seconds(text)) is not None:
-        return plain
-    if (match := _DURATION.fullmatch(text)) and match.group():
-        return sum(float(part) * unit for part, unit in zip(match.groups(), _UNITS_S, strict=True) if part)
-    when = _moment(text)
-    return None if when is None else max(0.0, (when - now).total_seconds())
-
-
-def _moment(text: str) -> datetime | None:
-    for parse in (datetime.fromisoformat, email.utils.parsedate_to_datetime):
-        try:
-            when = parse(text)
-        except ValueError:
-            continue
-        return when if when.tzinfo else when.replace(tzinfo=UTC)
-    return None

@@ -17,22 +17,32 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 import msgspec
 
-from batchroute.send.classify import Answer, Verdict, classify, read_completion
+from batchroute.send.classify import Answer, Verdict, classify
 from batchroute.send.deadline import Deadlines
+from batchroute.send.dialects.chat import read_chat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
     from batchroute.job.secrets import Scrubber
-    from batchroute.send.classify import Read
+    from batchroute.send.dialects.dialect import Read
     from batchroute.send.http import Response, Transport
     from batchroute.types import Completion
 
     Receive: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 _CHUNK_BYTES = 1 << 16
-_TEXTS = ("response", "reasoning", "tool_calls", "served_model", "finish_reason")  # of a completion
+_TEXTS = (
+    "response",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "served_model",
+    "finish_reason",
+    "service_tier",
+    "request_id",
+)  # of a completion
 _UNSENT = frozenset({"address", "certificate", "connect"})
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
@@ -55,7 +65,7 @@ class Endpoint:
         *,
         keep_bodies: bool = False,
         had_success: bool = False,
-        read: Read = read_completion,
+        read: Read = read_chat,
     ) -> None:
         """`read` takes the object of a 200.
 

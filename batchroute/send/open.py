@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from batchroute.job.secrets import Scrubber, endpoint_secrets
 from batchroute.send.allowance import EndpointLimits
+from batchroute.send.body import dialect_of
 from batchroute.send.http import Address, api_url, proxy_for, request_headers
 from batchroute.send.retry import RetryPolicy
 from batchroute.simulate.behaviour import Behaviour
@@ -65,8 +66,10 @@ async def open_address(
     if spec.simulate is not None:
         behaviour = Behaviour(**spec.simulate.model_dump())
         base_url = (await stack.enter_async_context(start_simulator(behaviour))).url
-    url = api_url(base_url or "", "chat/completions")
-    headers = request_headers(endpoint_secrets(spec, environ), spec.api_key_header, spec.headers)
+    dialect = dialect_of(spec)
+    url = api_url(base_url or "", dialect.path)
+    key_header = spec.api_key_header or dialect.key_header
+    headers = request_headers(endpoint_secrets(spec, environ), key_header, {**dialect.headers, **spec.headers})
     return Address(url, headers, spec.timeout_s, max_response_bytes(limits), endpoint_proxy(spec))
 
 
@@ -83,7 +86,7 @@ def max_response_bytes(limits: Limits) -> int:
 
 def endpoint_proxy(spec: EndpointSpec) -> str | None:
     """The proxy of its requests; UsageFault where the environment names one that cannot be used."""
-    return None if spec.base_url is None else proxy_for(api_url(spec.base_url, "chat/completions"))
+    return None if spec.base_url is None else proxy_for(api_url(spec.base_url, dialect_of(spec).path))
 
 
 def endpoint_limits(spec: EndpointSpec | EmbedderSpec) -> EndpointLimits:

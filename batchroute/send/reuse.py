@@ -31,7 +31,7 @@ from batchroute.send.scratch import Scratch
 from batchroute.store.columns import RAW, reserved_names
 from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout, fingerprints_of
-from batchroute.types import Completion, Usage
+from batchroute.types import TOKEN_COUNTS, Completion, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from batchroute.send.request import Request
 
 LOOKED_UP_AT_ONCE = 1024
-_TOKENS = Usage.__struct_fields__
 _TEXTS = tuple(name for name in Completion.__struct_fields__ if name != "usage")
 
 
@@ -169,7 +168,7 @@ class Reuse:
         return parts[bisect_right(parts, place, key=attrgetter("first")) - 1]
 
     def _read_answers(self, part: AnsweredPart) -> Iterator[Answer]:
-        wanted = [*_TEXTS, *_TOKENS, *([RAW.name] if self._answered.raw else [])]
+        wanted = [*_TEXTS, *TOKEN_COUNTS, *([RAW.name] if self._answered.raw else [])]
         names = [name for name in wanted if name in part.columns]
         table = _read(part.path, ["status", *names])
         for batch in table.filter(pc.equal(table["status"], "ok")).select(names).to_batches(1024):
@@ -197,7 +196,7 @@ def _read(part: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def _answer(row: dict[str, Any]) -> Answer:
-    usage = Usage(**{name: row.get(name) for name in _TOKENS})
+    usage = Usage(**{name: row.get(name) for name in TOKEN_COUNTS})
     texts = {name: row.get(name) for name in _TEXTS}
     known = usage if usage != Usage() else None
     return Answer(verdict="ok", completion=Completion(**texts, usage=known), body=row.get(RAW.name))

@@ -20,7 +20,7 @@ from batchroute.job.prices import open_targets
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.settle import settled
 from batchroute.send.allowance import OwnLimits, Spending
-from batchroute.send.body import Body
+from batchroute.send.body import open_body
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Endpoints, EndpointSpec, Limits
     from batchroute.send.budget import Budget
     from batchroute.send.classify import Verdict
+    from batchroute.send.dialects.dialect import WriteBody
     from batchroute.send.endpoint import Receive
     from batchroute.send.request import Spent
     from batchroute.send.retry import RetryPolicy
@@ -154,7 +155,7 @@ class LiveEndpoints:
     """The endpoints of a job, open for requests; each mapping is by endpoint."""
 
     targets: Mapping[str, Target]
-    bodies: Mapping[str, Body]
+    bodies: Mapping[str, WriteBody]
     lanes: Mapping[str, LiveLane]
     scrub: Scrubber
     budget: Budget | None
@@ -177,7 +178,9 @@ class LiveEndpoints:
 
     def _request(self, chat: ChatRequest, decision: RouteDecision, target: Target) -> Request:
         prompt = Prompt(file="", row=0, id=None, messages=chat.messages, params=chat.params)  # a row of no file
-        body, longest = self.bodies[decision.endpoint](prompt)
+        body, longest, refusal = self.bodies[decision.endpoint](prompt)
+        if refusal is not None:
+            raise Refusal(refusal)
         most_usd = Decimal(0)
         if self.budget is not None and target.pricing is not None:
             if not longest:
@@ -198,7 +201,7 @@ async def open_live_endpoints(
 ) -> LiveEndpoints:
     """The endpoints until `stack` ends; keys come from `environ`, `scrub` takes them out of what endpoints say."""
     targets, lanes = open_targets(endpoints), {}
-    bodies = {name: Body(spec.model, spec.params) for name, spec in endpoints.items()}
+    bodies = {name: open_body(spec) for name, spec in endpoints.items()}
     for name, spec in endpoints.items():
         transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
         pricing = targets[name].pricing

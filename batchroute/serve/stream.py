@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchroute.send.classify import read_usage
+from batchroute.send.usage import read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,7 +70,7 @@ class EventRelay:
         chunk = _data(event)
         if not isinstance(chunk, dict):
             return False
-        usage = read_usage(chunk.get("usage"))
+        usage = read_usage(chunk)
         self.usage = usage or self.usage
         return usage is not None and not chunk.get("choices")
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from batchroute.job.rules import contradictions, longest_output
 from batchroute.job.settings import changed_settings, frozen_settings, settings
 from batchroute.job.spec import Endpoints, EndpointSpec, EnvRef, Job, Limits
-from batchroute.send.body import Body
+from batchroute.send.dialects.chat import ChatBody
 from batchroute.types import SIDES, Prompt
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def test_a_budgeted_job_is_valid_if_and_only_if_its_rows_are_bounded(params: dic
         endpoints__strong__params=params,
         endpoints__weak__params={"max_tokens": 1},
     )
-    _, longest = Body("model", params)(Prompt(file="a", row=0, id=None, messages=b"[]"))
+    longest = ChatBody("model", params)(Prompt(file="a", row=0, id=None, messages=b"[]")).longest
     assert bool(longest) == (list(contradictions(values, SIDES)) == [])
 
 

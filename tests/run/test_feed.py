@@ -18,7 +18,7 @@ from batchroute.job.spec import Endpoints, Price, RouterSpec
 from batchroute.run.feed import Feed
 from batchroute.run.scoring import Scoring
 from batchroute.score.router import load_scorer
-from batchroute.send.body import Body
+from batchroute.send.dialects.chat import ChatBody
 from batchroute.store.columns import ResultColumns
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
@@ -228,7 +228,7 @@ def test_a_body_is_the_endpoints_params_and_the_rows_over_them(
     params: dict[str, Any], row_params: dict[str, Any] | None, expected: dict[str, Any], longest: int
 ) -> None:
     prompt = Prompt(ASK.file, ASK.row, ASK.id, ASK.messages, row_params)
-    body, most = Body("small", params)(prompt)
+    body, most, _ = ChatBody("small", params)(prompt)
     assert json.loads(body) == {**expected, "model": "small", "messages": [{"role": "user", "content": "hi"}]}
     assert most == longest
 
@@ -236,5 +236,5 @@ def test_a_body_is_the_endpoints_params_and_the_rows_over_them(
 def test_messages_go_out_byte_for_byte() -> None:
     messages = '[{"role": "user", "content": "\\u00e9 \U0001f600  1.0e2"}]'.encode()
     for params in (None, {"seed": 1}):
-        body, _ = Body("small", {})(Prompt("a", 0, None, messages, params))
+        body = ChatBody("small", {})(Prompt("a", 0, None, messages, params)).sent
         assert messages in body

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchroute.send.classify import Answer, classify, retry_after_s
+from batchroute.send.classify import Answer, classify
+from batchroute.send.dialects.chat import read_chat
+from batchroute.send.waits import retry_after_s
 from batchroute.types import Usage
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -22,7 +24,7 @@ GOOD = {
 
 def answer(status: int, body: Any, *, had_success: bool = True, **headers: str) -> Answer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return classify(status, headers, raw, had_success=had_success)
+    return classify(status, headers, raw, had_success=had_success, read=read_chat)
 
 
 def error(code: str | int | None = None, kind: str | None = None) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def error(code: str | int | None = None, kind: str | None = None) -> dict[str, A
     ],
 )
 def test_the_table(status: int, body: Any, had_success: bool, verdict: str, error_type: str | None) -> None:
-    got = answer(status, body, had_success=had_success)
+    got = answer(status, body, had_success=had_success, read=read_chat)
     assert (got.verdict, got.error_type) == (verdict, error_type)
     assert (got.error is None) == (verdict == "ok")
 
@@ -193,7 +195,7 @@ VALUES = st.recursive(
 )
 def test_no_body_is_an_error_of_ours(status: int, body: bytes) -> None:
     """Whatever a provider sends is an answer, and one that a journal and a part can hold."""
-    got = classify(status, {}, body, had_success=True)
+    got = classify(status, {}, body, had_success=True, read=read_chat)
     msgspec.msgpack.encode(got)
     usage = got.usage or Usage()
     assert all(0 <= count <= 10**12 for count in msgspec.structs.astuple(usage) if count is not None)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from batchroute.send.classify import Answer, malformed, read_usage
+from batchroute.send.classify import Answer, malformed
 from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens, find_tokenizer
+from batchroute.send.usage import read_usage
 from batchroute.types import Completion
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def read_vectors(parsed: dict[str, Any]) -> Answer:
         vectors = _matrix(_in_order(parsed.get("data")))
     except ValueError as fault:
         return malformed(str(fault), parsed)
-    return Answer(verdict="ok", vectors=vectors, completion=Completion(usage=read_usage(parsed.get("usage"))))
+    return Answer(verdict="ok", vectors=vectors, completion=Completion(usage=read_usage(parsed)))
 
 
 def _in_order(data: Any) -> list[Any]:
