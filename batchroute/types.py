@@ -129,12 +129,12 @@ class Completion(msgspec.Struct, frozen=True):
     served_model: str | None = None
     response: str | None = None
     reasoning: str | None = None
-    refusal: str | None = None
     tool_calls: str | None = None
     finish_reason: str | None = None
+    usage: Usage | None = None
+    refusal: str | None = None
     service_tier: str | None = None
     request_id: str | None = None
-    usage: Usage | None = None
 
 
 class RowEnd(msgspec.Struct, frozen=True, array_like=True, tag=2, kw_only=True):
