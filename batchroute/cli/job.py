@@ -63,10 +63,13 @@ def _load(path: Path, flags: Flags, *, require_keys: bool) -> Job:
 
 def _say_goodbye(job: Job, end: RunEnd) -> None:
     where = Path(job.output.path)
+    allowed = job.limits.ok_if_refused
+    state = end.state(allowed)
     if not end.asked:
-        log.info(f"the job was complete already, nothing was sent; results are in {where / 'results'}")
+        already = "the job was complete" if state == "complete" else "every row had ended"
+        log.info(f"{already} already, nothing was sent; results are in {where / 'results'}")
     elif end.complete:
-        log.info(f"complete; results are in {where / 'results'}")
+        log.info(f"{state}; results are in {where / 'results'}")
     else:
         log.warning(f"not complete; run the same command again to go on. What is answered is in {where}")
     if end.failed:
@@ -75,6 +78,11 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
         )
     if end.refused:
         log.warning(f"{count(end.refused)} rows were refused; their `error` column says why")
+    if state == "refusals":
+        log.warning(
+            f"that is more than limits.ok_if_refused = {allowed} lets pass, so there is no _SUCCESS; "
+            "--retry refused asks these rows again"
+        )
 
 
 @click.command()

@@ -13,7 +13,7 @@ import polars as pl
 
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
-from batchroute.report.figures import ModelBill, Report, State, read_report
+from batchroute.report.figures import ModelBill, Report, State, read_report, state_of_ended
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
 from batchroute.store.layout import RunLayout
@@ -55,8 +55,7 @@ def build_report(
         unconfirmed_usd = float(reconciled(read_ledger(ledger), Decimal(spent)).unconfirmed)
     done = settled.count("rows")
     if state is None:
-        is_complete = done == job.rows and not settled.ended("failed").count("rows") and not rows.unsealed
-        state = "complete" if is_complete else "incomplete"
+        state = _state(job, settled, rows.unsealed)
     return Report(
         name=job.name,
         run=run.resolve().name,
@@ -82,6 +81,14 @@ def build_report(
         **_money(job, rows, begun, router_cost_usd),
         **_distributions(run, job, rows),
     )
+
+
+def _state(job: RunJob, settled: Groups, unsealed: int) -> State:
+    """What the rows say; they do not tell whether a signal or a lane ended the run."""
+    done = settled.count("rows")
+    if unsealed or done != job.rows or settled.ended("failed").count("rows"):
+        return "incomplete"
+    return state_of_ended(settled.ended("refused").count("rows"), done, job.ok_if_refused)
 
 
 # The keys of report.json, by subject.

@@ -17,7 +17,9 @@ from batchroute.store.layout import RunLayout
 if TYPE_CHECKING:
     from pathlib import Path
 
-State: TypeAlias = Literal["running", "complete", "incomplete"]
+# `complete` is what the exit code 0 is. `refusals`: every row has ended, and more of them were refused than
+# limits.ok_if_refused lets pass. `incomplete`: rows failed, or are left.
+State: TypeAlias = Literal["running", "complete", "refusals", "incomplete"]
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -100,6 +102,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     models: list[ModelBill]
 
 
+def state_of_ended(refused: int, done: int, ok_if_refused: float) -> State:
+    """Of a run whose rows are all `done`, answered or `refused`, where this share of refusals passes as success.
+
+    The share is divided, not multiplied: 29 of 100 is 0.29 to the bit, while 0.29 * 100 is 28.999999999999996.
+    """
+    return "complete" if refused == 0 or refused / done <= ok_if_refused else "refusals"
+
+
 def json_text(figures: object) -> bytes:
     """A value as report.json and every command's --json have it: indented, NaN and infinity as null."""
     return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
@@ -117,7 +127,7 @@ def read_report(run: Path) -> Report | None:
 
 
 def write_report(run: Path, report: Report) -> None:
-    """Puts report.json in place whole or not at all; `_SUCCESS` never stands beside an unfinished one."""
+    """Puts report.json in place whole or not at all; `_SUCCESS` stands beside a complete one only."""
     layout = RunLayout(run)
     with saving(run):
         # A sensor that sees _SUCCESS must find a complete report, whenever a crash strikes in between.

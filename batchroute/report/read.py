@@ -49,6 +49,7 @@ class RunJob:
     rows: int | None = None
     files: tuple[str, ...] = ()
     embedding_is_billed: bool = False
+    ok_if_refused: float = 0.0
 
 
 def read_job(run: Path) -> RunJob:
@@ -65,6 +66,7 @@ def read_job(run: Path) -> RunJob:
             files=identity.files,
             # Only an embedder behind an API sends a bill.
             embedding_is_billed=tables.get("router", {}).get("embedder", {}).get("use") == "openai",
+            ok_if_refused=float(tables.get("limits", {}).get("ok_if_refused", 0)),
         )
     except (KeyError, TypeError, AttributeError) as broken:
         raise RunFault(f"{layout.job}: not as a run wrote it ({broken!r})") from broken

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchroute.errors import Stopped
+from batchroute.report.figures import read_report, state_of_ended, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from batchroute.report.figures import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class RunEnd:
     """How a run ended; the rows are those of the whole directory.
 
     `stopped` holds why a lane, or the run, ended early; `signal` the number of the signal that ended it; `asked`
-    is False for a job that was complete before. Figures stand in report.json.
+    is False for a job that had no row left to ask. Figures stand in report.json.
     """
 
     rows: int | None
@@ -33,16 +36,22 @@ class RunEnd:
 
     @property
     def complete(self) -> bool:
+        """Whether every row has ended, answered or refused."""
         return self.failed == 0 and self.rows is not None and self.ok + self.refused >= self.rows
 
+    def state(self, ok_if_refused: float) -> State:
+        """What report.json says; `ok_if_refused` is the share of refused rows that passes as success."""
+        if self.signal is not None or self.stopped or not self.complete:
+            return "incomplete"
+        return state_of_ended(self.refused, self.ok + self.refused, ok_if_refused)
+
     def exit_code(self, ok_if_refused: float) -> int:
-        """SPEC's table; `ok_if_refused` is the share of refused rows that passes as success."""
+        """SPEC's table: 0 where the state is `complete`, and nowhere else."""
         if self.signal is not None:
             return 128 + self.signal
         if self.stopped:
             return Stopped.exit_code
-        is_success = self.refused <= ok_if_refused * (self.ok + self.refused)
-        return 0 if self.failed == 0 and is_success else 3
+        return 0 if self.state(ok_if_refused) == "complete" else 3
 
 
 def write_running(run: Path) -> None:
@@ -50,21 +59,21 @@ def write_running(run: Path) -> None:
     from msgspec.structs import replace  # noqa: PLC0415 - beside what follows
 
     from batchroute.report.build import build_report  # noqa: PLC0415 - imports polars, which a run does not need
-    from batchroute.report.figures import read_report, write_report  # noqa: PLC0415 - the same
 
     before = read_report(run)
     write_report(run, replace(before or build_report(run), state="running"))
 
 
-def write_end(run: Path, end: RunEnd, *, router_usd: float | None, unconfirmed_usd: float | None) -> None:
-    """report.json, and `_SUCCESS` where the run is complete; see `build_report` for the amounts."""
-    from batchroute.report.build import build_report  # noqa: PLC0415 - imports polars, which a run does not need
-    from batchroute.report.figures import write_report  # noqa: PLC0415 - the same
+def write_end(
+    run: Path, end: RunEnd, *, ok_if_refused: float, router_usd: float | None, unconfirmed_usd: float | None
+) -> None:
+    """report.json, and `_SUCCESS` where the state is `complete`; see `build_report` for the amounts."""
+    from batchroute.report.build import build_report  # noqa: PLC0415 - the same
 
     report = build_report(
         run,
         wall_s=end.wall_s,
-        state="complete" if end.complete else "incomplete",
+        state=end.state(ok_if_refused),
         router_cost_usd=router_usd,
         unconfirmed_usd=unconfirmed_usd,
     )

@@ -81,7 +81,7 @@ class RunOptions:
 
 
 def run_job(job: Job, options: RunOptions) -> RunEnd:
-    """Runs a job to its end, or as far as it goes; blocks. Leaves report.json, `_SUCCESS` where it is complete.
+    """Runs a job to its end, or as far as it goes; blocks. Leaves report.json, and `_SUCCESS` where all is well.
 
     Raises UsageFault before anything is sent, Stopped where a run cannot begin or can no longer save.
     """
@@ -333,6 +333,7 @@ class _OpenRun:
         write_end(
             folder,
             end,
+            ok_if_refused=self._job.limits.ok_if_refused,
             router_usd=float(embeddings.usd) if embeddings.complete else None,
             unconfirmed_usd=float(self._budget.unconfirmed) if self._budget else None,
         )

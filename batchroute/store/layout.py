@@ -35,7 +35,7 @@ class RunLayout:
         self.ledger = path / "ledger.json"  # what is unconfirmed, and how far a run at work may spend
         self.paid = path / "embeddings.journal"  # what embeddings cost: spent, whatever becomes of their scores
         self.report = path / "report.json"
-        self.success = path / "_SUCCESS"  # stands there while the directory is complete
+        self.success = path / "_SUCCESS"  # stands there where the last run's exit code was 0
         self.scores = path / "scores"
         self.results = path / "results"
         self.requests = path / "requests"

@@ -241,7 +241,7 @@ def test_a_billed_embedder_without_a_bill_leaves_the_total_unknown(tmp_path: Pat
 
 
 def test_success_stands_beside_a_complete_report_only(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", [[ok(0), refused(1)]], rows=2)
+    run = write_run(tmp_path / "run", [[ok(0), ok(1)]], rows=2)
     complete = build_report(run)
     write_report(run, complete)
     assert complete.state == "complete"
@@ -250,6 +250,29 @@ def test_success_stands_beside_a_complete_report_only(tmp_path: Path) -> None:
     write_report(run, build_report(run, state="running"))
     assert not (run / "_SUCCESS").exists()
     assert {path.name for path in run.iterdir()} == {"job.toml", "results", "report.json"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "ok_if_refused", "state"),
+    [
+        (100, 0.0, "refusals"),
+        (100, 0.28, "refusals"),
+        (100, 0.29, "complete"),  # 0.29 * 100 is a little less than 29
+        (100, 1.0, "complete"),
+        (101, 0.29, "incomplete"),
+    ],
+)
+def test_the_share_of_refusals_decides_the_state(
+    tmp_path: Path, rows: int, ok_if_refused: float, state: str
+) -> None:
+    parts = [[refused(row) if row < 29 else ok(row) for row in range(100)]]
+    run = write_run(tmp_path / "run", parts, rows=rows)
+    job = (run / "job.toml").read_text()
+    (run / "job.toml").write_text(f"{job}\n[limits]\nok_if_refused = {ok_if_refused}\n")
+    (run / "_SUCCESS").touch()  # as an earlier version left it
+    write_report(run, build_report(run))
+    assert build_report(run).state == json.loads((run / "report.json").read_text())["state"] == state
+    assert (run / "_SUCCESS").exists() == (state == "complete")
 
 
 def test_a_foreign_report_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from batchroute.report.build import build_report
 from batchroute.report.figures import write_report
 from batchroute.simulate.behaviour import Behaviour
 from inputs import lines
-from runs import ok, write_run
+from runs import ok, refused, write_run
 from servers import threaded_simulator
 
 if TYPE_CHECKING:
@@ -108,3 +108,7 @@ def test_the_sensor_tells_all_states_apart(tmp_path: Path, night_is_done: Callab
     complete = write_run(tmp_path / "complete", [[ok(0)]], rows=1)
     write_report(complete, build_report(complete))
     assert night_is_done(str(complete)) is True
+    refusals = write_run(tmp_path / "refusals", [[ok(0), refused(1)]], rows=2)
+    write_report(refusals, build_report(refusals))
+    with pytest.raises(RuntimeError, match="too many were refused"):
+        night_is_done(str(refusals))

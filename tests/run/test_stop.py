@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from batchroute.errors import ModelFault, UsageFault
+from batchroute.report.build import build_report
 from batchroute.run.engine import Run, RunOptions, run_job
 from batchroute.run.stop import Stopper, seconds_until
 from inputs import lines
@@ -107,6 +108,39 @@ def test_a_job_with_rows_left_has_no_success(tmp_path: Path, server: ThreadedSim
     assert not end.complete
     assert not (tmp_path / "run" / "_SUCCESS").exists()
     assert json.loads((tmp_path / "run" / "report.json").read_text())["state"] == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "ok_if_refused", "code", "state"),
+    [
+        (["fine"] * 3, 0.0, 0, "complete"),
+        (["[[fault:422]]", "fine", "fine"], 0.0, 3, "refusals"),
+        (["fine", "[[fault:422]]"], 0.5, 0, "complete"),
+        (["fine", "[[fault:500]]"], 1.0, 3, "incomplete"),
+        (["[[fault:422]]", "[[fault:500]]"], 0.0, 3, "incomplete"),
+        (["fine", None], 0.0, 3, "refusals"),  # a row that the input refuses
+    ],
+)
+def test_success_stands_where_the_exit_code_is_0_and_the_state_says_why(
+    tmp_path: Path,
+    server: ThreadedSimulator,
+    prompts: list[str | None],
+    ok_if_refused: float,
+    code: int,
+    state: str,
+) -> None:
+    lines(tmp_path / "prompts.jsonl", *({"prompt": text} for text in prompts))
+    once = {f"endpoints.{name}.max_attempts": 1 for name in ("strong", "weak")}
+    job = job_for(tmp_path, server, {**once, "limits.ok_if_refused": ok_if_refused})
+    for _ in range(2):  # the second time no row but failed ones is left to be asked
+        end = run_job(job, OPTIONS)
+        written = json.loads((tmp_path / "run" / "report.json").read_text())["state"]
+        assert (end.exit_code(ok_if_refused), written, build_report(tmp_path / "run").state) == (
+            code,
+            state,
+            state,
+        )
+        assert (tmp_path / "run" / "_SUCCESS").exists() == (code == 0)
 
 
 # --- by a fault of the input or of the router

@@ -123,7 +123,7 @@ class EarlierAnswers:
 
 
 def earlier_answers(job: Job, output: Path) -> Mapping[str, EarlierAnswers]:
-    """By endpoint what the latest complete run of the job's name says; one with another model is left out."""
+    """By endpoint what the latest run of the job's name to its end says; one with another model is left out."""
     report = next((found for found in _reports(output) if found.name == job.name), None)
     if report is None:
         return {}
@@ -132,7 +132,7 @@ def earlier_answers(job: Job, output: Path) -> Mapping[str, EarlierAnswers]:
 
 
 def _reports(output: Path) -> Iterator[Report]:
-    """The complete runs beside `output`, latest first."""
+    """The runs beside `output` whose rows have all ended, latest first."""
     beside = [RunLayout(run) for run in output.parent.glob("*") if run != output]
     written = [run for run in beside if run.report.is_file()]
     for run in sorted(written, key=lambda run: run.report.stat().st_mtime, reverse=True):
@@ -140,7 +140,7 @@ def _reports(output: Path) -> Iterator[Report]:
             report = read_report(run.path)
         except (OSError, RunFault):
             continue  # someone else's file: there is nothing to learn from it
-        if report is not None and report.state == "complete":
+        if report is not None and report.state in {"complete", "refusals"}:
             yield report
 
 

@@ -76,7 +76,8 @@ def _model_in(line: bytes) -> Any:
 def batch_job(job: Job, input_file: Path, output: Path, selection: Selection) -> Job:
     """The run that answers a batch: a server's endpoints, router and limits on the batch's file.
 
-    One endpoint alone is a threshold that all scores reach, or none.
+    One endpoint alone is a threshold that all scores reach, or none. A batch with refusals is a completed one: its
+    error file has them.
     """
     if isinstance(selection, str):
         selection = ALL_STRONG if selection == "strong" else ALL_WEAK
@@ -87,6 +88,7 @@ def batch_job(job: Job, input_file: Path, output: Path, selection: Selection) ->
             "output": OutputSpec(path=str(output), raw=True),
             "router": job.router.model_copy(update={"text": None}),
             "routing": RoutingSpec(threshold=selection),
+            "limits": job.limits.model_copy(update={"ok_if_refused": 1.0}),
         }
     )
 

@@ -90,7 +90,7 @@ def _run(job: Job, batch: Batch, batches: BatchStore, files: FileStore) -> int:
         _finish(batch, ending, batches, files)
         return 0
     batches.write(held_up(batch, "; ".join(end.stopped)) if end.stopped else batch)
-    return end.exit_code(1.0)
+    return end.exit_code(job.limits.ok_if_refused)
 
 
 def ending_of(end: RunEnd, *, cancelled: bool, expired: bool) -> Ending | None:
