@@ -5,6 +5,7 @@
     allowance  slots, tokens, money              breaker    an endpoint that is away, or a bad request?
     budget     reservations under a hard limit   rate       requests a minute
     endpoint   one exchange -> an answer         http       connections that are kept
+    connection one of them: kept alive, bounded  encoding   compressed answers
     classify   an HTTP answer -> what it means   retry      again? when? does it count?
     dialects/  the APIs that endpoints speak     usage      what an answer says it was billed
     waits      how long a server asks to wait

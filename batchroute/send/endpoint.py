@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import msgspec
+from aiohttp.http import HttpProcessingError
 
-from batchroute.send.classify import Answer, Verdict, classify
+from batchroute.send.classify import MESSAGE_CHARS, Answer, Verdict, classify
 from batchroute.send.deadline import Deadlines
 from batchroute.send.dialects.chat import read_chat
+from batchroute.send.encoding import TooLarge, Undecodable, decoded, stream_inflater
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     Receive: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 _CHUNK_BYTES = 1 << 16
+_LENGTH_DIGITS = 18  # of a length that is worth reading
 _TEXTS = (
     "response",
     "reasoning",
@@ -90,7 +93,7 @@ class Endpoint:
         passing = None if receive is None else _Passing(receive)
         try:
             answer = await self._in_time(body, passing)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
             answer = translate(error)
             if passing is not None and passing.begun:  # whoever reads it has its beginning: there is no other try
                 answer = msgspec.structs.replace(answer, verdict="refused")
@@ -126,7 +129,7 @@ class Endpoint:
         except BaseException:
             connection.close()
             raise
-        connection.release()  # which closes it, too, where something of the answer is left unread
+        self._transport.keep(connection)
         return answer
 
     async def _read_answer(self, response: Response) -> Answer:
@@ -141,15 +144,21 @@ class Endpoint:
     def _clean(self, answer: Answer, latency_s: float) -> Answer:
         """What a provider wrote, without our keys, and how long it took."""
         completion, scrub = answer.completion, self._scrub
+        error = answer.error and _encodable(answer.error)
         if not scrub:
-            return msgspec.structs.replace(answer, latency_s=latency_s)
+            return msgspec.structs.replace(answer, error=error, latency_s=latency_s)
         return msgspec.structs.replace(
             answer,
-            error=answer.error and scrub(answer.error),
+            error=error and scrub(error),
             body=answer.body and scrub(answer.body),
             completion=completion and _scrubbed(completion, scrub),
             latency_s=latency_s,
         )
+
+
+def _encodable(text: str) -> str:
+    """Without the surrogates that stand for the bytes of a header that are no UTF-8: no file could take them."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _scrubbed(completion: Completion, scrub: Scrubber) -> Completion:
@@ -165,10 +174,22 @@ def _is_event_stream(response: Response) -> bool:
 
 
 async def _read(response: Response, max_bytes: int) -> bytes | None:
-    """The whole body, None as soon as it is larger than `max_bytes` (decompressed)."""
-    length = response.headers.get("Content-Length")
-    if length is not None and int(length) <= max_bytes and "Content-Encoding" not in response.headers:
-        return await response.content.read()
+    """The whole body without its encodings, None as soon as it is larger than `max_bytes`."""
+    body: bytes | None
+    length, encoding = response.headers.get("Content-Length"), response.headers.get("Content-Encoding")
+    if length is not None and len(length) <= _LENGTH_DIGITS and int(length) <= max_bytes:
+        body = await response.content.read()
+    else:
+        body = await _read_at_most(response, max_bytes)
+    if body is None or encoding is None:
+        return body
+    try:
+        return decoded(encoding, body, max_bytes)
+    except TooLarge:
+        return None
+
+
+async def _read_at_most(response: Response, max_bytes: int) -> bytes | None:
     pieces: list[bytes] = []
     size = 0
     async for piece in response.content.iter_chunked(_CHUNK_BYTES):
@@ -180,14 +201,22 @@ async def _read(response: Response, max_bytes: int) -> bytes | None:
 
 
 async def _pass_on(response: Response, passing: _Passing, max_bytes: int) -> Answer:
-    """An event stream, piece by piece."""
+    """An event stream, piece by piece, without its encoding."""
     size = 0
-    async for piece in response.content.iter_any():
-        size += len(piece)
-        if size > max_bytes:
-            return _too_large(max_bytes)
-        passing.begun = True
-        await passing.receive(piece)
+    try:
+        inflater = stream_inflater(response.headers.get("Content-Encoding", ""))
+        async for piece in response.content.iter_any():
+            plain = piece if inflater is None else inflater.feed(piece, max_bytes - size)
+            size += len(plain)
+            if size > max_bytes:
+                return _too_large(max_bytes)
+            passing.begun = passing.begun or bool(plain)
+            await passing.receive(plain)
+    except TooLarge:
+        return _too_large(max_bytes)
+    except Undecodable:
+        verdict: Verdict = "refused" if passing.begun else "malformed"
+        return Answer(verdict=verdict, error_type="malformed", error="HTTP 200, but the stream cannot be decoded")
     if not passing.begun:
         return Answer(verdict="malformed", error_type="malformed", error="HTTP 200, but the stream is empty")
     return Answer(verdict="ok", status=200)
@@ -212,9 +241,10 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], Verdict, str, str], ...] = (
     (aiohttp.InvalidURL, "fatal", "address", "the address is not one"),
     (aiohttp.ClientConnectorDNSError, "transient", "connect", "the host's name cannot be resolved"),
     (aiohttp.ClientConnectorError, "transient", "connect", "no connection"),
+    (aiohttp.ClientResponseError, "transient", "connect", "the proxy gives no connection"),
+    (HttpProcessingError, "malformed", "malformed", "the answer cannot be read as HTTP"),
     (aiohttp.ClientPayloadError, "transient", "cut", "the answer ended early"),
     (aiohttp.ServerDisconnectedError, "transient", "reset", "the server hung up without an answer"),
-    (aiohttp.ClientResponseError, "transient", "protocol", "the answer is not HTTP"),
     (aiohttp.ClientError, "transient", "connection", "the connection broke"),
     (OSError, "transient", "connection", "the connection broke"),
 )
@@ -226,7 +256,14 @@ def translate(error: BaseException) -> Answer:
     if isinstance(cause, OSError) and cause.errno in _OURS:
         raise error
     verdict, kind, words = next(row[1:] for row in _TRANSLATIONS if isinstance(error, row[0]))
-    # As text, an error about a response shows its address: a query, or a proxy's password, may be secret.
-    detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    detail = _detail(error)
     message = f"{words}: {detail}" if detail else words
     return Answer(verdict=verdict, error_type=kind, error=message, unsent=kind in _UNSENT)
+
+
+def _detail(error: BaseException) -> str:
+    """What it adds, in one line; as text, an error about a response shows its address, which may hold a secret."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return ""  # at most the head as far as it came
+    text = error.message if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError) else str(error)
+    return " ".join(text.split()).rstrip(" ^")[:MESSAGE_CHARS]

@@ -7,9 +7,11 @@ writes it in a task of its own, which takes three quarters of an exchange; all r
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import urllib.request
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,12 +20,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from batchroute.errors import UsageFault
+from batchroute.send.connection import ResponseProtocol, keepalive_socket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
     from batchroute.job.secrets import EndpointSecrets
@@ -112,13 +116,19 @@ class Response:
 class Transport:
     """The connections to one address, without limits, cookies or a look at the environment: those are the lane's.
 
-    Used inside a running event loop, as an asynchronous context manager. Raises what aiohttp's client raises.
+    Used inside a running event loop, as an asynchronous context manager. Raises what aiohttp's client raises, and
+    HttpProcessingError for an answer that is no HTTP.
     """
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._timeout = aiohttp.ClientTimeout(sock_connect=min(CONNECT_TIMEOUT_S, address.timeout_s))
-        self._connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60)
+        self._connector = aiohttp.TCPConnector(
+            limit=0, limit_per_host=0, ttl_dns_cache=60, socket_factory=keepalive_socket
+        )
+        protocol = functools.partial(ResponseProtocol, loop=asyncio.get_running_loop())
+        # aiohttp has no public way to choose the protocol.
+        self._connector._factory = cast("functools.partial[ResponseHandler]", protocol)  # noqa: SLF001
         self._request = aiohttp.ClientRequest(
             "POST",
             address.url,
@@ -137,7 +147,7 @@ class Transport:
         await self._connector.close()
 
     async def connect(self) -> Connection:
-        """A connection for one exchange: `release` it when the answer is read, `close` it after an error."""
+        """A connection for one exchange: `keep` it when the answer is read, `close` it after an error."""
         try:
             while True:
                 connection = await self._connector.connect(self._request, traces=[], timeout=self._timeout)
@@ -147,23 +157,31 @@ class Transport:
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
 
+    def keep(self, connection: Connection) -> None:
+        """Gives it back for another exchange, unless part of this one is unread or unsent.
+
+        A server may answer before it has read all of the request, and never read the rest.
+        """
+        transport = connection.transport
+        if transport is not None and transport.get_write_buffer_size():
+            connection.close()
+        else:
+            connection.release()
+
     async def post(self, connection: Connection, body: bytes) -> Response:
         """Sends `body` and waits for the head of the answer."""
-        protocol, transport = connection.protocol, connection.transport
+        protocol, transport = cast("ResponseProtocol | None", connection.protocol), connection.transport
         if protocol is None or transport is None:
             raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(read_until_eof=True)
+        protocol.begin()
         if self._head is None:  # a proxy's credentials are known only now
             self._head = _head(self._request)
         transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
-        try:
+        message, content = await protocol.read()
+        while message.code < 200:
+            if message.code == _SWITCHING_PROTOCOLS:
+                raise HttpProcessingError(message="it switches to another protocol")
             message, content = await protocol.read()
-            while message.code < 200 and message.code != _SWITCHING_PROTOCOLS:
-                message, content = await protocol.read()
-        except HttpProcessingError as error:
-            raise aiohttp.ClientResponseError(
-                self._request.request_info, (), status=error.code, message=error.message
-            ) from error
         return Response(message.code, message.headers, content)
 
 

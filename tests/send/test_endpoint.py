@@ -286,24 +286,24 @@ async def babbler(said: bytes) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "verdict"),
     [
-        b"",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"HTTP/1.1 \xff\xfe OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
-        b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+        (b"", "transient"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "malformed"),
+        (b"HTTP/1.1 \xff\xfe OK\r\n\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope", "malformed"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n", "malformed"),
     ],
 )
-def test_what_is_no_http_is_tried_again_and_shows_no_query(said: bytes) -> None:
+def test_what_is_no_http_is_tried_again_and_shows_no_query(said: bytes, verdict: str) -> None:
     async def work() -> Answer:
         async with babbler(said) as place:
             return await ask(f"http://{place}/v1?token=query-canary")
 
     answer = asyncio.run(work())
-    assert answer.verdict == "transient"
+    assert answer.verdict == verdict
     assert answer.error
     assert "query-canary" not in answer.error
 
@@ -314,7 +314,7 @@ def test_a_proxy_that_turns_us_away_does_not_get_its_password_written_down() -> 
             return await ask("https://provider.example/v1", proxy=f"http://me:proxy-canary@{place}")
 
     answer = asyncio.run(work())
-    assert answer.verdict == "transient"
+    assert (answer.verdict, answer.error_type, answer.unsent) == ("transient", "connect", True)
     assert "Who are you" in (answer.error or "")
     assert "canary" not in (answer.error or "")
 
