@@ -26,6 +26,9 @@ DeliveryMode = Literal["live", "batch"]
 RefusalType = Literal["bad_row", "too_long", "unbounded"]
 # Done are the first two; failed rows are asked again by the next run, open ones were begun and left undone.
 Status = Literal["ok", "refused", "failed", "open"]
+# How an answer can end otherwise than at its own end; and what the job makes of that.
+Finish = Literal["length", "content_filter", "refusal"]
+OnFinish = Literal["keep", "refuse", "other"]
 
 SIDES: tuple[Side, Side] = ("strong", "weak")
 

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from batchroute.job.rules import PROMPTS, VARIABLE_NAME, at, contradictions, wants_raw
+from batchroute.types import Finish, OnFinish  # noqa: TC001 - pydantic reads them
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,6 +258,23 @@ class SimulateSpec(_Section):
     response_tokens: Count = _fixed(150, "tokens of a middling answer")
 
 
+class OnFinishSpec(_Section):
+    """What becomes of an answer that did not end by itself; other: the other side is asked."""
+
+    length: OnFinish = _free("keep", "of an answer cut at the token bound")
+    content_filter: OnFinish = _free("keep", "of one that a filter cut")
+    refusal: OnFinish = _free("keep", "of one in which the model refuses")
+
+    def decided(self) -> dict[Finish, OnFinish]:
+        """What is not simply kept."""
+        found: dict[Finish, OnFinish] = {
+            "length": self.length,
+            "content_filter": self.content_filter,
+            "refusal": self.refusal,
+        }
+        return {finish: action for finish, action in found.items() if action != "keep"}
+
+
 class EndpointSpec(_Section):
     """One side of the job; exactly one of `base_url` and `simulate`."""
 
@@ -273,6 +291,7 @@ class EndpointSpec(_Section):
     max_attempts: Count = _free(6, "attempts for one row")
     max_input_tokens: Count | None = _free(None, "longest row the side takes")
     on_too_long: Literal["refuse", "other"] = _free("refuse", "a longer row: refuse, or the other side")
+    on_finish: OnFinishSpec = Field(default=OnFinishSpec(), description="answers that did not end by themselves")
     params: dict[str, Any] = _fixed({}, "merged into the request body as they are")
     headers: dict[HeaderName, Header] = _free({}, 'request headers; a secret one as { env = "NAME" }')
     price: Price | None = _free(None, "USD per million tokens; else from the price table")

@@ -194,6 +194,10 @@ class Downgrade:
         if cost_usd is not None:
             self._outstanding[endpoint].learn(1, request.chars, float(cost_usd))
 
+    def expect(self, endpoint: str, request: Request) -> None:
+        """A row that was settled goes on at another endpoint, and is to be paid there, too."""
+        self._outstanding[endpoint].add(request.chars)
+
     def left(self, endpoint: str, request: Request) -> None:
         """An admitted row is no longer in flight."""
         self._in_flight[endpoint] -= 1

@@ -7,19 +7,23 @@ moves the row to the cheaper endpoint; a server fails the one request and goes o
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from batchroute.send.classify import stop_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchroute.send.request import Outcome
-    from batchroute.types import RouteReason, Status
+    from batchroute.types import Completion, Finish, OnFinish, RouteReason, Status
 
 
 class Done(NamedTuple):
-    """The row has come to this end."""
+    """The row has come to this end; `refused_for`: its answer ended so, which the job refuses."""
 
     status: Status
+    refused_for: Finish | None = None
 
 
 class Ask(NamedTuple):
@@ -42,17 +46,23 @@ class Policy(NamedTuple):
     """`stops`: an endpoint that can do no more ends its lane, else only the request that met it.
 
     `downgrade_to` is the endpoint that takes over the rows for which another one has no money left; None: none.
+    `on_finish` says what becomes of answers that did not end by themselves; those it does not name are kept.
     """
 
     stops: bool = True
     downgrade_to: str | None = None
+    on_finish: Mapping[Finish, OnFinish] = MappingProxyType({})
 
 
 class RowState(NamedTuple):
-    """Where a row is asked, and whether it may be asked elsewhere for the budget's sake."""
+    """Where a row is asked, and whether it may be asked elsewhere for the budget's sake.
+
+    `other` is the endpoint that it may go to because of its answer; None: it demands its own, or moved before.
+    """
 
     endpoint: str
     may_move: bool = False
+    other: str | None = None
 
 
 def next_step(row: RowState, outcome: Outcome, policy: Policy) -> NextStep:
@@ -61,7 +71,12 @@ def next_step(row: RowState, outcome: Outcome, policy: Policy) -> NextStep:
     Worked example, limits.on_budget = "downgrade": a row of the strong endpoint may cost $0.04, $0.03 are left and
     nothing is in flight. Its outcome is "open", over budget: it is asked on the weak endpoint, unless it demands
     the strong one; then the strong lane stops. On the weak endpoint the same outcome stops the weak lane.
+
+    endpoints.weak.on_finish = { length = "other", refusal = "refuse" }: an answer of the weak endpoint that is cut
+    at its bound is paid, and the row is asked on the strong one; one in which the model refuses is the row's end.
     """
+    if outcome.status == "ok" and policy.on_finish:
+        return _after_answer(row, outcome, policy)
     if outcome.status != "open":
         return Done(outcome.status)
     if not policy.stops:
@@ -73,3 +88,24 @@ def next_step(row: RowState, outcome: Outcome, policy: Policy) -> NextStep:
     ):
         return Ask(policy.downgrade_to or row.endpoint, "budget")
     return Stop(stop_reason(outcome.answer))
+
+
+def _after_answer(row: RowState, outcome: Outcome, policy: Policy) -> NextStep:
+    finish = finish_of(outcome.answer.completion)
+    action = "keep" if finish is None else policy.on_finish.get(finish, "keep")
+    if action == "refuse":
+        return Done("refused", finish)
+    if action == "other" and row.other is not None:
+        return Ask(row.other, "finish")
+    return Done("ok")
+
+
+def finish_of(completion: Completion | None) -> Finish | None:
+    """How an answer ended, where that was not by itself: a model that refuses says so, whatever else is said."""
+    if completion is None:
+        return None
+    if completion.refusal or completion.finish_reason == "refusal":
+        return "refusal"
+    if completion.finish_reason == "length":
+        return "length"
+    return "content_filter" if completion.finish_reason == "content_filter" else None

@@ -12,7 +12,7 @@ Plain numpy; knows no files and sends nothing. An endpoint stands here as its in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 STRONG, WEAK = range(len(SIDES))
 _ORDER: tuple[str, ...] = SIDES
 LONGEST_INPUT: int = np.iinfo(np.int64).max  # tokens, of an endpoint without a limit
-_REASONS: tuple[RouteReason, ...] = ("score", "override", "too_long")
+_REASONS: tuple[RouteReason, ...] = ("score", "override", "too_long", "finish")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,21 @@ def longest_input(endpoint: EndpointSpec | RunEndpoint) -> int:
 class Routes:
     """[n] each: the endpoint a row goes to; whether it demanded one, was moved as too long, or fits nowhere.
 
-    A row that the input refuses has no score and stands on the weak side, to be recorded there.
+    A row that the input refuses has no score and stands on the weak side, to be recorded there. `handed_over` rows
+    go where the answer of another endpoint sent them; None: there are none.
     """
 
     to: NDArray[np.int8]
     forced: NDArray[np.bool_]
     moved: NDArray[np.bool_]
     too_long: NDArray[np.bool_]
+    handed_over: NDArray[np.bool_] | None = None
+
+    def hand_over(self, rows: NDArray[np.bool_], name: str) -> Routes:
+        """The same, with these rows [n] on the endpoint `name` because of an answer."""
+        before = np.zeros(len(rows), np.bool_) if self.handed_over is None else self.handed_over
+        to = np.where(rows, np.int8(_ORDER.index(name)), self.to)
+        return replace(self, to=to, too_long=self.too_long & ~rows, handed_over=before | rows)
 
     def on(self, name: str) -> NDArray[np.bool_]:
         mine: NDArray[np.bool_] = self.to == _ORDER.index(name)
@@ -77,6 +85,8 @@ class Routes:
     def reasons(self, rows: NDArray[np.int64]) -> list[RouteReason]:
         """Why each of these rows goes where it goes."""
         codes = np.where(self.moved[rows], 2, self.forced[rows])
+        if self.handed_over is not None:
+            codes = np.where(self.handed_over[rows], 3, codes)
         return [_REASONS[code] for code in codes.tolist()]
 
 

@@ -181,6 +181,7 @@ class _OpenRun:
 
     async def _ask(self, answered: AnsweredParts) -> None:
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._rows.close)
             for name in self._job.endpoints.names:
                 self._lanes[name] = await self._open_lane(name, stack)
             self._stopper.add(self._scoring)
@@ -301,7 +302,14 @@ class _OpenRun:
         return open_downgrade(endpoints, assumed, shards, self._store, budget, threshold=threshold, limit=limit)
 
     def _rows_to_ask(self, threshold: float, done: DoneRows) -> dict[str, int]:
-        return rows_to_ask(self._scores.shards, threshold, self._job.endpoints, done, self._options.limit)
+        return rows_to_ask(
+            self._scores.shards,
+            threshold,
+            self._job.endpoints,
+            done,
+            self._store.handed_over,
+            self._options.limit,
+        )
 
     def _open_budget(self) -> Budget | None:
         layout = self._directory.layout

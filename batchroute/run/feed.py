@@ -23,22 +23,27 @@ from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import among, read_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
     from batchroute.job.prices import Pricing
-    from batchroute.job.spec import Endpoints
+    from batchroute.job.spec import Endpoints, EndpointSpec
     from batchroute.route.sides import Routes
     from batchroute.store.rows import DoneRows, RunStore
     from batchroute.store.scores import ScoredRows, Shard
-    from batchroute.types import Prompt, RefusalType
+    from batchroute.types import Prompt, RefusalType, RouteReason
 
 
 def rows_to_ask(
-    shards: Iterable[Shard], threshold: float, endpoints: Endpoints, done: DoneRows, limit: int | None
+    shards: Iterable[Shard],
+    threshold: float,
+    endpoints: Endpoints,
+    done: DoneRows,
+    handed_over: Mapping[str, DoneRows],
+    limit: int | None,
 ) -> dict[str, int]:
     """How many rows each lane has left to settle, of the first `limit` of the input."""
     left = sys.maxsize if limit is None else limit
@@ -50,10 +55,53 @@ def rows_to_ask(
         left = max(0, left - shard.rows)
         if not undone.any():
             continue
-        routes = route(rows, threshold, endpoints)
+        routes = _routes(rows, threshold, endpoints, handed_over)
         for name in counts:
             counts[name] += int(np.count_nonzero(routes.on(name) & undone))
     return counts
+
+
+def _routes(
+    rows: ScoredRows, threshold: float, endpoints: Endpoints, handed_over: Mapping[str, DoneRows]
+) -> Routes:
+    """Where rows go by their scores, and those that an answer of an earlier run sent on by that."""
+    routes = route(rows, threshold, endpoints)
+    for name, there in handed_over.items():
+        routes = routes.hand_over(among(rows, there), name)
+    return routes
+
+
+class RequestWriter:
+    """Writes the requests of one endpoint."""
+
+    def __init__(self, spec: EndpointSpec, pricing: Pricing | None) -> None:
+        """`pricing` where a budget holds: each row then brings the most it can cost, or is refused."""
+        self._body = open_body(spec)
+        self._pricing = pricing
+
+    def __call__(
+        self, prompt: Prompt, score: float | None, reason: RouteReason, *, chars: int, tokens: int, attempts: int
+    ) -> Request:
+        """The request for a row of so many characters and, by estimate, input tokens.
+
+        Where its prompt is refused, for what is refused here too, there is no body.
+        """
+        body, longest, refusal = NOTHING if prompt.refusal else self._body(prompt)
+        if refusal is not None:
+            prompt = _refused(prompt, refusal)
+        if self._pricing and not longest:
+            prompt = _unbounded(prompt)
+        return Request(
+            prompt,
+            body,
+            tokens + longest,
+            score,
+            reason,
+            attempts,
+            self._pricing.most_usd(len(body), longest) if self._pricing else Decimal(0),
+            fingerprint(body),
+            chars,
+        )
 
 
 class Feed:
@@ -80,8 +128,8 @@ class Feed:
         self._endpoints = endpoints
         self._done: DoneRows = store.done
         self._unsettled = dict(store.unsettled)
-        self._body = open_body(endpoints[name])
-        self._pricing = pricing
+        self._handed_over = store.handed_over
+        self._write = RequestWriter(endpoints[name], pricing)
         self._moved = moved
         self._left = sys.maxsize if limit is None else limit
         self._chunks: Iterator[Chunk] | None = None
@@ -95,7 +143,7 @@ class Feed:
         self._left = max(0, self._left - shard.rows)
         if not wanted.any():  # as in nearly every shard, when a run is taken up near its end
             return
-        routes = route(rows, threshold, self._endpoints)
+        routes = _routes(rows, threshold, self._endpoints, self._handed_over)
         wanted &= routes.on(self._name) if self._moved is None else among(rows, self._moved)
         if not wanted.any():
             return
@@ -148,22 +196,14 @@ class Feed:
             asked = _too_long(prompt, tokens, self._name) if lengthy else prompt
             if place in rows.refusals:
                 asked = _refused(asked, rows.refusals[place])
-            body, longest, refusal = NOTHING if asked.refusal else self._body(asked)
-            if refusal is not None:
-                asked = _refused(asked, refusal)
-            if self._pricing and not longest:
-                asked = _unbounded(asked)
             earlier = self._unsettled.get((prompt.file, prompt.row))
-            yield Request(
+            yield self._write(
                 asked,
-                body,
-                tokens + longest,
                 None if math.isnan(score) else score,
                 reason if self._moved is None else "budget",
-                earlier.attempts if earlier else 0,
-                self._pricing.most_usd(len(body), longest) if self._pricing else Decimal(0),
-                fingerprint(body),
-                chars,
+                chars=chars,
+                tokens=tokens,
+                attempts=earlier.attempts if earlier else 0,
             )
 
 

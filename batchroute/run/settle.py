@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.prices import Pricing, Target
     from batchroute.send.request import Request, Spent
+    from batchroute.types import Finish
 
 
 def never_sent(request: Request, target: Target, finished_at: int) -> Result:
@@ -46,7 +47,8 @@ def settled(
 ) -> Result:
     """The result of a row that was asked; `earlier` is what former runs spent, `raw`: with the whole body."""
     prompt, answer, usages, is_ok = request.prompt, outcome.answer, outcome.usages, outcome.status == "ok"
-    completion = (answer.completion if is_ok else None) or Completion()
+    # A job may refuse an answer for how it ended: it was paid, so it stays.
+    completion = (answer.completion if is_ok or answer.verdict == "ok" else None) or Completion()
     usage = usages[0] if earlier is None and len(usages) == 1 else sum(usages, _usage_of(earlier))
     return Result(
         file=prompt.file,
@@ -88,6 +90,18 @@ def left_open(request: Request, spent: Spent, target: Target, earlier: Result | 
     outcome = Outcome("open", Answer(verdict="transient"), spent.attempts, spent.usages)
     result = settled(request, outcome, target, earlier, finished_at, raw=False)
     return replace(result, latency_s=None)
+
+
+def handed_over(result: Result, to: Target) -> Result:
+    """An open row that goes on at another endpoint; what it has cost stays what it was."""
+    return replace(result, route=to.name, route_reason="finish", model=to.model)
+
+
+def refused_for(outcome: Outcome, finish: Finish, endpoint: str) -> Outcome:
+    """An answer that the job refuses for how it ended."""
+    error = f"the answer ended with {finish}, which endpoints.{endpoint}.on_finish refuses"
+    answer = replace(outcome.answer, error_type=finish, error=error)
+    return replace(outcome, status="refused", answer=answer)
 
 
 def taken_over(

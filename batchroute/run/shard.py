@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
-from batchroute.route.next import Done, Policy, RowState, Stop, next_step
+from batchroute.route.next import Ask, Done, Policy, RowState, Stop, next_step
 from batchroute.run.feed import Feed
-from batchroute.run.settle import billed_usd, left_open, never_sent, settled, taken_over
+from batchroute.run.handover import HandOver
+from batchroute.run.settle import (
+    billed_usd,
+    handed_over,
+    left_open,
+    never_sent,
+    refused_for,
+    settled,
+    taken_over,
+)
 from batchroute.send.request import Spent
 
 if TYPE_CHECKING:
@@ -68,6 +77,10 @@ class ShardRun:
         self._stopper = stopper
         self._limit = limit
         self._reserves = reserves
+        self._on_finish = {name: spec.on_finish.decided() for name, spec in endpoints.items()}
+        self._handover: HandOver | None = None
+        if any("other" in actions.values() for actions in self._on_finish.values()):
+            self._handover = HandOver(endpoints, targets, directory.layout.path, reserves=reserves)
         self._deliveries: dict[str, Delivery[Request]] = {}
         self._feeding = {name: _Feeding(asyncio.Event(), asyncio.Event()) for name in endpoints.names}
 
@@ -75,10 +88,17 @@ class ShardRun:
         """All rows of one endpoint to their ends, by its delivery; begins when the threshold is known."""
         self._deliveries[name] = delivery
         await delivery.deliver(self._requests(name, threshold), _EndpointSink(self, name))
+        if self._handover is not None:
+            self._handover.ended(name)
         if self.downgrade is not None:
             self.downgrade.ended(name)
         self._feeding[name].fed.set()
         self._feeding[name].ended.set()
+
+    def close(self) -> None:
+        """Nothing is left on disk of what waited between the endpoints."""
+        if self._handover is not None:
+            self._handover.close()
 
     async def take_over(self, reuse: Delivery[Request], threshold: float) -> None:
         """Settles the rows that finished runs have answered, before anything is asked."""
@@ -94,10 +114,35 @@ class ShardRun:
                     yield request
 
     async def _requests(self, name: str, threshold: asyncio.Future[float]) -> AsyncGenerator[Request, None]:
-        """The rows an endpoint is asked; those that another one gives up for the budget's sake come last."""
+        """The rows an endpoint is asked, and those that the answers of another one send here."""
         lowest = await asyncio.shield(threshold)
+        if self._handover is None:
+            async for request in self._routed(name, lowest):
+                yield request
+            return
+        async for request in self._routed(name, lowest):
+            self._handover.asked(name, request)
+            yield request
+            for moved in self._handed_over(name, self._handover):
+                yield moved
+        while not self._handover.is_final(name):
+            with self._deliveries[name].starved():
+                await self._handover.changed()
+            for moved in self._handed_over(name, self._handover):
+                yield moved
+
+    def _handed_over(self, name: str, handover: HandOver) -> Iterator[Request]:
+        for request in handover.waiting(name):
+            if self.downgrade is not None:
+                self.downgrade.admits(name, request)
+            yield request
+
+    async def _routed(self, name: str, lowest: float) -> AsyncGenerator[Request, None]:
+        """The rows that their scores send to an endpoint; those another one has no money for come last."""
         async for request in self._admitted(name, lowest):
             yield request
+        if self._handover is not None:
+            self._handover.fed(name)
         self._feeding[name].fed.set()
         if self.downgrade is None:
             return
@@ -177,28 +222,66 @@ class ShardRun:
         return self._store.unsettled.get((request.prompt.file, request.prompt.row))
 
     def settle(self, name: str, request: Request, outcome: Outcome) -> None:
-        downgrade = self.downgrade
-        policy = Policy(downgrade_to=None if downgrade is None else downgrade.to)
-        may_move = downgrade is not None and downgrade.may_move(request)
-        step = next_step(RowState(name, may_move), outcome, policy)
+        step = next_step(self._state(name, request), outcome, self._policy(name))
         if isinstance(step, Done):
-            target = self._targets[name]
-            self.keep(name, settled(request, outcome, target, self.earlier(request), now_us(), raw=self._raw))
-            if downgrade is not None:
-                downgrade.settled(name, request, billed_usd(outcome.usages, target.pricing))
+            end = outcome if step.refused_for is None else refused_for(outcome, step.refused_for, name)
+            self._end(name, request, end)
+            return
+        if isinstance(step, Ask) and step.reason == "finish":
+            self._move_on(name, step.endpoint, request, outcome)
             return
         self.leave(name, request, Spent(outcome.attempts, outcome.usages))
         if isinstance(step, Stop):
             self._deliveries[name].stop(step.reason)
-        elif downgrade is not None:
-            downgrade.move_admitted(request)
+        elif self.downgrade is not None:
+            self.downgrade.move_admitted(request)
             self._count_moved(name, step.endpoint)
+
+    def _state(self, name: str, request: Request) -> RowState:
+        may_move = self.downgrade is not None and self.downgrade.may_move(request)
+        return RowState(name, may_move, None if self._handover is None else self._handover.other(name, request))
+
+    def _policy(self, name: str) -> Policy:
+        return Policy(
+            downgrade_to=None if self.downgrade is None else self.downgrade.to, on_finish=self._on_finish[name]
+        )
+
+    def _end(self, name: str, request: Request, outcome: Outcome) -> None:
+        """The row's end, on file."""
+        target = self._targets[name]
+        self.keep(name, settled(request, outcome, target, self.earlier(request), now_us(), raw=self._raw))
+        if self.downgrade is not None:
+            self.downgrade.settled(name, request, billed_usd(outcome.usages, target.pricing))
+        if self._handover is not None:
+            self._handover.settled(name, request)
+
+    def _move_on(self, name: str, to: str, request: Request, outcome: Outcome) -> None:
+        """The row goes on at another endpoint; on file as open there, so that a crash loses no money.
+
+        An answer that the other endpoint cannot take over, for what its API or a budget needs, is kept.
+        """
+        handover, target = self._handover, self._targets[name]
+        moved = None if handover is None else handover.request(request, to, outcome.attempts)
+        if handover is None or moved is None:
+            self._end(name, request, outcome)
+            return
+        spent = Spent(outcome.attempts, outcome.usages)
+        opened = left_open(request, spent, target, self.earlier(request), now_us())
+        self.keep(name, handed_over(opened, self._targets[to]))
+        if self.downgrade is not None:
+            self.downgrade.settled(name, request, billed_usd(outcome.usages, target.pricing))
+            self.downgrade.expect(to, request)
+        self._count_moved(name, to)
+        handover.put(to, moved)
+        handover.settled(name, request)
 
     def leave(self, name: str, request: Request, spent: Spent) -> None:
         if self.downgrade is not None:
             self.downgrade.left(name, request)
         if spent.attempts > request.attempts:
             self.keep(name, left_open(request, spent, self._targets[name], self.earlier(request), now_us()))
+        if self._handover is not None:
+            self._handover.settled(name, request)
 
     def reuse(self, name: str, request: Request, outcome: Outcome) -> None:
         target = self._targets[name]

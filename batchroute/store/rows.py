@@ -132,6 +132,7 @@ class RunStore:
         self.tally = Tally()
         self.done = DoneRows()
         self.unsettled: dict[tuple[str, int], Result] = {}
+        self.handed_over: dict[str, DoneRows] = {}
         self._columns = columns
         self._encode = row_encoder(columns.format)
         self._full: asyncio.Queue[tuple[Journal, int, list[Result]]] = asyncio.Queue()
@@ -249,6 +250,7 @@ class RunStore:
             for result in read_journal(journal):
                 self._load_record(result)
         self._forget_settled()
+        self._find_handed_over()
         older = [journal for journal in self.layout.journals() if journal != self._journal.path]
         for journal in older:
             self._full.put_nowait((Journal(journal), number_of(journal), self.failed()))
@@ -261,6 +263,12 @@ class RunStore:
             self.done.add_row(result.file, result.row)
         else:
             self.unsettled[result.file, result.row] = result
+
+    def _find_handed_over(self) -> None:
+        """Rows that an earlier run's answer sent on to another endpoint, by that: they go on there."""
+        for result in self.unsettled.values():
+            if result.route_reason == "finish" and result.route is not None:
+                self.handed_over.setdefault(result.route, DoneRows()).add_row(result.file, result.row)
 
     def _load_part(self, part: Path) -> None:
         try:
