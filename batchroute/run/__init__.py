@@ -5,7 +5,7 @@
     settle     how a row ended -> its result      stop       ending early, by a caller, a signal, the clock
     end        how the run ended -> report.json   progress   a run's counters
     prepare    an input scored, and nothing sent  process    event loop, collector, open files
-    open       what every command does first
+    handover   rows an answer sends to another    open     what every command does first
 
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

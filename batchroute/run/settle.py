@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from batchroute.types import Finish
 
 
-def never_sent(request: Request, target: Target, finished_at: int) -> Result:
-    """The refusal of a row that could not be asked; it has an endpoint if it was scored before that."""
-    prompt, scored = request.prompt, request.score is not None
+def never_sent(request: Request, target: Target, earlier: Result | None, finished_at: int) -> Result:
+    """The refusal of a row that cannot be asked; it has an endpoint if it was scored before that.
+
+    An earlier run may have asked it, under other settings: what that cost stays on the bill.
+    """
+    prompt, scored, usage = request.prompt, request.score is not None, _usage_of(earlier)
     return Result(
         file=prompt.file,
         row=prompt.row,
@@ -34,7 +37,13 @@ def never_sent(request: Request, target: Target, finished_at: int) -> Result:
         route_reason=request.reason if scored else None,
         model=None,
         status="refused",
-        attempts=0,
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        completion_tokens=usage.completion_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost_usd=None if earlier is None else earlier.cost_usd,
+        attempts=request.attempts,
         error_type=prompt.refusal_type,
         error=prompt.refusal,
         finished_at=finished_at,

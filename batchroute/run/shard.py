@@ -164,7 +164,7 @@ class ShardRun:
         async for requests in self._read(name, threshold, moved):
             for request in requests:
                 if request.prompt.refusal is not None:
-                    self.keep(name, never_sent(request, self._targets[name], now_us()))
+                    self.keep(name, never_sent(request, self._targets[name], self.earlier(request), now_us()))
                 elif self.downgrade is None or await self._stays(name, request, self.downgrade):
                     yield request
 

@@ -7,6 +7,7 @@ import pytest
 from batchroute.route.next import Ask, Done, NextStep, Policy, RowState, Stop, next_step
 from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome
+from batchroute.types import Completion
 
 OK = Answer(verdict="ok")
 KEY = Answer(verdict="fatal", error_type="invalid_key", error="HTTP 401: no")
@@ -16,10 +17,17 @@ MONEY = Answer(
     verdict="over_budget", error_type="budget", error="limits.max_cost_usd: $0.03 are left", unsent=True
 )
 
+CUT = Answer(verdict="ok", completion=Completion(response="so far", finish_reason="length"))
+FILTERED = Answer(verdict="ok", completion=Completion(finish_reason="content_filter"))
+REFUSING = Answer(verdict="ok", completion=Completion(refusal="I cannot", finish_reason="stop"))
+SAYS_SO = Answer(verdict="ok", completion=Completion(finish_reason="refusal"))
+
 RUN = Policy()
 DOWNGRADING = Policy(downgrade_to="weak")
 SERVER = Policy(stops=False)
+FINISHING = Policy(on_finish={"length": "other", "refusal": "refuse"})
 STRONG, MOVABLE, WEAK = RowState("strong"), RowState("strong", may_move=True), RowState("weak", may_move=True)
+FREE = RowState("weak", other="strong")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +62,23 @@ STRONG, MOVABLE, WEAK = RowState("strong"), RowState("strong", may_move=True), R
         (MOVABLE, "open", MONEY, DOWNGRADING, Ask("weak", "budget")),
         (WEAK, "open", MONEY, DOWNGRADING, Stop("limits.max_cost_usd: $0.03 are left")),
         (MOVABLE, "open", MONEY, SERVER, Done("refused")),
+        # How an answer ended counts only where the job says what to make of it.
+        (FREE, "ok", CUT, RUN, Done("ok")),
+        (FREE, "ok", CUT, FINISHING, Ask("strong", "finish")),
+        (WEAK, "ok", CUT, FINISHING, Done("ok")),
+        (FREE, "ok", OK, FINISHING, Done("ok")),
+        (FREE, "ok", FILTERED, FINISHING, Done("ok")),
+        (FREE, "ok", REFUSING, FINISHING, Done("refused", "refusal")),
+        (WEAK, "ok", REFUSING, FINISHING, Done("refused", "refusal")),
+        (FREE, "ok", SAYS_SO, FINISHING, Done("refused", "refusal")),
+        (FREE, "failed", Answer(verdict="transient"), FINISHING, Done("failed")),
+        (
+            FREE,
+            "open",
+            KEY,
+            FINISHING,
+            Stop("HTTP 401: no; set api_key_env, or check the key it names, then run again"),
+        ),
     ],
 )
 def test_what_follows(row: RowState, status: str, answer: Answer, policy: Policy, step: NextStep) -> None:

@@ -153,7 +153,7 @@ def test_a_row_left_open_keeps_what_it_cost_and_nothing_else() -> None:
 
 def test_a_row_the_input_refuses_never_had_a_side() -> None:
     prompt = Prompt("prompts.jsonl", 6, None, b"", keep=b"kept", refusal="line 7: not JSON")
-    entry = never_sent(Request(prompt, b"", 0, None, "score"), ASKED, NOW_US)
+    entry = never_sent(Request(prompt, b"", 0, None, "score"), ASKED, None, NOW_US)
     assert columns(entry, "status", "route", "route_reason", "model", "score", "attempts") == [
         "refused",
         None,
@@ -172,7 +172,7 @@ def test_a_row_the_input_refuses_never_had_a_side() -> None:
 
 def test_a_row_too_long_for_its_side_has_one() -> None:
     prompt = Prompt("prompts.jsonl", 6, None, b"", refusal="about 9 input tokens", refusal_type="too_long")
-    entry = never_sent(Request(prompt, b"", 9, 0.5, "override"), ASKED, NOW_US)
+    entry = never_sent(Request(prompt, b"", 9, 0.5, "override"), ASKED, None, NOW_US)
     assert columns(entry, "status", "route", "route_reason", "score", "error_type") == [
         "refused",
         "strong",
