@@ -6,72 +6,28 @@ Local paths and URIs go the same way, through pyarrow's file systems. Knows noth
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
 import pyarrow as pa
 from pyarrow import fs
 
 from batchroute.errors import InputFault
+from batchroute.input.file import InputFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Format = Literal["parquet", "jsonl"]
+    from batchroute.input.file import Format
 
 _FORMATS: dict[str, Format] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _NAMED_FORMATS: dict[str, Format] = {"parquet": "parquet", "jsonl": "jsonl", "openai-batch": "jsonl"}
-_CODECS = {".gz": "gzip", ".zst": "zstd"}
+_PACKED = (".gz", ".zst")
 _MAGIC = re.compile(r"[*?\[]")
 _URI = re.compile(r"([a-z][a-z0-9+.-]*://)", re.IGNORECASE)
-_MIB = 1 << 20
-
-
-class Fingerprint(msgspec.Struct, frozen=True):
-    """Shows whether a file is the same and unchanged; `head` and `tail` are SHA-256 of its first and last MiB."""
-
-    name: str
-    size: int
-    head: str
-    tail: str
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file as its file system knows it: `path` is what the user sees, `inner` the same inside the file system.
-
-    `name` is what the results call it: relative to the fixed part of the whole input, `/`-separated. `size` is in
-    bytes.
-    """
-
-    path: str
-    name: str
-    size: int
-    format: Format
-    codec: str | None
-    system: fs.FileSystem
-    inner: str
-
-    def open(self) -> pa.NativeFile:
-        """The raw bytes, seekable; InputFault where they cannot be reached."""
-        try:
-            return self.system.open_input_file(self.inner)
-        except OSError as error:
-            raise InputFault(f"{self.path}: cannot be read: {error}") from error
-
-    def fingerprint(self) -> Fingerprint:
-        """Reads at most two MiB."""
-        with self.open() as stream:
-            head = stream.read(_MIB)
-            stream.seek(max(self.size - _MIB, 0))
-            tail = stream.read(_MIB)
-        digests = (hashlib.sha256(part).hexdigest() for part in (head, tail))
-        return Fingerprint(self.name, self.size, *digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +117,8 @@ class _Search:
         if literal.type == fs.FileType.File:
             yield _Found(self.system, self.prefix, posixpath.dirname(inner), inner, literal.size)
             return
-        fixed, pattern = _split_pattern(inner) if literal.type == fs.FileType.NotFound else (inner, [])
+        is_there = literal.type != fs.FileType.NotFound or self._is_link(inner)
+        fixed, pattern = (inner, []) if is_there else _split_pattern(inner)
         for info in self._glob(self.system.get_file_info(fixed), pattern):
             for file in self._files(info):
                 yield _Found(self.system, self.prefix, fixed, file.path, file.size)
@@ -194,6 +151,8 @@ class _Search:
             if self.output is not None and _lies_in(info.path, self.output):
                 raise InputFault(f"{info.path}: lies inside the output directory; narrow input.path")
             yield info
+        elif info.type == fs.FileType.Unknown or self._is_link(info.path):
+            raise _unreadable(info)
 
     def _walk(self, at: fs.FileInfo, above: frozenset[str]) -> Iterator[fs.FileInfo]:
         """The data files below a directory; a link back to a directory above ends there."""
@@ -205,16 +164,35 @@ class _Search:
                 continue
             if info.type == fs.FileType.Directory:
                 yield from self._walk(info, above | {real})
-            elif info.type == fs.FileType.File and self._is_data(info.path):
+            elif self._is_data(info.path):
+                if info.type != fs.FileType.File:
+                    raise _unreadable(info)
                 yield info
 
     def _is_data(self, path: str) -> bool:
-        by_ending, _ = _kind(path)
+        by_ending = _format(path)
         return by_ending is not None and by_ending == (self.wanted or by_ending)
 
     def _listing(self, directory: str) -> list[fs.FileInfo]:
         infos: list[fs.FileInfo] = self.system.get_file_info(fs.FileSelector(directory))
+        if isinstance(self.system, fs.LocalFileSystem):  # it leaves out links to nothing
+            with os.scandir(directory) as entries:
+                links = [entry.path for entry in entries if entry.is_symlink()]
+            infos += self.system.get_file_info([link for link in links if not os.path.exists(link)])  # noqa: PTH110
         return infos
+
+    def _is_link(self, inner: str) -> bool:
+        return isinstance(self.system, fs.LocalFileSystem) and os.path.islink(inner)  # noqa: PTH114
+
+
+def _unreadable(info: fs.FileInfo) -> InputFault:
+    """What has a data file's name and cannot be read as one is never passed over."""
+    if info.type == fs.FileType.NotFound:
+        target = os.readlink(info.path)  # noqa: PTH115
+        return InputFault(
+            f"{info.path}: a link to {target}, where there is nothing; fetch that file again, or remove the link"
+        )
+    return InputFault(f"{info.path}: a pipe or a device, but the input is read more than once; write it to a file")
 
 
 def _split_pattern(inner: str) -> tuple[str, list[str]]:
@@ -242,19 +220,17 @@ def _utf8(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _kind(path: str) -> tuple[Format | None, str | None]:
-    """What a file's ending says of its format and compression."""
+def _format(path: str) -> Format | None:
+    """What a file's ending says of its format; whether lines are packed, the file itself tells."""
     stem, ending = posixpath.splitext(path)
-    codec = _CODECS.get(ending.lower())
-    if codec is not None:
-        ending = posixpath.splitext(stem)[1]
-    found = _FORMATS.get(ending.lower())
-    return (None, codec) if found == "parquet" and codec is not None else (found, codec)
+    if ending.lower() not in _PACKED:
+        return _FORMATS.get(ending.lower())
+    inner = _FORMATS.get(posixpath.splitext(stem)[1].lower())
+    return None if inner == "parquet" else inner
 
 
 def _input_file(found: _Found, name: str, wanted: Format | None) -> InputFile:
-    by_ending, codec = _kind(found.path)
-    file_format = wanted or by_ending
+    file_format = wanted or _format(found.path)
     if file_format is None:
         raise InputFault(
             f"{found.path}: the ending does not show the format (.parquet, .jsonl, .ndjson, .gz and .zst behind "
@@ -262,4 +238,4 @@ def _input_file(found: _Found, name: str, wanted: Format | None) -> InputFile:
         )
     if file_format == "parquet" and found.size == 0:
         raise InputFault(f"{found.path}: a Parquet file of zero bytes; its writer did not finish, write it again")
-    return InputFile(found.path, name, found.size, file_format, codec, found.system, found.inner)
+    return InputFile(found.path, name, found.size, file_format, found.system, found.inner)

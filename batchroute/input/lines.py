@@ -1,6 +1,6 @@
 """A file of lines -> blocks of lines, unpacked where it is compressed, in bounded memory whatever it holds.
 
-Lines end at `\\n` and nowhere else. Knows nothing of JSON.
+Lines end at `\\n` and nowhere else. Knows nothing of JSON but that an object ends with a brace.
 
 Offsets are those of the unpacked bytes: offset 19 of `a.jsonl.gz` is the same place as offset 19 of `a.jsonl`. A
 plain file is sought. A compressed one cannot be: a run that goes on at byte 9 GB of 10 unpacks those 9 GB again,
@@ -18,26 +18,21 @@ What bounds the memory, with the sizes of `ChunkLimits` (4096 rows, 4 MiB a chun
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-import pyarrow as pa
-
-from batchroute.errors import Stopped
 from batchroute.input.row import Unreadable
+from batchroute.input.unpack import MAGIC_BYTES, TornStream, Unpacked, packing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from batchroute.input.files import InputFile
+    from batchroute.input.file import FileHead, InputFile
 
 
 Line: TypeAlias = bytes | Unreadable
 
-# A read that fails loses all that it had unpacked. Of a file whose download broke off after 1 GB of text, all but
-# the last 64 KiB is read; with reads of 4 MiB, up to 4 MiB of good lines would be lost with the torn one.
-_UNPACKED_AT_ONCE = 64 << 10
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINES = re.compile(rb"(?:[ \t\r]*+\n)++")
 
@@ -45,41 +40,30 @@ _BLANK_LINES = re.compile(rb"(?:[ \t\r]*+\n)++")
 @contextmanager
 def open_bytes(file: InputFile) -> Iterator[ByteStream]:
     """The file's stream, closed at the end."""
-    with ExitStack() as stack:
-        raw = stack.enter_context(file.open())
-        codec = file.codec
-        unpacked = raw if codec is None else stack.enter_context(pa.CompressedInputStream(raw, codec))
-        yield ByteStream(file, unpacked)
+    with file.open() as raw:
+        packing = packing_of(raw.read(MAGIC_BYTES))
+        raw.seek(0)
+        yield ByteStream(raw, None if packing is None else Unpacked(raw, packing))
 
 
 @dataclass(frozen=True, slots=True)
 class ByteStream:
-    """The unpacked bytes of a file, in order."""
+    """The bytes of a file in order, unpacked where it is packed."""
 
-    file: InputFile
-    unpacked: pa.NativeFile
+    raw: FileHead
+    unpacked: Unpacked | None
 
     def skip(self, offset: int) -> None:
         """Goes to this byte of the unpacked file; a compressed one is read up to it."""
-        if self.file.codec is None:
-            self.unpacked.seek(offset)
+        if self.unpacked is None:
+            self.raw.seek(offset)
             return
         while offset > 0 and (block := self.read(offset)):
             offset -= len(block)
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. TornStream for what cannot be unpacked, Stopped for the rest."""
-        try:
-            block: bytes = self.unpacked.read(size if self.file.codec is None else min(size, _UNPACKED_AT_ONCE))
-        except OSError as error:
-            if self.file.codec is not None and error.errno is None:
-                raise TornStream(f"the compressed file is damaged or ends early ({error})") from error
-            raise Stopped(f"{self.file.path}: cannot be read any further: {error}; run again to go on") from error
-        return block
-
-
-class TornStream(Exception):
-    """The stream ends before its end, or turns into what its codec cannot read."""
+        """Up to `size` bytes, none at the end; TornStream for what cannot be unpacked."""
+        return self.raw.read(size) if self.unpacked is None else self.unpacked.read(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +120,7 @@ class LineSplitter:
     def _block(self) -> LineBlock:
         if b"\n" in self._buffer or (self._ended and self._torn is None):
             return self._whole_lines()
-        return self._torn_line(len(self._buffer)) if self._ended else self._long_line()
+        return self._last_line() if self._ended else self._long_line()
 
     def _whole_lines(self) -> LineBlock:
         lines, size = self._buffer.split(b"\n", self.limits.rows), len(self._buffer)
@@ -155,11 +139,19 @@ class LineSplitter:
             size += len(piece)
             parts = [*parts, piece] if size <= self.limits.line_bytes else []
         newline = int(end >= 0)
-        if self._torn is not None and not newline:
-            return self._torn_line(size)
         if size > self.limits.line_bytes:
             return self._block_of([Unreadable(f"longer than {self.limits.line_bytes >> 20} MiB")], size + newline)
+        if self._torn is not None and not newline:
+            self._buffer = b"".join(parts)
+            return self._last_line()
         return self._block_of([b"".join(parts)], size + newline)
+
+    def _last_line(self) -> LineBlock:
+        """What stands before a fault: the line that it tore, or a whole one that only lacks its newline."""
+        if not self._buffer.rstrip().endswith(b"}"):
+            return self._torn_line(len(self._buffer))
+        line, self._buffer = self._buffer, b""
+        return self._block_of([line], len(line))
 
     def _torn_line(self, size: int) -> LineBlock:
         block = self._block_of([Unreadable(f"{self._torn}; the lines from here on are lost")], size)

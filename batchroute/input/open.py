@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batchroute.input.files import Fingerprint, InputFile
+    from batchroute.input.file import Fingerprint, InputFile
     from batchroute.input.row import Kind, RowReader
     from batchroute.job.spec import InputSpec
 

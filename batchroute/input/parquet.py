@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from batchroute.errors import InputFault, Stopped
 from batchroute.input.arrow import described, fits, has_nested_dictionary, list_lengths, matrix, to_python
+from batchroute.input.file import FileHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.input.chunk import Fields
-    from batchroute.input.files import InputFile
+    from batchroute.input.file import InputFile
     from batchroute.input.lines import ChunkLimits
     from batchroute.input.row import Kind, Unreadable, Values
     from batchroute.input.text import Replaced
@@ -46,8 +47,11 @@ class Span:
 
 def open_parquet(file: InputFile) -> pq.ParquetFile:
     """The file with its metadata read; InputFault where it is none. Its memory stays small whatever its size."""
+    whole = file.open_whole()
+    # What Arrow reads by itself it reads faster than through Python.
+    source = whole if whole.size() <= file.size else FileHead(file, whole)
     try:
-        return pq.ParquetFile(file.open(), pre_buffer=False, buffer_size=1 << 20)
+        return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
         raise InputFault(f"{file.path}: not a readable Parquet file: {error}") from error
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from batchroute.input.files import Fingerprint
+    from batchroute.input.file import Fingerprint
     from batchroute.job.spec import Job
     from batchroute.store.layout import RunLayout
     from batchroute.store.rows import Tally

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,34 @@ def test_a_link_back_up_does_not_go_round_for_ever(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a/a.jsonl"]
 
 
+@pytest.mark.parametrize("entries", [["data"], ["data/*.jsonl"], ["data/d"], ["d*"], ["data/d/gone.jsonl"]])
+@pytest.mark.parametrize("target", ["../../blobs/2", "gone.jsonl"])
+def test_a_link_to_nothing_is_never_passed_over(tmp_path: Path, entries: list[str], target: str) -> None:
+    """As a cache has them whose file was never fetched, or was removed; one may even lead to itself."""
+    tree(tmp_path, "data/a.jsonl", "data/d/b.jsonl")
+    for name in ("gone.jsonl", "d/gone.jsonl", "README.md", ".gone.jsonl", "_gone.jsonl"):
+        (tmp_path / "data" / name).symlink_to(target)
+    with pytest.raises(InputFault, match=rf"gone\.jsonl: a link to {target}, where there is nothing; fetch"):
+        source(*(tmp_path / entry for entry in entries))
+
+
+def test_links_to_nothing_that_no_input_is_called_do_not_matter(tmp_path: Path) -> None:
+    tree(tmp_path, "data/a.jsonl")
+    for name in ("README.md", ".gone.jsonl", "_gone.jsonl"):
+        (tmp_path / "data" / name).symlink_to("nowhere")
+    assert names(tmp_path / "data") == ["a.jsonl"]
+    with pytest.raises(InputFault, match=r"README\.md: a link to nowhere"):
+        source(tmp_path / "data/R*")
+
+
+@pytest.mark.parametrize("entry", ["data", "data/*", "data/pipe.jsonl"])
+def test_a_pipe_is_no_input_as_it_can_be_read_only_once(tmp_path: Path, entry: str) -> None:
+    tree(tmp_path, "data/a.jsonl")
+    os.mkfifo(tmp_path / "data/pipe.jsonl")
+    with pytest.raises(InputFault, match=r"pipe\.jsonl: a pipe or a device, .*; write it to a file"):
+        source(tmp_path / entry)
+
+
 def test_a_uri_is_reached_as_a_path_is(tmp_path: Path) -> None:
     tree(tmp_path, "a.jsonl", "b.jsonl")
     found = source(f"file://{tmp_path}/*.jsonl", tmp_path / "a.jsonl")  # type: ignore[arg-type]
@@ -200,8 +229,10 @@ def test_a_read_that_fails_stops_the_run_and_names_the_file(tmp_path: Path) -> N
     """A process's own memory has no byte 0: reading it is an I/O error, as of a disk or a mount that went away."""
     path = tmp_path / "a.jsonl"
     path.symlink_to("/proc/self/mem")
+    of = source(path, format="jsonl")
+    of = replace(of, files=[replace(of.files[0], size=9)])  # the system calls it empty
     with pytest.raises(Stopped, match=r"a\.jsonl: cannot be read any further: .*; run again to go on"):
-        list(source(path, format="jsonl").chunks())
+        list(of.chunks())
 
 
 def test_batch_lines_and_parquet_do_not_mix(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -205,42 +205,6 @@ def test_identical_long_prompts_do_not_swell_a_batch(tmp_path: Path) -> None:
 def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", {"prompt": [str(i) for i in range(1000)]}, row_group_size=10)
     assert [len(chunk.rows) for chunk in source(path).chunks()] == [1000]
-
-
-# Compressed files.
-
-
-def _zstd(data: bytes) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as packed:
-        packed.write(data)
-    return bytes(sink.getvalue())
-
-
-@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", _zstd)])
-def test_compressed_files_are_read_to_their_end(tmp_path: Path, ending: str, pack: Any) -> None:
-    members = [b"".join(line_of({"prompt": f"{part} {i}"}) + b"\n" for i in range(500)) for part in "ab"]
-    path = tmp_path / f"a.jsonl{ending}"
-    path.write_bytes(b"".join(pack(member) for member in members))
-    packed = source(path, limits=SMALL)
-    assert user_texts(packed) == [f"{part} {i}" for part in "ab" for i in range(500)]
-    middle = list(packed.chunks())[100]
-    assert keys(packed.chunks(middle.position)) == keys(packed.chunks())[int(middle.rows[0]) :]
-
-
-@pytest.mark.parametrize("cut", [1, 9, 400])
-@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", _zstd)])
-def test_a_torn_file_gives_its_whole_lines_and_one_refused_row(
-    tmp_path: Path, ending: str, pack: Any, cut: int
-) -> None:
-    rng = np.random.default_rng(0)
-    text = b"".join(line_of({"prompt": rng.bytes(200).hex()}) + b"\n" for _ in range(2000))
-    path = tmp_path / f"a.ndjson{ending}"
-    path.write_bytes(pack(text)[:-cut])
-    found = prompts(source(path))
-    assert len(found) > 1000
-    assert [prompt.refusal is None for prompt in found] == [True] * (len(found) - 1) + [False]
-    assert "damaged or ends early" in str(found[-1].refusal)
 
 
 # Parquet files.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from batchroute.errors import RunFault
-from batchroute.input.files import Fingerprint
+from batchroute.input.file import Fingerprint
 from batchroute.job.settings import frozen_settings, settings
 from batchroute.run.open import open_input
 from batchroute.store.identity import Identity, find_identity, identity_of, merge, read_identity, write_identity
