@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 Verdict = Literal[
     "ok",
     "rate_limited",  # slow down, then again
+    "busy",  # the service tier is full: again, later or at another tier
     "transient",  # again
     "malformed",  # again, but once only
     "refused",  # never for this row
     "fatal",  # never for this lane
     "over_budget",  # not sent: it may cost more than is left
 ]
+
+Presence = Literal["answered", "silent", "unconnected"]  # what came back, if only an error; what it was sent over
 
 MESSAGE_CHARS = 1000  # of a provider's error text are kept
 
@@ -99,6 +102,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usage(self) -> Usage | None:
         return self.completion.usage if self.completion else None
+
+    @property
+    def presence(self) -> Presence:
+        """How much there was of an endpoint: an answer, if a bad one; no answer in time; no connection."""
+        if self.unsent or self.error_type == "connect":
+            return "unconnected"
+        return "silent" if self.error_type == "timeout" else "answered"
 
 
 def stop_reason(answer: Answer) -> str:
