@@ -86,9 +86,10 @@ class Usage(msgspec.Struct, frozen=True):
     """What one or several attempts were billed for; None where the provider did not say.
 
     Tokens as OpenAI counts them: those read from and written to a cache are inside `prompt_tokens`, reasoning
-    tokens inside `completion_tokens`. What decides the price of one attempt beside them is the tier of service and
-    the model that answered, and `reported_usd`, the provider's own word on the cost; a sum over several has none
-    of these.
+    tokens inside `completion_tokens`. What decides the price of one attempt beside them is the tier of service,
+    the model that answered, `reported_usd`, the provider's own word on the cost, and how many of the tokens
+    written to a cache stay there for an hour, which costs more than five minutes; a sum over several has none of
+    these.
     """
 
     prompt_tokens: int | None = None
@@ -99,6 +100,7 @@ class Usage(msgspec.Struct, frozen=True):
     service_tier: str | None = None
     served_model: str | None = None
     reported_usd: float | None = None
+    cache_write_1h_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
