@@ -4,6 +4,7 @@
     toml     TOML with line numbers                       load     a job file in, and out again without secrets
     secrets  keys from the environment; scrubbed texts    settings all the keys, and which differ
     prices   tokens -> US dollars; an endpoint opened with its price
+    params/  chat's params in the words of the API that an endpoint speaks
 
 Knows no rows, no network and no run directory.
 """

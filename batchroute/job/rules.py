@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from batchroute.job.params.translate import untranslatable
 from batchroute.job.toml import Loc
 
 Fault: TypeAlias = tuple[Loc, str]  # where, and what with what to do
@@ -123,22 +124,26 @@ def _params_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
         yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
     for key, value in items_of(params):
         yield from _not_json((*loc, key), value)
+    api = str(at(job, "endpoints", endpoint_name, "api"))
+    yield from (((*loc, name), what) for name, what in untranslatable(api, dict(items_of(params))))
     rows_have_params = at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch"
-    if at(job, "limits", "max_cost_usd") is not None and not rows_have_params:
-        yield from ((loc, what) for what in _unbounded(dict(items_of(params))))
+    who = "the anthropic API" if api == "anthropic" else "max_cost_usd"
+    is_needed = api == "anthropic" or at(job, "limits", "max_cost_usd") is not None
+    if is_needed and not rows_have_params:
+        yield from ((loc, what) for what in _unbounded(dict(items_of(params)), who))
 
 
-def _unbounded(params: Mapping[str, Any]) -> Iterator[str]:
-    """What keeps these params from bounding the output of a row, which then would be refused under a budget."""
+def _unbounded(params: Mapping[str, Any], who: str) -> Iterator[str]:
+    """What keeps these params from bounding the output of a row, which then would be refused; `who` needs it."""
     if longest_output(params):
         return
     given = [name for name in (*OUTPUT_BOUNDS, "n") if params.get(name) is not None]
     void = next((name for name in given if not _count(params[name])), None)
     if void is not None:
-        yield f"max_cost_usd needs an output bound, and {void} is none; make it a number above 0, or remove it"
+        yield f"{who} needs an output bound, and {void} is none; make it a number above 0, or remove it"
     else:
         bounds = _either(OUTPUT_BOUNDS)
-        yield f"max_cost_usd needs an output bound: add {bounds}; or rows bring it: input.params, openai-batch"
+        yield f"{who} needs an output bound: add {bounds}; or rows bring it: input.params, openai-batch"
 
 
 def longest_output(params: Mapping[str, Any]) -> int:

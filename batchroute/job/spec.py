@@ -280,7 +280,9 @@ class EndpointSpec(_Section):
 
     model: Text = _fixed(..., "model asked for")
     base_url: BaseUrl | None = _free(None, "address of an OpenAI-compatible API; may carry a query")
-    api: Literal["chat"] = _free("chat", "what it speaks: chat (/v1/chat/completions)")
+    api: Literal["chat", "responses", "anthropic"] = _free(
+        "chat", "what it speaks: chat (/v1/chat/completions), responses (/v1/responses), anthropic (/v1/messages)"
+    )
     simulate: SimulateSpec | None = _fixed(None, "a fake provider on loopback, instead of base_url")
     api_key_env: EnvName | None = _free(None, "variable that holds the key, or NAME_FILE a path to it")
     api_key_header: HeaderName | None = _free(None, "header for the key, instead of a bearer token")

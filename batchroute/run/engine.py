@@ -28,6 +28,7 @@ from batchroute.run.stop import Stopper
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.allowance import OwnLimits, Spending
+from batchroute.send.body import dialect_of
 from batchroute.send.budget import open_budget
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
@@ -197,6 +198,7 @@ class _OpenRun:
             scrubber_for(asked_by(self._job.endpoints, self._job.router), self._options.environ),
             keep_bodies=self._directory.raw,
             had_success=self._store.tally.ok[name] > 0,
+            read=dialect_of(spec).read,
         )
 
         def send(request: Request) -> Awaitable[Answer]:

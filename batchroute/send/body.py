@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from batchroute.send.dialects.anthropic import ANTHROPIC
 from batchroute.send.dialects.chat import CHAT
+from batchroute.send.dialects.responses import RESPONSES
 
 if TYPE_CHECKING:
     from batchroute.job.spec import EndpointSpec
     from batchroute.send.dialects.dialect import Dialect, WriteBody
 
 FINGERPRINT_BYTES = 16
-DIALECTS: dict[str, Dialect] = {"chat": CHAT}
+DIALECTS: dict[str, Dialect] = {"chat": CHAT, "responses": RESPONSES, "anthropic": ANTHROPIC}
 
 
 def dialect_of(spec: EndpointSpec) -> Dialect:

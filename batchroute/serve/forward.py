@@ -20,7 +20,7 @@ from batchroute.job.prices import open_targets
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.settle import settled
 from batchroute.send.allowance import OwnLimits, Spending
-from batchroute.send.body import open_body
+from batchroute.send.body import dialect_of, open_body
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
@@ -207,7 +207,7 @@ async def open_live_endpoints(
         pricing = targets[name].pricing
         spending = Spending(budget, pricing.cost) if budget and pricing else None
         lanes[name] = LiveLane(
-            Endpoint(transport, scrub, keep_bodies=True).send,
+            Endpoint(transport, scrub, keep_bodies=True, read=dialect_of(spec).read).send,
             live_policy(spec, limits),
             OwnLimits(endpoint_limits(spec), spending),
             _naming(name, notify),
