@@ -85,9 +85,10 @@ def _embedder_contradictions(job: Any) -> Iterator[Fault]:
         yield (*loc, "column"), "missing; name the input's column of vectors"
     if use == "sentence-transformers" and at(embedder, "model") is None:
         yield (*loc, "model"), "missing; name a model, or a local directory with a leading ./ or /"
-    has_key = at(embedder, "api_key_env") is not None or (use == "openai" and at(embedder, "base_url") is None)
-    if at(embedder, "api_key_header") is not None and not has_key:
+    is_openai = use == "openai" and at(embedder, "base_url") is None
+    if at(embedder, "api_key_header") is not None and not _has_key(embedder) and not is_openai:
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
+    yield from _key_contradictions(embedder, loc)
 
 
 def _endpoint_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
@@ -98,8 +99,9 @@ def _endpoint_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
         yield (*loc, "simulate"), "cannot stand beside base_url; keep one of them"
     if not given:
         yield loc, "does not say where to send; add base_url, or simulate = {} for a trial run"
-    if at(endpoint, "api_key_header") is not None and at(endpoint, "api_key_env") is None:
+    if at(endpoint, "api_key_header") is not None and not _has_key(endpoint):
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
+    yield from _key_contradictions(endpoint, loc)
     if str(at(endpoint, "api_key_header")).lower() in _OUR_HEADERS:
         yield (*loc, "api_key_header"), "names a header that is set by batchroute; name the provider's own"
     for name, value in items_of(at(endpoint, "headers")):
@@ -111,6 +113,15 @@ def _endpoint_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
     full, cached = at(price, "input"), at(price, "cached_input")
     if isinstance(full, int | float | Decimal) and isinstance(cached, int | float | Decimal) and cached > full:
         yield (*loc, "price", "cached_input"), "is above the price of input; exchange the two"
+
+
+def _has_key(spec: Any) -> bool:
+    return at(spec, "api_key_env") is not None or at(spec, "api_key_command") is not None
+
+
+def _key_contradictions(spec: Any, loc: Loc) -> Iterator[Fault]:
+    if at(spec, "api_key_env") is not None and at(spec, "api_key_command") is not None:
+        yield (*loc, "api_key_command"), "cannot stand beside api_key_env; keep one of them"
 
 
 def _params_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:

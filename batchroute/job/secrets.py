@@ -1,4 +1,4 @@
-"""Keys: from the environment, or from a file named in it, to a value that masks itself; out of others' text again.
+"""Keys: from the environment, a file named in it or a command, to values that mask themselves; out of text again.
 
 Knows which settings name a key. Nothing here puts a key's text into a message, and what a provider says goes
 through a `Scrubber` before it is stored or shown.
@@ -7,7 +7,10 @@ through a `Scrubber` before it is stored or shown.
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 LEAK_CHARS = 8  # so many consecutive characters of a secret count as a leak: providers echo keys half masked
 REDACTED = "[secret]"
+COMMAND_S = 60.0  # for a command that prints a key
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,8 +83,10 @@ def _file_words(name: str, path: str) -> str:
     return f"{file} of {_shown(name)}{'_FILE' if _shown(name) == name else ' and _FILE'}"
 
 
-def endpoint_secrets(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str]) -> EndpointSecrets:
-    """The secrets that `spec` names. Raises JobFault when a variable is unset."""
+def endpoint_secrets(
+    spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, str], *, again: bool = False
+) -> EndpointSecrets:
+    """The secrets that `spec` names; `again`: as they are now. Raises JobFault when a variable is unset."""
     found: dict[Loc, Secret] = {}
     for loc, name in _named_variables(spec):
         key = resolve_key(name, environ)
@@ -88,7 +94,36 @@ def endpoint_secrets(spec: EndpointSpec | EmbedderSpec, environ: Mapping[str, st
             raise JobFault([_unset(name)])
         found[loc] = key
     headers = {str(loc[1]): key for loc, key in found.items() if loc[0] == "headers"}
-    return EndpointSecrets(found.get(("api_key_env",)), headers)
+    command = _command(spec)
+    read = printed_key.__wrapped__ if again else printed_key
+    printed = None if command is None else read(command)
+    return EndpointSecrets(found.get(("api_key_env",), printed), headers)
+
+
+def _command(spec: Any) -> str | None:
+    """What prints the key; a simulated endpoint gets none."""
+    command = at(spec, "api_key_command")
+    return command if at(spec, "simulate") is None and isinstance(command, str) else None
+
+
+@cache
+def printed_key(command: str) -> Secret:
+    """The key that a command prints: run once in a process, as it may be slow. JobFault where it prints none.
+
+    Its arguments stand in the process list, so they must hold no secret; no shell reads them.
+    """
+    try:
+        argv = shlex.split(command)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_S, check=False)  # noqa: S603 - the job's own
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        why = "took too long" if isinstance(error, subprocess.TimeoutExpired) else "cannot be run"
+        raise JobFault([f"api_key_command {why}; try it by hand"]) from None
+    if done.returncode:
+        raise JobFault([f"api_key_command ended with status {done.returncode}; try it by hand"])
+    text = done.stdout.decode("utf-8", "replace").strip()
+    if not (text and text.isascii() and text.isprintable()):
+        raise JobFault(["api_key_command printed no key that a header can carry; it must print the key alone"])
+    return Secret(text)
 
 
 def key_faults(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Fault]:
@@ -100,6 +135,12 @@ def key_faults(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Itera
                     yield (*table, *loc), _unset(name)
             except JobFault as fault:
                 yield (*table, *loc), str(fault)
+        command = _command(at(settings, *table))
+        if command is not None:
+            try:
+                printed_key(command)
+            except JobFault as fault:
+                yield (*table, "api_key_command"), str(fault).removeprefix("api_key_command ")
 
 
 def _named_variables(spec: Any) -> Iterator[tuple[Loc, str]]:
@@ -129,16 +170,25 @@ class Scrubber:
 
     __slots__ = ("_grams", "_probes")
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._grams: frozenset[str] = frozenset()
+        self._probes: tuple[str, ...] = ()
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Knows these, too, from now on; in one step, as other threads may ask meanwhile."""
         # Placeholders for local servers ("x", "EMPTY") are no secrets, and masking them would spoil answers.
         known = [secret for secret in secrets if len(secret) >= LEAK_CHARS]
-        self._grams = {secret[i : i + LEAK_CHARS] for secret in known for i in range(len(secret) - LEAK_CHARS + 1)}
+        self._grams |= {
+            secret[i : i + LEAK_CHARS] for secret in known for i in range(len(secret) - LEAK_CHARS + 1)
+        }
         # Any run of 8 characters holds a whole 4-gram that starts at a multiple of 4, so these few substrings
         # decide for nearly every text, at a quarter of the cost, that it holds no secret. Of "abcdefghijkl" they
         # are abcd, efgh and ijkl: the run "cdefghij" holds efgh, and so does every other one hold one of the
         # three.
         half = LEAK_CHARS // 2
-        self._probes = tuple({secret[i : i + half] for secret in known for i in range(0, len(secret), half)})
+        probes = {secret[i : i + half] for secret in known for i in range(0, len(secret), half)}
+        self._probes = tuple({*self._probes, *probes})
 
     def __bool__(self) -> bool:
         """Whether there is anything to take out."""

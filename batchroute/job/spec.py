@@ -196,6 +196,7 @@ class EmbedderSpec(_Section):
     column: Text | None = _fixed(None, "the input's column of vectors, for `column`")
     base_url: BaseUrl | None = _free(None, "address of the embeddings API; openai: OpenAI's own by default")
     api_key_env: EnvName | None = _free(None, "variable that holds the key, or NAME_FILE a path to it")
+    api_key_command: Text | None = _free(None, "command that prints the key; run again when it expires")
     api_key_header: HeaderName | None = _free(None, "header for the key, instead of a bearer token")
     cache: Text | None = _free(None, "directory of vectors shared between jobs")
     price: InputPrice | None = _free(None, "USD per million tokens; else from the price table")
@@ -211,6 +212,8 @@ class EmbedderSpec(_Section):
         if not isinstance(data, dict) or data.get("use") != "openai":
             return data
         openai = {"base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"}
+        if "api_key_command" in data:
+            del openai["api_key_env"]
         return {"model": _EMBEDDER_MODEL, **({} if "base_url" in data else openai), **data}
 
 
@@ -285,6 +288,7 @@ class EndpointSpec(_Section):
     )
     simulate: SimulateSpec | None = _fixed(None, "a fake provider on loopback, instead of base_url")
     api_key_env: EnvName | None = _free(None, "variable that holds the key, or NAME_FILE a path to it")
+    api_key_command: Text | None = _free(None, "command that prints the key; run again when it expires")
     api_key_header: HeaderName | None = _free(None, "header for the key, instead of a bearer token")
     requests_per_minute: Count | None = _free(None, "limit on requests")
     tokens_per_minute: Count | None = _free(None, "limit on tokens")

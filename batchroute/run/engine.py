@@ -41,7 +41,6 @@ from batchroute.send.open import (
     open_address,
     retry_policy,
     scrubber_for,
-    secrets_of,
 )
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
@@ -147,6 +146,7 @@ class _OpenRun:
         self._store = directory.store
         self._scores = directory.scores
         self._stopper = stopper
+        self._scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
         self._scoring = Scoring(
             source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
         )
@@ -195,7 +195,7 @@ class _OpenRun:
         address = await open_address(spec, limits, self._options.environ, stack)
         endpoint = Endpoint(
             await stack.enter_async_context(Transport(address)),
-            scrubber_for(asked_by(self._job.endpoints, self._job.router), self._options.environ),
+            self._scrub,
             keep_bodies=self._directory.raw,
             had_success=self._store.tally.ok[name] > 0,
             read=dialect_of(spec).read,
@@ -320,13 +320,12 @@ class _OpenRun:
 
     def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits, job = self._options, self._job.limits, self._job
-        secrets = secrets_of(asked_by(job.endpoints, job.router), options.environ)
 
         def stopped(reason: str) -> None:
             options.notify(f"the embedder stopped: {reason}")
 
         folder = self._directory.layout.path
-        context = EmbedContext(options.environ, limits, options.notify, self._budget, folder, secrets, stopped)
+        context = EmbedContext(options.environ, limits, options.notify, self._budget, folder, self._scrub, stopped)
         return rater_opener(job.router, context)(scorer)
 
     def _is_complete(self) -> bool:

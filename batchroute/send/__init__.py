@@ -8,7 +8,7 @@
     connection one of them: kept alive, bounded  encoding   compressed answers
     classify   an HTTP answer -> what it means   retry      again? when? does it count?
     dialects/  the APIs that endpoints speak     usage      what an answer says it was billed
-    waits      how long a server asks to wait
+    waits      how long a server asks to wait    renewal    a key that expires
     body       a row -> bytes to send            tokens     of a text, estimated or counted
     reuse      answers of finished runs          scratch    their fingerprints, on disk meanwhile
     open       settings -> what a lane needs     deadline   one timer for all requests of an endpoint

@@ -28,6 +28,7 @@ Verdict = Literal[
     "rate_limited",  # slow down, then again
     "busy",  # the service tier is full: again, later or at another tier
     "transient",  # again
+    "expired",  # again, with the key that is good now
     "malformed",  # again, but once only
     "refused",  # never for this row
     "fatal",  # never for this lane

@@ -18,10 +18,12 @@ import aiohttp
 import msgspec
 from aiohttp.http import HttpProcessingError
 
+from batchroute.errors import JobFault
 from batchroute.send.classify import MESSAGE_CHARS, Answer, Verdict, classify
 from batchroute.send.deadline import Deadlines
 from batchroute.send.dialects.chat import read_chat
 from batchroute.send.encoding import TooLarge, Undecodable, decoded, stream_inflater
+from batchroute.send.renewal import KeyRenewal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,6 +84,7 @@ class Endpoint:
         self._read = read
         self._deadlines = Deadlines(transport.address.timeout_s)
         self._had_success = had_success
+        self._key = KeyRenewal(transport, scrub)
 
     async def send(self, body: bytes, receive: Receive | None = None) -> Answer:
         """One attempt. Raises only errors of our own; what the provider says is free of known keys.
@@ -91,14 +94,25 @@ class Endpoint:
         """
         started = time.perf_counter()
         passing = None if receive is None else _Passing(receive)
+        key = self._key.version
         try:
             answer = await self._in_time(body, passing)
         except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
             answer = translate(error)
             if passing is not None and passing.begun:  # whoever reads it has its beginning: there is no other try
                 answer = msgspec.structs.replace(answer, verdict="refused")
+        if answer.error_type == "invalid_key" and self._had_success:
+            answer = await self._after_expiry(answer, key)
         self._had_success = self._had_success or answer.verdict == "ok"
         return self._clean(answer, time.perf_counter() - started)
+
+    async def _after_expiry(self, answer: Answer, key: int) -> Answer:
+        """A key that was good is good no longer: where there is another one by now, the request is sent again."""
+        try:
+            renewed = await self._key.renewed(key)
+        except JobFault as fault:
+            return msgspec.structs.replace(answer, error=f"{answer.error} ({fault})")
+        return msgspec.structs.replace(answer, verdict="expired") if renewed else answer
 
     async def _in_time(self, body: bytes, passing: _Passing | None) -> Answer:
         """Raises TimeoutError where the exchange takes longer than `timeout_s`."""

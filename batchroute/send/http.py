@@ -23,7 +23,7 @@ from batchroute.errors import UsageFault
 from batchroute.send.connection import ResponseProtocol, keepalive_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.secrets import EndpointSecrets
     from batchroute.job.spec import EnvRef
+    from batchroute.send.renewal import RenewedKey
 
 CONNECT_TIMEOUT_S = 30.0
 _SWITCHING_PROTOCOLS = 101
@@ -48,6 +49,7 @@ class Address:
     """Where a lane sends its requests, with which headers; those hold keys and stay out of the repr.
 
     `proxy` comes from the usual variables, read explicitly: aiohttp's own reading would send `.netrc` along.
+    `read_key` reads the key again, where it may expire; it may block.
     """
 
     url: URL
@@ -55,6 +57,7 @@ class Address:
     timeout_s: float
     max_response_bytes: int
     proxy: str | None = field(default=None, repr=False)
+    read_key: Callable[[], RenewedKey] | None = field(default=None, repr=False)
 
 
 def api_url(base_url: str, path: str) -> URL:
@@ -129,11 +132,23 @@ class Transport:
         protocol = functools.partial(ResponseProtocol, loop=asyncio.get_running_loop())
         # aiohttp has no public way to choose the protocol.
         self._connector._factory = cast("functools.partial[ResponseHandler]", protocol)  # noqa: SLF001
+        self.headers = address.headers
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Those of the address, or what was set since."""
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """For every request that leaves from now on."""
+        proxy = self.address.proxy
+        self._headers = headers
         self._request = aiohttp.ClientRequest(
             "POST",
-            address.url,
-            headers=_merged(_HEADERS, address.headers),
-            proxy=None if address.proxy is None else URL(address.proxy),
+            self.address.url,
+            headers=_merged(_HEADERS, headers),
+            proxy=None if proxy is None else URL(proxy),
         )
         self._request.headers.pop("Content-Length", None)  # 0 where there is no body
         self._head: bytes | None = None

@@ -6,12 +6,14 @@ nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchroute.job.secrets import Scrubber, endpoint_secrets
 from batchroute.send.allowance import EndpointLimits
 from batchroute.send.body import dialect_of
 from batchroute.send.http import Address, api_url, proxy_for, request_headers
+from batchroute.send.renewal import RenewedKey
 from batchroute.send.retry import RetryPolicy
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.server import start as start_simulator
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterable, Mapping
 
+    from yarl import URL
+
     from batchroute.job.secrets import Secret
-    from batchroute.job.spec import EmbedderSpec, Endpoints, EndpointSpec, Limits, RouterSpec
+    from batchroute.job.spec import EmbedderSpec, Endpoints, EndpointSpec, EnvRef, Limits, RouterSpec
 
     Asked: TypeAlias = EndpointSpec | EmbedderSpec
 
@@ -68,16 +72,38 @@ async def open_address(
         base_url = (await stack.enter_async_context(start_simulator(behaviour))).url
     dialect = dialect_of(spec)
     url = api_url(base_url or "", dialect.path)
-    key_header = spec.api_key_header or dialect.key_header
-    headers = request_headers(endpoint_secrets(spec, environ), key_header, {**dialect.headers, **spec.headers})
-    return Address(url, headers, spec.timeout_s, max_response_bytes(limits), endpoint_proxy(spec))
+    proxy = None if spec.simulate is not None else proxy_for(url)
+    return _address(spec, url, proxy, dialect.key_header, {**dialect.headers, **spec.headers}, limits, environ)
 
 
 def embedder_address(spec: EmbedderSpec, limits: Limits, environ: Mapping[str, str]) -> Address:
     """Where texts are sent for their vectors."""
     url = api_url(spec.base_url or "", "embeddings")
-    headers = request_headers(endpoint_secrets(spec, environ), spec.api_key_header)
-    return Address(url, headers, spec.timeout_s, max_response_bytes(limits), proxy_for(url))
+    return _address(spec, url, proxy_for(url), None, {}, limits, environ)
+
+
+def _address(
+    spec: Asked,
+    url: URL,
+    proxy: str | None,
+    key_header: str | None,
+    plain: Mapping[str, str | EnvRef],
+    limits: Limits,
+    environ: Mapping[str, str],
+) -> Address:
+    def keyed(*, again: bool) -> RenewedKey:
+        secrets = endpoint_secrets(spec, environ, again=again)
+        headers = request_headers(secrets, spec.api_key_header or key_header, plain)
+        return RenewedKey(headers, [] if secrets.api_key is None else [secrets.api_key])
+
+    return Address(
+        url,
+        keyed(again=False).headers,
+        spec.timeout_s,
+        max_response_bytes(limits),
+        proxy,
+        partial(keyed, again=True),
+    )
 
 
 def max_response_bytes(limits: Limits) -> int:

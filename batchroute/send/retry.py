@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from batchroute.send.classify import Answer
     from batchroute.types import Usage
 
-RETRIABLE = frozenset({"rate_limited", "transient", "malformed"})
+RETRIABLE = frozenset({"rate_limited", "transient", "expired", "malformed"})
 MALFORMED_ATTEMPTS = 2  # a complete answer that is no completion is asked for once more, as it may be billed
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
@@ -71,13 +71,16 @@ def count(attempts: Attempts, answer: Answer, sent_at: float) -> None:
 def decide(attempts: Attempts, answer: Answer, policy: RetryPolicy, now: float, jitter: float) -> RetryDecision:
     """What follows `answer`, which is counted already; `jitter` in [0, 1) picks the wait within its bounds.
 
-    A 429 never counts, and after it the whole lane pauses, so the request itself need not wait; but one that has
-    got nothing else for `outage_s`, while others are accepted, is at its end. Else the server's word says how long
-    to wait, and without one it is exponential backoff with full jitter: up to 0.5 s, 1 s, 2 s ... 30 s.
+    A key that expired says nothing of the request, which goes again at once. A 429 never counts, and after it the
+    whole lane pauses, so the request itself need not wait; but one that has got nothing else for `outage_s`, while
+    others are accepted, is at its end. Else the server's word says how long to wait, and without one it is
+    exponential backoff with full jitter: up to 0.5 s, 1 s, 2 s ... 30 s.
     """
     if answer.verdict == "rate_limited":
         since = now if attempts.limited_since is None else attempts.limited_since
         return RetryDecision(now - since <= policy.outage_s)
+    if answer.verdict == "expired":
+        return RetryDecision(again=True)
     if answer.verdict not in RETRIABLE:
         return NO_MORE
     tries = attempts.failures + attempts.malformed

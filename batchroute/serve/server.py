@@ -18,7 +18,7 @@ from batchroute.run.open import refuse_unpriced
 from batchroute.run.process import on_signals, raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.rater import bare_questions
-from batchroute.send.open import asked_by, connections, scrubber_for, secrets_of
+from batchroute.send.open import asked_by, connections, scrubber_for
 from batchroute.serve.access import access_policy
 from batchroute.serve.app import ChatApi, make_app
 from batchroute.serve.batch.api import BatchApi
@@ -35,7 +35,7 @@ from batchroute.store.layout import locked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from batchroute.job.secrets import Secret
+    from batchroute.job.secrets import Scrubber, Secret
     from batchroute.job.spec import Job
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
@@ -143,10 +143,11 @@ async def open_server(
         router = job.router
         if options.has_batches(job):
             router, _ = divide_router(job.router, options.batch_share)
-        scoring = JointScoring(scorer, rater_opener(router, _embed_context(job, options, budget)), options.notify)
+        scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
+        context = _embed_context(job, options, budget, scrub)
+        scoring = JointScoring(scorer, rater_opener(router, context), options.notify)
         working = [asyncio.create_task(scoring.run(), name="scoring")]
         stack.push_async_callback(_cancel, working)
-        scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
         live = await open_live_endpoints(
             job.endpoints, job.limits, options.environ, scrub, stack, options.notify, budget
         )
@@ -173,11 +174,10 @@ async def open_server(
         yield RunningServer(chat_api, port, runner, working)
 
 
-def _embed_context(job: Job, options: ServeOptions, budget: Budget | None) -> EmbedContext:
+def _embed_context(job: Job, options: ServeOptions, budget: Budget | None, scrub: Scrubber) -> EmbedContext:
     """What an embeddings API needs; it is waited for no longer than an endpoint."""
     limits = job.limits.model_copy(update={"outage_s": min(job.limits.outage_s, LIVE_OUTAGE_S)})
-    secrets = secrets_of(asked_by(job.endpoints, job.router), options.environ)
-    return EmbedContext(options.environ, limits, options.notify, budget, None, secrets, options.notify)
+    return EmbedContext(options.environ, limits, options.notify, budget, None, scrub, options.notify)
 
 
 def _open_batches(job: Job, options: ServeOptions, state: Path, live: LiveEndpoints) -> BatchApi:

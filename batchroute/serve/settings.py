@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from batchroute.errors import RoutingError
 from batchroute.job.prices import open_embedder_target, open_targets
 from batchroute.job.rules import contradictions
-from batchroute.job.secrets import Secret
+from batchroute.job.secrets import Scrubber, Secret
 from batchroute.job.spec import Endpoints, Limits, RouterSpec
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import Budget
@@ -132,7 +132,8 @@ class LoadedRouter:
 
     def rater_opener(self, pair: ModelPair, budget: Budget | None) -> OpenRater:
         """How its texts get their scores; an embeddings API takes its key from the environment."""
-        context = EmbedContext(pair.environ(), pair.limits, lambda words: None, budget, secrets=pair.secrets())
+        scrub = Scrubber(secret.reveal() for secret in pair.secrets())
+        context = EmbedContext(pair.environ(), pair.limits, lambda words: None, budget, scrub=scrub)
         return rater_opener(self.spec, context)
 
 

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from batchroute.job.prices import Pricing
-    from batchroute.job.secrets import Secret
     from batchroute.job.spec import EmbedderSpec, Limits, RouterSpec
     from batchroute.score.rater import OpenRater, Rater
     from batchroute.score.router import Scorer
@@ -56,7 +55,7 @@ class EmbedContext:
     """What scoring by way of an embeddings API needs beside the embedder's settings.
 
     `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `folder` is the run
-    directory that keeps what was paid for; `secrets` are other keys that its server must not get written anywhere.
+    directory that keeps what was paid for; `scrub` takes all keys out of what is written.
     """
 
     environ: Mapping[str, str] = field(repr=False)
@@ -64,7 +63,7 @@ class EmbedContext:
     say: Callable[[str], None]
     budget: Budget | None = None
     folder: Path | None = None
-    secrets: Sequence[Secret] = ()
+    scrub: Scrubber = field(default_factory=Scrubber)
     stopped: Callable[[str], None] = lambda reason: None
 
 
@@ -88,11 +87,10 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
     try:
         with contextlib.closing(known):
             address = embedder_address(spec, context.limits, context.environ)
-            secrets = (*secrets_of([spec], context.environ), *context.secrets)
-            scrubber = Scrubber(secret.reveal() for secret in secrets)
+            context.scrub.add(secret.reveal() for secret in secrets_of([spec], context.environ))
             async with Transport(address) as transport, asyncio.TaskGroup() as group:
                 fetcher = Fetcher(
-                    Endpoint(transport, scrubber, read=read_vectors).send,
+                    Endpoint(transport, context.scrub, read=read_vectors).send,
                     retry_policy(spec, context.limits),
                     OwnLimits(endpoint_limits(spec), spending),
                     RequestBuilder(spec, pricing),
