@@ -13,7 +13,8 @@ import polars as pl
 
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
-from batchroute.report.figures import ModelBill, Report, State, read_report, state_of_ended
+from batchroute.report.answers import finishes, service_tiers
+from batchroute.report.figures import ModelBill, Report, State, read_plan, read_report, state_of_ended
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
 from batchroute.store.layout import RunLayout
@@ -31,28 +32,24 @@ def build_report(
     wall_s: float = 0.0,
     state: State | None = None,
     router_cost_usd: float | None = None,
-    unconfirmed_usd: float | None = None,
 ) -> Report:
     """What the run in the directory `run` did so far.
 
-    `wall_s` is the time since the report that stands there now was written, and is added to that one's; the two
-    amounts are totals over all runs of the directory, and taken from that report where None. What a ledger says is
-    unconfirmed takes precedence, since a run that was killed wrote no report. Without `state` the rows decide.
+    `wall_s` is the time since the report that stands there now was written, and is added to that one's; the
+    router's cost is the total over all runs of the directory, and taken from that report where None. Without
+    `state` the rows decide.
     Raises RunFault where `run` is no run directory.
     """
     job, earlier, rows = read_job(run), read_report(run), scan_rows(run)
     if earlier is not None:
         wall_s += earlier.wall_s or 0.0
         router_cost_usd = earlier.router_cost_usd if router_cost_usd is None else router_cost_usd
-        unconfirmed_usd = earlier.unconfirmed_usd if unconfirmed_usd is None else unconfirmed_usd
     if router_cost_usd is None and not job.embedding_is_billed:
         router_cost_usd = 0.0
     # One query after the other: run together, polars would keep the scan that they share in memory.
     settled = grouped(rows.settled)
     begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
-    if (ledger := RunLayout(run).ledger).exists():
-        spent = (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0)
-        unconfirmed_usd = float(reconciled(read_ledger(ledger), Decimal(spent)).unconfirmed)
+    spent_usd = (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0)
     done = settled.count("rows")
     if state is None:
         state = _state(job, settled, rows.unsealed)
@@ -65,7 +62,9 @@ def build_report(
         unsealed=rows.unsealed,
         remaining=None if job.rows is None else job.rows - done,
         threshold=job.threshold,
-        unconfirmed_usd=unconfirmed_usd,
+        unconfirmed_usd=_unconfirmed_usd(run, spent_usd, earlier),
+        max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
+        predicted=read_plan(run),
         reasoning_tokens=begun.tokens("reasoning_tokens"),
         retries=begun.count("retries"),
         reused=settled.count("reused"),
@@ -89,6 +88,15 @@ def _state(job: RunJob, settled: Groups, unsealed: int) -> State:
     if unsealed or done != job.rows or settled.ended("failed").count("rows"):
         return "incomplete"
     return state_of_ended(settled.ended("refused").count("rows"), done, job.ok_if_refused)
+
+
+def _unconfirmed_usd(run: Path, spent_usd: float, earlier: Report | None) -> float | None:
+    """The ledger says it; without one it is 0, but in a directory of a version that kept none without a limit."""
+    path = RunLayout(run).ledger
+    if not path.exists():
+        return None if earlier is not None and earlier.unconfirmed_usd is None else 0.0
+    ledger = reconciled(read_ledger(path), Decimal(spent_usd))
+    return None if ledger.unpriced else float(ledger.unconfirmed)
 
 
 # The keys of report.json, by subject.
@@ -154,6 +162,8 @@ def _distributions(run: Path, job: RunJob, rows: Rows) -> dict[str, Any]:
     scores = scan_scores(run, rows.settled)
     return {
         "errors": {error or "unknown": count for error, count in errors.iter_rows()},
+        "finish": finishes(rows.settled, job.endpoints),
+        "service_tiers": service_tiers(rows.settled),
         "latency_s": {name: latency_s.get(name) for name in job.endpoints},
         "score_histogram": score_histogram(scores),
         "score_quantiles": score_quantiles(scores),

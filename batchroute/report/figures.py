@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from batchroute.errors import RunFault
-from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
+from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, write_whole
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
@@ -45,6 +45,38 @@ class ModelBill(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
 
 
+class FinishCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How the answers of an endpoint ended; the last four counts are of the `answered` ones, and may overlap.
+
+    `length`: cut at the token bound; `content_filter`: cut or emptied by the provider's filter; `refusal`: the
+    model refused in words of its own; `empty`: neither text nor tool calls.
+    """
+
+    answered: int = 0
+    length: int = 0
+    content_filter: int = 0
+    refusal: int = 0
+    empty: int = 0
+
+
+class CostBand(msgspec.Struct, frozen=True):
+    """A prediction in USD; `mid` is the best guess."""
+
+    low: float
+    mid: float
+    high: float
+
+
+class Predicted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the last `plan` before the first answer said, of so many rows; None stands for unknown."""
+
+    rows: int
+    threshold: float | None
+    strong_fraction: float | None
+    cost_usd: CostBand | None
+    time_s: float
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """SPEC's report.json, key by key; money in USD, times in seconds.
 
@@ -55,7 +87,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `score_histogram` counts rows in 100 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
     "p10" ... "p100" to scores. `reused` rows took their answer from another run, tokens and all, and cost nothing;
     `budget_rows` went weak to keep the budget. `simulated` names the endpoints whose answers, and so whose money,
-    are made up. `latency_s` and the `route` of a bill name endpoints.
+    are made up. `finish`, `service_tiers` and `latency_s` are by endpoint, as is the `route` of a bill.
+    `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against.
     """
 
     name: str
@@ -79,6 +112,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     router_cost_usd: float | None
     total_usd: float | None
     unconfirmed_usd: float | None
+    max_cost_usd: float | None = None
     cost_unknown_rows: int
     all_strong_usd: float | None
     all_weak_usd: float | None
@@ -93,6 +127,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     reused: int
     budget_rows: int
     errors: dict[str, int]
+    finish: dict[str, FinishCounts] = {}
+    service_tiers: dict[str, dict[str, int]] = {}
     latency_s: dict[str, Latency | None]
     wall_s: float | None
     rows_per_s: float | None
@@ -100,6 +136,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     score_quantiles: dict[str, float]
     win_mass_kept: float | None
     models: list[ModelBill]
+    predicted: Predicted | None = None
 
 
 def state_of_ended(refused: int, done: int, ok_if_refused: float) -> State:
@@ -124,6 +161,21 @@ def read_report(run: Path) -> Report | None:
         return None
     except msgspec.DecodeError as broken:
         raise RunFault(f"{path}: not a report of this version of batchroute ({broken}); move it away") from broken
+
+
+def read_plan(run: Path) -> Predicted | None:
+    """What the last `plan` in the directory `run` foretold, None where there was none."""
+    path = RunLayout(run).plan
+    if not path.exists():
+        return None
+    with decoding(path, "remove it"):
+        return msgspec.json.decode(path.read_bytes(), type=Predicted)
+
+
+def write_plan(run: Path, predicted: Predicted) -> None:
+    """Keeps what a plan foretells, for the report to show beside what came."""
+    with saving(run):
+        write_whole(RunLayout(run).plan, json_text(predicted), mode=AS_UMASK_SAYS)
 
 
 def write_report(run: Path, report: Report) -> None:

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from batchroute.errors import RunFault
 from batchroute.job.spec import Price
-from batchroute.store.columns import COLUMNS, Use, names_with
+from batchroute.store.columns import COLUMNS, Use, reserved_names
 from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from decimal import Decimal
     from pathlib import Path
 
     from batchroute.types import Result
@@ -50,6 +51,7 @@ class RunJob:
     files: tuple[str, ...] = ()
     embedding_is_billed: bool = False
     ok_if_refused: float = 0.0
+    max_cost_usd: Decimal | None = None
 
 
 def read_job(run: Path) -> RunJob:
@@ -58,6 +60,7 @@ def read_job(run: Path) -> RunJob:
     identity = read_identity(layout)
     try:
         tables = identity.tables()
+        limits = tables.get("limits", {})
         return RunJob(
             name=tables.get("name", run.name),
             endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
@@ -66,7 +69,8 @@ def read_job(run: Path) -> RunJob:
             files=identity.files,
             # Only an embedder behind an API sends a bill.
             embedding_is_billed=tables.get("router", {}).get("embedder", {}).get("use") == "openai",
-            ok_if_refused=float(tables.get("limits", {}).get("ok_if_refused", 0)),
+            ok_if_refused=float(limits.get("ok_if_refused", 0)),
+            max_cost_usd=limits.get("max_cost_usd"),
         )
     except (KeyError, TypeError, AttributeError) as broken:
         raise RunFault(f"{layout.job}: not as a run wrote it ({broken!r})") from broken
@@ -98,12 +102,12 @@ class Rows:
 
 
 def scan_rows(run: Path) -> Rows:
-    """Of the results only as much is read as is asked of them later."""
+    """Of the results only as much is read as is asked of them later: a column, texts among them, or none."""
     beside = read_unsealed(run)
     loose, opened = _frame([*beside.settled, *beside.failed]), _frame(beside.open)
     if not beside.parts:
         return Rows(loose.lazy(), opened, len(beside.settled))
-    results = pl.scan_parquet(list(beside.parts)).select(names_with(Use.REPORT))
+    results = _scan_parts(beside.parts, read_identity(RunLayout(run)).format, loose.schema)
     if loose.is_empty() and opened.is_empty():
         return Rows(results, opened, 0)
     place = ["file", "row"]
@@ -112,6 +116,13 @@ def scan_rows(run: Path) -> Rows:
     overtaken = results.select(place).join(named.lazy(), on=place, how="semi").collect()
     loose, opened = (frame.join(overtaken, on=place, how="anti") for frame in (loose, opened))
     return Rows(pl.concat([results, loose.lazy()]), opened, len(beside.settled))
+
+
+def _scan_parts(parts: Sequence[Path], format_number: int, schema: pl.Schema) -> pl.LazyFrame:
+    """The columns of `schema`; those that an older format has not are null, whatever a kept one is called."""
+    own = reserved_names(format_number)
+    columns = (pl.col(name) if name in own else pl.lit(None, type_).alias(name) for name, type_ in schema.items())
+    return pl.scan_parquet(list(parts)).select(*columns)
 
 
 def _frame(results: Sequence[Result]) -> pl.DataFrame:

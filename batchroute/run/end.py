@@ -64,10 +64,8 @@ def write_running(run: Path) -> None:
     write_report(run, replace(before or build_report(run), state="running"))
 
 
-def write_end(
-    run: Path, end: RunEnd, *, ok_if_refused: float, router_usd: float | None, unconfirmed_usd: float | None
-) -> None:
-    """report.json, and `_SUCCESS` where the state is `complete`; see `build_report` for the amounts."""
+def write_end(run: Path, end: RunEnd, *, ok_if_refused: float, router_usd: float | None) -> None:
+    """report.json, and `_SUCCESS` where the state is `complete`; see `build_report` for `router_usd`."""
     from batchroute.report.build import build_report  # noqa: PLC0415 - the same
 
     report = build_report(
@@ -75,6 +73,5 @@ def write_end(
         wall_s=end.wall_s,
         state=end.state(ok_if_refused),
         router_cost_usd=router_usd,
-        unconfirmed_usd=unconfirmed_usd,
     )
     write_report(run, report)

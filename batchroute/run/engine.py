@@ -25,6 +25,7 @@ from batchroute.run.progress import Progress
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
 from batchroute.run.stop import Stopper
+from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.allowance import OwnLimits, Spending
@@ -46,6 +47,7 @@ from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
 from batchroute.store.layout import locked
+from batchroute.store.ledger import add_unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -156,6 +158,7 @@ class _OpenRun:
         )
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._budget = self._open_budget()
+        self._unconfirmed = Unconfirmed()
         self._rows = ShardRun(
             job.endpoints,
             targets,
@@ -207,9 +210,11 @@ class _OpenRun:
         def stopped(reason: str) -> None:
             self._options.notify(f"the {name} lane stopped: {reason}")
 
+        sending = self._unconfirmed.watching(send, pricing) if self._budget is None else send
         spending = Spending(self._budget, pricing.cost) if self._budget and pricing else None
         allowance = OwnLimits(endpoint_limits(spec), spending)
-        lane: Lane[Request] = Lane(send, retry_policy(spec, limits), allowance, stopped, most_open=most_open(spec))
+        policy = retry_policy(spec, limits)
+        lane: Lane[Request] = Lane(sending, policy, allowance, stopped, most_open=most_open(spec))
         self._progress.lanes[name].in_flight = lambda: lane.in_flight
         return lane
 
@@ -337,6 +342,9 @@ class _OpenRun:
         self._store.finish()
         if self._budget is not None:
             self._budget.close()
+        else:
+            with saving(self._directory.layout.path):
+                add_unconfirmed(self._directory.layout.ledger, self._unconfirmed.usd, self._unconfirmed.unpriced)
         end, folder = self._end(asked=asked), self._directory.layout.path
         embeddings = read_bill(folder)
         write_end(
@@ -344,7 +352,6 @@ class _OpenRun:
             end,
             ok_if_refused=self._job.limits.ok_if_refused,
             router_usd=float(embeddings.usd) if embeddings.complete else None,
-            unconfirmed_usd=float(self._budget.unconfirmed) if self._budget else None,
         )
         fault = self._stopper.fault
         if fault is not None and not self._stopper.sent:

@@ -6,10 +6,11 @@ Knows nothing of how a plan is shown; sends nothing. Money in USD, times in seco
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.job.prices import open_targets
-from batchroute.report.figures import json_text
+from batchroute.report.figures import CostBand, Predicted, json_text, write_plan
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.route.threshold import thresholds_for_shares
 from batchroute.run.open import refuse_unpriced
@@ -89,6 +90,8 @@ class Plan:
 def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] = lambda rows: None) -> Plan:
     """What `run` would do with this job; its scores are left in the run directory. Sends nothing; blocks.
 
+    What it foretells is kept there, too, unless the run has begun, to be shown beside what comes.
+
     `on_rows` is given the rows scored so far. Raises UsageFault where a run would refuse to begin, and where no
     threshold keeps within `routing.budget_usd`; Stopped where another run is at work in the directory.
     """
@@ -101,8 +104,23 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
             threshold = resolve_threshold(job.routing, scored.scores.free(), lambda: estimator)
         shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])
-    frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
-    return _plan(job.name, here, whole, estimator, frontier)
+        frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
+        plan = _plan(job.name, here, whole, estimator, frontier)
+        if not scored.done:
+            write_plan(Path(job.output.path), _predicted(plan))
+    return plan
+
+
+def _predicted(plan: Plan) -> Predicted:
+    """What of a plan is worth comparing with what came."""
+    routed = sum(endpoint.rows for endpoint in plan.endpoints)
+    return Predicted(
+        rows=plan.rows,
+        threshold=plan.threshold,
+        strong_fraction=plan.strong_rows / routed if routed else None,
+        cost_usd=None if plan.cost_usd is None else CostBand(*plan.cost_usd),
+        time_s=plan.time_s,
+    )
 
 
 def plan_json(plan: Plan) -> bytes:

@@ -37,11 +37,15 @@ log = logging.getLogger("batchroute")
 
 @dataclass(frozen=True, slots=True)
 class ScoredInput:
-    """All the rows that are wanted, scored; `threshold` is the one that a run in this directory settled on."""
+    """All the rows that are wanted, scored.
+
+    `threshold` is the one that a run in this directory settled on, `done` how many rows it answered or refused.
+    """
 
     source: Source
     scores: Scores
     threshold: float | None = None
+    done: int = 0
 
 
 @contextlib.contextmanager
@@ -68,7 +72,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
             asyncio.run(_score(scoring, on_rows))
             if budget is not None:
                 budget.close()
-            yield ScoredInput(source, directory.scores, directory.identity.threshold)
+            yield ScoredInput(source, directory.scores, directory.identity.threshold, directory.store.tally.done)
         finally:
             directory.store.close()
 

@@ -40,9 +40,10 @@ class Budget:
         self.unconfirmed = reconciled(ledger, spent).unconfirmed
         self.reserved = Decimal(0)
         self._save = save
+        self._unpriced = ledger.unpriced
         self._watchers: list[Callable[[], None]] = []
         self._ceiling = self.taken
-        self._save(Ledger(self.unconfirmed, self._ceiling))
+        self._record(self._ceiling)
 
     @property
     def taken(self) -> Decimal:
@@ -73,7 +74,7 @@ class Budget:
         wanted = self.taken + amount
         if wanted > self._ceiling:
             ceiling = min(self.limit, wanted + STEP * self.limit)
-            self._save(Ledger(self.unconfirmed, ceiling))
+            self._record(ceiling)
             self._ceiling = ceiling  # only now: where the save fails, nothing may be sent under it
         self.reserved += amount
         return True
@@ -102,7 +103,10 @@ class Budget:
         """Records what is open as unconfirmed, and that the run ended in order."""
         self.unconfirmed += self.reserved
         self.reserved = Decimal(0)
-        self._save(Ledger(self.unconfirmed, None))
+        self._record(None)
+
+    def _record(self, ceiling: Decimal | None) -> None:
+        self._save(Ledger(self.unconfirmed, ceiling, self._unpriced))
 
 
 def open_budget(path: Path, limit: Decimal | None, spent: Decimal) -> Budget | None:

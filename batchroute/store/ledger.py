@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from batchroute.store.files import decoding, write_whole
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """What stands on disk: USD known to be unconfirmed, and the ceiling while a run is at work."""
+    """What stands on disk: USD known to be unconfirmed, and the ceiling while a run is at work.
+
+    `unpriced` requests are unconfirmed, too, and have no known price.
+    """
 
     unconfirmed: Decimal = Decimal(0)
     ceiling: Decimal | None = None
+    unpriced: int = 0
 
 
 def reconciled(ledger: Ledger, spent: Decimal) -> Ledger:
@@ -37,7 +42,7 @@ def reconciled(ledger: Ledger, spent: Decimal) -> Ledger:
     """
     if ledger.ceiling is None:
         return ledger
-    return Ledger(max(ledger.unconfirmed, ledger.ceiling - spent), None)
+    return replace(ledger, unconfirmed=max(ledger.unconfirmed, ledger.ceiling - spent), ceiling=None)
 
 
 def read_ledger(path: Path) -> Ledger:
@@ -46,6 +51,14 @@ def read_ledger(path: Path) -> Ledger:
         return Ledger()
     with decoding(path, "without it the budget cannot be kept"):
         return msgspec.json.decode(path.read_bytes(), type=Ledger)
+
+
+def add_unconfirmed(path: Path, usd: Decimal, unpriced: int) -> None:
+    """Adds what a run without a limit has sent and not heard of; no file where that is nothing."""
+    if usd or unpriced:
+        ledger = read_ledger(path)
+        more = ledger.unconfirmed + usd
+        write_ledger(path, replace(ledger, unconfirmed=more, unpriced=ledger.unpriced + unpriced))
 
 
 def write_ledger(path: Path, ledger: Ledger) -> None:

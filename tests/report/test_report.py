@@ -7,9 +7,12 @@ from math import fsum, inf, log, nextafter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from rich.console import Console
 
 from batchroute.cli.show.report import render_comparison, render_report
@@ -17,10 +20,11 @@ from batchroute.errors import RunFault
 from batchroute.job.prices import find_pricing
 from batchroute.report.build import build_report
 from batchroute.report.comparison import compare, drift
-from batchroute.report.figures import Report, json_text, read_report, write_report
+from batchroute.report.figures import FinishCounts, Report, json_text, read_report, write_report
 from batchroute.report.sums import quantiles
+from batchroute.store.ledger import add_unconfirmed
 from batchroute.types import Usage
-from runs import WEAK_SIMULATED, failed, ok, refused, write_run
+from runs import RESULT_SCHEMA, WEAK_SIMULATED, failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +90,7 @@ def test_a_small_run_by_hand(tmp_path: Path) -> None:
     assert report.strong_cost_usd == pytest.approx(0.256)
     assert report.weak_cost_usd == pytest.approx(0.0005)
     assert report.failed_cost_usd == 0.25
-    assert (report.router_cost_usd, report.unconfirmed_usd, report.cost_unknown_rows) == (0.0, None, 0)
+    assert (report.router_cost_usd, report.unconfirmed_usd, report.cost_unknown_rows) == (0.0, 0.0, 0)
     assert (report.prompt_tokens, report.cached_tokens, report.completion_tokens) == (4007, 500, 301)
     # 3500 fresh, 500 cached and 300 output tokens at 2, 0.5 and 10 dollars a million; the weak side at 0.2 and 1.
     assert report.all_strong_usd == pytest.approx((3500 * 2 + 500 * 0.5 + 300 * 10) / 1e6)
@@ -226,10 +230,104 @@ def test_long_prompts_are_priced_in_their_tier(tmp_path: Path) -> None:
 
 def test_time_adds_up_over_runs_and_amounts_are_kept(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[ok(0)]], rows=2)
-    write_report(run, build_report(run, wall_s=5.0, router_cost_usd=0.25, unconfirmed_usd=0.125))
+    write_report(run, build_report(run, wall_s=5.0, router_cost_usd=0.25))
     report = build_report(run, wall_s=2.5)
-    assert (report.wall_s, report.router_cost_usd, report.unconfirmed_usd) == (7.5, 0.25, 0.125)
+    assert (report.wall_s, report.router_cost_usd) == (7.5, 0.25)
     assert report.total_usd == pytest.approx(0.253)
+
+
+def test_what_is_unconfirmed_is_what_the_ledger_says_and_is_explained(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [[ok(0)]], rows=1)
+    assert build_report(run).unconfirmed_usd == 0.0
+    assert "unconfirmed" not in _shown(render_report(build_report(run)))
+    add_unconfirmed(run / "ledger.json", Decimal("0.125"), 0)
+    report = build_report(run)
+    assert (report.unconfirmed_usd, report.total_usd) == (0.125, 0.003)
+    shown = " ".join(_shown(render_report(report)).split())
+    assert "not in the total: unconfirmed 0.1250 at most" in shown
+    assert "brought no usage" in shown
+    add_unconfirmed(run / "ledger.json", Decimal(0), 1)  # where no price is known
+    assert build_report(run).unconfirmed_usd is None
+    assert "unconfirmed unknown" in " ".join(_shown(render_report(build_report(run))).split())
+
+
+def test_an_older_directory_did_not_keep_what_is_unconfirmed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [[ok(0)]], rows=1)
+    write_report(run, structs.replace(build_report(run), unconfirmed_usd=None))
+    assert build_report(run).unconfirmed_usd is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("200.0", "0.00 of 200.00 (limits.max_cost_usd)"),
+        ("0.004", "0.0030 of 0.0040 (limits.max_cost_usd)"),
+        (None, None),
+    ],
+)
+def test_the_limit_stands_beside_what_was_spent(tmp_path: Path, limit: str | None, words: str | None) -> None:
+    run = write_run(tmp_path / "run", [[ok(0)]], rows=1)
+    if limit is not None:
+        job = (run / "job.toml").read_text()
+        (run / "job.toml").write_text(f"{job}\n[limits]\nmax_cost_usd = {limit}\n")
+    report = build_report(run)
+    assert report.max_cost_usd == (None if limit is None else float(limit))
+    assert words is None or words in _shown(render_report(report))
+    assert ("limits.max_cost_usd" in _shown(render_report(report))) == (limit is not None)
+
+
+def test_how_answers_ended_is_counted_by_side(tmp_path: Path) -> None:
+    rows = [
+        ok(0, finish_reason="stop"),
+        ok(1, finish_reason="length"),
+        ok(2, finish_reason="length", response=""),
+        ok(3, finish_reason="content_filter", response=None),
+        ok(4, refusal="I cannot", response=None),
+        ok(5, "weak", finish_reason="refusal"),
+        ok(6, "weak", finish_reason="tool_calls", response=None, tool_calls="[{}]"),
+        ok(7, "weak", finish_reason=None),
+        refused(8, "weak", finish_reason="length"),
+    ]
+    report = build_report(write_run(tmp_path / "run", [rows[:4]], rows=9))
+    assert report.finish["weak"] == FinishCounts()
+    run = write_run(tmp_path / "more", [rows[::2], rows[1::2]], failures=[failed(9)], rows=10)
+    write_journal(run, 2, [ok(9, "weak", finish_reason="length")])
+    report = build_report(run)
+    assert report.finish == {
+        "strong": FinishCounts(answered=5, length=2, content_filter=1, refusal=1, empty=3),
+        "weak": FinishCounts(answered=4, length=1, content_filter=0, refusal=1, empty=0),
+    }
+    lines = [" ".join(line.split()) for line in _shown(render_report(report)).splitlines()]
+    assert "strong 5 2 1 1 3" in lines
+    plain = build_report(write_run(tmp_path / "plain", [[ok(0, finish_reason="stop")]], rows=1))
+    assert "how answers ended" not in _shown(render_report(plain))
+
+
+def test_tiers_of_service_are_counted_and_named_where_one_is_not_the_usual(tmp_path: Path) -> None:
+    flex = [ok(row, service_tier="flex") for row in range(3)]
+    report = build_report(
+        write_run(tmp_path / "a", [[*flex, ok(3, service_tier="default"), ok(4, "weak")]], rows=5)
+    )
+    assert report.service_tiers == {"strong": {"flex": 3, "default": 1}}
+    assert "tiers of service, strong: flex 3, default 1" in _shown(render_report(report))
+    usual = build_report(write_run(tmp_path / "b", [[ok(0, service_tier="default")]], rows=1))
+    assert usual.service_tiers == {"strong": {"default": 1}}
+    assert "tiers of service" not in _shown(render_report(usual))
+
+
+def test_a_directory_of_an_older_format_has_none_of_the_later_columns(tmp_path: Path) -> None:
+    """A kept column may have the name of one."""
+    later = ("refusal", "cache_write_tokens", "request_id", "service_tier", "delivery")
+    kept = pa.field("service_tier", pa.int64())
+    run = write_run(tmp_path / "run", rows=1)
+    fields = [field for field in RESULT_SCHEMA if field.name not in later]
+    schema = pa.schema([*fields, kept])
+    row = {name: value for name, value in ok(0).items() if name in schema.names}
+    pq.write_table(pa.Table.from_pylist([{**row, "service_tier": 7}], schema), run / "results/part-00000.parquet")
+    job = run / "job.toml"
+    job.write_text(job.read_text().replace("format = 2", "format = 1"))
+    report = build_report(run)
+    assert (report.ok, report.service_tiers, report.cost_usd) == (1, {}, 0.003)
 
 
 def test_a_billed_embedder_without_a_bill_leaves_the_total_unknown(tmp_path: Path) -> None:

@@ -95,6 +95,21 @@ def test_a_plan_of_a_finished_run_leaves_it_finished(job: Path, batchroute: Comm
     assert json.loads(batchroute("run", job, *flags, "--json").out)["attempts"] == first["attempts"]
 
 
+def test_what_a_plan_foretold_stands_beside_what_came(job: Path, batchroute: Command) -> None:
+    planned = json.loads(batchroute("plan", job, "--json").out)
+    report = json.loads(batchroute("run", job, "--json").out)
+    foretold = report["predicted"]
+    assert (foretold["cost_usd"], foretold["time_s"]) == (planned["cost_usd"], planned["time_s"])
+    assert (foretold["rows"], foretold["threshold"]) == (ROWS, planned["threshold"])
+    assert foretold["strong_fraction"] == pytest.approx(report["strong_fraction"], abs=1 / ROWS)
+    batchroute("plan", job)  # of what is known by now: no prediction
+    run = job.parent / "runs/one"
+    assert json.loads(batchroute("report", run, "--json").out)["predicted"] == foretold
+    shown = [line.split() for line in batchroute("report", run).out.splitlines()]
+    assert ["planned", "between", "actual"] in shown
+    assert any(line[:3] == ["cost,", "USD", f"{planned['cost_usd']['mid']:.4f}"] for line in shown)
+
+
 def test_a_limit_plans_the_first_rows_only(job: Path, batchroute: Command) -> None:
     assert json.loads(batchroute("plan", job, "--limit", 10, "--json").out)["rows"] == 10
     assert json.loads(batchroute("plan", job, "--json").out)["rows"] == ROWS

@@ -34,9 +34,16 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 def render_report(report: Report) -> RenderableType:
     """All of a report, within 80 columns."""
     parts: list[RenderableType] = [_title(report), *warnings(words.warnings_of(report))]
-    parts += [_bill(report), _savings(report), _speed(report)]
+    parts += [_bill(report), _savings(report)]
+    if report.predicted is not None:
+        parts.append(_predicted(report))
+    parts.append(_speed(report))
     if report.errors:
         parts.append(_errors(report.errors))
+    if finish := words.finish_rows(report):
+        parts.append(_finish(finish))
+    if served := words.served_words(report):
+        parts.append(Text("\n".join(served)))
     if any(report.score_histogram):
         parts.append(_scores(report))
     return blocks(parts)
@@ -75,7 +82,7 @@ def _bill(report: Report) -> Table:
     return bill
 
 
-def _savings(report: Report) -> Table:
+def _savings(report: Report) -> Group:
     sums = table("", "USD", "")
     add_row(sums, "all strong would have cost", money(report.all_strong_usd))
     add_row(sums, "all weak would have cost", money(report.all_weak_usd))
@@ -83,9 +90,25 @@ def _savings(report: Report) -> Table:
     add_row(sums, "saved against all strong", *saved, bold=True)
     if report.failed_cost_usd:
         add_row(sums, "in the total: rows without an answer", money(report.failed_cost_usd))
-    if report.unconfirmed_usd:
+    if report.unconfirmed_usd != 0:
         add_row(sums, "not in the total: unconfirmed", money(report.unconfirmed_usd), "at most")
-    return sums
+    limit = [] if report.max_cost_usd is None else [words.spent_of(report.total_usd, report.max_cost_usd)]
+    unconfirmed = words.unconfirmed_words(report)
+    return Group(*map(Text, limit), sums, *([] if unconfirmed is None else [Text(unconfirmed, style="dim")]))
+
+
+def _predicted(report: Report) -> Table:
+    compared = table("", "planned", "between", "actual")
+    for row in words.predicted_rows(report):
+        add_row(compared, *row)
+    return compared
+
+
+def _finish(rows: Iterable[tuple[str, list[str]]]) -> Table:
+    ended = table("how answers ended", *words.FINISH_HEADINGS)
+    for name, cells in rows:
+        add_row(ended, name, *cells)
+    return ended
 
 
 def _speed(report: Report) -> Group:

@@ -10,11 +10,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchroute.report.figures import Report
     from batchroute.run.calibrate import Calibration
     from batchroute.run.whatif import WhatIf
 
 UNKNOWN = "unknown"
+STANDARD_TIERS = {
+    "default",
+    "standard",
+    "on_demand",
+}  # as OpenAI, Anthropic and Groq call what is not worth a word
 _NAME_CHARS = 60
 _TEXT_CHARS = 4000
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
@@ -28,6 +35,13 @@ def count(number: int | None) -> str:
 def money(usd: float | None) -> str:
     """Dollars to a hundredth of a cent, so that small bills can be told apart and columns align."""
     return UNKNOWN if usd is None else f"{usd:,.4f}"
+
+
+def spent_of(usd: float | None, limit_usd: float) -> str:
+    """What was spent of a limit, in cents where the limit has no smaller part of a dollar."""
+    places = 2 if round(limit_usd, 2) == limit_usd else 4
+    spent = UNKNOWN if usd is None else f"{usd:,.{places}f}"
+    return f"{spent} of {limit_usd:,.{places}f} (limits.max_cost_usd)"
 
 
 def percent(fraction: float | None) -> str:
@@ -135,6 +149,57 @@ def wins_words(report: Report) -> str | None:
         return None
     strong = f"the {percent(report.strong_fraction)} of the rows that went strong"
     return f"{strong} hold {percent(report.win_mass_kept)} of all expected wins (the sum of the scores)"
+
+
+# What stands of `FinishCounts` in a table, below these headings.
+FINISH_HEADINGS = ("answered", "cut (length)", "filtered", "refused by the model", "empty")
+
+
+def finish_rows(report: Report) -> list[tuple[str, list[str]]]:
+    """By endpoint how its answers ended; nothing where all of them ended by themselves."""
+    counts = {
+        name: (ended.answered, ended.length, ended.content_filter, ended.refusal, ended.empty)
+        for name, ended in report.finish.items()
+    }
+    if not any(any(others) for _, *others in counts.values()):
+        return []
+    return [(name, [count(number) for number in numbers]) for name, numbers in counts.items()]
+
+
+def served_words(report: Report) -> list[str]:
+    """Lines on who has answered, where that is not who was asked."""
+    by_tier = {name: tiers for name, tiers in report.service_tiers.items() if tiers.keys() - STANDARD_TIERS}
+    return [f"tiers of service, {name}: {_counted(tiers)}" for name, tiers in by_tier.items()]
+
+
+def _counted(names: Mapping[str, int]) -> str:
+    return ", ".join(f"{plain(name)} {count(rows)}" for name, rows in names.items())
+
+
+def predicted_rows(report: Report) -> list[tuple[str, str, str, str]]:
+    """What the plan said and what came: a label, the plan's best guess, its range, and what it was."""
+    plan = report.predicted
+    if plan is None:
+        return []
+    cost = plan.cost_usd
+    between = "" if cost is None else f"{money(cost.low)} to {money(cost.high)}"
+    return [
+        ("cost, USD", money(None if cost is None else cost.mid), between, money(report.total_usd)),
+        ("time", duration(plan.time_s), "", duration(report.wall_s)),
+        ("strong share", percent(plan.strong_fraction), "", percent(report.strong_fraction)),
+        *([] if plan.rows == report.rows else [("rows", count(plan.rows), "", count(report.rows))]),
+    ]
+
+
+def unconfirmed_words(report: Report) -> str | None:
+    """What the amount is that stands beside the total."""
+    if report.unconfirmed_usd == 0:
+        return None
+    counts = "; it counts against the limit" if report.max_cost_usd is not None else ""
+    return (
+        "unconfirmed: requests that were sent and brought no usage, so that nobody can say what they were billed; "
+        f"at most this much{counts}"
+    )
 
 
 def requests_words(report: Report) -> str:
