@@ -163,31 +163,65 @@ def _draw(evaluation: Evaluation, plot: Path) -> None:
 @click.option("--tokens-per-minute", type=float, help="Answer 429 above it.")
 @click.option("--max-concurrency", type=int, help="Answer 429 above so many requests at a time.")
 @click.option("--retry-after-s", type=float, help="What a 429 asks to wait.")
+@click.option("--reasoning-tokens", type=int, default=0, help="Of an answer, on top of those that are seen.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of requests that go wrong so.")
+@click.option("--poison", multiple=True, metavar="NAME=RATE", help="Share of prompts that go wrong so each time.")
+@click.option(
+    "--busy", multiple=True, metavar="TIER=RATE", help="Share of a service tier's requests it is full for."
+)
+@click.option(
+    "--busy-error", default="resource_unavailable", help="What a full tier says; Groq's capacity_exceeded."
+)
 @click.option("--refuse", type=float, nargs=2, metavar="AFTER_S FOR_S", help="Take no connections for a while.")
 @click.option("--seed", type=int, default=0, help="Of the faults.")
 # `settings` are the fields of Behaviour, by their names.
-def simulate(port: int, faults: Sequence[str], refuse: tuple[float, float] | None, **settings: Any) -> int:
-    """Run a fake OpenAI-compatible provider on loopback.
+def simulate(
+    port: int,
+    faults: Sequence[str],
+    poison: Sequence[str],
+    busy: Sequence[str],
+    refuse: tuple[float, float] | None,
+    **settings: Any,
+) -> int:
+    """Run a fake provider on loopback.
 
-    It has latency, limits and faults at will. The first line on stdout is {"port": N}.
+    It speaks /v1/chat/completions, /v1/responses, /v1/messages and /v1/embeddings, bills a prompt cache and
+    service tiers as OpenAI and Anthropic do (GET /stats has the true bill), and has latency, limits and faults at
+    will. The first line on stdout is {"port": N}.
 
-    A fault is one of these names, any status from 300 to 599, or ok_ before a name for that error in a 200. Names:
-    reset, hang, cut, stall, slow, endless, content_type, html, truncated, empty, not_utf8, gzip_bomb,
-    no_choices, null_content, lone_surrogate, oversize, vectors_shuffled, vector_missing, vector_short,
-    vector_nan, no_usage, usage_nulls, usage_strings, invalid_api_key, insufficient_quota,
-    billing_hard_limit_reached, rate_limit_exceeded, slow_down, model_not_found, context_length_exceeded,
-    content_filter, content_policy_violation, invalid_request_error, permission_denied, account_deactivated,
-    server_error, overloaded_error.
+    A fault is one of these names, any status from 300 to 599, or ok_ before a name for that error in a 200; a
+    prompt with [[fault:NAME]] in it always gets that one, with [[fault:NAME:2]] twice. Names:
+    reset, hang, cut, stall, slow, endless, unasked_events, content_type, html, truncated, empty, not_utf8,
+    gzip_bomb, refusal, filtered, no_room, other_model, no_choices, prompt_filtered, no_message,
+    null_message, choice_error_429, choice_error_502, finish_error, null_content, content_number,
+    content_object, content_strings, lone_surrogate, oversize, vectors_shuffled, vector_missing,
+    vector_short, vector_nan, no_usage, usage_nulls, usage_strings, usage_zero, usage_no_total,
+    reasoning_beside, reasoning_unsaid, cached_deepseek, cached_moonshot, cached_anthropic, own_cost,
+    zero_cost, invalid_api_key, permission_denied, account_deactivated, insufficient_quota, quota_words,
+    billing_hard_limit_reached, credit_balance, insufficient_balance, exceeded_current_quota_error,
+    model_not_found, invalid_request_error, context_length_exceeded, content_filter,
+    content_policy_violation, too_large, rate_limit_exceeded, try_again, resource_unavailable,
+    capacity_exceeded, slow_down, server_error, overloaded_error, google_429, google_400, base_resp,
+    object_error.
     """
     from batchroute.run.process import raise_file_limit
     from batchroute.simulate.behaviour import Behaviour
     from batchroute.simulate.server import serve
 
-    try:
-        rates = {name: float(rate) for name, rate in pairs("--fault", faults).items()}
-    except ValueError as wrong:
-        raise UsageFault(f"--fault must be NAME=RATE with a rate from 0 to 1 ({wrong})") from wrong
+    behaviour = Behaviour(
+        faults=_rates("--fault", faults),
+        poison=_rates("--poison", poison),
+        busy=_rates("--busy", busy),
+        **settings,
+    )
     raise_file_limit(None)
-    serve(Behaviour(faults=rates, **settings), port, refuse)
+    serve(behaviour, port, refuse)
     return 0
+
+
+def _rates(option: str, texts: Sequence[str]) -> dict[str, float]:
+    """NAME=RATE, any number of times."""
+    try:
+        return {name: float(rate) for name, rate in pairs(option, texts).items()}
+    except ValueError as wrong:
+        raise UsageFault(f"{option} must be NAME=RATE with a rate from 0 to 1 ({wrong})") from wrong

@@ -259,6 +259,7 @@ class SimulateSpec(_Section):
     tokens_per_minute: Count | None = _fixed(None, "limit it holds on tokens")
     seed: int = _fixed(0, "seed of its chance", ge=0)
     response_tokens: Count = _fixed(150, "tokens of a middling answer")
+    busy: dict[Text, Fraction] = _fixed({}, "service tier to the share of its requests it is full for")
 
 
 class OnFinishSpec(_Section):

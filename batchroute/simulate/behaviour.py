@@ -33,13 +33,25 @@ class Behaviour:
     response_tokens: int = 150  # the middle of a spread of half to one and a half
     retry_after_s: float | None = None
     max_concurrency: int | None = None  # above it: 429
-    api_key: str | None = field(default=None, repr=False)  # any other bearer token or api-key header: 401
+    api_key: str | None = field(default=None, repr=False)  # any other key, wherever it is sent: 401
     reasoning_tokens: int = 0  # on top of the visible ones, inside completion_tokens as OpenAI counts
     characters_per_token: float = 4.0  # of the prompt
     honour_max_tokens: bool = True
     base64_vectors: Literal["offered", "ignored", "refused"] = "offered"
     down: bool = False  # connections are accepted, requests reset
     faults: Mapping[str, float] = field(default_factory=dict)  # name of a fault (faults.py) -> rate
+    poison: Mapping[str, float] = field(default_factory=dict)  # fault -> share of prompts that get it each time
+    busy: Mapping[str, float] = field(
+        default_factory=dict
+    )  # service tier -> share of its requests refused as full
+    busy_error: str = (
+        "resource_unavailable"  # the fault that a full tier answers with; Groq's is capacity_exceeded
+    )
+    tier_answers: Mapping[str, str | None] = field(
+        default_factory=dict
+    )  # tier asked for -> billed; None: not named
+    other_model: str = "gpt-6-astra"  # who answers under the fault `other_model`
+    own_cost_usd: float = 0.0123  # what the fault `own_cost` names and bills
     chunk_s: float = 0.0  # between the chunks of a stream
     slow_s: float = 2.0  # how long the fault `slow` takes over a body
     oversize_mb: float = 40.0  # the content of the faults `oversize` and `gzip_bomb`
@@ -48,12 +60,14 @@ class Behaviour:
     keep_requests: int = 0  # Stats.recorded
 
     def __post_init__(self) -> None:
-        rates = [rate for _, rate in self.rates()]
-        if any(not 0 <= rate <= 1 for rate in rates) or sum(rates) > 1 + 1e-9:
-            raise UsageFault("the rates of a simulated provider lie in [0, 1] and add up to at most 1")
+        for rates in (dict(self.rates()), self.poison):
+            if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + 1e-9:
+                raise UsageFault("the rates of a simulated provider lie in [0, 1] and add up to at most 1")
+        if any(not 0 <= rate <= 1 for rate in self.busy.values()):
+            raise UsageFault("busy of a simulated provider is a rate in [0, 1] for each tier")
         seconds = (self.latency_s, self.jitter_s, self.chunk_s, self.slow_s, self.retry_after_s or 0.0)
         sizes = (self.response_tokens, self.reasoning_tokens, self.keep_arrivals, self.keep_requests)
-        if min(*seconds, *sizes, self.oversize_mb) < 0:
+        if min(*seconds, *sizes, self.oversize_mb, self.own_cost_usd) < 0:
             raise UsageFault("seconds and sizes of a simulated provider must not be negative")
         limits = (self.requests_per_minute, self.tokens_per_minute, self.max_concurrency)
         if any(limit is not None and limit <= 0 for limit in limits) or self.characters_per_token <= 0:
@@ -62,6 +76,10 @@ class Behaviour:
     def rates(self) -> tuple[tuple[str, float], ...]:
         """Every fault that is drawn at random, in the order of the draw."""
         return (("500", self.error_rate), ("429", self.rate_limit_rate), *self.faults.items())
+
+    def faults_named(self) -> set[str]:
+        """Every fault that a setting names."""
+        return {*self.faults, *self.poison, self.busy_error}
 
     def changed(self, changes: Mapping[str, Any]) -> Behaviour:
         """This behaviour with some settings changed; UsageFault for an unknown name or a bad value."""

@@ -20,14 +20,15 @@ import uvloop
 from aiohttp import web
 
 from batchroute.errors import UsageFault
-from batchroute.simulate.answers import error_reply, json_reply
+from batchroute.simulate.answer import Refusal, json_reply
+from batchroute.simulate.dialect import openai_error
 from batchroute.simulate.provider import Provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from typing import Any, TypeAlias
 
-    from batchroute.simulate.answers import Delivery, Reply
+    from batchroute.simulate.answer import Delivery, Reply
     from batchroute.simulate.behaviour import Behaviour
     from batchroute.simulate.traffic import Stats
 
@@ -229,7 +230,8 @@ def _controlled(provider: Provider, body: bytes) -> Reply:
         changes = msgspec.json.decode(body, type=dict[str, object])
         provider.control(changes, reset=bool(changes.pop("reset", False)))
     except (ValueError, UsageFault) as fault:
-        return error_reply(400, "invalid_request_error", str(fault))
+        error = openai_error(Refusal(400, "invalid_request_error", str(fault)), "")
+        return msgspec.structs.replace(json_reply(error), status=400)
     return json_reply({"ok": True})
 
 

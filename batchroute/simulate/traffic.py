@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from batchroute.simulate.answers import Reply
+    from batchroute.simulate.answer import Bill, Reply
     from batchroute.simulate.behaviour import Behaviour
 
 
@@ -65,12 +65,21 @@ class Window:
         return max(0, int(self.limit - self._sum))
 
     def empty_in_s(self, now_s: float) -> float:
-        """Seconds until the window is back in its initial state, as x-ratelimit-reset-* counts."""
+        """Seconds until the window is back in its initial state, as reset headers count."""
         return max(0.0, self._grants[-1][0] + WINDOW_S - now_s) if self._grants else 0.0
 
     def _forget(self, now_s: float) -> None:
         while self._grants and self._grants[0][0] <= now_s - WINDOW_S:
             self._sum -= self._grants.popleft()[1]
+
+
+class Remaining(NamedTuple):
+    """What is left of a limit on requests or tokens, and when it is back in its initial state."""
+
+    name: str
+    limit: float
+    left: int
+    reset_s: float
 
 
 class RateLimits:
@@ -90,23 +99,14 @@ class RateLimits:
                 window.grant(now_s, amount)
         return wait_s
 
-    def headers(self, now_s: float) -> dict[str, str]:
-        """x-ratelimit-* as OpenAI sends them; empty without limits."""
-        headers: dict[str, str] = {}
-        for name, window in (("requests", self._requests), ("tokens", self._tokens)):
-            if window:
-                headers[f"x-ratelimit-limit-{name}"] = f"{window.limit:.0f}"
-                headers[f"x-ratelimit-remaining-{name}"] = str(window.remaining(now_s))
-                headers[f"x-ratelimit-reset-{name}"] = duration(window.empty_in_s(now_s))
-        return headers
-
-
-def duration(seconds: float) -> str:
-    """Seconds as OpenAI writes them: `20ms`, `7.66s`, `6m0s`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    minutes, rest = divmod(round(seconds, 3), 60)
-    return f"{minutes:.0f}m{rest:.0f}s" if minutes else f"{rest:g}s"
+    def windows(self, now_s: float) -> list[Remaining]:
+        """What is left of each limit; empty without limits."""
+        named = (("requests", self._requests), ("tokens", self._tokens))
+        return [
+            Remaining(name, window.limit, window.remaining(now_s), window.empty_in_s(now_s))
+            for name, window in named
+            if window
+        ]
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -117,11 +117,51 @@ class Recorded(msgspec.Struct, frozen=True):
     body: str
 
 
+class BillLine(msgspec.Struct, frozen=True):
+    """The true bill of one model in one tier, to be priced by whoever knows prices.
+
+    Tokens are counted once each: those of the prompt are `input_tokens` (plain), `cached_tokens`, `written_tokens`
+    and `written_1h_tokens`; `output_tokens` has the reasoning in it. Where the answers named their cost themselves
+    they have a line of their own, whose `cost_usd` is their bill.
+    """
+
+    model: str
+    tier: str
+    answers: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    written_1h_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+
+    def prompt_tokens(self) -> int:
+        return self.input_tokens + self.cached_tokens + self.written_tokens + self.written_1h_tokens
+
+    def plus(self, bill: Bill) -> BillLine:
+        """With one more answer in it."""
+        hour, written = bill.written_1h_tokens, bill.written_tokens - bill.written_1h_tokens
+        return BillLine(
+            self.model,
+            self.tier,
+            self.answers + 1,
+            self.input_tokens + bill.prompt_tokens - bill.cached_tokens - bill.written_tokens,
+            self.cached_tokens + bill.cached_tokens,
+            self.written_tokens + written,
+            self.written_1h_tokens + hour,
+            self.output_tokens + bill.completion_tokens,
+            self.reasoning_tokens + bill.reasoning_tokens,
+            None if bill.cost_usd is None else bill.cost_usd + (self.cost_usd or 0.0),
+        )
+
+
 class Stats(msgspec.Struct):
     """The counters since the start or the last reset; requests to /stats, /control and /health are in none.
 
     `by_route` has keys like "POST /v1/embeddings"; `by_status` has "0" for requests that never got a status
-    line. The tokens are those a provider would bill, whether or not the answer arrived. `asked` and `billed`
+    line. The tokens are those a provider would bill, whether or not the answer arrived; `bill` has them by model,
+    tier and kind. `asked` and `billed`
     count requests by `prompt_digest` of the last message (or of each text to embed) where `count_prompts` is
     on. `*_s` are seconds since the start.
     """
@@ -134,6 +174,7 @@ class Stats(msgspec.Struct):
     by_fault: dict[str, int] = msgspec.field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    bill: list[BillLine] = []
     first_arrival_s: float | None = None
     last_arrival_s: float | None = None
     arrivals_s: list[float] = []
@@ -152,15 +193,23 @@ class Traffic:
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._stats = Stats()
+        self._bill: dict[tuple[str, str, bool], BillLine] = {}
         self._arrivals_s: deque[float] = deque(maxlen=behaviour.keep_arrivals)
         self._recorded: deque[Recorded] = deque(maxlen=behaviour.keep_requests)
 
     def stats(self, in_flight: int) -> Stats:
         """A copy of what has been counted so far."""
         counters = {name: Counter(getattr(self._stats, name)) for name in _COUNTERS}
-        arrivals_s, recorded = list(self._arrivals_s), list(self._recorded)
+        bill = [line for _, line in sorted(self._bill.items())]
         return msgspec.structs.replace(
-            self._stats, in_flight=in_flight, arrivals_s=arrivals_s, recorded=recorded, **counters
+            self._stats,
+            in_flight=in_flight,
+            prompt_tokens=sum(line.prompt_tokens() for line in bill),
+            completion_tokens=sum(line.output_tokens for line in bill),
+            bill=bill,
+            arrivals_s=list(self._arrivals_s),
+            recorded=list(self._recorded),
+            **counters,
         )
 
     def arrived(self, route: str, at_s: float, in_flight: int) -> None:
@@ -187,8 +236,9 @@ class Traffic:
         self._stats.by_fault[fault] += 1
 
     def replied(self, reply: Reply) -> None:
-        stats = self._stats
-        stats.by_status[str(reply.status)] += 1
-        if reply.usage is not None:
-            stats.prompt_tokens += reply.usage.prompt_tokens or 0
-            stats.completion_tokens += reply.usage.completion_tokens or 0
+        self._stats.by_status[str(reply.status)] += 1
+        bill = reply.bill
+        if bill is not None:
+            key = (bill.model, bill.tier, bill.cost_usd is not None)
+            line = self._bill.get(key) or BillLine(bill.model, bill.tier)
+            self._bill[key] = line.plus(bill)

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from batchroute.cli import cli
-from batchroute.simulate.faults import CODES, FAULTS
+from batchroute.simulate.faults import ERRORS, FAULTS
 
 
 @pytest.mark.parametrize("columns", [80, 100])
@@ -17,4 +17,4 @@ def test_no_commands_line_is_cut(columns: int) -> None:
 
 def test_simulates_help_names_every_fault() -> None:
     words = CliRunner().invoke(cli, ["simulate", "--help"]).output.replace(",", " ").replace(".", " ").split()
-    assert [name for name in (*FAULTS, *CODES) if name not in words] == []
+    assert [name for name in (*FAULTS, *ERRORS) if name not in words] == []

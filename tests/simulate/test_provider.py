@@ -14,17 +14,23 @@ from hypothesis import strategies as st
 
 from batchroute.errors import UsageFault
 from batchroute.job.spec import SimulateSpec
-from batchroute.simulate.answers import complete, read_chat
+from batchroute.simulate.answer import reply_to
 from batchroute.simulate.behaviour import Behaviour
+from batchroute.simulate.cache import NONE
+from batchroute.simulate.chat import read_chat
+from batchroute.simulate.compose import compose
+from batchroute.simulate.dialect import duration, openai_limits
 from batchroute.simulate.provider import CHAT, EMBEDDINGS, Provider
-from batchroute.simulate.traffic import RateLimits, Window, duration, prompt_digest
+from batchroute.simulate.traffic import RateLimits, Window, prompt_digest
 
 if TYPE_CHECKING:
-    from batchroute.simulate.answers import Reply
+    from batchroute.simulate.answer import Reply
 
 
 def asked(prompt: str = "Why is the sky blue?", **params: Any) -> bytes:
-    return json.dumps({"model": "gpt-5", "messages": [{"role": "user", "content": prompt}], **params}).encode()
+    return json.dumps(
+        {"model": "gpt-6-luna", "messages": [{"role": "user", "content": prompt}], **params}
+    ).encode()
 
 
 def chat(provider: Provider, body: bytes, now_s: float = 0.0, headers: dict[str, str] | None = None) -> Reply:
@@ -42,9 +48,9 @@ def test_answer_is_marked_as_simulated_and_bills_what_was_asked() -> None:
     provider = Provider(Behaviour(), 0.0)
     value = answer(chat(provider, asked("a" * 400)))
     message = value["choices"][0]["message"]
-    assert value["model"] == "gpt-5"
+    assert value["model"] == "gpt-6-luna"
     assert message["content"].startswith("[simulated]")
-    assert "gpt-5" in message["content"]
+    assert "gpt-6-luna" in message["content"]
     assert value["usage"]["prompt_tokens"] == 100
     assert 75 <= value["usage"]["completion_tokens"] <= 225
     assert value["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
@@ -152,15 +158,15 @@ def test_an_answer_is_half_to_one_and_a_half_of_its_middle_length_unless_it_is_c
 ) -> None:
     behaviour = Behaviour(response_tokens=middle, reasoning_tokens=reasoning)
     request = read_chat(asked(**({} if cap is None else {"max_tokens": cap})))
-    reply = complete(request, draw, 1, behaviour)
+    reply = reply_to(request, compose(request, NONE, draw, 1, behaviour))
     usage, choice = answer(reply)["usage"], answer(reply)["choices"][0]
     whole = max(1, int(middle * (0.5 + draw))) + reasoning
     assert usage["completion_tokens"] == min(whole, cap or whole)
     assert choice["finish_reason"] == ("length" if cap is not None and cap < whole else "stop")
     visible = usage["completion_tokens"] - usage["completion_tokens_details"]["reasoning_tokens"]
     assert len(choice["message"]["content"]) >= 4 * visible
-    assert reply.usage is not None
-    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (
+    assert reply.bill is not None
+    assert (reply.bill.prompt_tokens, reply.bill.completion_tokens) == (
         usage["prompt_tokens"],
         usage["completion_tokens"],
     )
@@ -290,7 +296,7 @@ def test_refused_request_takes_from_neither_window() -> None:
     limits = RateLimits(10, 100)
     assert limits.take(0.0, 90) == 0
     assert limits.take(1.0, 20) == 59
-    assert limits.headers(1.0)["x-ratelimit-remaining-requests"] == "9"
+    assert openai_limits(limits.windows(1.0))["x-ratelimit-remaining-requests"] == "9"
     assert limits.take(1.0, 10) == 0
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from batchroute.score.checkpoint import ROUTELLM_MODELS, Card, write_checkpoint
-from batchroute.simulate.answers import unit_vector
+from batchroute.simulate.embeddings import unit_vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,73 @@
+"""Composes the flawless answer to a question: its length, its text, its bill. Knows no dialect and no fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.simulate.answer import CHARS_PER_TOKEN, Answer, Bill, Call
+from batchroute.simulate.schema import instance
+
+if TYPE_CHECKING:
+    from batchroute.simulate.behaviour import Behaviour
+    from batchroute.simulate.cache import CacheUse
+    from batchroute.simulate.question import Question
+
+FILL = "The words from here on are padding that brings the text to the length its usage claims. "
+
+
+def prompt_tokens(question: Question, behaviour: Behaviour) -> int:
+    return max(1, int(question.characters() / behaviour.characters_per_token))
+
+
+def compose(question: Question, use: CacheUse, draw: float, number: int, behaviour: Behaviour) -> Answer:
+    """`draw` in [0, 1) sets the length, `number` the ids; `use` is what the cache does for the prompt.
+
+    ValueError where the answer is to fit a schema that nothing fits.
+    """
+    # response_tokens = 150 and a draw of 0.25 make 112 tokens, a draw of 0.99 makes 223; with max_tokens = 200 the
+    # first ends with "stop" and the second, cut to 200, with "length". Reasoning comes on top and counts, too.
+    terms = question.terms()
+    wanted = max(1, int(behaviour.response_tokens * (0.5 + draw))) + behaviour.reasoning_tokens
+    cap = terms.most_tokens if behaviour.honour_max_tokens else None
+    tokens = wanted if cap is None else min(cap, wanted)
+    reasoning = min(behaviour.reasoning_tokens, tokens)
+    named, billed = _tier(terms.tier, behaviour)
+    bill = Bill(
+        question.model,
+        billed,
+        prompt_tokens(question, behaviour),
+        use.read_tokens,
+        use.written_tokens,
+        use.written_1h_tokens,
+        tokens * terms.choices,
+        reasoning * terms.choices,
+    )
+    cut_at = CHARS_PER_TOKEN * (tokens - reasoning) if tokens < wanted else None
+    if terms.tool is not None:
+        call = Call(terms.tool.name, _json(terms.tool.schema)[:cut_at])
+        return Answer(number, bill, "tool" if cut_at is None else "length", call=call, tier=named)
+    text = _text(question.model, tokens - reasoning) if terms.schema is None else _json(terms.schema)[:cut_at]
+    return Answer(number, bill, "stop" if cut_at is None else "length", text, tier=named)
+
+
+def _tier(asked: str | None, behaviour: Behaviour) -> tuple[str | None, str]:
+    """The tier that the answer names, and the one that is billed."""
+    usual = "default" if asked in {None, "auto"} else str(asked)
+    if usual not in behaviour.tier_answers:
+        return usual, usual
+    named = behaviour.tier_answers[usual]
+    return named, named or usual
+
+
+def _json(schema: dict[str, object]) -> str:
+    return msgspec.json.encode(instance(schema)).decode()
+
+
+def _text(model: str, tokens: int) -> str:
+    """About four characters a token; what marks it as simulated is never cut off."""
+    notice = f"[simulated] No model was asked; this stands in for an answer of {model}. "
+    # As if each token were four characters, so that the length of a text agrees with what is billed for it.
+    missing = CHARS_PER_TOKEN * tokens - len(notice)
+    return notice + (FILL * (missing // len(FILL) + 1))[:missing] if missing > 0 else notice
