@@ -1,5 +1,6 @@
 """Words in, exit code out: the commands, their flags, and what they print.
 
+    streams stdout and stderr, and their loss
     output  where it is said                flags   the flags that commands share
     job     run, check, plan                scores  score, calibrate
     results report, whatif, export          tools   train, evaluate, serve, simulate
@@ -21,8 +22,9 @@ from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
+from batchroute.cli.streams import open_standard_streams, take_loss
 from batchroute.cli.tools import evaluate, serve, simulate, train
-from batchroute.errors import BatchrouteError, UsageFault
+from batchroute.errors import BatchrouteError, Stopped, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +32,16 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line. Errors the user can act on are one message and an exit code, all others a traceback."""
+    open_standard_streams()
+    setup_logging("text", quiet=False)
     # Two allocators keep what each has freed from the other: Arrow's own makes a run a tenth larger.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
-        sys.exit(cli.main(arguments, standalone_mode=False) or 0)
+        code = cli.main(arguments, standalone_mode=False) or 0
+        if (loss := take_loss()) is not None:
+            log.error(loss)
+            code = code or Stopped.exit_code
+        sys.exit(code)
     except click.ClickException as error:
         error.show()
         sys.exit(UsageFault.exit_code)
@@ -51,7 +59,6 @@ def cli() -> None:
 
     A job file says where the prompts are, which two endpoints answer them, and what share goes to the strong one.
     """
-    setup_logging("text", quiet=False)
 
 
 for command in (run, check, plan, score, calibrate, report, whatif, export, train, evaluate, serve, simulate):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
-from batchroute.cli.output import console, log, log_scored, show, show_json
+from batchroute.cli.output import console, log, log_scored, show, show_json, warn_of_loss
 from batchroute.cli.show.words import count, harmless
 from batchroute.errors import UsageFault
 
@@ -50,6 +50,7 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
         show_json(json_text(report))
     elif report is not None and not flags.quiet:
         show(render_report(report))
+    warn_of_loss()
     _say_goodbye(job, end)
     return end.exit_code(job.limits.ok_if_refused)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.show.words import count, harmless
+from batchroute.cli.streams import take_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,12 @@ def log_scored() -> Callable[[int], None]:
     """Logs now and then how many rows are scored."""
     say = log_now_and_then()
     return lambda rows: say(f"scored {count(rows)} rows")
+
+
+def warn_of_loss() -> None:
+    """For what a command prints beside what it does: that stdout did not take it is a warning."""
+    if (loss := take_loss()) is not None:
+        log.warning(loss)
 
 
 def show(renderable: RenderableType) -> None:

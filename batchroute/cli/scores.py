@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from decimal import Decimal, InvalidOperation
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import click
 from batchroute.cli.flags import FILE, Flags, job_flags
 from batchroute.cli.output import log, log_scored, show_json
 from batchroute.cli.show.words import calibration_words, count, harmless
+from batchroute.cli.streams import is_stdout_lost
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -49,9 +51,8 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
     if source == "-":
         # A person who types wants the score of a line at once; a pipe wants them fast.
         batch_size = 1 if sys.stdin.isatty() else router.batch_size
-        asyncio.run(
-            score_lines(sys.stdin, scorer, open_rater, batch_size, lambda line: click.echo(harmless(line)))
-        )
+        lines = takewhile(lambda _: not is_stdout_lost(), sys.stdin)
+        asyncio.run(score_lines(lines, scorer, open_rater, batch_size, lambda line: click.echo(harmless(line))))
         return 0
     if out is None:
         raise UsageFault("name the file for the scores: -o OUT.parquet")

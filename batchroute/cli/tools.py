@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.flags import FILE, job_flags, pairs, require_matplotlib
-from batchroute.cli.output import console, log, show, show_json
+from batchroute.cli.output import console, log, show, show_json, warn_of_loss
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def train(labels: Sequence[Path], out: Path, device: str | None, sets: Sequence[
     with epochs_shown(console(stderr=True)) as on_epoch:
         trained = train_model(labels, out, router=spec, on_epoch=on_epoch, **settings)
     click.echo(trained_words(trained))
+    warn_of_loss()
     return 0
 
 
@@ -83,6 +84,7 @@ def serve(job_file: Path, flags: Flags, allow_hosts: Sequence[str], max_disk_mb:
 def _announce(host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host  # an IPv6 address in an URL
     click.echo(json.dumps({"port": port, "base_url": f"http://{shown}:{port}/v1"}))
+    warn_of_loss()
 
 
 @click.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 
 from batchroute.errors import UsageFault
+from batchroute.run.descriptors import open_standard_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -23,6 +24,7 @@ SPARE_FILES = 64  # handles for everything that is no connection
 
 def run_loop(main: Coroutine[Any, Any, Value]) -> Value:
     """As `asyncio.run`, on the faster event loop and with rare garbage collections."""
+    open_standard_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, rare_collections():
         return runner.run(main)
 
