@@ -5,6 +5,7 @@
     app      chat completions over HTTP         access    who may use the server
     server   the process: start, stop           metrics   counters for Prometheus
     batch/   OpenAI's Batch API in front of runs
+    chunks/  streams of other APIs as chat's
 
 `controller`, `settings` and `background` are the Controller's.
 

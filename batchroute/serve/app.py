@@ -18,6 +18,7 @@ from batchroute.errors import BatchrouteError, ModelFault, RoutingError
 from batchroute.input.row import Refusal
 from batchroute.serve.batch.files import ApiError
 from batchroute.serve.chat import decide_route, read_chat_request
+from batchroute.serve.chunks.open import open_translator
 from batchroute.serve.forward import failure_of
 from batchroute.serve.metrics import MEDIA_TYPE, Metrics, exposition
 from batchroute.serve.stream import EventRelay
@@ -84,7 +85,10 @@ class ChatApi:
             except ConnectionError:
                 """The client hung up; this request is about to be cancelled for that."""
 
-        relay = EventRelay(write, self.live.scrub, keep_usage=chat.wants_usage) if chat.stream else None
+        relay = None
+        if chat.stream:
+            translate = open_translator(self.live.apis[decision.endpoint])
+            relay = EventRelay(write, self.live.scrub, keep_usage=chat.wants_usage, translate=translate)
         ended = await self.live.ask(chat, decision, relay)
         self.metrics.add(ended.result, time.perf_counter() - received_at)
         if relay is None or not relay.begun:

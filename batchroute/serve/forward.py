@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import msgspec
 
 from batchroute.input.row import Refusal
 from batchroute.job.prices import open_targets
+from batchroute.report.export.completion import chat_completion
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.settle import settled
 from batchroute.send.allowance import OwnLimits, Spending
@@ -155,6 +157,7 @@ class LiveEndpoints:
     """The endpoints of a job, open for requests; each mapping is by endpoint."""
 
     targets: Mapping[str, Target]
+    apis: Mapping[str, str]
     bodies: Mapping[str, WriteBody]
     lanes: Mapping[str, LiveLane]
     scrub: Scrubber
@@ -169,7 +172,7 @@ class LiveEndpoints:
         else:
             outcome = await self.lanes[decision.endpoint].ask(request, relay)
         result = settled(request, outcome, target, None, time.time_ns() // 1000, raw=False)
-        return LiveResult(outcome, result)
+        return LiveResult(_as_chat(outcome, result, self.apis[decision.endpoint]), result)
 
     def close(self) -> None:
         """Abandons all requests; their callers get an outcome that says so."""
@@ -212,7 +215,21 @@ async def open_live_endpoints(
             OwnLimits(endpoint_limits(spec), spending),
             _naming(name, notify),
         )
-    return LiveEndpoints(targets, bodies, lanes, scrub, budget)
+    apis = {name: spec.api for name, spec in endpoints.items()}
+    return LiveEndpoints(targets, apis, bodies, lanes, scrub, budget)
+
+
+def _as_chat(outcome: Outcome, result: Result, api: str) -> Outcome:
+    """With a body that a client of chat can read: of another API's error nothing but what it says goes on."""
+    answer = outcome.answer
+    if api == "chat" or answer.body is None:
+        return outcome
+    body = None
+    if outcome.status == "ok":
+        answer_id = f"chatcmpl-{result.request_id or uuid.uuid4().hex}"
+        whole = chat_completion(msgspec.structs.asdict(result), answer_id, result.finished_at // 1_000_000)
+        body = msgspec.json.encode(whole).decode()
+    return msgspec.structs.replace(outcome, answer=msgspec.structs.replace(answer, body=body))
 
 
 def _naming(endpoint: str, notify: Callable[[str], None]) -> Callable[[str], None]:

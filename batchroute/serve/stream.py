@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from batchroute.job.secrets import Scrubber
+    from batchroute.serve.chunks.open import Translate
     from batchroute.types import Usage
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")  # of an event
@@ -26,12 +27,21 @@ _LONGEST_END = 4
 class EventRelay:
     """One stream; `usage` is the last that it reported, `begun` whether the client has had anything of it."""
 
-    def __init__(self, write: Callable[[bytes], Awaitable[None]], scrub: Scrubber, *, keep_usage: bool) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], Awaitable[None]],
+        scrub: Scrubber,
+        *,
+        keep_usage: bool,
+        translate: Translate | None = None,
+    ) -> None:
+        """`translate` makes chat's events of those of another API."""
         self.usage: Usage | None = None
         self.begun = False
         self._write = write
         self._scrub = scrub
         self._keep_usage = keep_usage
+        self._translate = translate
         self._unread = bytearray()
         self._searched = 0  # so many bytes of it begin no end of an event: each is batch_input at once
 
@@ -41,7 +51,7 @@ class EventRelay:
         begin = 0
         events: list[bytes] = []
         while (end := _END.search(self._unread, max(begin, self._searched))) is not None:
-            events.append(self._cleaned(bytes(self._unread[begin : end.end()])))
+            events += map(self._cleaned, self._translated(bytes(self._unread[begin : end.end()])))
             begin = end.end()
         del self._unread[:begin]
         self._searched = max(0, len(self._unread) - _LONGEST_END + 1)
@@ -51,12 +61,18 @@ class EventRelay:
         """Passes on what came after the last whole event."""
         rest = bytes(self._unread)
         self._unread.clear()
-        await self._pass_on(self._cleaned(rest))
+        await self._pass_on(b"".join(map(self._cleaned, self._translated(rest))))
 
     async def _pass_on(self, events: bytes) -> None:
         if events:
             self.begun = True
             await self._write(events)
+
+    def _translated(self, event: bytes) -> list[bytes]:
+        """What is passed on of an event; of another API's stream nothing that carries no object."""
+        if self._translate is None:
+            return [event]
+        return self._translate(found) if isinstance(found := _data(event), dict) else []
 
     def _cleaned(self, event: bytes) -> bytes:
         """The event without keys of ours; nothing for a chunk of usage alone that the client did not ask for."""

@@ -218,6 +218,32 @@ def test_batch_lines_carry_the_whole_body_or_the_error(tmp_path: Path) -> None:
     assert len({line["id"] for line in (first, second, third)}) == 3
 
 
+def test_the_body_of_an_answer_by_another_api_is_a_chat_completion(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = '{"type": "message", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}'
+    response = '{"object": "response", "output": []}'
+    rows = [
+        ok(0, raw=message, response="Hi", reasoning="Hm.", finish_reason="length", served_model="claude-1"),
+        ok(1, raw=response, response=None, tool_calls=json.dumps([call]), finish_reason="tool_calls"),
+        ok(2, raw=response, response=None, refusal="No.", finish_reason="refusal"),
+        ok(3, raw=response, response="A", finish_reason="pause_turn", prompt_tokens=None, completion_tokens=None),
+    ]
+    export_run(write_run(tmp_path / "run", [rows], extra=[RAW]), tmp_path / "out.jsonl", format="openai-batch")
+    bodies = [line["response"]["body"] for line in _lines(tmp_path / "out.jsonl")]
+    said = bodies[0]["choices"][0]["message"]
+    assert said == {"role": "assistant", "content": "Hi", "refusal": None, "reasoning_content": "Hm."}
+    assert (bodies[0]["object"], bodies[0]["model"]) == ("chat.completion", "claude-1")
+    assert bodies[0]["created"] == int(FINISHED_AT.timestamp())
+    assert bodies[1]["choices"][0]["message"]["tool_calls"] == [call]
+    assert bodies[2]["choices"][0]["message"]["refusal"] == "No."
+    finishes = [body["choices"][0]["finish_reason"] for body in bodies]
+    assert finishes == ["length", "tool_calls", "stop", "length"]
+    assert bodies[0]["usage"]["total_tokens"] == sum(
+        bodies[0]["usage"][name] for name in ("prompt_tokens", "completion_tokens")
+    )
+    assert bodies[3]["usage"] is None
+
+
 def test_what_is_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = write_run(tmp_path / "run", [[ok(0), ok(3)]], rows=5)
     with caplog.at_level(logging.WARNING):

@@ -2,6 +2,7 @@
 
     files    a run -> one file or directory      writers  the formats, a row each in `WRITERS`
     order    parts -> tables in input order      cells    tables -> what a format writes
+    completion   a row as a chat completion, whatever API it was answered by
 
 Knows how results are put down, not what they mean.
 """

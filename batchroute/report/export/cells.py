@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchroute.errors import UsageFault
+from batchroute.report.export.completion import COMPLETION_COLUMNS, chat_completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _FORMULA_START = r"\A([=+\-@\t\r])"
 _ROWS_AT_ONCE = 4096
-BATCH_COLUMNS = ["file", "row", "id", "status", "raw", "error_type", "error"]
+_BATCH_COLUMNS = ("file", "row", "id", "status", "raw", "error_type", "error", *COMPLETION_COLUMNS)
 
 
 def slices(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -87,15 +88,40 @@ def _defused(column: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(column, _FORMULA_START, r"'\1")
 
 
+def batch_rows(tables: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
+    """Rows with what a batch line is made of, as far as their directory has it."""
+    names = frozenset(_BATCH_COLUMNS)
+    yield from rows_of(table.select([name for name in table.schema.names if name in names]) for table in tables)
+
+
 def batch_line(row: dict[str, Any]) -> dict[str, Any]:
-    """The line of a row with BATCH_COLUMNS."""
+    """The line of one of `batch_rows`.
+
+    Each asks for a chat completion, so the body is one; that of an answer by another API is made of its columns.
+    """
     place = f"{row['file']}:{row['row']}"
     line = {"id": f"batch_req_{place}", "custom_id": row["id"], "response": None, "error": None}
     if row["status"] == "ok" and row["raw"] is not None:
-        # Line breaks in JSON can only stand between its tokens.
-        body = msgspec.Raw(row["raw"].translate({10: " ", 13: " "}).encode())
-        line["response"] = {"status_code": 200, "request_id": f"req_{place}", "body": body}
+        line["response"] = {"status_code": 200, "request_id": f"req_{place}", "body": _batch_body(row, place)}
     else:
         code = row["error_type"] or "no_raw_body"
         line["error"] = {"code": code, "message": row["error"] or "the whole body of this answer was not kept"}
     return line
+
+
+class _ChatBody(msgspec.Struct):
+    choices: msgspec.Raw | None = None
+
+
+_CHAT_BODY = msgspec.json.Decoder(_ChatBody)
+
+
+def _batch_body(row: dict[str, Any], place: str) -> Any:
+    raw = row["raw"]
+    try:
+        is_chat = _CHAT_BODY.decode(raw).choices is not None
+    except msgspec.DecodeError:
+        is_chat = True  # that was read nevertheless: it goes on as it came
+    if not is_chat:
+        return chat_completion(row, f"chatcmpl-{place}", int(row["finished_at"].timestamp()))
+    return msgspec.Raw(raw.translate({10: " ", 13: " "}).encode())  # line breaks stand only between JSON's tokens

@@ -82,15 +82,14 @@ class BatchLines:
     suffix: ClassVar[str] = ".jsonl"
 
     def write(self, tables: Iterable[pa.Table], schema: pa.Schema, out: Path) -> None:
-        from batchroute.report.export.cells import BATCH_COLUMNS, batch_line, rows_of, write_lines
+        from batchroute.report.export.cells import batch_line, batch_rows, write_lines
 
         if "raw" not in schema.names:
             raise UsageFault(
                 "batch output is made of whole answers, and this run kept none; a job with output.raw = true"
                 " keeps them"
             )
-        chunks = rows_of(table.select(BATCH_COLUMNS) for table in tables)
-        write_lines(out, (map(batch_line, rows) for rows in chunks))
+        write_lines(out, (map(batch_line, rows) for rows in batch_rows(tables)))
 
 
 # Of several with one ending, the first is what the ending stands for.

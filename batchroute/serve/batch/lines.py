@@ -14,7 +14,7 @@ import msgspec
 from batchroute.errors import RoutingError
 from batchroute.input.text import Replaced, loads
 from batchroute.job.spec import InputSpec, OutputSpec, RoutingSpec
-from batchroute.report.export.cells import BATCH_COLUMNS, batch_line, rows_of
+from batchroute.report.export.cells import batch_line, batch_rows
 from batchroute.report.export.order import tables_in_order
 from batchroute.report.read import read_job
 from batchroute.serve.batch.batches import BatchError
@@ -116,5 +116,5 @@ def write_results(run: Path, output: Path, errors: Path) -> None:
 def _result_rows(layout: RunLayout, spill: Path) -> Iterator[dict[str, Any]]:
     if parts := layout.parts():
         tables = tables_in_order(parts, read_job(layout.path).files, spill)
-        for rows in rows_of(table.select(BATCH_COLUMNS) for table in tables):
+        for rows in batch_rows(tables):
             yield from rows
