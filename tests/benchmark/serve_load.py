@@ -46,11 +46,11 @@ path = "run"
 [routing]
 threshold = 0.6
 [endpoints.strong]
-model = "gpt-5"
+model = "gpt-6.1-sol"
 base_url = "{url}"
 max_concurrency = 1024
 [endpoints.weak]
-model = "o4-mini"
+model = "gpt-6-luna"
 base_url = "{url}"
 max_concurrency = 1024
 """
@@ -127,7 +127,7 @@ def main() -> None:
         job.write_text(JOB.format(url=direct))
         with command("serve", str(job), "--port", "0", "--quiet") as (pid, served_port):
             served = f"http://127.0.0.1:{served_port}/v1"
-            ask_directly = partial(ask, direct, "o4-mini", flags)
+            ask_directly = partial(ask, direct, "gpt-6-luna", flags)
             ask_served = partial(ask, served, "router", flags)
             ask_served()  # warm
             full = [at_full_speed(ask_served, pid, flags.requests // flags.rounds) for _ in range(flags.rounds)]

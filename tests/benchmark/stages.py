@@ -162,7 +162,7 @@ def result(row: int) -> Result:
         score=0.5,
         route="weak",
         route_reason="score",
-        model="o4-mini",
+        model="gpt-6-luna",
         status="ok",
         response="All of it is made up, so that nothing has to be thought about. " * 15,
         prompt_tokens=211,

@@ -27,14 +27,14 @@ path = "{output}"
 [routing]
 strong_fraction = 0.5
 [endpoints.strong]
-model = "gpt-5"
+model = "gpt-6.1-sol"
 base_url = "{url}"
 max_concurrency = {half}
 requests_per_minute = 100_000_000
 tokens_per_minute = 100_000_000_000
 params = {{ max_completion_tokens = 512 }}
 [endpoints.weak]
-model = "o4-mini"
+model = "gpt-6-luna"
 base_url = "{url}"
 max_concurrency = {half}
 requests_per_minute = 100_000_000

@@ -26,10 +26,10 @@ use = "length"
 [routing]
 threshold = 0.02
 [endpoints.strong]
-model = "gpt-5"
+model = "gpt-6.1-sol"
 simulate = { latency_s = 0 }
 [endpoints.weak]
-model = "o4-mini"
+model = "gpt-6-luna"
 simulate = { latency_s = 0 }
 """
 ROWS = [
@@ -155,7 +155,7 @@ def test_a_batch_file_goes_through_and_comes_out_as_one(data: Path, batchroute: 
     rows = results(data / "run")
     assert [row["id"] for row in rows] == ["r-1", "r-2", "r-3"]
     assert [row["status"] for row in rows] == ["ok", "ok", "refused"]
-    assert {row["model"] for row in rows[:2]} <= {"gpt-5", "o4-mini"}
+    assert {row["model"] for row in rows[:2]} <= {"gpt-6.1-sol", "gpt-6-luna"}
     assert all(row["completion_tokens"] <= 9 for row in rows[:2]), "the body's own max_tokens reached the endpoint"
     assert batchroute("export", data / "run", data / "out.jsonl", "--format", "openai-batch").code == 0
     answers = [json.loads(answer) for answer in (data / "out.jsonl").read_text().splitlines()]

@@ -27,10 +27,10 @@ path = "run"
 [routing]
 strong_fraction = 0.5
 [endpoints.strong]
-model = "gpt-5"
+model = "gpt-6.1-sol"
 simulate = {}
 [endpoints.weak]
-model = "o4-mini"
+model = "gpt-6-luna"
 simulate = {}
 """
 
@@ -74,7 +74,7 @@ max_cost_usd = 3
 threshold = 3.0
 strong_fraction = "0.1"
 [endpoints.strong]
-model = "gpt-5"
+model = "gpt-6.1-sol"
 base_url = "https://u:canary-0123456789@x/v1"
 params = { n = 2, stream = true }
 headers = { "x-t" = { env = "TEAM_TOKEN" } }

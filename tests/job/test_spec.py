@@ -26,8 +26,8 @@ def job_values(**changes: Any) -> dict[str, Any]:
         "output": {"path": "/runs/a"},
         "routing": {"strong_fraction": 0.1},
         "endpoints": {
-            "strong": {"model": "gpt-5", "base_url": "https://api.openai.com/v1"},
-            "weak": {"model": "o4-mini", "simulate": {}},
+            "strong": {"model": "gpt-6.1-sol", "base_url": "https://api.openai.com/v1"},
+            "weak": {"model": "gpt-6-luna", "simulate": {}},
         },
     }
     for place, value in changes.items():

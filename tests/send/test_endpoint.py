@@ -34,7 +34,7 @@ MIB = 2**20
 
 
 def body(prompt: str = "Why is the sky blue?", *, stream: bool = False) -> bytes:
-    asked = {"model": "gpt-5", "messages": [{"role": "user", "content": prompt}]}
+    asked = {"model": "gpt-6.1-sol", "messages": [{"role": "user", "content": prompt}]}
     return json.dumps({**asked, "stream": True} if stream else asked).encode()
 
 

@@ -45,13 +45,13 @@ use = "length"
 [routing]
 threshold = 0.0
 [endpoints.strong]
-model = "o4-mini"
+model = "gpt-6-luna"
 base_url = "{url}"
 max_concurrency = {concurrency}
 params = {{ max_tokens = 300 }}
 {limits}
 [endpoints.weak]
-model = "o4-mini"
+model = "gpt-6-luna"
 simulate = {{}}
 [limits]
 max_wall_s = {wall_s}

@@ -105,7 +105,7 @@ def test_a_file_that_may_not_grow_stops_the_run_which_goes_on_when_it_may(tmp_pa
 def test_a_full_disk_is_one_message_and_exit_4(tmp_path: Path, batchroute: Callable[..., Said]) -> None:
     """At the last file, too: the report's."""
     lines(tmp_path / "prompts.jsonl", *({"prompt": prompt(row)} for row in range(40)))
-    sides = "".join(f'[endpoints.{side}]\nmodel = "o4-mini"\nsimulate = {{}}\n' for side in ("strong", "weak"))
+    sides = "".join(f'[endpoints.{side}]\nmodel = "gpt-6-luna"\nsimulate = {{}}\n' for side in ("strong", "weak"))
     text = f'[input]\npath = "prompts.jsonl"\n[output]\npath = "run"\n[routing]\nthreshold = 0.5\n{sides}'
     (tmp_path / "job.toml").write_text(text + '[router]\nuse = "length"\n')
     ends = set()

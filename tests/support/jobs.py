@@ -25,7 +25,7 @@ def job_of(path: Path, output: Path, changes: Mapping[str, Any] | None = None) -
 def write_job(folder: Path, *changes: Mapping[str, Any]) -> Path:
     """The same as `job.toml` of a folder whose `prompts.jsonl` goes to `run`, with models whose price is known."""
     ours = {"input.path": "prompts.jsonl", "output.path": "run", **on_both("price", None)}
-    ours |= {"endpoints.strong.model": "gpt-5", "endpoints.weak.model": "o4-mini"}
+    ours |= {"endpoints.strong.model": "gpt-6.1-sol", "endpoints.weak.model": "gpt-6-luna"}
     for more in changes:
         ours |= more
     path = folder / "job.toml"
