@@ -94,7 +94,9 @@ class FileHead:
         except OSError as error:
             raise Stopped(f"{self._file.path}: cannot be read any further: {error}; run again to go on") from error
         if wanted and not block:
-            raise InputFault(f"{self._file.path}: has become shorter since the run began; restore it")
+            raise InputFault(
+                f"{self._file.path}: has become shorter since the run began; restore it, or score it again"
+            )
         return block
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

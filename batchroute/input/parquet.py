@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from batchroute.errors import InputFault, Stopped
 from batchroute.input.arrow import described, fits, has_nested_dictionary, list_lengths, matrix, to_python
 from batchroute.input.file import FileHead
+from batchroute.input.names import instead_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +34,7 @@ _Item = TypeVar("_Item")
 
 # A page that is one value's index repeated decodes to far more than the metadata says: read in small pieces.
 _PIECE_ROWS = 512
+_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,22 @@ def open_parquet(file: InputFile) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
-        raise InputFault(f"{file.path}: not a readable Parquet file: {error}") from error
+        raise InputFault(f"{file.path}: not a readable Parquet file: {error}; {_what_instead(file)}") from error
+
+
+def _what_instead(file: InputFile) -> str:
+    with file.open() as head:
+        if head.read(len(_MAGIC)) == _MAGIC:
+            return "its end is missing, write or fetch it again"
+    return 'if it holds JSON lines, name it .jsonl or set input.format = "jsonl"'
 
 
 def check_columns(file: InputFile, schema: pa.Schema, needs: Iterable[tuple[str, Kind]]) -> None:
     """InputFault for a column that the file lacks, or whose type cannot be what it is needed for."""
-    path, there = file.path, ", ".join(schema.names)
+    path = file.path
     for name, kind in needs:
         if name not in schema.names:
-            raise InputFault(f"{path}: no column {name!r}; it has {there or 'no columns'}")
+            raise InputFault(f"{path}: no column {name!r}; {instead_of(name, schema.names)}")
         if schema.names.count(name) > 1:
             raise InputFault(f"{path}: several columns are called {name!r}; rename all but one")
         found = schema.field(name).type

@@ -31,6 +31,7 @@ _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or 
 MAGIC_BYTES = 4
 # What zstd says of a frame made with --long. Several readers of a file may be at work, each with its own window.
 _LONG_WINDOW = "requires too much memory"
+_DAMAGED = "the compressed file is damaged or ends early"
 
 
 class TornStream(Exception):
@@ -151,7 +152,7 @@ class _Members:
             if member.eof:
                 self._member, self._waiting = None, member.unused_data + self._waiting
             elif is_hungry and not packed and not block:
-                raise TornStream("the compressed file is damaged or ends early (it ends within its data)")
+                raise TornStream(f"{_DAMAGED}; write or fetch it again")
             if block:
                 return block
         return b""
@@ -172,7 +173,9 @@ class _Members:
                     "it was packed with a longer window than the 128 MiB that are read; "
                     "pack it again without --long: zstd -dc --long=31 OLD | zstd -o NEW"
                 ) from error
-            raise TornStream(f"the compressed file is damaged or ends early ({error})") from error
+            raise TornStream(
+                f"the compressed file is damaged or ends early ({error}); write or fetch it again"
+            ) from error
 
     def _next_member(self) -> Member | None:
         """The next one, behind any zeros; None at the end."""

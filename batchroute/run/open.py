@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
+from batchroute.input.look import refuse_unreadable
 from batchroute.input.open import open_source
 from batchroute.job.prices import open_embedder_target
 from batchroute.send.open import asks_for_vectors
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 
 def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw: bool = False) -> Source:
-    """Looked at but not read; `output` is the run's directory where there is to be one.
+    """Looked at, and read no further than `refuse_unreadable` must.
 
-    `raw`: whole answers are kept, so that a row may ask for several choices.
+    `output` is the run's directory where there is to be one. `raw`: whole answers are kept, so that a row may ask
+    for several choices.
     """
     embedder = router.embedder
-    return open_source(
+    source = open_source(
         spec,
         score_text=router.text,
         vector_column=embedder.column if embedder.use == "column" else None,
@@ -35,6 +37,8 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
         output=output,
         raw=raw,
     )
+    refuse_unreadable(source)
+    return source
 
 
 def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:
