@@ -1,205 +1,225 @@
-"""Tokens -> US dollars.
+"""An endpoint's price: the job's own, else the bundled table's; what an answer cost by it, and what it can cost.
 
-Knows a model's price per million tokens: the job's own, else the bundled table's (genai-prices, offline). Knows no
-requests: discounts for batch or flex service are not in it, a job that has one states its own price.
+Knows no requests and no files.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+import ipaddress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-import genai_prices
-from genai_prices.data import providers
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import StartDateConstraint, TieredPrices
-
+from batchroute.job.price_table import find_entry, moments, schedules, source_of
+from batchroute.job.rates import Rates, dearest, input_of, rates_for
 from batchroute.job.spec import Price
-from batchroute.types import Usage
+from batchroute.job.tiers import AUTO, STANDARD, may_answer, tier_of
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
+    from collections.abc import Mapping
 
-    from batchroute.job.spec import EmbedderSpec, Endpoints, InputPrice
+    from batchroute.job.price_table import Entry
+    from batchroute.job.rates import Schedule
+    from batchroute.job.spec import EmbedderSpec, Endpoints, InputPrice, TierPrice
+    from batchroute.types import Usage
 
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """A price as a straight line: USD per million tokens, and `fee` USD per request.
-
-    `output` None: the model has none, as an embedding. The line holds for prompts of up to `up_to` tokens, of any
-    length where that is None. 30,000 prompt tokens, 10,000 of them cached, and 1,000 of output at 1.25, 0.125, 10:
-
-        0 + (20,000 * 1.25 + 10,000 * 0.125 + 1,000 * 10) / 1,000,000 = $0.03625
-
-    One more kind of token (cache writes) is one more rate and one more term; another tier of service or a batch
-    discount is another `Rates`.
-    """
-
-    input: Decimal
-    cached_input: Decimal
-    output: Decimal | None
-    fee: Decimal = Decimal(0)
-    up_to: int | None = None
-
-    def usd(self, prompt: int, cached: int, completion: int, requests: int = 1) -> Decimal:
-        """The cost of so many requests that have these tokens in all."""
-        tokens = (prompt - cached) * self.input + cached * self.cached_input + completion * (self.output or 0)
-        return requests * self.fee + tokens.scaleb(-6)
+# What a cache's writes cost, in shares of the input price, where only the API is known: kept for minutes, an hour.
+_WRITE_FACTORS = {"anthropic": (Decimal("1.25"), Decimal(2))}
 
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
     """What one model costs, and who says so.
 
-    `entry` is the table's own where `rates` do not hold for every request: it has tiers, or hours of the day.
+    `tiers` has the standard tier of service and what others are known, `asked` is the one that requests ask for.
+    `stated`: the job's own price, which holds for every tier that it does not name. `entry` is the table's own
+    where its price changes with the hour, or on a date to come; `host` is where the model is served.
     """
 
-    rates: Rates
+    model: str
     source: str
-    entry: tuple[Provider, ModelInfo] | None = None
+    tiers: Mapping[str, Schedule]
+    asked: str = AUTO
+    stated: bool = False
+    entry: Entry | None = None
+    host: str | None = None
+    _most: dict[str, Schedule] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def rates(self) -> Rates:
+        """Of short prompts in the tier asked for; in the standard one where that has no known price."""
+        return (self.schedule() or self.tiers[STANDARD])[0]
 
     @property
     def varies(self) -> bool:
         """Whether long requests, or those of another hour, cost otherwise than `rates` say."""
-        return self.entry is not None
+        return self.entry is not None or self.rates.up_to is not None
+
+    def schedule(self, tier: str | None = None) -> Schedule | None:
+        """The lines of a tier, by default of the one asked for; None where its price is unknown."""
+        named = self.asked if tier is None else tier
+        tiers = self.tiers if self.entry is None else schedules(self.entry, self.asked, datetime.now(UTC))
+        return tiers.get(STANDARD if named == AUTO else named, self.tiers[STANDARD] if self.stated else None)
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """USD for one request's usage; None where the tokens or their price are unknown, which is not 0."""
-        prompt, completion = usage.prompt_tokens, usage.completion_tokens
-        if completion is None and self.rates.output is None:
-            completion = 0
-        if prompt is None or completion is None or prompt < 0 or completion < 0:
-            return None
-        if completion and self.rates.output is None:
-            return None
-        # A provider that counts cached tokens beside the prompt must not make the rest negative.
-        cached = max(0, min(usage.cached_tokens or 0, prompt))
-        if self.entry is None:
-            return self.rates.usd(prompt, cached, completion)
-        return _table_usd(self.entry, prompt, cached, completion)
+        """USD for the tokens of one request; None where they or their price are unknown, which is not 0.
 
-    def most_usd(self, input_bytes: int, output_tokens: int = 0) -> Decimal:
+        The tier that the answer names decides, else the one asked for. A model that answered in the place of the
+        one asked for is priced as itself where the table has it as the more expensive.
+        """
+        usd = self._usd(usage)
+        if usd is None or usage.served_model is None or usage.served_model == self.model:
+            return usd
+        served = _served_pricing(self.model, usage.served_model, self.host, self.asked)
+        return usd if served is None else max(usd, served.cost(usage) or usd)
+
+    def _usd(self, usage: Usage) -> Decimal | None:
+        tokens, completion = input_of(usage), usage.completion_tokens
+        tier = tier_of(usage.service_tier)
+        schedule = self.schedule(None if tier == AUTO else tier)
+        if tokens is None or schedule is None:
+            return None
+        rates = rates_for(schedule, tokens.prompt)
+        if rates.output is None:
+            return None if completion else rates.usd(tokens.prompt, tokens.cached, 0)
+        if completion is None or completion < 0:
+            return None
+        prompt, cached, written, written_1h = tokens
+        return rates.usd(prompt, cached, completion, written=written, written_1h=written_1h)
+
+    def most_usd(
+        self, input_bytes: int, output_tokens: int = 0, *, media_tokens: int = 0, asked: str | None = None
+    ) -> Decimal:
         """The most that one attempt can cost: what a budget reserves before it is sent.
 
         No tokenizer makes more tokens of a text than it has bytes, but for the few that frame a message, and a
-        request's body has more bytes than those around its text. No token counts as cached.
+        request's body has more bytes than those around its text. All of it may be written to a cache, and be
+        answered in the most expensive tier that may answer what is `asked`, by default what the endpoint asks.
         """
-        return self.cost(Usage(prompt_tokens=input_bytes, completion_tokens=output_tokens)) or Decimal(0)
+        schedule = self._most_in(self.asked if asked is None else asked)
+        rates = rates_for(schedule, input_bytes + media_tokens)
+        usd = rates.usd(input_bytes, 0, output_tokens)
+        return usd + (media_tokens * rates.media_input).scaleb(-6) if media_tokens else usd
+
+    def _most_in(self, asked: str) -> Schedule:
+        if asked not in self._most:
+            times = [self.tiers]
+            if self.entry is not None:
+                times = [
+                    schedules(self.entry, self.asked, moment) for moment in moments(self.entry, datetime.now(UTC))
+                ]
+            named = may_answer(asked)
+            every = (tier for tiers in times for tier in tiers.items())
+            self._most[asked] = dearest(schedule for name, schedule in every if named is None or name in named)
+        return self._most[asked]
 
 
-def _table_usd(entry: tuple[Provider, ModelInfo], prompt: int, cached: int, completion: int) -> Decimal:
-    provider, model = entry
-    usage = genai_prices.Usage(input_tokens=prompt, cache_read_tokens=cached, output_tokens=completion)
-    return model.calc_price(usage, provider).total_price
+def attempt_usd(usage: Usage, pricing: Pricing | None) -> Decimal | None:
+    """What one attempt was billed: the provider's own word where it has one, else its tokens at their price.
+
+    A bill of 0 beside tokens is none: a gateway says so that was given a provider's key. None: unknown.
+    """
+    reported = usage.reported_usd
+    if reported is not None and reported > 0:
+        return Decimal(repr(reported))
+    return None if pricing is None else pricing.cost(usage)
 
 
-def find_pricing(model: str, price: Price | InputPrice | None, base_url_host: str | None) -> Pricing | None:
+def price_words(pricing: Pricing | None) -> str:
+    """In words: what requests cost in the tier they ask for, and who says so."""
+    if pricing is None:
+        return "price unknown: costs will be null; set its `price` to know them"
+    schedule, tier = pricing.schedule(), pricing.asked
+    if schedule is None:
+        return f"price of the tier {tier} unknown: its costs will be null; set `price` or `price.tiers.{tier}`"
+    rates = schedule[0]
+    output = "no output" if rates.output is None else f"{rates.output} output"
+    written = f", {rates.cache_write} written to a cache" if rates.cache_write != rates.input else ""
+    fee = f", and {rates.fee} a request" if rates.fee else ""
+    varies = ", higher for some requests" if pricing.varies else ""
+    asked = "" if tier == AUTO else f" in the tier {tier}"
+    others = [] if tier != AUTO else [name for name in pricing.tiers if name != STANDARD]
+    if others:
+        asked = f" in the standard tier ({', '.join(others)}: their own price)"
+    words = f"{rates.input} input, {rates.cached_input} cached{written}, {output}{fee}{varies}"
+    return f"USD per million tokens{asked}: {words} ({pricing.source})"
+
+
+def find_pricing(
+    model: str, price: Price | InputPrice | None, host: str | None, *, api: str = "chat", asked: str = AUTO
+) -> Pricing | None:
     """The price of `model`: the job's own, else the table's; None when neither knows it.
 
-    The table is asked for the provider that `base_url_host` belongs to. Behind any other host (a gateway, a
-    simulated provider) the model's name decides, a prefix as in `openai/gpt-4o` naming its provider.
+    `host` is where it is served. A server on loopback takes no price from the table: its model has a name of its
+    owner's choice, and runs on a machine that is paid for.
     """
     if price is not None:
-        return Pricing(_stated(price), "job file")
-    entry = _entry(model, base_url_host)
-    return None if entry is None else _from_table(entry)
+        return _stated(model, price, host, api, asked)
+    return None if is_loopback(host) else _of_table(model, host, asked)
 
 
-def _stated(price: Price | InputPrice) -> Rates:
-    """The job's own price; an embedder's names the input alone."""
-    if not isinstance(price, Price):
-        return Rates(price.input, price.input, None)
-    return Rates(price.input, price.input if price.cached_input is None else price.cached_input, price.output)
-
-
-def _entry(model: str, host: str | None) -> tuple[Provider, ModelInfo] | None:
-    prefix, _, name = model.partition("/")
-    lookups: list[tuple[str, str | None, str | None]]  # name, provider, address, in turn
-    if host is not None and _is_provider(url := f"https://{host}"):
-        # Another provider's price for the same name would be a wrong price, so nothing else is asked.
-        lookups = [(model, None, url)]
-    else:
-        # `openai/gpt-4o` names its provider; a bare name is looked for among those of all providers.
-        lookups = [*([(name, prefix, None)] if name else []), (model, None, None)]
-    for lookup, provider_id, address in lookups:
-        with suppress(LookupError):
-            return get_snapshot().find_provider_model(lookup, None, provider_id, address)
-    return None
-
-
-def _is_provider(url: str) -> bool:
-    try:
-        get_snapshot().find_provider(None, None, url)
-    except LookupError:
+def is_loopback(host: str | None) -> bool:
+    """Whether a server of that name runs on this machine."""
+    if host is None:
         return False
-    return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
-def _from_table(entry: tuple[Provider, ModelInfo]) -> Pricing | None:
-    provider, model = entry
-    price = model.get_prices(datetime.now(UTC))
-    full = _base(price.input_mtok)
-    if full is None:
+def _of_table(model: str, host: str | None, asked: str) -> Pricing | None:
+    now = datetime.now(UTC)
+    entry = find_entry(model, host)
+    tiers = {} if entry is None else schedules(entry, asked, now)
+    if entry is None or not tiers:
         return None
-    cached = _base(price.cache_read_mtok)
-    rates = Rates(
-        input=full,
-        cached_input=full if cached is None else cached,
-        output=_base(price.output_mtok),
-        fee=(_base(price.requests_kcount) or Decimal(0)) / 1000,
-        up_to=_lowest_tier(price),
+    changes = any(schedules(entry, asked, moment) != tiers for moment in moments(entry, now))
+    source = source_of(entry, now)
+    return Pricing(model, source, tiers, asked, entry=entry if changes else None, host=host)
+
+
+@lru_cache(maxsize=256)
+def _served_pricing(asked_model: str, served: str, host: str | None, asked: str) -> Pricing | None:
+    """The table's price of a model that answered for another, where it has one for both."""
+    entry, other = find_entry(asked_model, host), find_entry(served, host)
+    return None if entry is None or other is None or other.model is entry.model else _of_table(served, host, asked)
+
+
+def _stated(model: str, price: Price | InputPrice, host: str | None, api: str, asked: str) -> Pricing:
+    """The job's own price; an embedder's names the input alone."""
+    named_at = None if is_loopback(host) else host
+    if not isinstance(price, Price):
+        only = Rates(price.input, price.input, price.input, price.input, None, price.input)
+        return Pricing(model, "job file", {STANDARD: (only,)}, asked, stated=True, host=named_at)
+    factors = _write_factors(model, named_at, api)
+    tiers = {STANDARD: (_stated_rates(price, factors),)}
+    for name, tier in price.tiers.items():
+        tiers[tier_of(name) or name] = (_stated_rates(tier, factors),)
+    return Pricing(model, "job file", tiers, asked, stated=True, host=named_at)
+
+
+def _stated_rates(price: Price | TierPrice, factors: tuple[Decimal, Decimal]) -> Rates:
+    write, write_1h = (
+        price.input * factor if price.cache_write is None else price.cache_write for factor in factors
     )
-    table = f"genai-prices {genai_prices.__version__} of {table_date(datetime.now(UTC).date())}"
-    source = f"{table}: {provider.id}/{model.id}{_since(model, price)}"
-    return Pricing(rates, source, entry if rates.up_to is not None or _has_hours(model) else None)
+    cached = price.input if price.cached_input is None else price.cached_input
+    return Rates(price.input, cached, write, write_1h, price.output, price.input)
 
 
-def _base(price: Decimal | TieredPrices | None) -> Decimal | None:
-    return price.base if isinstance(price, TieredPrices) else price
-
-
-def _lowest_tier(price: ModelPrice) -> int | None:
-    """The longest prompt that the base rates hold for: from the next token on, all of it costs another tier's."""
-    rates = (price.input_mtok, price.cache_read_mtok, price.output_mtok)
-    return min(
-        (tier.start for rate in rates if isinstance(rate, TieredPrices) for tier in rate.tiers), default=None
-    )
-
-
-def _has_hours(model: ModelInfo) -> bool:
-    """Whether the price depends on the hour; what starts on a date holds for a whole run that starts after it."""
-    cases = model.prices if isinstance(model.prices, list) else []
-    return any(not isinstance(case.constraint, StartDateConstraint | None) for case in cases)
-
-
-def _since(model: ModelInfo, price: ModelPrice) -> str:
-    cases = model.prices if isinstance(model.prices, list) else []
-    starts = (case.constraint for case in cases if case.prices is price)
-    return next((f", since {start.start_date}" for start in starts if isinstance(start, StartDateConstraint)), "")
-
-
-def table_date(today: date) -> date:
-    """When the table was last maintained: the latest day up to `today` that a price or a comment in it names."""
-    days = _days_named()
-    return days[bisect_right(days, today) - 1]
-
-
-@cache
-def _days_named() -> tuple[date, ...]:
-    """In order; once in a process, as this reads every comment of some thousand models."""
-    models = [model for provider in providers for model in provider.models]
-    comments = (re.findall(r"\b20\d\d-\d\d-\d\d\b", model.price_comments or "") for model in models)
-    cases = (case for model in models if isinstance(model.prices, list) for case in model.prices)
-    starts = [case.constraint.start_date for case in cases if isinstance(case.constraint, StartDateConstraint)]
-    return tuple(sorted({*starts, *(date.fromisoformat(day) for days in comments for day in days)}))
+def _write_factors(model: str, host: str | None, api: str) -> tuple[Decimal, Decimal]:
+    """What writing to a cache costs in shares of the input price: as the table has it for the model."""
+    listed = _of_table(model, host, STANDARD)
+    if listed is None or not listed.rates.input:
+        return _WRITE_FACTORS.get(api, (Decimal(1), Decimal(1)))
+    rates = listed.rates
+    return rates.cache_write / rates.input, rates.cache_write_1h / rates.input
 
 
 class Priced(Protocol):
@@ -210,7 +230,11 @@ class Priced(Protocol):
     @property
     def base_url(self) -> str | None: ...
     @property
+    def api(self) -> str: ...
+    @property
     def price(self) -> Price | None: ...
+    @property
+    def asked_tier(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +245,15 @@ class Target:
     model: str
     pricing: Pricing | None
 
+    @property
+    def list_price(self) -> Pricing | None:
+        """The price that a forecast can go by: None where that of the tier asked for is unknown."""
+        return self.pricing if self.pricing is not None and self.pricing.schedule() is not None else None
+
 
 def open_target(name: str, spec: Priced) -> Target:
     """The endpoint `name`, with its price looked up: once for a command, then passed on."""
-    pricing = find_pricing(spec.model, spec.price, _host(spec.base_url))
+    pricing = find_pricing(spec.model, spec.price, _host(spec.base_url), api=spec.api, asked=spec.asked_tier)
     if pricing is not None and pricing.rates.output is None:
         pricing = None  # the price of something that gives no answers, an embedding
     return Target(name, spec.model, pricing)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from batchroute.job.params.translate import untranslatable
+from batchroute.job.tiers import AUTO, STANDARD, tier_of
 from batchroute.job.toml import Loc
 
 Fault: TypeAlias = tuple[Loc, str]  # where, and what with what to do
@@ -109,10 +110,20 @@ def _endpoint_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
             yield (*loc, "headers", name), "is set by batchroute; remove it"
         if name.lower() in _SECRET_HEADERS and isinstance(value, str):
             yield (*loc, "headers", name), 'holds a secret; put it in a variable and write { env = "NAME" }'
-    price = at(endpoint, "price")
+    yield from _price_contradictions((*loc, "price"), at(endpoint, "price"))
+
+
+def _price_contradictions(loc: Loc, price: Any) -> Iterator[Fault]:
+    """Of a whole price, its tiers by name within it."""
     full, cached = at(price, "input"), at(price, "cached_input")
     if isinstance(full, int | float | Decimal) and isinstance(cached, int | float | Decimal) and cached > full:
-        yield (*loc, "price", "cached_input"), "is above the price of input; exchange the two"
+        yield (*loc, "cached_input"), "is above the price of input; exchange the two"
+    seen: set[str | None] = {STANDARD, AUTO}
+    for name, tier in items_of(at(price, "tiers")):
+        yield from _price_contradictions((*loc, "tiers", name), tier)
+        if tier_of(name) in seen:
+            yield (*loc, "tiers", name), "has a price already: the standard tier's is `price` itself; remove it"
+        seen.add(tier_of(name))
 
 
 def _has_key(spec: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import BaseModel
 
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 def settings(model: type[BaseModel] = Job, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
-    """(place, pydantic FieldInfo) of every key a job file may have, tables before what is in them."""
+    """(place, pydantic FieldInfo) of every key a job file may have, tables before what is in them.
+
+    A place has `*` where the job file chooses a name.
+    """
     for name, info in model.model_fields.items():
         yield (*loc, name), info
         inner = section_of(info.annotation)
         if inner is not None:
-            yield from settings(inner, (*loc, name))
+            chosen = ("*",) if get_origin(info.annotation) is dict else ()
+            yield from settings(inner, (*loc, name, *chosen))
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

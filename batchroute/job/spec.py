@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from batchroute.job.rules import PROMPTS, VARIABLE_NAME, at, contradictions, wants_raw
+from batchroute.job.tiers import AUTO, asked_tier
 from batchroute.types import Finish, OnFinish  # noqa: TC001 - pydantic reads them
 
 if TYPE_CHECKING:
@@ -240,12 +241,21 @@ class RoutingSpec(_Section):
     budget_usd: Usd | None = _fixed(None, "the lowest threshold whose predicted cost fits")
 
 
-class Price(_Section):
+class TierPrice(_Section):
     """USD per million tokens."""
 
     input: Usd = _free(..., "USD per million input tokens")
     cached_input: Usd | None = _free(None, "the same for cached input; `input` when not given")
+    cache_write: Usd | None = _free(
+        None, "the same for input written to a cache; `input` times the model's known factor when not given"
+    )
     output: Usd = _free(..., "USD per million output tokens")
+
+
+class Price(TierPrice):
+    """The same, which holds for every tier of service that is not among `tiers`."""
+
+    tiers: dict[Text, TierPrice] = _free({}, "prices of single tiers of service, such as tiers.flex")
 
 
 class SimulateSpec(_Section):
@@ -302,6 +312,11 @@ class EndpointSpec(_Section):
     params: dict[str, Any] = _fixed({}, "merged into the request body as they are")
     headers: dict[HeaderName, Header] = _free({}, 'request headers; a secret one as { env = "NAME" }')
     price: Price | None = _free(None, "USD per million tokens; else from the price table")
+
+    @property
+    def asked_tier(self) -> str:
+        """The tier of service that its requests ask for, where a row does not ask for another."""
+        return asked_tier(self.params) or AUTO
 
 
 class Endpoints(_Section):

@@ -14,12 +14,13 @@ import polars as pl
 from batchroute.types import Usage
 
 if TYPE_CHECKING:
-    from batchroute.job.prices import Pricing, Rates, Target
+    from batchroute.job.prices import Pricing, Target
+    from batchroute.job.rates import Rates
 
 
 def all_on_one_side_usd(target: Target, settled: pl.LazyFrame) -> float | None:
     """The seen tokens of the ok rows at one endpoint's price, one attempt each; None where it has no price."""
-    pricing = target.pricing
+    pricing = target.list_price
     if pricing is None:
         return None
     prompt = pl.col("prompt_tokens")

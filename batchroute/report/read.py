@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from batchroute.errors import RunFault
 from batchroute.job.spec import Price
+from batchroute.job.tiers import AUTO, asked_tier
 from batchroute.store.columns import COLUMNS, Use, reserved_names
 from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
@@ -38,6 +39,8 @@ class RunEndpoint:
     simulated: bool = False
     max_input_tokens: int | None = None
     on_too_long: str = "refuse"
+    api: str = "chat"
+    asked_tier: str = AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ def _endpoint(table: dict[str, Any]) -> RunEndpoint:
         simulated=table.get("simulate") is not None,
         max_input_tokens=table.get("max_input_tokens"),
         on_too_long=table.get("on_too_long", "refuse"),
+        api=table.get("api", "chat"),
+        asked_tier=asked_tier(table.get("params", {})) or AUTO,
     )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from batchroute.errors import BatchrouteError
-from batchroute.job.prices import open_embedder_target, open_targets
+from batchroute.job.prices import is_loopback, open_embedder_target, open_targets, price_words
 from batchroute.run.open import open_input, refuse_unpriced
 from batchroute.run.process import raise_file_limit
 from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
-    from batchroute.job.prices import Pricing, Target
+    from batchroute.job.prices import Target
     from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job
 
     Found = TypeVar("Found")
 
 SHOWN_ROWS = 3  # refused rows that are quoted, of however many there are
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(slots=True)
@@ -107,28 +106,17 @@ def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:
 
 def _endpoint_notes(spec: EndpointSpec, target: Target) -> Iterator[str]:
     where = "simulated on loopback" if spec.simulate else spec.base_url
-    yield f"{target.name}: {spec.model}, {where}; {_price_words(target.pricing)}"
+    yield f"{target.name}: {spec.model}, {where}; {price_words(target.pricing)}"
     if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
         yield f"{target.name}: the key goes to another host over plain http; use https"
 
 
 def _embedder_notes(spec: EmbedderSpec) -> Iterator[str]:
-    yield f"embedder: {spec.model}, {spec.base_url}; {_price_words(open_embedder_target(spec).pricing)}"
+    yield f"embedder: {spec.model}, {spec.base_url}; {price_words(open_embedder_target(spec).pricing)}"
     if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
         yield "embedder: the key goes to another host over plain http; use https"
 
 
-def _price_words(pricing: Pricing | None) -> str:
-    if pricing is None:
-        return "price unknown: costs will be null; set its `price` to know them"
-    rates = pricing.rates
-    output = "no output" if rates.output is None else f"{rates.output} output"
-    fee = f", and {rates.fee} a request" if rates.fee else ""
-    varies = ", higher for some requests" if pricing.varies else ""
-    words = f"{rates.input} input, {rates.cached_input} cached, {output}{fee}{varies}"
-    return f"USD per million tokens: {words} ({pricing.source})"
-
-
 def _travels_open(base_url: str) -> bool:
     address = urlsplit(base_url)
-    return address.scheme == "http" and address.hostname not in _LOOPBACK
+    return address.scheme == "http" and not is_loopback(address.hostname)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError, RunFault, cause_of
-from batchroute.job.prices import open_targets
+from batchroute.job.prices import attempt_usd, open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.end import RunEnd, write_end, write_running
@@ -43,6 +44,7 @@ from batchroute.send.open import (
     retry_policy,
     scrubber_for,
 )
+from batchroute.send.request import billed_in
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
@@ -204,14 +206,16 @@ class _OpenRun:
             read=dialect_of(spec).read,
         )
 
-        def send(request: Request) -> Awaitable[Answer]:
-            return endpoint.send(request.body)
+        async def send(request: Request) -> Answer:
+            return billed_in(request.service_tier, await endpoint.send(request.body))
 
         def stopped(reason: str) -> None:
             self._options.notify(f"the {name} lane stopped: {reason}")
 
         sending = self._unconfirmed.watching(send, pricing) if self._budget is None else send
-        spending = Spending(self._budget, pricing.cost) if self._budget and pricing else None
+        spending = (
+            Spending(self._budget, partial(attempt_usd, pricing=pricing)) if self._budget and pricing else None
+        )
         allowance = OwnLimits(endpoint_limits(spec), spending)
         policy = retry_policy(spec, limits)
         lane: Lane[Request] = Lane(sending, policy, allowance, stopped, most_open=most_open(spec))

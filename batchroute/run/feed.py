@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from batchroute.errors import InputFault
+from batchroute.job.tiers import asked_tier
 from batchroute.route.sides import route
 from batchroute.send.body import fingerprint, open_body
 from batchroute.send.dialects.dialect import NOTHING
@@ -89,8 +90,9 @@ class RequestWriter:
         body, longest, refusal = NOTHING if prompt.refusal else self._body(prompt)
         if refusal is not None:
             prompt = _refused(prompt, refusal)
-        if self._pricing and not longest:
-            prompt = _unbounded(prompt)
+        tier = asked_tier(prompt.params) if prompt.params else None
+        if self._pricing and (unbounded := unbounded_cost(self._pricing, longest, tier)) is not None:
+            prompt = _refused(prompt, unbounded, "unbounded")
         return Request(
             prompt,
             body,
@@ -98,9 +100,10 @@ class RequestWriter:
             score,
             reason,
             attempts,
-            self._pricing.most_usd(len(body), longest) if self._pricing else Decimal(0),
+            self._pricing.most_usd(len(body), longest, asked=tier) if self._pricing else Decimal(0),
             fingerprint(body),
             chars,
+            tier,
         )
 
 
@@ -223,8 +226,15 @@ def _too_long(prompt: Prompt, tokens: int, name: str) -> Prompt:
     return _refused(prompt, message, "too_long")
 
 
-def _unbounded(prompt: Prompt) -> Prompt:
-    message = (
-        "nothing bounds its output, as limits.max_cost_usd needs: give it max_completion_tokens or max_tokens"
-    )
-    return _refused(prompt, message, "unbounded")
+def unbounded_cost(pricing: Pricing, longest: int, tier: str | None) -> str | None:
+    """Why nothing bounds what a request may cost, as a budget needs; None where something does.
+
+    `longest` bounds its output, 0 where nothing does; `tier` is the one that its own params ask for.
+    """
+    if not longest:
+        needs = "give it max_completion_tokens or max_tokens"
+        return f"nothing bounds its output, as limits.max_cost_usd needs: {needs}"
+    if tier is not None and pricing.schedule(tier) is None:
+        needs = f"set the endpoint's price, or price.tiers.{tier}"
+        return f"the price of service_tier {tier} is unknown, which limits.max_cost_usd needs: {needs}"
+    return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from batchroute.errors import UsageFault
 from batchroute.input.look import refuse_unreadable
 from batchroute.input.open import open_source
-from batchroute.job.prices import open_embedder_target
+from batchroute.job.prices import is_loopback, open_embedder_target
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.columns import reserved_names
 from batchroute.store.identity import format_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
-    from batchroute.job.spec import InputSpec, Job, RouterSpec
+    from batchroute.job.spec import EndpointSpec, InputSpec, Job, RouterSpec
 
 
 def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw: bool = False) -> Source:
@@ -46,9 +47,18 @@ def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:
     caps_run, routes_by_cost = job.limits.max_cost_usd is not None, job.routing.budget_usd is not None
     if not (caps_run or routes_by_cost):
         return
-    unknown = [f"endpoints.{name}.price" for name, target in targets.items() if target.pricing is None]
+    unpriced = [name for name, target in targets.items() if target.list_price is None]
+    unknown = [f"endpoints.{name}.price{_why(job.endpoints[name], targets[name])}" for name in unpriced]
     if caps_run and asks_for_vectors(job.router) and open_embedder_target(job.router.embedder).pricing is None:
         unknown.append("router.embedder.price")
     if unknown:
         budget = "limits.max_cost_usd" if caps_run else "routing.budget_usd"
         raise UsageFault(f"{budget} needs prices: set {', '.join(unknown)}, in USD per million tokens")
+
+
+def _why(spec: EndpointSpec, target: Target) -> str:
+    """Why the table has no price, where it may know the model."""
+    if target.pricing is not None:
+        return f" (the table has none for the tier {target.pricing.asked})"
+    on_loopback = spec.base_url is not None and is_loopback(urlsplit(spec.base_url).hostname)
+    return " (a server on this machine takes none from the table)" if on_loopback else ""

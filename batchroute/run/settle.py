@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from batchroute.job.prices import attempt_usd
 from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome
 from batchroute.types import TOKEN_COUNTS, Completion, Result, Usage
@@ -130,9 +131,7 @@ def _usage_of(result: Result | None) -> Usage:
 
 def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | None:
     """What is known of a bill, None where nothing is; each attempt is priced by itself, as its size may decide."""
-    if pricing is None:
-        return None
-    known = [cost for usage in usages if (cost := pricing.cost(usage)) is not None]
+    known = [cost for usage in usages if (cost := attempt_usd(usage, pricing)) is not None]
     return sum(known, Decimal(0)) if known else None
 
 

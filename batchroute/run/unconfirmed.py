@@ -54,7 +54,7 @@ class Unconfirmed:
             return
         # Nothing has to bound an answer where there is no limit; a long one is assumed then.
         longest = longest_output(msgspec.json.decode(request.body)) or round(USUAL_COMPLETION.high)
-        self.usd += pricing.most_usd(len(request.body), longest)
+        self.usd += pricing.most_usd(len(request.body), longest, asked=request.service_tier)
 
 
 def _tells_its_cost(usage: Usage | None) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from batchroute.job.tiers import AUTO, STANDARD, tier_of
 from batchroute.send.classify import Answer  # noqa: TC001 - msgspec reads it
 from batchroute.types import Prompt, RouteReason, Status, Usage  # noqa: TC001 - the same
 
@@ -43,7 +44,8 @@ class Request(msgspec.Struct, frozen=True):
     """A row on its way to one endpoint; `tokens` estimates its input plus its longest answer.
 
     `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
-    has to reserve it; `fingerprint` tells its body from every other; `chars` are those of the row.
+    has to reserve it; `fingerprint` tells its body from every other; `chars` are those of the row; `service_tier`
+    is the one that the row itself asks for.
     """
 
     prompt: Prompt
@@ -55,6 +57,18 @@ class Request(msgspec.Struct, frozen=True):
     most_usd: Decimal = Decimal(0)
     fingerprint: bytes = b""
     chars: int = 0
+    service_tier: str | None = None
+
+
+def billed_in(asked: str | None, answer: Answer) -> Answer:
+    """The answer, billed in the tier that its row asked for where it does not name its own."""
+    completion = answer.completion
+    if asked is None or completion is None or (usage := completion.usage) is None:
+        return answer
+    if tier_of(usage.service_tier) not in {None, AUTO}:
+        return answer
+    billed = msgspec.structs.replace(usage, service_tier=STANDARD if asked == AUTO else asked)
+    return msgspec.structs.replace(answer, completion=msgspec.structs.replace(completion, usage=billed))
 
 
 class Outcome(msgspec.Struct, frozen=True):

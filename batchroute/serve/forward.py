@@ -12,14 +12,17 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from batchroute.input.row import Refusal
-from batchroute.job.prices import open_targets
+from batchroute.job.prices import attempt_usd, open_targets
+from batchroute.job.tiers import asked_tier
 from batchroute.report.export.completion import chat_completion
 from batchroute.route.next import Done, Policy, RowState, next_step
+from batchroute.run.feed import unbounded_cost
 from batchroute.run.settle import settled
 from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.body import dialect_of, open_body
@@ -28,7 +31,7 @@ from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
 from batchroute.send.open import endpoint_limits, open_address, retry_policy
-from batchroute.send.request import Outcome, Request
+from batchroute.send.request import Outcome, Request, billed_in
 from batchroute.send.tokens import estimate_tokens
 from batchroute.types import Completion, Prompt
 
@@ -83,6 +86,7 @@ class _Exchange:
     tokens: int
     most_usd: Decimal
     relay: EventRelay | None
+    service_tier: str | None
     attempts: int = 0
     outcome: Outcome | None = None
 
@@ -128,7 +132,7 @@ class LiveLane:
         """Waits for its turn and its end; where the caller is cancelled, the request is abandoned."""
         if self._lane.stopped is not None and self._clock() >= self._rests_until:
             self._lane.resume()
-        exchange = _Exchange(request.body, request.tokens, request.most_usd, relay)
+        exchange = _Exchange(request.body, request.tokens, request.most_usd, relay, request.service_tier)
         await self._lane.ask(exchange, exchange)
         return exchange.outcome or _not_sent("failed", "stopped", self._lane.stopped or "closed")
 
@@ -136,8 +140,8 @@ class LiveLane:
         relay = exchange.relay
         answer = await self._send_once(exchange.body, None if relay is None else relay.receive)
         if relay is not None and relay.begun:
-            return msgspec.structs.replace(answer, completion=Completion(usage=relay.usage))
-        return answer
+            answer = msgspec.structs.replace(answer, completion=Completion(usage=relay.usage))
+        return billed_in(exchange.service_tier, answer)
 
     def _rest(self, reason: str) -> None:
         """The endpoint is away, or asked for a pause longer than a client waits.
@@ -184,13 +188,14 @@ class LiveEndpoints:
         body, longest, refusal = self.bodies[decision.endpoint](prompt)
         if refusal is not None:
             raise Refusal(refusal)
-        most_usd = Decimal(0)
+        most_usd, tier = Decimal(0), asked_tier(chat.params)
         if self.budget is not None and target.pricing is not None:
-            if not longest:
-                raise Refusal("limits.max_cost_usd holds here: set max_completion_tokens or max_tokens")
-            most_usd = target.pricing.most_usd(len(body), longest)
+            unbounded = unbounded_cost(target.pricing, longest, tier)
+            if unbounded is not None:
+                raise Refusal(unbounded)
+            most_usd = target.pricing.most_usd(len(body), longest, asked=tier)
         tokens = estimate_tokens(chat.chars) + longest
-        return Request(prompt, body, tokens, decision.score, decision.reason, most_usd=most_usd)
+        return Request(prompt, body, tokens, decision.score, decision.reason, most_usd=most_usd, service_tier=tier)
 
 
 async def open_live_endpoints(
@@ -208,7 +213,7 @@ async def open_live_endpoints(
     for name, spec in endpoints.items():
         transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
         pricing = targets[name].pricing
-        spending = Spending(budget, pricing.cost) if budget and pricing else None
+        spending = Spending(budget, partial(attempt_usd, pricing=pricing)) if budget and pricing else None
         lanes[name] = LiveLane(
             Endpoint(transport, scrub, keep_bodies=True, read=dialect_of(spec).read).send,
             live_policy(spec, limits),

@@ -81,7 +81,7 @@ def open_memory_budget(pair: ModelPair, routers: Iterable[LoadedRouter]) -> Budg
     for router in routers:
         if asks_for_vectors(router.spec):
             targets[f"config.{router.spec.use}.embedder"] = open_embedder_target(router.spec.embedder)
-    unknown = [f"{name}.price" for name, target in targets.items() if target.pricing is None]
+    unknown = [f"{name}.price" for name, target in targets.items() if target.list_price is None]
     if unknown:
         needed = ", ".join(unknown)
         raise RoutingError(f"limits.max_cost_usd needs prices: set {needed}, in USD per million tokens")

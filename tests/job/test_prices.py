@@ -12,7 +12,8 @@ from genai_prices.data import providers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchroute.job.prices import Pricing, find_pricing, open_embedder_target, open_target, table_date
+from batchroute.job.price_table import table_date
+from batchroute.job.prices import Pricing, find_pricing, open_embedder_target, open_target
 from batchroute.job.spec import EmbedderSpec, EndpointSpec, Price
 from batchroute.types import Usage
 
@@ -253,7 +254,8 @@ def test_an_embeddings_price_is_none_of_an_endpoint_that_answers() -> None:
     ("fields", "input_usd"),
     [
         ({"use": "openai"}, Decimal("0.02")),
-        ({"use": "openai", "base_url": "http://127.0.0.1:9/v1"}, Decimal("0.02")),
+        ({"use": "openai", "base_url": "https://gateway.example/v1"}, Decimal("0.02")),
+        ({"use": "openai", "base_url": "http://127.0.0.1:9/v1"}, None),
         ({"use": "openai", "price": {"input": 7}}, Decimal(7)),
         ({"use": "openai", "model": "our-own", "base_url": "http://127.0.0.1:9/v1"}, None),
     ],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batchroute.job.prices import price_words
 from batchroute.job.rules import longest_output
 from batchroute.route.forecast.evidence import Band
 from batchroute.types import Usage
@@ -108,7 +109,7 @@ def assume(
         completion_tokens=completion,
         latency_s=latency_s,
         latency_is_known=is_known,
-        words=(f"prompts: {ratio.source}", completion_words, latency_words),
+        words=(price_words(pricing), f"prompts: {ratio.source}", completion_words, latency_words),
     )
 
 

@@ -205,7 +205,7 @@ def make_estimator(job: Job, targets: Mapping[str, Target], source: Source, part
     """Looks for an earlier run, and measures the tokens of a sample of the input."""
     earlier = earlier_answers(job, Path(job.output.path))
     assumed = {
-        name: assume(spec, targets[name].pricing, token_ratio(spec.model, source, parts), earlier.get(name))
+        name: assume(spec, targets[name].list_price, token_ratio(spec.model, source, parts), earlier.get(name))
         for name, spec in job.endpoints.items()
     }
     return Estimator(job.endpoints, assumed, parts)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.errors import UsageFault, cause_of
-from batchroute.job.prices import open_embedder_target
+from batchroute.job.prices import attempt_usd, open_embedder_target
 from batchroute.job.secrets import Scrubber
 from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
@@ -83,7 +83,9 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
         cache=VectorCache(Path(spec.cache), spec.model or "", spec.dimensions) if spec.cache else None,
         pricing=pricing,
     )
-    spending = Spending(context.budget, pricing.cost) if context.budget and pricing else None
+    spending = (
+        Spending(context.budget, partial(attempt_usd, pricing=pricing)) if context.budget and pricing else None
+    )
     try:
         with contextlib.closing(known):
             address = embedder_address(spec, context.limits, context.environ)
@@ -167,7 +169,7 @@ class KnownScores:
         return dict(zip(texts, scores.tolist(), strict=True))
 
     def _usd(self, usages: Sequence[Usage]) -> Decimal | None:
-        costs = [self.pricing.cost(usage) if self.pricing else None for usage in usages]
+        costs = [attempt_usd(usage, self.pricing) for usage in usages]
         known = [cost for cost in costs if cost is not None]
         return sum(known, Decimal(0)) if known and len(known) == len(costs) else None
 
