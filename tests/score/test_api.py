@@ -59,9 +59,10 @@ def folder(tmp_path: Path, provider: ThreadedSimulator) -> Path:
     return tmp_path
 
 
-def write_job_at(folder: Path, url: str) -> None:
+def write_job_at(folder: Path, url: str, input_usd: float | None = 0.02) -> None:
     routellm_checkpoint(folder / "mf.safetensors")
-    write_job(folder, JOB, on_both("base_url", url), {"router.embedder.base_url": url})
+    there = {"router.embedder.base_url": url, "router.embedder.price": input_usd and {"input": input_usd}}
+    write_job(folder, JOB, on_both("base_url", url), there)
 
 
 def write_prompts(folder: Path, texts: Sequence[str], **columns: Sequence[Any]) -> list[str]:
@@ -357,9 +358,10 @@ def test_a_hard_limit_on_money_holds_for_vectors(
     assert json.loads(again.out)["router_cost_usd"] == pytest.approx(total * 1e-3, rel=1e-9)
 
 
-def test_a_limit_on_money_needs_a_price(folder: Path, batchroute: Command) -> None:
+def test_a_limit_on_money_needs_a_price(folder: Path, provider: ThreadedSimulator, batchroute: Command) -> None:
+    write_job_at(folder, provider.url, input_usd=None)
     write_prompts(folder, ["x"])
-    unpriced = ("--set", "router.embedder.model='mine'", "--set", "limits.max_cost_usd=1")
+    unpriced = ("--set", "limits.max_cost_usd=1")
     assert_one_message(batchroute("run", folder / "job.toml", "--quiet", *unpriced), 2, "router.embedder.price")
     assert_one_message(
         batchroute("calibrate", folder / "job.toml", "--strong-fraction", "0.5", *unpriced),
@@ -369,10 +371,9 @@ def test_a_limit_on_money_needs_a_price(folder: Path, batchroute: Command) -> No
 
 
 def test_a_cost_that_nobody_knows_is_null(folder: Path, provider: ThreadedSimulator, batchroute: Command) -> None:
+    write_job_at(folder, provider.url, input_usd=None)
     write_prompts(folder, ["x"])
-    report = json.loads(
-        batchroute("run", folder / "job.toml", "--json", "--set", "router.embedder.model='mine'").out
-    )
+    report = json.loads(batchroute("run", folder / "job.toml", "--json").out)
     assert (report["router_cost_usd"], report["total_usd"], report["savings_usd"]) == (None, None, None)
 
 
