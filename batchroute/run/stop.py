@@ -6,6 +6,7 @@ Knows what can be stopped and nothing of what it does.
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from batchroute.errors import BatchrouteError
     from batchroute.job.spec import Limits
+
+_LOOK_EVERY_S = 10.0
 
 
 class Stoppable(Protocol):
@@ -41,13 +44,16 @@ class Stopper:
     in flight and awaited. At 12:00:20 those that have not come are abandoned; a second Ctrl-C does that at once.
     """
 
-    def __init__(self, drain_s: float, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self, drain_s: float, notify: Callable[[str], None], wall_clock_s: Callable[[], float] = time.time
+    ) -> None:
         self.stopping = False
         self.reasons: list[str] = []
         self.signal: int | None = None
         self.fault: BatchrouteError | None = None
         self._drain_s = drain_s
         self._notify = notify
+        self._wall_clock_s = wall_clock_s
         self._parts: list[Stoppable] = []
 
     @property
@@ -109,24 +115,46 @@ class Stopper:
         return on_signals(received)
 
     async def in_time(self, limits: Limits) -> None:
-        """Stops at limits.stop_at or after limits.max_wall_s, whichever comes first."""
-        waits = [] if limits.max_wall_s is None else [(limits.max_wall_s, "limits.max_wall_s")]
+        """Stops at limits.stop_at or after limits.max_wall_s, whichever comes first.
+
+        Looks at the clock again and again: it may be set, or stand still with the machine, while no timer notices.
+        """
+        clock_s, wall_clock_s = asyncio.get_running_loop().time, self._wall_clock_s
+        ends: list[tuple[float, Callable[[], float], str]] = []
+        if limits.max_wall_s is not None:
+            ends.append((clock_s() + limits.max_wall_s, clock_s, "limits.max_wall_s"))
         if limits.stop_at is not None:
-            waits.append((seconds_until(limits.stop_at, datetime.now().astimezone()), "limits.stop_at"))
-        if waits:
-            wait_s, key = min(waits)
-            await asyncio.sleep(wait_s)
-            self.stop(f"{key} is reached; run again to go on")
+            now_s = wall_clock_s()
+            until_s = seconds_until(limits.stop_at, datetime.fromtimestamp(now_s).astimezone())
+            ends.append((now_s + until_s, wall_clock_s, "limits.stop_at"))
+        while ends:
+            left_s, key = min((end_s - shown_s(), key) for end_s, shown_s, key in ends)
+            if left_s <= 0:
+                self.stop(f"{key} is reached; run again to go on")
+                return
+            await asyncio.sleep(min(left_s, _LOOK_EVERY_S))
 
 
 def seconds_until(clock: str, now: datetime) -> float:
-    """From `now` to the next time a local clock shows HH:MM.
+    """From `now` to the next time a local clock shows HH:MM, or passes it.
 
-    Worked example, a night in which clocks go from 02:00 to 03:00: at 01:15 it is 3.75 hours to 06:00, not 4.75.
-    The time of day is asked of the system for that day, as the offset of `now` may not hold any more by then. When
-    clocks go back, a time may come twice; the first that is still to come counts.
+    Worked example, a night in which clocks go from 02:00 to 03:00: at 01:15 it is 3.75 hours to 06:00, not 4.75,
+    and 45 minutes to 02:30, which is passed at 02:00 = 03:00. In the night in which they go from 03:00 back to
+    02:00, 02:30 comes twice, and the first that is still to come counts. The system is asked for that day, as the
+    offset of `now` may not hold any more by then.
     """
     hour, minute = map(int, clock.split(":"))
     today = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
-    moments = [(today + timedelta(days)).replace(fold=fold).astimezone() for days in (0, 1) for fold in (0, 1)]
+    moments = [moment for days in range(3) for moment in _moments(today + timedelta(days))]
     return min((moment - now).total_seconds() for moment in moments if moment > now)
+
+
+def _moments(wall: datetime) -> list[datetime]:
+    """When local clocks show this: once, twice, or, where they jump over it, the moment of the jump."""
+    before, after = sorted(wall.replace(fold=fold).astimezone() for fold in (0, 1))
+    if before.replace(tzinfo=None) == wall:
+        return [before, after]
+    while after - before > timedelta(seconds=1):
+        middle = (before + (after - before) / 2).astimezone()
+        before, after = (middle, after) if middle.utcoffset() == before.utcoffset() else (before, middle)
+    return [after.replace(microsecond=0)]

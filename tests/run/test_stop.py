@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +17,13 @@ import pyarrow.dataset as ds
 import pytest
 
 from batchroute.errors import ModelFault, UsageFault
+from batchroute.job.spec import Limits
 from batchroute.report.build import build_report
 from batchroute.run.engine import Run, RunOptions, run_job
 from batchroute.run.stop import Stopper, seconds_until
 from inputs import lines
 from jobs import job_of
+from virtual_time import run_virtually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -270,6 +275,10 @@ BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
         # Clocks go from 02:00 to 03:00.
         (BERLIN, "2026-03-29T01:15+01:00", "06:00", 3.75),
         (BERLIN, "2026-03-28T22:00+01:00", "06:00", 7),
+        (BERLIN, "2026-03-29T01:15+01:00", "02:30", 0.75),
+        (BERLIN, "2026-03-29T01:45+01:00", "02:30", 0.25),
+        (BERLIN, "2026-03-29T03:15+02:00", "02:30", 23.25),
+        (BERLIN, "2026-03-29T01:15+01:00", "03:00", 0.75),
         # Clocks go from 03:00 back to 02:00: 02:30 comes twice.
         (BERLIN, "2026-10-25T01:15+02:00", "06:00", 5.75),
         (BERLIN, "2026-10-25T02:15+02:00", "02:30", 0.25),
@@ -282,3 +291,98 @@ def test_the_next_time_a_clock_shows_is_today_or_tomorrow_also_when_clocks_chang
 ) -> None:
     zone(where)
     assert seconds_until(clock, datetime.fromisoformat(now)) == pytest.approx(hours * 3600)
+
+
+ZONES = {
+    "Berlin": (BERLIN, ["2026-03-29T01:00Z", "2026-10-25T01:00Z"]),
+    "New York": ("EST5EDT,M3.2.0,M11.1.0", ["2026-03-08T07:00Z", "2026-11-01T06:00Z"]),
+    "Dublin, whose winter is the exception": (
+        "IST-1GMT0,M10.5.0,M3.5.0/1",
+        ["2026-03-29T01:00Z", "2026-10-25T01:00Z"],
+    ),
+    "Santiago, at midnight": ("<-04>4<-03>,M9.1.6/24,M4.1.6/24", ["2026-09-06T04:00Z", "2026-04-05T03:00Z"]),
+    "Lord Howe, by half an hour": (
+        "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0",
+        ["2026-10-03T15:30Z", "2026-04-04T15:00Z"],
+    ),
+    "Kathmandu, never": ("<+0545>-5:45", ["2026-03-29T01:00Z"]),
+}
+
+ASK = """
+import sys
+from datetime import datetime
+from batchroute.run.stop import seconds_until
+for line in sys.stdin:
+    clock, now_s = line.split()
+    print(seconds_until(clock, datetime.fromtimestamp(float(now_s)).astimezone()))
+"""
+CLOCKS = ["00:00", "00:30", "01:30", "02:00", "02:15", "02:30", "03:00", "06:00", "23:59"]
+
+
+def shown_at(at_s: int) -> datetime:
+    return datetime(*time.localtime(at_s)[:5])  # noqa: DTZ001 - what the clock shows, and no more
+
+
+def seconds_by_watching(clock: str, now_s: int) -> int:
+    """Someone looks at a local clock every minute until it shows that time, or one beyond it."""
+    hour, minute = map(int, clock.split(":"))
+    shown = shown_at(now_s)
+    for at_s in range(now_s - now_s % 60 + 60, now_s + 3 * 86_400, 60):
+        before, shown = shown, shown_at(at_s)
+        if any(
+            asked == shown or before < asked < shown
+            for asked in (day.replace(hour=hour, minute=minute) for day in (before, shown))
+        ):
+            return at_s - now_s
+    raise AssertionError
+
+
+@pytest.mark.parametrize("place", ZONES)
+def test_a_run_stops_when_a_watched_clock_says_so(zone: Callable[[str], None], place: str) -> None:
+    """In the nights around each change, asked by a process that has its zone from its start."""
+    name, changes = ZONES[place]
+    zone(name)
+    asked = [
+        (clock, int(datetime.fromisoformat(change).timestamp()) + minutes * 60 + 7)
+        for change in changes
+        for minutes in (-1500, -700, *range(-160, 120, 23))
+        for clock in CLOCKS
+    ]
+    said = subprocess.run(
+        [sys.executable, "-c", ASK],
+        input="".join(f"{clock} {now_s}\n" for clock, now_s in asked),
+        env=os.environ | {"TZ": name},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    found = [float(line) for line in said.split()]
+    assert found == [seconds_by_watching(clock, now_s) for clock, now_s in asked]
+
+
+def stopped_after_s(limits: Limits, wall_clock_s: Callable[[float], float]) -> tuple[float, list[str]]:
+    """When a run is stopped, in the seconds of its event loop, of which the clock on the wall is a function."""
+
+    async def work() -> tuple[float, list[str]]:
+        loop = asyncio.get_running_loop()
+        stopper = Stopper(0.0, lambda _: None, lambda: wall_clock_s(loop.time()))
+        await stopper.in_time(limits)
+        await asyncio.sleep(1)  # what it abandons then
+        return loop.time() - 1, stopper.reasons
+
+    return run_virtually(work())
+
+
+def test_a_run_stops_by_the_clock_on_the_wall_and_by_that_of_its_loop(zone: Callable[[str], None]) -> None:
+    zone("UTC")
+    five = datetime.fromisoformat("2026-11-23T05:00Z").timestamp()
+    until_six = Limits(stop_at="06:00")
+    reached = ["limits.stop_at is reached; run again to go on"]
+    assert stopped_after_s(until_six, lambda at_s: five + at_s) == (pytest.approx(3600, abs=1), reached)
+    # A machine that slept for ten hours, or whose clock was set, while no timer ran.
+    slept = stopped_after_s(until_six, lambda at_s: five + at_s + (36_000 if at_s > 100 else 0))
+    assert slept == (pytest.approx(105, abs=6), reached)
+    behind = stopped_after_s(until_six, lambda at_s: five + at_s - (600 if at_s > 100 else 0))
+    assert behind == (pytest.approx(4200, abs=1), reached)
+    after_s, reasons = stopped_after_s(Limits(stop_at="06:00", max_wall_s=60), lambda at_s: five + at_s)
+    assert (after_s, reasons) == (pytest.approx(60, abs=1), ["limits.max_wall_s is reached; run again to go on"])
