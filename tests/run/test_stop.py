@@ -241,7 +241,7 @@ def test_an_input_that_is_cut_off_meanwhile_loses_no_answer(tmp_path: Path, serv
 
     end = run_job(job, RunOptions(environ={}, watch=cut))
     assert end.exit_code(0.0) == 4
-    assert "restore it, or score it again" in end.stopped[0]
+    assert "has become shorter since the run began; restore it" in end.stopped[0]
     assert_every_answer_is_kept(tmp_path, server)
 
 
