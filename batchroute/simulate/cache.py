@@ -67,8 +67,9 @@ class _End(NamedTuple):
 class PromptCache:
     """What has been written so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_entries: int = MOST_ENTRIES) -> None:
         self._entries: OrderedDict[int, None] = OrderedDict()
+        self._most_entries = most_entries
 
     def use(self, question: Question, prompt_tokens: int, characters_per_token: float) -> CacheUse:
         """What the cache does for a question of so many tokens; nothing is written before `keep`."""
@@ -108,8 +109,8 @@ class PromptCache:
         for entry in use.entries:
             entries[entry] = None
             entries.move_to_end(entry)
-        while len(self._entries) > MOST_ENTRIES:
-            self._entries.popitem(last=False)
+        while len(entries) > self._most_entries:
+            entries.popitem(last=False)
 
 
 def _ends(question: Question, characters_per_token: float) -> Iterator[_End]:

@@ -128,10 +128,6 @@ def gzip_bomb(reply: Reply, behaviour: Behaviour) -> Reply:
     return replace(whole, body=gzip.compress(whole.body, 6), headers={"Content-Encoding": "gzip"})
 
 
-def lone_surrogate(answer: dict[str, Any], _behaviour: Behaviour) -> None:
-    answer["choices"][0]["message"]["content"] += "\ud83d"
-
-
 def usage(**changes: Any) -> Fault:
     """The usage with these keys, in whatever dialect."""
     return edited("usage", lambda answer, _: answer["usage"].update(changes))

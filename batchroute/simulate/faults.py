@@ -102,7 +102,7 @@ FAULTS: Mapping[str, Fault] = {
     "content_number": damage.content(42),
     "content_object": damage.content({"answer": "simulated"}),
     "content_strings": damage.content(["[simulated] ", "in a list"]),
-    "lone_surrogate": damage.edited("choices", damage.lone_surrogate),
+    "lone_surrogate": damage.content("[simulated] Half of a pair: \ud83d"),
     "oversize": damage.edited("choices", damage.oversize),
     # The vectors.
     "vectors_shuffled": damage.edited("data", lambda answer, _: answer["data"].reverse()),

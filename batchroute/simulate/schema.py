@@ -42,18 +42,15 @@ def instance(schema: Any, root: Any = None, depth: int = 0) -> Any:
         return instance(_referred(root, schema["$ref"]), root, depth + 1)
     for several in ("anyOf", "oneOf", "allOf"):
         if schema.get(several):
-            return _first_that_ends(schema[several], root, depth)
+            return instance(min(schema[several], key=_nesting), root, depth + 1)
     return _of_type(schema, root, depth)
 
 
-def _first_that_ends(schemas: list[Any], root: Any, depth: int) -> Any:
-    """Of a list that has `null` or a leaf beside a reference to itself, that."""
-    for schema in schemas[:-1]:
-        try:
-            return instance(schema, root, depth + 1)
-        except ValueError:
-            continue
-    return instance(schemas[-1], root, depth + 1)
+def _nesting(schema: Any) -> int:
+    """The first leaf of several schemas is taken, so that one which refers to itself finds its end."""
+    if not isinstance(schema, dict) or schema.get("type") in {"object", "array"}:
+        return 1
+    return 2 if "$ref" in schema else 0
 
 
 def _of_type(schema: dict[str, Any], root: Any, depth: int) -> Any:
