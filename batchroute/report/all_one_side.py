@@ -1,7 +1,9 @@
-"""What the answered rows would have cost had all of them gone to one endpoint.
+"""What the answered rows would have cost had all of them gone to one endpoint: the one rule for it.
 
-Requests whose price is a straight line are priced by the sum of their tokens; long prompts that another tier's
-price holds for are priced one by one.
+By the endpoint's price list: asked once, live, in the standard tier, nothing read from a cache or written to one.
+The tokens of a row are those seen where that endpoint answered it, else its prompt as seen and the endpoint's own
+mean answer; where it answered no row, those of the endpoint that did. `report` and a `plan` of a finished run say
+this sum, `whatif` that of the rows that change side.
 """
 
 from __future__ import annotations
@@ -9,37 +11,44 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from batchroute.types import Usage
+from batchroute.job.rates import rates_for
+from batchroute.job.tiers import STANDARD
 
 if TYPE_CHECKING:
-    from batchroute.job.prices import Pricing, Target
-    from batchroute.job.rates import Rates
+    from collections.abc import Iterable, Mapping
+
+    from batchroute.job.prices import Target
+    from batchroute.job.rates import Schedule
+    from batchroute.report.token_sums import TokenSum
+
+# Worked example, strong at 2 USD per million tokens in and 10 out, weak at 0.2 and 1. Strong answered two rows, of
+# 1,000 tokens in and 300 and 500 out; weak answered one of 3,000 in and 100 out.
+#
+#     mean answers    strong 400, weak 100
+#     all strong      5,000 * 2 + (300 + 500 + 400) * 10 = 22,000 millionths: $0.022, not the 19,000 that weak's
+#                     own 100 tokens would make of it: strong answers at greater length
+#     all weak        5,000 * 0.2 + (100 + 100 + 100) * 1 = 1,300 millionths: $0.0013
+#
+# The prompts are not converted from one tokenizer to the other: that ratio could only be measured on different
+# rows, and code or another language on one side would be taken for a difference of tokenizers.
 
 
-def all_on_one_side_usd(target: Target, settled: pl.LazyFrame) -> float | None:
-    """The seen tokens of the ok rows at one endpoint's price, one attempt each; None where it has no price."""
-    pricing = target.list_price
-    if pricing is None:
-        return None
-    prompt = pl.col("prompt_tokens")
-    counted = prompt.is_not_null() & pl.col("completion_tokens").is_not_null()
-    # More cached than prompt tokens, which some providers report, must not make the rest negative.
-    cached = pl.min_horizontal(pl.col("cached_tokens").fill_null(0), prompt)
-    seen = settled.filter((pl.col("status") == "ok") & counted).select(prompt, cached, "completion_tokens")
-    if pricing.rates.up_to is None:
-        return float(_on_the_line(pricing.rates, seen))
-    is_short = prompt <= pricing.rates.up_to
-    return float(_on_the_line(pricing.rates, seen.filter(is_short)) + _one_by_one(pricing, seen.filter(~is_short)))
+def all_on_one_side_usd(
+    target: Target, sums: Iterable[TokenSum], mean_completions: Mapping[str, float]
+) -> Decimal | None:
+    """The rows of `sums` at one endpoint; None where it has no price."""
+    schedule = None if target.pricing is None else target.pricing.schedule(STANDARD)
+    return None if schedule is None else usd_there(target.name, schedule, sums, mean_completions.get(target.name))
 
 
-def _on_the_line(rates: Rates, seen: pl.LazyFrame) -> Decimal:
-    requests, prompt, cached, completion = seen.select(pl.len(), pl.all().sum()).collect().row(0)
-    return rates.usd(prompt, cached, completion, requests)
+def usd_there(name: str, schedule: Schedule, sums: Iterable[TokenSum], mean_completion: float | None) -> Decimal:
+    """The same at any price of the endpoint `name`."""
+    return sum((_usd(name, schedule, each, mean_completion) for each in sums), Decimal(0))
 
 
-def _one_by_one(pricing: Pricing, seen: pl.LazyFrame) -> Decimal:
-    """Long prompts are few, and those with the same tokens cost the same."""
-    by_tokens = seen.group_by(pl.all()).len().collect().iter_rows()
-    return sum((rows * (pricing.cost(Usage(*tokens)) or 0) for *tokens, rows in by_tokens), Decimal(0))
+def _usd(name: str, schedule: Schedule, rows: TokenSum, mean_completion: float | None) -> Decimal:
+    if mean_completion is None or (rows.route == name and not rows.is_twice):
+        completion = rows.completion
+    else:
+        completion = round(rows.rows * mean_completion)
+    return rates_for(schedule, rows.longest_prompt).usd(rows.prompt, 0, completion, rows.rows)

@@ -16,7 +16,9 @@ from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.answers import finishes, service_tiers
 from batchroute.report.figures import ModelBill, Report, State, read_plan, read_report, state_of_ended
 from batchroute.report.read import read_job, scan_rows, scan_scores
+from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
+from batchroute.report.token_sums import mean_completions, token_sums
 from batchroute.store.layout import RunLayout
 from batchroute.store.ledger import read_ledger, reconciled
 
@@ -128,18 +130,19 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
     `cost_unknown_rows` says that this is not all; where neither is known it is None.
     """
     bills = {name: begun.of(name).cost_usd() for name in job.endpoints}
-    all_usd = {
-        name: all_on_one_side_usd(open_target(name, endpoint), rows.settled)
-        for name, endpoint in job.endpoints.items()
-    }
     known = [bill for bill in bills.values() if bill is not None]
     cost_usd = sum(known) if known else None
     total_usd = None if cost_usd is None or router_usd is None else cost_usd + router_usd
+    targets = {name: open_target(name, endpoint) for name, endpoint in job.endpoints.items()}
+    sums = token_sums(rows.settled, targets.values())
+    means = mean_completions(sums)
+    all_usd = {name: all_on_one_side_usd(target, sums, means) for name, target in targets.items()}
     unknown_rows, all_strong_usd = begun.count("cost_unknown"), all_usd["strong"]
     # Where the bill is not known to the last row, neither is what was saved.
     saved_usd = None
     if total_usd is not None and all_strong_usd is not None and not unknown_rows:
-        saved_usd = all_strong_usd - total_usd
+        saved_usd = all_strong_usd - Decimal(total_usd)
+    by_cause = savings_by_cause(saved_usd, targets, sums)
     return {
         "cost_usd": cost_usd,
         "strong_cost_usd": bills["strong"],
@@ -148,10 +151,15 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
         "router_cost_usd": router_usd,
         "total_usd": total_usd,
         "cost_unknown_rows": unknown_rows,
-        "all_strong_usd": all_strong_usd,
-        "all_weak_usd": all_usd["weak"],
-        "savings_usd": saved_usd,
-        "savings_fraction": _ratio(saved_usd, all_strong_usd),
+        "all_strong_usd": _float(all_strong_usd),
+        "all_weak_usd": _float(all_usd["weak"]),
+        "mean_output_tokens": {name: means.get(name) for name in targets},
+        "savings_usd": _float(saved_usd),
+        "savings_fraction": _ratio(_float(saved_usd), _float(all_strong_usd)),
+        "saved_routing_usd": _float(by_cause.routing),
+        "saved_reuse_usd": _float(by_cause.reuse),
+        "saved_delivery_usd": _float(by_cause.delivery),
+        "saved_caching_usd": _float(by_cause.caching),
     }
 
 
@@ -168,6 +176,10 @@ def _distributions(run: Path, job: RunJob, rows: Rows) -> dict[str, Any]:
         "score_histogram": score_histogram(scores),
         "score_quantiles": score_quantiles(scores),
     }
+
+
+def _float(usd: Decimal | None) -> float | None:
+    return None if usd is None else float(usd)
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

@@ -118,6 +118,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     all_weak_usd: float | None
     savings_usd: float | None
     savings_fraction: float | None
+    saved_routing_usd: float | None = None
+    saved_reuse_usd: float | None = None
+    saved_delivery_usd: float | None = None
+    saved_caching_usd: float | None = None
+    mean_output_tokens: dict[str, float | None] = {}
     prompt_tokens: int | None
     cached_tokens: int | None
     completion_tokens: int | None

@@ -53,6 +53,7 @@ class RunJob:
     rows: int | None = None
     files: tuple[str, ...] = ()
     embedding_is_billed: bool = False
+    embedding_is_cached: bool = False
     ok_if_refused: float = 0.0
     max_cost_usd: Decimal | None = None
 
@@ -63,7 +64,7 @@ def read_job(run: Path) -> RunJob:
     identity = read_identity(layout)
     try:
         tables = identity.tables()
-        limits = tables.get("limits", {})
+        limits, embedder = tables.get("limits", {}), tables.get("router", {}).get("embedder", {})
         return RunJob(
             name=tables.get("name", run.name),
             endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
@@ -71,7 +72,8 @@ def read_job(run: Path) -> RunJob:
             rows=identity.rows,
             files=identity.files,
             # Only an embedder behind an API sends a bill.
-            embedding_is_billed=tables.get("router", {}).get("embedder", {}).get("use") == "openai",
+            embedding_is_billed=embedder.get("use") == "openai",
+            embedding_is_cached=embedder.get("cache") is not None,
             ok_if_refused=float(limits.get("ok_if_refused", 0)),
             max_cost_usd=limits.get("max_cost_usd"),
         )

@@ -5,24 +5,27 @@ Knows nothing of how a plan is shown; sends nothing. Money in USD, times in seco
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.job.prices import open_targets
+from batchroute.report.build import build_report
 from batchroute.report.figures import CostBand, Predicted, json_text, write_plan
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
+from batchroute.route.forecast.evidence import Band
 from batchroute.route.threshold import thresholds_for_shares
 from batchroute.run.open import refuse_unpriced
 from batchroute.run.prepare import scored_job
+from batchroute.run.whatif import what_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchroute.job.spec import Job
+    from batchroute.report.figures import Report
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.forecast.estimator import EndpointTotals, Estimator, Totals, Whole
-    from batchroute.route.forecast.evidence import Band
 
 FRONTIER = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # shares of strong rows
 
@@ -90,7 +93,8 @@ class Plan:
 def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] = lambda rows: None) -> Plan:
     """What `run` would do with this job; its scores are left in the run directory. Sends nothing; blocks.
 
-    What it foretells is kept there, too, unless the run has begun, to be shown beside what comes.
+    What it foretells is kept there, too, unless the run has begun, to be shown beside what comes. Of a run whose
+    rows have all ended it says what `report` and `what_if` say.
 
     `on_rows` is given the rows scored so far. Raises UsageFault where a run would refuse to begin, and where no
     threshold keeps within `routing.budget_usd`; Stopped where another run is at work in the directory.
@@ -105,10 +109,46 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
         shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])
         frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
-        plan = _plan(job.name, here, whole, estimator, frontier)
-        if not scored.done:
-            write_plan(Path(job.output.path), _predicted(plan))
+        plan, run = _plan(job.name, here, whole, estimator, frontier), Path(job.output.path)
+        if scored.ended:
+            return _as_it_was(plan, run)
+        if not scored.begun:
+            write_plan(run, _predicted(plan))
     return plan
+
+
+def _as_it_was(plan: Plan, run: Path) -> Plan:
+    """The plan of a run that is over: nothing has to be assumed of its rows, and little of other thresholds."""
+    report = build_report(run)
+
+    def at(threshold: float) -> float | None:
+        return what_if(run, threshold).cost_usd
+
+    return replace(
+        plan,
+        endpoints=[_endpoint_as_it_was(endpoint, report) for endpoint in plan.endpoints],
+        cost_usd=_exactly(at(plan.threshold)),
+        all_strong_usd=report.all_strong_usd,
+        all_weak_usd=report.all_weak_usd,
+        time_s=plan.time_s if report.wall_s is None else report.wall_s,
+        frontier=[replace(point, cost_usd=at(point.threshold)) for point in plan.frontier],
+    )
+
+
+def _endpoint_as_it_was(endpoint: EndpointPlan, report: Report) -> EndpointPlan:
+    bills = [bill for bill in report.models if bill.route == endpoint.name]
+    known = [bill.cost_usd for bill in bills if bill.cost_usd is not None]
+    return replace(
+        endpoint,
+        prompt_tokens=sum(bill.prompt_tokens or 0 for bill in bills),
+        completion_tokens=sum(bill.completion_tokens or 0 for bill in bills),
+        cost_usd=_exactly(sum(known) if known or not bills else None),
+        assumed=("as in the run, whose rows have all ended",),
+    )
+
+
+def _exactly(usd: float | None) -> Band | None:
+    return None if usd is None else Band(usd, usd, usd)
 
 
 def _predicted(plan: Plan) -> Predicted:

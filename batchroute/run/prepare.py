@@ -39,13 +39,15 @@ log = logging.getLogger("batchroute")
 class ScoredInput:
     """All the rows that are wanted, scored.
 
-    `threshold` is the one that a run in this directory settled on, `done` how many rows it answered or refused.
+    `threshold` is the one that a run in this directory settled on. `begun`: it has answered or refused a row,
+    `ended`: all of them.
     """
 
     source: Source
     scores: Scores
     threshold: float | None = None
-    done: int = 0
+    begun: bool = False
+    ended: bool = False
 
 
 @contextlib.contextmanager
@@ -72,7 +74,14 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
             asyncio.run(_score(scoring, on_rows))
             if budget is not None:
                 budget.close()
-            yield ScoredInput(source, directory.scores, directory.identity.threshold, directory.store.tally.done)
+            done, unsettled = directory.store.tally.done, directory.store.unsettled
+            yield ScoredInput(
+                source,
+                directory.scores,
+                directory.identity.threshold,
+                begun=done > 0,
+                ended=done >= directory.scores.rows > 0 and not unsettled,
+            )
         finally:
             directory.store.close()
 

@@ -1,13 +1,15 @@
 """A run at another threshold: which rows would change side, and what that would cost.
 
-Computes from the scores and tokens that the run left; sends nothing and scores nothing. A row that would change
-side is taken to use the tokens there that it was seen to use here.
+Computes from the scores and tokens that the run left; sends nothing and scores nothing. What a row that would
+change side costs there is said by `report/all_one_side`, as in the report, but in the tier of service that the job
+asks for.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +17,10 @@ import polars as pl
 
 from batchroute.errors import RunFault
 from batchroute.job.prices import open_target
-from batchroute.report.all_one_side import all_on_one_side_usd
-from batchroute.report.figures import json_text
+from batchroute.report.all_one_side import usd_there
+from batchroute.report.figures import json_text, read_report
 from batchroute.report.read import read_job, scan_rows
+from batchroute.report.token_sums import mean_completions, token_sums
 from batchroute.route.sides import LONGEST_INPUT, input_limits, route_columns
 from batchroute.route.threshold import threshold_for_share
 from batchroute.send.tokens import CHARS_PER_TOKEN
@@ -26,7 +29,6 @@ from batchroute.store.scores import Scores
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from batchroute.report.read import RunJob
@@ -40,8 +42,10 @@ _MOVABLE = ("score", "budget")
 class WhatIf:
     """The run at `threshold`, over its settled rows; amounts that cannot be known are None.
 
-    `cost_usd` is the whole run's there, `delta_usd` there minus here. `uncounted_rows` change side but brought no
-    usage, so nothing is added for them; `unsettled_rows` are not in any figure.
+    `cost_usd` is the whole run's there, `delta_usd` there minus here. `new_usd` is what it costs to make it so
+    now, by a job that reuses the run: the rows that change side, and all scores once more where those are billed
+    and not cached. `uncounted_rows` change side but brought no usage, so nothing is added for them;
+    `unsettled_rows` are not in any figure.
     """
 
     threshold: float
@@ -50,6 +54,7 @@ class WhatIf:
     changed_rows: int
     cost_usd: float | None
     delta_usd: float | None
+    new_usd: float | None
     uncounted_rows: int = 0
     unsettled_rows: int = 0
 
@@ -57,9 +62,11 @@ class WhatIf:
 def what_if(run: Path, threshold: float) -> WhatIf:
     """The run in the directory `run` at another threshold; RunFault where there is none."""
     job = read_job(run)
-    routed = _routed_anew(scan_rows(run).settled, run, job, threshold)
+    settled = scan_rows(run).settled
+    routed = _routed_anew(settled, run, job, threshold)
     groups = _groups(routed)
-    moved_usd = _moved_usd(job, routed, groups)
+    moved_usd = _moved_usd(job, settled, routed)
+    router_usd = _router_again_usd(run, job)
     stay, leave = ([group for group in groups if group.changed == changed] for changed in (False, True))
     # The run's own cost is known where that of any row is, as in its report; a difference only where all are.
     stay_is_known = any(group.priced for group in stay) or not any(group.unpriced for group in stay)
@@ -73,6 +80,7 @@ def what_if(run: Path, threshold: float) -> WhatIf:
         changed_rows=sum(group.rows for group in leave),
         cost_usd=None if moved_usd is None or not stay_is_known else stay_usd + moved_usd,
         delta_usd=None if moved_usd is None or not leave_is_known else moved_usd - leave_usd,
+        new_usd=None if moved_usd is None or router_usd is None else moved_usd + router_usd,
         uncounted_rows=sum(group.uncounted for group in leave),
         unsettled_rows=0 if job.rows is None else job.rows - rows,
     )
@@ -88,7 +96,7 @@ def share_of_run(run: Path, share: float) -> float:
 
 def whatif_json(found: WhatIf) -> bytes:
     """SPEC's keys, and no others."""
-    keys = ("threshold", "strong_rows", "changed_rows", "cost_usd", "delta_usd")
+    keys = ("threshold", "strong_rows", "changed_rows", "cost_usd", "delta_usd", "new_usd")
     return json_text({key: getattr(found, key) for key in keys})
 
 
@@ -155,15 +163,25 @@ def _groups(routed: pl.LazyFrame) -> list[_Group]:
     return [_Group(**row) for row in grouped.collect().iter_rows(named=True)]
 
 
-def _moved_usd(job: RunJob, routed: pl.LazyFrame, groups: Iterable[_Group]) -> float | None:
+def _moved_usd(job: RunJob, settled: pl.LazyFrame, routed: pl.LazyFrame) -> float | None:
     """What the rows that change side cost on the other; None where that has no price."""
-    total = 0.0
-    for side in SIDES:
-        if not any(group.changed and group.there == side for group in groups):
+    targets = {side: open_target(side, job.endpoints[side]) for side in SIDES}
+    means = mean_completions(token_sums(settled, targets.values()))
+    total = Decimal(0)
+    for side, target in targets.items():
+        moved = routed.filter(pl.col("changed") & (pl.col("there") == side))
+        if not (sums := token_sums(moved, targets.values())):
             continue  # an endpoint without such rows needs no price
-        there = routed.filter(pl.col("changed") & (pl.col("there") == side))
-        usd = all_on_one_side_usd(open_target(side, job.endpoints[side]), there)
-        if usd is None:
+        schedule = None if target.pricing is None else target.pricing.schedule()
+        if schedule is None:
             return None
-        total += usd
-    return total
+        total += usd_there(side, schedule, sums, means.get(side))
+    return float(total)
+
+
+def _router_again_usd(run: Path, job: RunJob) -> float | None:
+    """What scoring the input anew costs: a directory of its own has scores of its own."""
+    if not job.embedding_is_billed or job.embedding_is_cached:
+        return 0.0
+    report = read_report(run)
+    return None if report is None else report.router_cost_usd

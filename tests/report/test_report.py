@@ -92,10 +92,11 @@ def test_a_small_run_by_hand(tmp_path: Path) -> None:
     assert report.failed_cost_usd == 0.25
     assert (report.router_cost_usd, report.unconfirmed_usd, report.cost_unknown_rows) == (0.0, 0.0, 0)
     assert (report.prompt_tokens, report.cached_tokens, report.completion_tokens) == (4007, 500, 301)
-    # 3500 fresh, 500 cached and 300 output tokens at 2, 0.5 and 10 dollars a million; the weak side at 0.2 and 1.
-    assert report.all_strong_usd == pytest.approx((3500 * 2 + 500 * 0.5 + 300 * 10) / 1e6)
+    # 4000 prompt tokens, none of them from a cache, and 300 output tokens, at 2 and 10 dollars a million; the weak
+    # side at 0.2 and 1.
+    assert report.all_strong_usd == pytest.approx((4000 * 2 + 300 * 10) / 1e6)
     assert report.all_weak_usd == pytest.approx((4000 * 0.2 + 300 * 1) / 1e6)
-    assert report.savings_usd == pytest.approx(0.01025 - 0.2565)
+    assert report.savings_usd == pytest.approx(0.011 - 0.2565)
     assert (report.attempts, report.retries) == (1 + 1 + 3 + 1 + 6, 2 + 5)
     assert report.errors == {"http_400": 2, "http_500": 1}
     assert (report.wall_s, report.rows_per_s) == (3.0, 2.0)
@@ -130,6 +131,8 @@ settled = st.builds(
     prompt_tokens=tokens,
     cached_tokens=tokens,
     completion_tokens=tokens,
+    cache_write_tokens=tokens,
+    service_tier=st.sampled_from([None, "default", "flex"]),
     cost_usd=usd,
     attempts=st.integers(0, 9),
 )
@@ -162,6 +165,16 @@ def test_the_sums_reconcile(tmp_path_factory: pytest.TempPathFactory, rows: list
     assert report.retries == sum(max(0, row["attempts"] - 1) for _, row in made_rows)
     assert sum(bill.ok + bill.refused + bill.failed for bill in report.models) == len(rows)
     assert (report.savings_usd is None) == (report.cost_unknown_rows > 0 or report.total_usd is None)
+    causes = (
+        report.saved_routing_usd,
+        report.saved_reuse_usd,
+        report.saved_delivery_usd,
+        report.saved_caching_usd,
+    )
+    if report.savings_usd is None:
+        assert causes == (None,) * 4
+    else:
+        assert fsum(cause or 0.0 for cause in causes) == pytest.approx(report.savings_usd, abs=1e-12)
 
 
 def test_an_unknown_cost_stays_unknown(tmp_path: Path) -> None:
@@ -224,7 +237,7 @@ def test_long_prompts_are_priced_in_their_tier(tmp_path: Path) -> None:
     job = (run / "job.toml").read_text()
     priced = job.replace('"small-model"', '"gemini-2.5-pro"').replace("price = { input = 0.2, output = 1.0 }", "")
     (run / "job.toml").write_text(priced)
-    costs = [pricing.cost(Usage(*usage)) for usage in usages]
+    costs = [pricing.cost(Usage(prompt, 0, completion)) for prompt, _, completion in usages]
     assert build_report(run).all_weak_usd == pytest.approx(float(sum(cost or Decimal(0) for cost in costs)))
 
 
@@ -428,7 +441,9 @@ def test_the_terminal_report_reads_like_an_invoice(tmp_path: Path) -> None:
     assert "strong big-model 100 10.0 % 100,000 1,000 10,000 0.3000" in lines
     assert "weak small-model 900 90.0 % 900,000 9,000 90,000 0.2700" in lines
     assert "total 1,000 1,000,000 10,000 100,000 0.5700" in lines
-    assert "saved against all strong 2.4150 80.9 %" in lines
+    assert "saved against all strong 2.4300 81.0 %" in lines
+    assert "saved by routing 2.4285" in lines
+    assert "saved by caching 0.0015" in lines
     assert any("^ threshold 0.50000" in line for line in lines)
     assert max(map(len, shown.splitlines())) <= 80
 

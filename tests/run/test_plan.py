@@ -86,6 +86,25 @@ def test_the_frontier_rises_from_one_side_to_the_other(job: Path) -> None:
     assert plan.refused == 1
 
 
+def test_plan_report_and_whatif_say_the_same_of_a_finished_run(job: Path, batchroute: Command) -> None:
+    """With answers of other lengths on either side, to the cent and beyond."""
+    talkative = ("--set", "endpoints.strong.simulate.response_tokens=90")
+    report = json.loads(batchroute("run", job, *talkative, "--json").out)
+    run = job.parent / "runs/one"
+    planned = json.loads(batchroute("plan", job, *talkative, "--json").out)
+    assert planned["cost_usd"] == dict.fromkeys(("low", "mid", "high"), report["cost_usd"])
+    for side in ("strong", "weak"):
+        assert planned[f"all_{side}_usd"] == report[f"all_{side}_usd"]
+    for point in planned["frontier"]:
+        found = json.loads(batchroute("whatif", run, "--threshold", repr(point["threshold"]), "--json").out)
+        assert found["cost_usd"] == point["cost_usd"]
+    all_strong = json.loads(batchroute("whatif", run, "--strong-fraction", 1, "--json").out)
+    forced_weak = 1  # which stays there, in the report's sum it goes strong
+    gap = report["mean_output_tokens"]["strong"] * 10 / 1e6
+    assert 0 < report["all_strong_usd"] - all_strong["cost_usd"] < forced_weak * 2 * gap
+    assert "as in the run" in batchroute("plan", job, *talkative).out
+
+
 def test_a_plan_of_a_finished_run_leaves_it_finished(job: Path, batchroute: Command) -> None:
     flags = ("--set", "limits.ok_if_refused=1.0")
     first = json.loads(batchroute("run", job, *flags, "--json").out)

@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -57,7 +58,7 @@ answered = st.builds(
 )
 
 
-def usd(side: str, prompt: int, cached: int, completion: int) -> float:
+def usd(side: str, prompt: int, cached: int, completion: float) -> float:
     full, cheap, output = PRICES[side]
     return ((prompt - cached) * full + cached * cheap + completion * output) / 1e6
 
@@ -68,15 +69,22 @@ def test_it_is_what_going_through_the_rows_gives(rows: list[dict[str, Any]], thr
     with tempfile.TemporaryDirectory() as folder:
         results = [ok(number, row["route"], **row) for number, row in enumerate(rows)]
         found = what_if(write_run(Path(folder) / "run", [results], rows=len(rows)), threshold)
-    strong, changed, cost = 0, 0, 0.0
+    strong, changed, cost, new = 0, 0, 0.0, 0.0
+    answers = {side: [row["completion_tokens"] for row in rows if row["route"] == side] for side in PRICES}
     for row in rows:
         side = row["route"]
         if row["route_reason"] in {"score", "budget"}:
             side = "strong" if row["score"] >= threshold else "weak"
         strong, changed = strong + (side == "strong"), changed + (side != row["route"])
-        tokens = (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"])
-        cost += usd(side, *tokens) if side != row["route"] else row["cost_usd"]
+        # There a row gets an answer of that side's mean length, or as long as here where none was answered there.
+        length = fmean(answers[side]) if answers[side] else row["completion_tokens"]
+        new += usd(side, row["prompt_tokens"], 0, length) if side != row["route"] else 0.0
+        cost += row["cost_usd"] if side == row["route"] else 0.0
     assert (found.rows, found.strong_rows, found.changed_rows) == (len(rows), strong, changed)
+    # A sum of answers has a whole number of tokens: half a one more or less a side.
+    assert found.new_usd == pytest.approx(new, abs=1.1e-5)
+    assert found.new_usd is not None
+    cost += found.new_usd
     assert found.cost_usd == pytest.approx(cost, abs=1e-12)
     assert found.delta_usd == pytest.approx(cost - math.fsum(row["cost_usd"] for row in rows), abs=1e-12)
 
@@ -100,7 +108,7 @@ def test_it_foretells_the_run_at_that_share(finished: Path, batchroute: Command,
     flags = ("--set", f"routing.strong_fraction={share}", "--output", there, "--json")
     report = json.loads(batchroute("run", finished.parent / "job.toml", *flags).out)
     here = json.loads((finished / "report.json").read_text())
-    assert list(foretold) == ["threshold", "strong_rows", "changed_rows", "cost_usd", "delta_usd"]
+    assert list(foretold) == ["threshold", "strong_rows", "changed_rows", "cost_usd", "delta_usd", "new_usd"]
     assert foretold["threshold"] == report["threshold"]
     assert foretold["strong_rows"] == report["strong_rows"]
     assert foretold["changed_rows"] == abs(report["strong_rows"] - here["strong_rows"])
@@ -127,6 +135,7 @@ def test_the_job_it_writes_asks_the_rows_that_change_and_costs_what_was_foretold
         pl.read_parquet(Path(f"{finished}-at-{foretold['threshold']:.5f}") / "results" / "*.parquet"), on="row"
     )
     stayed = rows.filter(pl.col("attempts_right") == 0)["cost_usd"].sum()
+    assert foretold["new_usd"] == pytest.approx(report["cost_usd"], abs=1e-12)
     assert report["cost_usd"] + stayed == pytest.approx(foretold["cost_usd"], abs=1e-12)
     assert here["cost_usd"] - stayed + foretold["delta_usd"] == pytest.approx(report["cost_usd"], abs=1e-12)
 
@@ -161,7 +170,7 @@ def test_its_own_threshold_changes_nothing(finished: Path, batchroute: Command) 
 
 def test_all_strong_is_what_the_report_says(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[ok(0), ok(1, "weak"), ok(2, "weak", cached_tokens=300)]], rows=3)
-    assert what_if(run, 0.0).cost_usd == build_report(run).all_strong_usd
+    assert what_if(run, 0.0).cost_usd == pytest.approx(build_report(run).all_strong_usd, abs=1e-12)
 
 
 def test_rows_without_usage_are_named_and_not_reckoned(tmp_path: Path, batchroute: Command) -> None:

@@ -88,13 +88,15 @@ def _savings(report: Report) -> Group:
     add_row(sums, "all weak would have cost", money(report.all_weak_usd))
     saved = money(report.savings_usd), percent(report.savings_fraction)
     add_row(sums, "saved against all strong", *saved, bold=True)
+    for cause, usd in words.saved_rows(report):
+        add_row(sums, f"  {cause}", usd)
     if report.failed_cost_usd:
         add_row(sums, "in the total: rows without an answer", money(report.failed_cost_usd))
     if report.unconfirmed_usd != 0:
         add_row(sums, "not in the total: unconfirmed", money(report.unconfirmed_usd), "at most")
     limit = [] if report.max_cost_usd is None else [words.spent_of(report.total_usd, report.max_cost_usd)]
-    unconfirmed = words.unconfirmed_words(report)
-    return Group(*map(Text, limit), sums, *([] if unconfirmed is None else [Text(unconfirmed, style="dim")]))
+    notes = filter(None, (words.lengths_words(report), words.unconfirmed_words(report)))
+    return Group(*map(Text, limit), sums, *(Text(note, style="dim") for note in notes))
 
 
 def _predicted(report: Report) -> Table:

@@ -184,7 +184,7 @@ def predicted_rows(report: Report) -> list[tuple[str, str, str, str]]:
     cost = plan.cost_usd
     between = "" if cost is None else f"{money(cost.low)} to {money(cost.high)}"
     return [
-        ("cost, USD", money(None if cost is None else cost.mid), between, money(report.total_usd)),
+        ("cost, USD", money(None if cost is None else cost.mid), between, money(report.cost_usd)),
         ("time", duration(plan.time_s), "", duration(report.wall_s)),
         ("strong share", percent(plan.strong_fraction), "", percent(report.strong_fraction)),
         *([] if plan.rows == report.rows else [("rows", count(plan.rows), "", count(report.rows))]),
@@ -200,6 +200,28 @@ def unconfirmed_words(report: Report) -> str | None:
         "unconfirmed: requests that were sent and brought no usage, so that nobody can say what they were billed; "
         f"at most this much{counts}"
     )
+
+
+def saved_rows(report: Report) -> list[tuple[str, str]]:
+    """What the savings come from, each with its amount; nothing where that is not known."""
+    causes = (
+        ("saved by routing", report.saved_routing_usd),
+        ("saved by reuse", report.saved_reuse_usd),
+        ("saved by delivery", report.saved_delivery_usd),
+        ("saved by caching", report.saved_caching_usd),
+    )
+    return [(words, money(usd)) for words, usd in causes if usd is not None]
+
+
+def lengths_words(report: Report) -> str | None:
+    """How long the answers are taken to be that a side would have given."""
+    lengths = {name: tokens for name, tokens in report.mean_output_tokens.items() if tokens is not None}
+    if not lengths:
+        return None
+    means = ", ".join(f"{name} {tokens:,.1f}" for name, tokens in lengths.items())
+    if len(lengths) == len(report.mean_output_tokens):
+        return f"of an answer that a side did not give, its own mean length is assumed: {means} output tokens"
+    return f"one side gave all answers, so the other is taken to answer at the same length: {means} output tokens"
 
 
 def requests_words(report: Report) -> str:
@@ -221,5 +243,6 @@ def whatif_words(found: WhatIf) -> str:
     return (
         f"threshold {found.threshold!r}: {count(found.strong_rows)} of {count(found.rows)} rows strong ({share})\n"
         f"{count(found.changed_rows)} rows change side\n"
-        f"cost USD {money(found.cost_usd)} ({difference})"
+        f"cost USD {money(found.cost_usd)} ({difference})\n"
+        f"to run it now costs USD {money(found.new_usd)}: the answers of all other rows are taken over"
     )

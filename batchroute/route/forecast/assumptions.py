@@ -13,13 +13,14 @@ import numpy as np
 
 from batchroute.job.prices import price_words
 from batchroute.job.rules import longest_output
+from batchroute.job.tiers import STANDARD
 from batchroute.route.forecast.evidence import Band
-from batchroute.types import Usage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.job.prices import Pricing
+    from batchroute.job.rates import Schedule
     from batchroute.job.spec import EndpointSpec
     from batchroute.route.forecast.evidence import EarlierAnswers, TokenRatio
     from batchroute.types import Floats
@@ -55,11 +56,16 @@ class Assumptions:
     def costs(self, chars: NDArray[np.int64]) -> Floats:
         """[3, n] low, mid and high cost of rows of so many characters, in nano-dollars; 0 without a price."""
         bands = zip(self.tokens_per_char, self.completion_tokens, strict=True)
-        return np.stack([self._cost(chars, ratio, length) for ratio, length in bands])
+        schedule = self._schedule()
+        return np.stack([_cost(chars, ratio, length, schedule) for ratio, length in bands])
 
     def mid_cost(self, chars: NDArray[np.int64]) -> Floats:
         """[n] the one in the middle."""
-        return self._cost(chars, self.tokens_per_char.mid, self.completion_tokens.mid)
+        return _cost(chars, self.tokens_per_char.mid, self.completion_tokens.mid, self._schedule())
+
+    def list_cost(self, chars: NDArray[np.int64]) -> Floats:
+        """[n] the same in the standard tier of service: what all rows on one side are compared at."""
+        return _cost(chars, self.tokens_per_char.mid, self.completion_tokens.mid, self._schedule(STANDARD))
 
     def time_s(self, rows: float, chars: float) -> float:
         """How long so many rows take at the limits that are set."""
@@ -74,26 +80,24 @@ class Assumptions:
             bounds.append(rows * self.latency_s / spec.max_concurrency)
         return max(bounds)
 
-    def _cost(self, chars: NDArray[np.int64], tokens_per_char: float, completion_tokens: float) -> Floats:
-        if self.pricing is None:
-            return np.zeros(len(chars))
-        rates = self.pricing.rates
-        prompt_tokens = chars.astype(np.float64) * tokens_per_char
-        per_million = prompt_tokens * float(rates.input) + completion_tokens * float(rates.output or 0)
-        nano = float(rates.fee) * NANO + per_million * (NANO / 1e6)
-        if rates.up_to is not None:
-            long = np.flatnonzero(prompt_tokens > rates.up_to)
-            nano[long] = _one_by_one(self.pricing, prompt_tokens[long], completion_tokens)
-        whole: Floats = np.rint(nano)
-        return whole
+    def _schedule(self, tier: str | None = None) -> Schedule | None:
+        return None if self.pricing is None else self.pricing.schedule(tier)
 
 
-def _one_by_one(pricing: Pricing, prompt_tokens: Floats, completion_tokens: float) -> Floats:
-    """[n] nano-dollars of requests in a higher tier: there are few, and equal ones cost the same."""
-    counts, inverse = np.unique(np.rint(prompt_tokens).astype(np.int64), return_inverse=True)
-    usages = (Usage(prompt_tokens=count, completion_tokens=round(completion_tokens)) for count in counts.tolist())
-    costs = [float(pricing.cost(usage) or 0) * NANO for usage in usages]
-    return np.array(costs, np.float64)[inverse]
+def _cost(
+    chars: NDArray[np.int64], tokens_per_char: float, completion_tokens: float, schedule: Schedule | None
+) -> Floats:
+    """[n] nano-dollars of requests of so many characters; how long a prompt is decides which line holds for it."""
+    if schedule is None:
+        return np.zeros(len(chars))
+    prompt_tokens = chars.astype(np.float64) * tokens_per_char
+    lines = np.array([(rates.fee, rates.input, rates.output or 0) for rates in schedule], np.float64)
+    ends = [rates.up_to for rates in schedule if rates.up_to is not None]
+    line = np.searchsorted(ends, prompt_tokens) if ends else 0
+    fee, per_million_in, per_million_out = lines[line].T
+    per_million = prompt_tokens * per_million_in + completion_tokens * per_million_out
+    nano: Floats = np.rint(fee * NANO + per_million * (NANO / 1e6))
+    return nano
 
 
 def assume(

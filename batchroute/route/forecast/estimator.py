@@ -80,7 +80,7 @@ class Totals:
 class Whole:
     """What does not depend on the threshold; `refused` rows are those that the input makes unusable.
 
-    `all_usd` is by endpoint what all usable rows cost there, whatever their length.
+    `all_usd` is by endpoint what all usable rows cost there, in the standard tier, whatever their length.
     """
 
     rows: int
@@ -111,7 +111,8 @@ def totals_at(
         _add(if_weak, part, route(part, math.inf, endpoints), costs, reached)
         is_usable = ~np.isnan(part.score)
         rows, usable = rows + len(part.score), usable + int(np.count_nonzero(is_usable))
-        wins, everywhere = wins + float(np.nansum(part.score)), everywhere + (costs[:, 1] * is_usable).sum(axis=1)
+        listed = np.stack([assumed[name].list_cost(part.chars) for name in endpoints.names])
+        wins, everywhere = wins + float(np.nansum(part.score)), everywhere + (listed * is_usable).sum(axis=1)
     strong = if_strong[::-1].cumsum(axis=0)[::-1][1:]
     weak = if_weak.cumsum(axis=0)[:-1]
     found = {

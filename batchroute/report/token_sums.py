@@ -1,0 +1,87 @@
+"""Tokens of answered rows, added up so that each sum can be priced: by endpoint, tier, length of prompt.
+
+A price is a straight line for prompts within a band of lengths, so the rows of a band cost what their sum costs. A
+handful of sums is all that is held, whatever the number of rows. Knows bands; prices nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchroute.job.prices import Target
+
+_LONGEST_PROMPT = 2**62
+# The rows that one endpoint answered first, and the other once more because of that answer.
+_ASKED_TWICE = ("check", "finish")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSum:
+    """Rows that one endpoint answered, and the sums of their tokens; no prompt is longer than `longest_prompt`.
+
+    `is_reused`: another run paid for them. `is_twice`: their tokens are those of two answers, one of each
+    endpoint, which no result tells apart; `prompt` is half of theirs, as both read the same.
+    """
+
+    route: str
+    service_tier: str | None
+    is_reused: bool
+    is_twice: bool
+    longest_prompt: int
+    rows: int
+    prompt: int
+    cached: int
+    written: int
+    completion: int
+
+
+def token_sums(settled: pl.LazyFrame, targets: Iterable[Target]) -> list[TokenSum]:
+    """Of the ok rows whose tokens are known; a sum has prompts of one band of each price of the `targets`."""
+    ends = _band_ends(targets)
+    is_twice = pl.col("route_reason").is_in(_ASKED_TWICE).fill_null(value=False)
+    times = pl.when(is_twice).then(2).otherwise(1)
+    prompt = pl.col("prompt_tokens") // times
+    # A provider that counts what a cache had beside the prompt must not make the rest negative.
+    written = pl.min_horizontal(pl.col("cache_write_tokens").fill_null(0), "prompt_tokens")
+    cached = pl.min_horizontal(pl.col("cached_tokens").fill_null(0), pl.col("prompt_tokens") - written)
+    is_counted = pl.col("prompt_tokens").is_not_null() & pl.col("completion_tokens").is_not_null()
+    rows = settled.filter((pl.col("status") == "ok") & is_counted).select(
+        "route",
+        "service_tier",
+        is_reused=pl.col("attempts") == 0,
+        is_twice=is_twice,
+        band=pl.sum_horizontal(pl.lit(0), *(prompt > end for end in ends[:-1])),
+        prompt=prompt,
+        cached=cached,
+        written=written,
+        completion=pl.col("completion_tokens"),
+    )
+    keys = ("route", "service_tier", "is_reused", "is_twice", "band")
+    sums = rows.group_by(keys).agg(
+        pl.len().alias("rows"), pl.col("prompt", "cached", "written", "completion").sum()
+    )
+    return [TokenSum(longest_prompt=ends[row.pop("band")], **row) for row in sums.collect().iter_rows(named=True)]
+
+
+def mean_completions(sums: Sequence[TokenSum]) -> dict[str, float]:
+    """By endpoint the tokens of its mean answer; one that answered no row by itself is not in it."""
+    alone = [each for each in sums if not each.is_twice]
+    return {
+        name: sum(each.completion for each in alone if each.route == name) / rows
+        for name in dict.fromkeys(each.route for each in alone)
+        if (rows := sum(each.rows for each in alone if each.route == name))
+    }
+
+
+def _band_ends(targets: Iterable[Target]) -> list[int]:
+    """Where the price of a prompt changes with its length, for any of them, in any tier."""
+    pricings = [target.pricing for target in targets if target.pricing is not None]
+    lines = chain.from_iterable(schedule for pricing in pricings for schedule in pricing.tiers.values())
+    return [*sorted({rates.up_to for rates in lines if rates.up_to is not None}), _LONGEST_PROMPT]
