@@ -34,7 +34,7 @@ def count(number: int | None) -> str:
 
 def money(usd: float | None) -> str:
     """Dollars to a hundredth of a cent, so that small bills can be told apart and columns align."""
-    return UNKNOWN if usd is None else f"{usd:,.4f}"
+    return UNKNOWN if usd is None else f"{round(usd, 4) + 0.0:,.4f}"  # + 0.0 makes -0.0 an ordinary zero
 
 
 def spent_of(usd: float | None, limit_usd: float) -> str:
