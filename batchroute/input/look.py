@@ -123,6 +123,11 @@ def _columns(line: Line) -> set[str] | None:
         return _columns_slowly(line)
 
 
+def is_row(line: bytes) -> bool:
+    """Whether a line is a JSON object."""
+    return _columns(line) is not None
+
+
 def _columns_slowly(line: bytes) -> set[str] | None:
     try:
         return set(loads_slowly(line, Replaced()))

@@ -14,6 +14,7 @@ import numpy as np
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Chunk, Fields, Position
 from batchroute.input.files import find_files
+from batchroute.input.growing import as_begun, without_torn_ends
 from batchroute.input.jsonl import line_decoder, records_of
 from batchroute.input.keep import WHOLE_LINE, make_keep
 from batchroute.input.lines import ChunkLimits, LineSplitter, open_bytes
@@ -22,7 +23,7 @@ from batchroute.input.row import make_row_reader, prompt_column
 from batchroute.input.text import Replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -118,15 +119,18 @@ def open_source(
     output: Path | None,
     raw: bool = False,
     limits: ChunkLimits | None = None,
+    begun: Mapping[str, Fingerprint] | None = None,
 ) -> Source:
     """The source of an [input] whose paths are absolute.
 
     `score_text` is the column that is scored instead of the prompt, `vector_column` one of ready embeddings,
     `reserved` are the names of the result columns, `output` the run's directory, which must not lie in the input.
     `raw`: whole answers are kept, so that a row may ask for several choices; of a batch file they always are.
+    `begun`: the files by name as the run found them that goes on now, where one does.
     InputFault for what can be known to be wrong before the first row.
     """
-    files = find_files(spec.path, spec.format, None if output is None else str(output))
+    found = find_files(spec.path, spec.format, None if output is None else str(output))
+    files = without_torn_ends(found) if begun is None else as_begun(found, begun)
     schemas = [(file, _schema(file)) for file in files]
     parquet = [(file, schema) for file, schema in schemas if schema is not None]
     batch_lines = _has_batch_lines(spec, files)

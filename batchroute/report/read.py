@@ -70,7 +70,7 @@ def read_job(run: Path) -> RunJob:
             endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
             threshold=identity.threshold,
             rows=identity.rows,
-            files=identity.files,
+            files=tuple(file.name for file in identity.files),
             # Only an embedder behind an API sends a bill.
             embedding_is_billed=embedder.get("use") == "openai",
             embedding_is_cached=embedder.get("cache") is not None,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from batchroute.errors import BatchrouteError
+from batchroute.input.growing import appended
 from batchroute.job.prices import is_loopback, open_embedder_target, open_targets, price_words
 from batchroute.run.open import open_input, refuse_unpriced
 from batchroute.run.process import raise_file_limit
@@ -91,6 +92,8 @@ def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
         yield f"input: {refused:,} rows will be refused: {'; '.join(quoted)}" + (
             " ..." if refused > len(quoted) else ""
         )
+    if words := appended(source.files):
+        yield words
     if source.replaced:
         yield f"input: {source.replaced:,} lone surrogates become U+FFFD"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError, RunFault, cause_of
+from batchroute.input.growing import appended
 from batchroute.job.prices import attempt_usd, open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
@@ -183,7 +184,10 @@ class _OpenRun:
                     self._directory.layout.success.unlink(missing_ok=True)
                 await asyncio.to_thread(write_running, folder)
                 await self._ask(answered)
-            return await asyncio.to_thread(self._conclude, asked=not complete)
+            end = await asyncio.to_thread(self._conclude, asked=not complete)
+            if (words := await asyncio.to_thread(appended, self._source.files)) is not None:
+                self._options.notify(words)
+            return end
 
     async def _ask(self, answered: AnsweredParts) -> None:
         async with contextlib.AsyncExitStack() as stack:

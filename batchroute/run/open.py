@@ -11,16 +11,19 @@ from batchroute.input.open import open_source
 from batchroute.job.prices import is_loopback, open_embedder_target
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.columns import reserved_names
-from batchroute.store.identity import format_of
+from batchroute.store.identity import known_identity
 from batchroute.store.layout import RunLayout
+from batchroute.store.unsealed import has_answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from batchroute.input.file import Fingerprint
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import EndpointSpec, InputSpec, Job, RouterSpec
+    from batchroute.store.identity import Identity
 
 
 def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw: bool = False) -> Source:
@@ -30,16 +33,23 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
     for several choices.
     """
     embedder = router.embedder
+    identity = None if output is None else known_identity(RunLayout(output))
     source = open_source(
         spec,
         score_text=router.text,
         vector_column=embedder.column if embedder.use == "column" else None,
-        reserved=reserved_names() if output is None else reserved_names(format_of(RunLayout(output))),
+        reserved=reserved_names() if identity is None else reserved_names(identity.format),
         output=output,
         raw=raw,
+        begun=None if output is None or identity is None else _begun(RunLayout(output), identity),
     )
     refuse_unreadable(source)
     return source
+
+
+def _begun(run: RunLayout, identity: Identity) -> dict[str, Fingerprint] | None:
+    """The input's files as they were when the run began, which its first answer has frozen."""
+    return {file.name: file for file in identity.files} if has_answers(run) else None
 
 
 def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:

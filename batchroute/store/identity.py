@@ -16,6 +16,7 @@ import msgspec
 import tomli_w
 
 from batchroute.errors import RunFault
+from batchroute.input.file import Fingerprint
 from batchroute.job.load import RUN_TABLE, resolved_toml
 from batchroute.job.settings import changed_settings, frozen_settings
 from batchroute.store.columns import FORMAT
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from batchroute.input.file import Fingerprint
     from batchroute.job.spec import Job
     from batchroute.store.layout import RunLayout
     from batchroute.store.rows import Tally
@@ -54,10 +54,9 @@ class Identity:
     format: int = FORMAT
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """The names of the input's files, in its order."""
-        listed: Any = self.frozen[FILES]
-        return tuple(entry["name"] for entry in listed)
+    def files(self) -> tuple[Fingerprint, ...]:
+        """The input's files, in its order, as they were when the first run began."""
+        return msgspec.convert(self.frozen[FILES], tuple[Fingerprint, ...])
 
     def tables(self) -> dict[str, Any]:
         """The job's own tables; decimals are exact."""
@@ -125,9 +124,9 @@ def read_identity(run: RunLayout) -> Identity:
         raise RunFault(f"{run.job}: not as a run wrote it ({error}); name another directory") from error
 
 
-def format_of(run: RunLayout) -> int:
-    """The format that the directory has, or will have when a run begins in it."""
-    return read_identity(run).format if run.job.exists() else FORMAT
+def known_identity(run: RunLayout) -> Identity | None:
+    """The same; None where no run has begun."""
+    return read_identity(run) if run.job.exists() else None
 
 
 def _read(text: str, ours: Mapping[str, Any]) -> Identity:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from batchroute.store.columns import ResultColumns, Use, names_with
 from batchroute.store.files import decoding, saving, whole_file
-from batchroute.store.journal import read_journal
+from batchroute.store.journal import read_ends, read_journal
 from batchroute.store.layout import RunLayout
 from batchroute.store.parts import write_part
 from batchroute.types import Result
@@ -42,6 +42,20 @@ _FailedRow = msgspec.defstruct(
     + [("finished_at", int, 0)],
     kw_only=True,
 )
+
+
+def has_answers(run: RunLayout) -> bool:
+    """Whether any row is `ok`, which freezes what the directory is held to."""
+    ends = (end.status for journal in run.journals() for end, _ in read_ends(journal))
+    return any(map(_has_answers, run.parts())) or "ok" in ends
+
+
+def _has_answers(part: Path) -> bool:
+    try:
+        with pq.ParquetFile(part) as file:
+            return bool(pc.any(pc.equal(file.read(["status"])["status"], "ok")).as_py())
+    except (OSError, pa.ArrowInvalid):
+        return False  # whoever opens the directory to go on is told
 
 
 def write_failed(path: Path, failed: list[Result]) -> None:

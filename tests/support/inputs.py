@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def source(*paths: Path, limits: ChunkLimits | None = None, **settings: Any) -> Source:
     """The source of these paths; keyword arguments are those of [input], or of open_source."""
-    ours = {name: settings.pop(name, None) for name in ("score_text", "vector_column", "output", "raw")}
+    ours = {name: settings.pop(name, None) for name in ("score_text", "vector_column", "output", "raw", "begun")}
     reserved: Sequence[str] = settings.pop("reserved", ["id", "score"])
     spec = InputSpec.model_validate({"path": [str(path) for path in paths], **settings})
     return open_source(spec, reserved=reserved, limits=limits, **ours)
