@@ -55,7 +55,7 @@ KINDS = pytest.mark.parametrize(
     [
         ("a.jsonl", text("late", "later")),
         ("a.jsonl", b'{"prompt": "la'),
-        ("a.jsonl.gz", gzip.compress(text("late"))),
+        ("a.jsonl.gz", gzip.compress(text("late"), mtime=0)),
         ("a.jsonl.gz", b"\x1f\x8b"),
         ("a.jsonl.zst", zstd(text("late"))),
         ("a.parquet", b"PAR1 and a new footer to come"),
