@@ -47,6 +47,7 @@ from batchroute.send.open import (
 )
 from batchroute.send.request import billed_in
 from batchroute.send.reuse import Reuse, answered_parts
+from batchroute.send.tokens import estimate_tokens
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
 from batchroute.store.layout import locked
@@ -211,7 +212,8 @@ class _OpenRun:
         )
 
         async def send(request: Request) -> Answer:
-            return billed_in(request.service_tier, await endpoint.send(request.body))
+            answer = await endpoint.send(request.body, tokens=estimate_tokens(request.chars))
+            return billed_in(request.service_tier, answer)
 
         def stopped(reason: str) -> None:
             self._options.notify(f"the {name} lane stopped: {reason}")

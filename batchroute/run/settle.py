@@ -57,8 +57,8 @@ def settled(
 ) -> Result:
     """The result of a row that was asked; `earlier` is what former runs spent, `raw`: with the whole body."""
     prompt, answer, usages, is_ok = request.prompt, outcome.answer, outcome.usages, outcome.status == "ok"
-    # A job may refuse an answer for how it ended: it was paid, so it stays.
-    completion = (answer.completion if is_ok or answer.verdict == "ok" else None) or Completion()
+    # An answer that is refused may have been paid, as one that a job refuses for how it ended: what it says stays.
+    completion = answer.completion or Completion()
     usage = usages[0] if earlier is None and len(usages) == 1 else sum(usages, _usage_of(earlier))
     return Result(
         file=prompt.file,

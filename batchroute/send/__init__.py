@@ -6,7 +6,9 @@
     budget     reservations under a hard limit   rate       requests a minute
     endpoint   one exchange -> an answer         http       connections that are kept
     connection one of them: kept alive, bounded  encoding   compressed answers
-    classify   an HTTP answer -> what it means   retry      again? when? does it count?
+    classify   an HTTP answer -> what it means   verdict    what an error means: the table
+    parse      its body -> JSON, however wrapped events     an event stream, joined
+    fault      an error, in whatever shape       retry      again? when? does it count?
     dialects/  the APIs that endpoints speak     usage      what an answer says it was billed
     waits      how long a server asks to wait    renewal    a key that expires
     body       a row -> bytes to send            tokens     of a text, estimated or counted

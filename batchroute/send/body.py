@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from batchroute.send.dialects.anthropic import ANTHROPIC
-from batchroute.send.dialects.chat import CHAT
+from batchroute.send.dialects.chat import CHAT, NOT_STREAMED
 from batchroute.send.dialects.responses import RESPONSES
 
 if TYPE_CHECKING:
@@ -28,5 +28,11 @@ def open_body(spec: EndpointSpec) -> WriteBody:
 
 
 def fingerprint(body: bytes) -> bytes:
-    """What tells a request's body, and so its model, from every other: two are the same if and only if this is."""
-    return hashlib.blake2b(body, digest_size=FINGERPRINT_BYTES).digest()
+    """What tells a request's body, and so its model, from every other: two are the same if and only if this is.
+
+    That none is to be streamed is no part of it: the bodies of older runs did not say so.
+    """
+    same = hashlib.blake2b(body.removesuffix(NOT_STREAMED), digest_size=FINGERPRINT_BYTES)
+    if body.endswith(NOT_STREAMED):
+        same.update(b"}")
+    return same.digest()

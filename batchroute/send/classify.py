@@ -1,19 +1,21 @@
-"""What an HTTP answer means for the row, the lane and the retry: SPEC's table, as plain functions.
+"""What an HTTP answer means for the row, the lane and the retry.
 
-Decides once, into an `Answer`; nothing above looks at a status or an error code again. Knows no network
-and no policy: how often and when to retry is decided in `retry`.
+Decides once, into an `Answer`; nothing above looks at a status or an error code again. What an error means is the
+table in `verdict`, what an answer says is read by the API's dialect. Knows no network and no policy: how often and
+when to retry is decided in `retry`.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from batchroute.send.fault import Fault, read_fault, says_something, speaks_of_money
+from batchroute.send.parse import parse
 from batchroute.send.usage import read_usage
+from batchroute.send.verdict import WAITING, Told, Verdict, judge, status_of
 from batchroute.send.waits import retry_after_s
 from batchroute.types import Completion, Usage
 
@@ -21,53 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
-    Read: TypeAlias = "Callable[[dict[str, Any]], Answer]"
+    from batchroute.send.verdict import Asked
 
-Verdict = Literal[
-    "ok",
-    "rate_limited",  # slow down, then again
-    "busy",  # the service tier is full: again, later or at another tier
-    "transient",  # again
-    "expired",  # again, with the key that is good now
-    "malformed",  # again, but once only
-    "refused",  # never for this row
-    "fatal",  # never for this lane
-    "over_budget",  # not sent: it may cost more than is left
-]
+    Read: TypeAlias = "Callable[[dict[str, Any]], Answer | Fault]"
 
 Presence = Literal["answered", "silent", "unconnected"]  # what came back, if only an error; what it was sent over
 
-MESSAGE_CHARS = 1000  # of a provider's error text are kept
-
-_QUOTA = frozenset(
-    {
-        "insufficient_quota",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "billing_error",
-        "quota_exceeded",
-        "insufficient_balance",
-        "insufficient_credits",
-    }
-)
-_CONTENT = frozenset({"content_filter", "content_policy_violation"})
-_PERMISSION = frozenset({"permission_denied", "permission_error", "access_denied", "account_deactivated"})
-
-# The status an error code in words stands for: it counts where the code comes inside a 200.
-_STATUS_OF_CODE = {
-    "invalid_api_key": 401,
-    "authentication_error": 401,
-    "model_not_found": 404,
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "slow_down": 429,
-    "overloaded_error": 529,
-    "context_length_exceeded": 400,
-    **dict.fromkeys(_QUOTA, 429),
-    **dict.fromkeys(_CONTENT, 400),
-    **dict.fromkeys(_PERMISSION, 403),
-}
-
+MOST_ID_CHARS = 200  # of a request's name are kept
+_NOTHING = Completion()
+_NO_STATUS = frozenset({None, 0, 200, "0", "200", ""})
 
 _ADVICE = {
     "invalid_key": "set api_key_env, or check the key it names",
@@ -119,118 +83,111 @@ def stop_reason(answer: Answer) -> str:
     return f"{answer.error}; {_ADVICE.get(answer.error_type or '', 'fix it')}, then run again"
 
 
-class _Fault(msgspec.Struct, frozen=True):
-    """An error as providers send it, in whatever shape: all its codes, and what it says."""
-
-    codes: frozenset[str]
-    message: str
-
-
 def malformed(what: str, parsed: dict[str, Any]) -> Answer:
     """A complete answer that is not what was asked for; it may have been billed."""
-    usage = read_usage(parsed)
-    return Answer(
-        verdict="malformed",
-        error_type="malformed",
-        error=f"the body {what}",
-        completion=Completion(usage=usage) if usage else None,
-    )
+    return msgspec.structs.replace(_malformed(f"the body {what}"), completion=_billed_alone(parsed))
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes, *, had_success: bool, read: Read) -> Answer:
-    """The meaning of one complete HTTP answer; `had_success`: the lane has had an ok answer before.
+def classify(status: int, headers: Mapping[str, str], body: bytes, asked: Asked, read: Read) -> Answer:
+    """The meaning of one complete HTTP answer.
 
     `headers` are looked up by lower-case name (aiohttp's mapping ignores case); `read` takes the object of a 200
-    that is no error.
+    that is no error, and may find one in it.
     """
-    if 200 <= status < 300:
-        return _classify_success(status, headers, body, read, had_success=had_success)
-    if status < 400:
-        target = headers.get("location", "nowhere")
-        message = (
-            f"HTTP {status} redirects to {target}; redirects are not followed: set base_url to where it leads"
-        )
-        return Answer(verdict="fatal", error_type="redirect", error=message)
-    answer = _classify_fault(status, headers, _fault(_json(body), body), had_success=had_success)
-    return msgspec.structs.replace(answer, turned_away=status < 500)
+    parsed = parse(body)
+    try:
+        if 200 <= status < 300:
+            answer = _classify_success(status, headers, parsed, asked, read)
+        elif status < 400:
+            answer = _redirected(status, headers)
+        else:
+            answer = _classify_fault(status, headers, read_fault(parsed, body), parsed, asked)
+            answer = msgspec.structs.replace(answer, turned_away=status < 500)
+    except RecursionError:
+        return _malformed(f"HTTP {status}, but the body is nested too deeply")
+    return _identified(answer, headers, parsed)
 
 
-def _classify_success(
-    status: int, headers: Mapping[str, str], body: bytes, read: Read, *, had_success: bool
-) -> Answer:
-    parsed = _json(body)
+def _malformed(error: str) -> Answer:
+    return Answer(verdict="malformed", error_type="malformed", error=error)
+
+
+def _redirected(status: int, headers: Mapping[str, str]) -> Answer:
+    target = headers.get("location", "nowhere")
+    message = f"HTTP {status} redirects to {target}; redirects are not followed: set base_url to where it leads"
+    return Answer(verdict="fatal", error_type="redirect", error=message)
+
+
+def _classify_success(status: int, headers: Mapping[str, str], parsed: Any, asked: Asked, read: Read) -> Answer:
     if not isinstance(parsed, dict):
-        return Answer(
-            verdict="malformed", error_type="malformed", error=f"HTTP {status}, but the body is not a JSON object"
-        )
-    if parsed.get("error"):
-        fault = _fault(parsed, body)
-        return _classify_fault(_status_in_200(fault), headers, fault, had_success=had_success)
-    answer = read(parsed)
-    if answer.verdict == "malformed":
-        return msgspec.structs.replace(answer, error=f"HTTP {status}, but {answer.error}")
-    return answer
+        return _malformed(f"HTTP {status}, but the body is not a JSON object")
+    answer = read_fault(parsed) if _is_fault(parsed) else read(parsed)
+    if isinstance(answer, Answer):
+        if answer.verdict == "ok":
+            return _without_zeros(answer)
+        fault = read_fault(parsed)
+        if not parsed.get("error") and status_of(fault) is None:
+            return msgspec.structs.replace(answer, error=f"HTTP {status}, but {answer.error}")
+        answer = fault
+    unnamed = 402 if speaks_of_money(answer.message, asked.body) else 500
+    return _classify_fault(status_of(answer) or unnamed, headers, answer, parsed, asked)
 
 
-def _status_in_200(fault: _Fault) -> int:
-    numbers = (int(code) for code in fault.codes if re.fullmatch("[45][0-9][0-9]", code))
-    words = (_STATUS_OF_CODE[code] for code in fault.codes if code in _STATUS_OF_CODE)
-    return next(words, None) or next(numbers, 500)
+def _is_fault(parsed: dict[str, Any]) -> bool:
+    """Whether the object of a 200 says that it is an error."""
+    if parsed.get("error") and says_something(parsed["error"]):
+        return True
+    if parsed.get("object") == "error":
+        return True
+    own = parsed.get("base_resp")
+    return isinstance(own, dict) and own.get("status_code") not in _NO_STATUS
 
 
-def _classify_fault(status: int, headers: Mapping[str, str], fault: _Fault, *, had_success: bool) -> Answer:
-    verdict, error_type = _verdict(status, fault.codes, had_success=had_success)
-    again = verdict in {"rate_limited", "transient"}
+def _without_zeros(answer: Answer) -> Answer:
+    """No text and no call takes 0 tokens: whoever says so does not count them."""
+    completion = answer.completion
+    if completion is None or completion.usage is None or completion.usage.completion_tokens != 0:
+        return answer
+    if not (completion.response or completion.reasoning or completion.tool_calls):
+        return answer
+    usage = msgspec.structs.replace(completion.usage, completion_tokens=None)
+    return msgspec.structs.replace(answer, completion=msgspec.structs.replace(completion, usage=usage))
+
+
+def _classify_fault(status: int, headers: Mapping[str, str], fault: Fault, parsed: Any, asked: Asked) -> Answer:
+    wait_s = retry_after_s(headers, datetime.now(UTC))
+    if wait_s is None:
+        wait_s = fault.wait_s
+    verdict, error_type = judge(Told(status, fault, wait_s, _limit_tokens(headers), asked))
     return Answer(
         verdict=verdict,
         error_type=error_type,
         error=f"HTTP {status}: {fault.message}",
-        retry_after_s=retry_after_s(headers, datetime.now(UTC)) if again else None,
+        retry_after_s=wait_s if verdict in WAITING else None,
+        completion=_billed_alone(parsed),
     )
 
 
-def _verdict(status: int, codes: frozenset[str], *, had_success: bool) -> tuple[Verdict, str]:
-    """Codes that are more precise than any status come first: quota on a 429, a filter on a 403."""
-    if codes & _QUOTA or status == 402:
-        return "fatal", "quota"
-    if "context_length_exceeded" in codes:
-        return "refused", "context_length"
-    if codes & _CONTENT:
-        return "refused", "content_filter"
-    if status == 429 or "slow_down" in codes:
-        return "rate_limited", "rate_limit"
-    if status in {408, 409, 425} or status >= 500:
-        return "transient", f"http_{status}"
-    if status in {401, 404}:
-        return "fatal", {401: "invalid_key", 404: "not_found"}[status]
-    if status == 403 and (not had_success or codes & _PERMISSION):
-        return "fatal", "permission"
-    return "refused", f"http_{status}"
+def _limit_tokens(headers: Mapping[str, str]) -> int | None:
+    """The tokens a minute that the account has."""
+    limit = headers.get("x-ratelimit-limit-tokens", "")
+    return int(limit) if limit.isascii() and limit.isdigit() and len(limit) <= MOST_ID_CHARS else None
 
 
-def _json(body: bytes) -> Any:
-    """The parsed body, None where it is not JSON; Python's own parser takes what the fast one refuses."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        return _without_lone_surrogates(json.loads(body))
-    except (ValueError, RecursionError):
-        return None
+def _billed_alone(parsed: Any) -> Completion | None:
+    """What an answer was billed that has nothing else to offer."""
+    usage = read_usage(parsed) if isinstance(parsed, dict) else None
+    return None if usage is None else Completion(usage=usage, service_tier=usage.service_tier)
 
 
-def _without_lone_surrogates(parsed: Any) -> Any:
-    text = json.dumps(parsed, ensure_ascii=False)
-    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-
-
-def _fault(parsed: Any, body: bytes) -> _Fault:
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else None
-    if isinstance(error, dict):
-        codes = frozenset(str(error[key]) for key in ("code", "type") if isinstance(error.get(key), str | int))
-        message = next((error[key] for key in ("message", "detail", "msg") if error.get(key)), error)
-    else:
-        codes, message = frozenset(), error or body[: 4 * MESSAGE_CHARS].decode("utf-8", "replace").strip()
-    text = message if isinstance(message, str) else json.dumps(message)
-    return _Fault(codes, text[:MESSAGE_CHARS] or "no message")
+def _identified(answer: Answer, headers: Mapping[str, str], parsed: Any) -> Answer:
+    """With the provider's own name for the request, by which it can be asked about."""
+    name = headers.get("x-request-id") or headers.get("request-id")
+    if not name and isinstance(parsed, dict):
+        name = parsed.get("id")
+    if not isinstance(name, str) or not name:
+        return answer
+    if not name.isascii():  # bytes of a header that are no UTF-8 come as surrogates, which no file takes
+        name = name.encode("utf-8", "replace").decode()
+    completion = msgspec.structs.replace(answer.completion or _NOTHING, request_id=name[:MOST_ID_CHARS])
+    return msgspec.structs.replace(answer, completion=completion)

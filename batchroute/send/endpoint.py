@@ -19,19 +19,23 @@ import msgspec
 from aiohttp.http import HttpProcessingError
 
 from batchroute.errors import JobFault
-from batchroute.send.classify import MESSAGE_CHARS, Answer, Verdict, classify
+from batchroute.send.classify import Answer, classify
 from batchroute.send.deadline import Deadlines
 from batchroute.send.dialects.chat import read_chat
 from batchroute.send.encoding import TooLarge, Undecodable, decoded, stream_inflater
+from batchroute.send.fault import MESSAGE_CHARS
+from batchroute.send.parse import json_text
 from batchroute.send.renewal import KeyRenewal
+from batchroute.send.verdict import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
     from batchroute.job.secrets import Scrubber
-    from batchroute.send.dialects.dialect import Read
+    from batchroute.send.classify import Read
     from batchroute.send.http import Response, Transport
+    from batchroute.send.verdict import Verdict
     from batchroute.types import Completion
 
     Receive: TypeAlias = Callable[[bytes], Awaitable[None]]
@@ -86,8 +90,10 @@ class Endpoint:
         self._had_success = had_success
         self._key = KeyRenewal(transport, scrub)
 
-    async def send(self, body: bytes, receive: Receive | None = None) -> Answer:
+    async def send(self, body: bytes, receive: Receive | None = None, *, tokens: int = 0) -> Answer:
         """One attempt. Raises only errors of our own; what the provider says is free of known keys.
+
+        `tokens` estimates the input of the request, 0 where that is not known.
 
         `receive` is given the pieces of an event stream as they arrive, uncleaned, where the answer is one; such
         an answer has no completion. It must not raise what a connection raises.
@@ -96,7 +102,7 @@ class Endpoint:
         passing = None if receive is None else _Passing(receive)
         key = self._key.version
         try:
-            answer = await self._in_time(body, passing)
+            answer = await self._in_time(body, tokens, passing)
         except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
             answer = translate(error)
             if passing is not None and passing.begun:  # whoever reads it has its beginning: there is no other try
@@ -114,12 +120,12 @@ class Endpoint:
             return msgspec.structs.replace(answer, error=f"{answer.error} ({fault})")
         return msgspec.structs.replace(answer, verdict="expired") if renewed else answer
 
-    async def _in_time(self, body: bytes, passing: _Passing | None) -> Answer:
+    async def _in_time(self, body: bytes, tokens: int, passing: _Passing | None) -> Answer:
         """Raises TimeoutError where the exchange takes longer than `timeout_s`."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._deadlines.begin(task)
         try:
-            answer = await self._exchange(body, passing)
+            answer = await self._exchange(body, tokens, passing)
         except asyncio.CancelledError:
             if self._deadlines.end(task):
                 raise TimeoutError from None
@@ -132,27 +138,28 @@ class Endpoint:
                 await asyncio.sleep(0)  # it came in time after all: the cancellation is met here, not further on
         return answer
 
-    async def _exchange(self, body: bytes, passing: _Passing | None) -> Answer:
+    async def _exchange(self, body: bytes, tokens: int, passing: _Passing | None) -> Answer:
         connection = await self._transport.connect()
         try:
             response = await self._transport.post(connection, body)
             if passing is not None and response.status == 200 and _is_event_stream(response):
                 answer = await _pass_on(response, passing, self._max_bytes)
             else:
-                answer = await self._read_answer(response)
+                answer = await self._read_answer(response, body, tokens)
         except BaseException:
             connection.close()
             raise
         self._transport.keep(connection)
         return answer
 
-    async def _read_answer(self, response: Response) -> Answer:
+    async def _read_answer(self, response: Response, body: bytes, tokens: int) -> Answer:
         text = await _read(response, self._max_bytes)
         if text is None:
             return _too_large(self._max_bytes)
-        answer = classify(response.status, response.headers, text, had_success=self._had_success, read=self._read)
+        asked = Asked(body, tokens, self._had_success)
+        answer = classify(response.status, response.headers, text, asked, self._read)
         kept = self._keep_bodies and answer.verdict in {"ok", "refused"}
-        kept_text = text.decode("utf-8", "replace") if kept else None
+        kept_text = json_text(text) if kept else None
         return msgspec.structs.replace(answer, status=response.status, body=kept_text)
 
     def _clean(self, answer: Answer, latency_s: float) -> Answer:

@@ -58,10 +58,10 @@ class _Reported(msgspec.Struct, frozen=True):
 _NO_DETAILS = _Details()
 
 
-def read_usage(answer: dict[str, Any], *, answered: bool = False) -> Usage | None:
+def read_usage(answer: dict[str, Any]) -> Usage | None:
     """What an answer, or the last chunk of a stream, says it was billed; None where that is nothing.
 
-    `answered`: it has text or calls, which cannot take 0 tokens; nor can a prompt, ever.
+    A prompt of 0 tokens cannot be: whoever says so does not count them.
     """
     # Three ways to count the same: 1,000 tokens in, 900 of them from a cache, 400 of reasoning, 2 of text out.
     #   OpenAI:    prompt 1,000, cached 900, completion 402, reasoning 400, total 1,402    as it stands
@@ -87,7 +87,7 @@ def read_usage(answer: dict[str, Any], *, answered: bool = False) -> Usage | Non
         prompt = _with_cache(told, prompt, completion or 0, (cached or 0) + (written or 0))
     if prompt and told.total_tokens and told.total_tokens > prompt + (completion or 0):
         completion = told.total_tokens - prompt
-    if completion == 0 and (answered or not prompt):
+    if completion == 0 and not prompt:
         completion = None
     reported_usd = _reported_usd(usage) if "cost" in usage else None
     if not prompt and not completion and reported_usd is None:

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from batchroute.job.secrets import Scrubber
     from batchroute.job.spec import Endpoints, EndpointSpec, Limits
     from batchroute.send.budget import Budget
-    from batchroute.send.classify import Verdict
     from batchroute.send.dialects.dialect import WriteBody
     from batchroute.send.endpoint import Receive
     from batchroute.send.request import Spent
     from batchroute.send.retry import RetryPolicy
+    from batchroute.send.verdict import Verdict
     from batchroute.serve.chat import ChatRequest, RouteDecision
     from batchroute.serve.stream import EventRelay
     from batchroute.types import Result, Status

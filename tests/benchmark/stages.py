@@ -19,9 +19,11 @@ from batchroute.score.embed.embedders import DenseProduct, given_vectors
 from batchroute.score.router import Scorer, load_scorer, mf_scores
 from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer, classify
+from batchroute.send.dialects.chat import read_chat
 from batchroute.send.lane import Lane
 from batchroute.send.request import Outcome, Request, Spent
 from batchroute.send.retry import RetryPolicy
+from batchroute.send.verdict import Asked
 from batchroute.store.columns import ResultColumns
 from batchroute.store.journal import Journal
 from batchroute.store.layout import fingerprints_of
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from workload import Folder
 
+ASKED = Asked(b"", 0, had_success=True)
 PASSES = 3
 VECTOR_DIM = 1536
 
@@ -112,7 +115,7 @@ def vectors_stages(rows: int) -> dict[str, float]:
 def classified(rows: int) -> None:
     body = completion().split(b"\r\n\r\n", 1)[1]
     for _ in range(rows):
-        assert classify(200, {}, body, had_success=True).verdict == "ok"
+        assert classify(200, {}, body, ASKED, read_chat).verdict == "ok"
 
 
 def dispatched(rows: int) -> None:
@@ -120,7 +123,7 @@ def dispatched(rows: int) -> None:
 
 
 async def lane_of(rows: int) -> None:
-    answer = classify(200, {}, completion().split(b"\r\n\r\n", 1)[1], had_success=True)
+    answer = classify(200, {}, completion().split(b"\r\n\r\n", 1)[1], ASKED, read_chat)
     request = Request(Prompt("prompts.jsonl", 0, None, b"[]"), b"{}", 100, 0.5, "score")
 
     async def send(request: Request) -> Answer:

@@ -144,6 +144,7 @@ def test_each_request_carries_its_own_rows_prompt(tmp_path: Path) -> None:
         assert json.loads(request.body) == {
             "model": "big",
             "messages": [{"role": "user", "content": f"question {request.prompt.row}"}],
+            "stream": False,
         }
 
 
@@ -229,7 +230,8 @@ def test_a_body_is_the_endpoints_params_and_the_rows_over_them(
 ) -> None:
     prompt = Prompt(ASK.file, ASK.row, ASK.id, ASK.messages, row_params)
     body, most, _ = ChatBody("small", params)(prompt)
-    assert json.loads(body) == {**expected, "model": "small", "messages": [{"role": "user", "content": "hi"}]}
+    messages = [{"role": "user", "content": "hi"}]
+    assert json.loads(body) == {**expected, "model": "small", "messages": messages, "stream": False}
     assert most == longest
 
 

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from batchroute.send.body import DIALECTS
 from batchroute.send.classify import Answer, classify
+from batchroute.send.verdict import Asked
 
 if TYPE_CHECKING:
     from batchroute.types import Completion
 
+ASKED = Asked(b"", 0, had_success=False)
+
 
 def read(api: str, body: Any, status: int = 200) -> Answer:
-    return classify(status, {}, json.dumps(body).encode(), had_success=False, read=DIALECTS[api].read)
+    return classify(status, {}, json.dumps(body).encode(), ASKED, DIALECTS[api].read)
 
 
 def completion(api: str, body: Any) -> Completion:

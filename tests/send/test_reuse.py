@@ -66,7 +66,7 @@ def test_the_same_night_again_costs_nothing_and_says_the_same(tmp_path: Path, se
     taken = results(tmp_path / "second", "status", "attempts", "cost_usd", "latency_s")[:ROWS]
     assert taken == [{"status": "ok", "attempts": 0, "cost_usd": 0.0, "latency_s": None}] * ROWS
     report = build_report(tmp_path / "second")
-    assert (report.state, report.cost_usd, report.attempts, report.retries) == ("complete", 0.0, 0, 0)
+    assert (report.state, report.cost_usd, report.attempts, report.retries) == ("refusals", 0.0, 0, 0)
     assert (report.reused, report.cost_unknown_rows) == (ROWS, 0)
     assert report.all_strong_usd == build_report(tmp_path / "first").all_strong_usd
     run(tmp_path, server, "third", {"input.reuse": [str(tmp_path / "second")]})

@@ -12,7 +12,9 @@ import msgspec
 
 from batchroute.job.rules import longest_output
 from batchroute.send.classify import Answer, malformed
+from batchroute.send.dialects.content import json_text, plain_text, read_content
 from batchroute.send.dialects.dialect import Body, Dialect
+from batchroute.send.fault import MESSAGE_CHARS, Fault, read_fault, says_something
 from batchroute.send.usage import read_usage
 from batchroute.types import Completion
 
@@ -22,10 +24,16 @@ if TYPE_CHECKING:
     from batchroute.types import Prompt
 
 
-class ChatBody:
-    """Writes the bodies of one endpoint: its params, the row's over them, the model and the messages.
+# How a body ends. Without `stream` it would be the one that older runs have fingerprints of.
+NOT_STREAMED = b',"stream":false}'
+STREAMED = b',"stream":true}'
 
-    The same params make the same bytes, in whatever order and wherever they were written.
+
+class ChatBody:
+    """Writes the bodies of one endpoint: its params, the row's over them, the model, the messages, `stream`.
+
+    The same params make the same bytes, in whatever order and wherever they were written. A server's client may
+    ask for a stream; everybody else says that none is wanted, as some gateways send one unless they are told.
     """
 
     def __init__(self, model: str, params: Mapping[str, Any]) -> None:
@@ -35,46 +43,82 @@ class ChatBody:
 
     def __call__(self, prompt: Prompt) -> Body:
         if not prompt.params:
-            return Body(self._head + prompt.messages + b"}", self._longest)
+            return Body(self._head + prompt.messages + NOT_STREAMED, self._longest)
         params = {**self._params, **prompt.params}
-        return Body(_head(params) + prompt.messages + b"}", longest_output(params))
+        end = STREAMED if params.pop("stream", False) is True else NOT_STREAMED
+        return Body(_head(params) + prompt.messages + end, longest_output(params))
 
 
 def _head(params: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(params, order="sorted")[:-1] + b',"messages":'
 
 
-def read_chat(parsed: dict[str, Any]) -> Answer:
-    """What the object in a 200 means to whoever asked for a chat completion."""
-    completion = _completion(parsed)
-    if completion is None:
-        return malformed("has no choices", parsed)
+def read_chat(parsed: dict[str, Any]) -> Answer | Fault:
+    """What the object in a 200 means to whoever asked for a chat completion: its first choice, or the error there.
+
+    A choice is an answer, also one that a filter or the length left without a message.
+    """
+    choices = parsed.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return _filtered(parsed) or malformed("has no choices", parsed)
+    if choice.get("error") and says_something(choice["error"]):
+        return read_fault({"error": choice["error"]})
+    message = choice.get("message") or choice.get("delta")
+    if not isinstance(message, dict):
+        if message is None and choice.get("text") is None and not choice.get("finish_reason"):
+            return malformed("has a choice that says nothing", parsed)
+        message = {"content": choice.get("text") if message is None else message}
+    completion = _completion(parsed, choice, message)
+    if completion.finish_reason == "error" and not completion.response and completion.tool_calls is None:
+        return Fault((), "the answer ended with finish_reason error, without text")
     return Answer(verdict="ok", completion=completion)
 
 
-def _completion(parsed: dict[str, Any]) -> Completion | None:
-    """The first choice of a chat completion, None where there is none."""
-    choices = parsed.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict) or not isinstance(message := choice.get("message"), dict):
+def _filtered(parsed: dict[str, Any]) -> Fault | None:
+    """The verdict of a filter that left no choice, as Azure and Gemini tell it."""
+    results = parsed.get("prompt_filter_results")
+    feedback = parsed.get("promptFeedback") or parsed.get("prompt_feedback")
+    blocked = feedback.get("blockReason") or feedback.get("block_reason") if isinstance(feedback, dict) else None
+    if not (blocked or _has_filtered(results) or parsed.get("finish_reason") == "content_filter"):
         return None
-    calls = message.get("tool_calls")
+    return Fault(("content_filter",), f"the prompt was filtered: {json_text(blocked or results)}"[:MESSAGE_CHARS])
+
+
+def _has_filtered(results: Any) -> bool:
+    """Whether anything in here is `filtered`: each kind of content has a verdict of its own."""
+    if isinstance(results, dict):
+        return results.get("filtered") is True or any(map(_has_filtered, results.values()))
+    return isinstance(results, list) and any(map(_has_filtered, results))
+
+
+def _completion(parsed: dict[str, Any], choice: dict[str, Any], message: dict[str, Any]) -> Completion:
+    content = message.get("content")
+    is_plain = content is None or isinstance(content, str)
+    text, thoughts, declined = (content, None, None) if is_plain else read_content(content)
+    # What it thought has a place of its own, under a name that depends on the provider, or stands in the content.
+    reasoning = message.get("reasoning_content") or message.get("reasoning") or message.get("reasoning_details")
+    calls = message.get("tool_calls") or _legacy_call(message)
+    usage = read_usage(parsed)
     return Completion(
         served_model=_text(parsed.get("model")),
-        response=_text(message.get("content")),
-        reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
-        tool_calls=msgspec.json.encode(calls).decode() if calls else None,
+        response=text,
+        reasoning=(plain_text(reasoning) or None) if reasoning else thoughts,
+        tool_calls=json_text(calls) if calls else None,
         finish_reason=_text(choice.get("finish_reason")),
-        usage=read_usage(parsed),
+        usage=usage,
+        refusal=_text(message.get("refusal")) or declined,
+        service_tier=_text(parsed.get("service_tier")) if usage is None else usage.service_tier,
     )
 
 
+def _legacy_call(message: dict[str, Any]) -> list[Any] | None:
+    """The call of a function, from before there were tools."""
+    call = message.get("function_call")
+    return [{"type": "function", "function": call}] if call else None
+
+
 def _text(value: Any) -> str | None:
-    """Content is text, or a list of parts of which the text ones count."""
-    if isinstance(value, list):
-        value = "".join(
-            part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
     return value if isinstance(value, str) else None
 
 

@@ -5,15 +5,13 @@ Values only; knows no network, no prices and no endpoint.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchroute.send.classify import Answer
+    from batchroute.send.classify import Read
     from batchroute.types import Prompt
-
-    Read: TypeAlias = Callable[[dict[str, Any]], Answer]
 
 
 class Body(NamedTuple):

@@ -1,0 +1,88 @@
+"""A whole event stream -> the answer it amounts to, for servers that stream though nothing asked them to.
+
+Chat's chunks are merged; the stream of a response has it whole in its last event. Knows nothing of what the answer
+means. A stream that a client asked for is passed on instead (`serve.stream`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_FIELD = re.compile(r"(?:data|event|id|retry):")
+_END = re.compile(r"\r\n\r\n|\n\n|\r\r")  # of an event
+_DONE = "[DONE]"
+_WHOLE_RESPONSE = frozenset({"response.completed", "response.incomplete", "response.failed"})
+# Of texts with these names each chunk brings a piece; of all else the last word counts.
+_IN_PIECES = frozenset(
+    {"content", "reasoning_content", "reasoning", "thinking", "refusal", "text", "summary", "arguments", "input"}
+)
+
+
+def is_stream(text: str) -> bool:
+    """Whether this is an event stream rather than JSON."""
+    return _FIELD.match(text) is not None
+
+
+def join_events(text: str) -> dict[str, Any]:
+    """The answer; ValueError where the end of the stream is missing.
+
+    The end is `[DONE]`, a finish_reason, an error, or an event that has the whole response.
+    """
+    data = [piece for event in _END.split(text) if (piece := _data(event))]
+    chunks = [
+        chunk for piece in data if piece != _DONE and isinstance(chunk := json.loads(piece, strict=False), dict)
+    ]
+    answer: dict[str, Any] = {}
+    for chunk in chunks:
+        if chunk.get("type") in _WHOLE_RESPONSE and isinstance(chunk.get("response"), dict):
+            return dict(chunk["response"])
+        _merge(answer, chunk)
+    choices = [choice for choice in answer.get("choices") or () if isinstance(choice, dict)]
+    if _DONE not in data and not answer.get("error") and not (choices and choices[0].get("finish_reason")):
+        raise ValueError("the event stream ends in the middle")
+    for choice in choices:
+        choice["message"] = choice.get("message") or choice.pop("delta", None)
+    return answer
+
+
+def _data(event: str) -> str:
+    lines = (line.removeprefix("data:").strip() for line in event.splitlines() if line.startswith("data:"))
+    return "\n".join(lines)
+
+
+def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
+    # {"choices": [{"index": 0, "delta": {"content": "fi"}}]} and {"choices": [{"index": 0, "delta": {"content":
+    # "ne"}}]} make {"choices": [{"index": 0, "delta": {"content": "fine"}}]}; calls are merged in the same way.
+    for name, value in piece.items():
+        known = whole.get(name)
+        if isinstance(value, dict) and isinstance(known, dict):
+            _merge(known, value)
+        elif isinstance(value, list):
+            whole[name] = _merged(known if isinstance(known, list) else [], value)
+        elif isinstance(value, str) and isinstance(known, str) and name in _IN_PIECES:
+            whole[name] = known + value
+        elif value is not None:
+            whole[name] = value
+
+
+def _merged(items: list[Any], pieces: list[Any]) -> list[Any]:
+    """Pieces of the same index belong together, unless their ids say that they are two."""
+    for piece in pieces:
+        same = next((item for item in items if _are_one(item, piece)), None)
+        if same is None:
+            items.append({})
+            same = items[-1]
+        if isinstance(piece, dict):
+            _merge(same, piece)
+        else:
+            items[-1] = piece
+    return items
+
+
+def _are_one(item: Any, piece: Any) -> bool:
+    if not isinstance(item, dict) or not isinstance(piece, dict) or item.get("index") is None:
+        return False
+    ids = item.get("id"), piece.get("id")
+    return item["index"] == piece.get("index") and (not all(ids) or ids[0] == ids[1])

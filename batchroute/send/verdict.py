@@ -1,0 +1,163 @@
+"""What an error means: SPEC's table.
+
+Decides on what `fault` has read. Knows neither where an error stood in an answer nor what follows from a verdict.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from batchroute.send.fault import is_too_large, speaks_of_money, speaks_of_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from batchroute.send.fault import Fault
+
+Verdict = Literal[
+    "ok",
+    "rate_limited",  # slow down, then again
+    "busy",  # the service tier is full: again, later or at another tier
+    "transient",  # again
+    "expired",  # again, with the key that is good now
+    "malformed",  # again, but once only
+    "refused",  # never for this row
+    "fatal",  # never for this lane
+    "over_budget",  # not sent: it may cost more than is left
+]
+
+WAITING = frozenset({"rate_limited", "busy", "transient"})  # a wait that the server asks for counts
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """What is known of the request that an answer is to.
+
+    `tokens` estimates its input, 0 where that is not known; `had_success`: the lane has had an ok answer before.
+    """
+
+    body: bytes
+    tokens: int
+    had_success: bool
+
+
+class Told(NamedTuple):
+    """An error with its status, and what its headers say: the wait, the tokens a minute that the account has."""
+
+    status: int
+    fault: Fault
+    wait_s: float | None
+    limit_tokens: int | None
+    asked: Asked
+
+
+_QUOTA = frozenset(
+    {
+        "insufficient_quota",
+        "insufficient_user_quota",
+        "exceeded_current_quota_error",
+        "quota_exceeded",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_disabled",
+        "billing_error",
+        "insufficient_balance",
+        "insufficient_balance_error",
+        "insufficient_credits",
+        "budget_exceeded",
+        "arrearage",
+    }
+)
+_KEY = frozenset({"invalid_api_key", "api_key_invalid"})
+_CONTENT = frozenset({"content_filter", "content_policy_violation"})
+_LENGTH = frozenset({"context_length_exceeded"})
+_PERMISSION = frozenset({"permission_denied", "permission_error", "access_denied", "account_deactivated"})
+_FULL = frozenset({"capacity_exceeded", "resource_unavailable"})
+_SLOW_DOWN = frozenset({"slow_down"})
+
+# The status an error code in words stands for: it counts where the code comes inside a 200.
+_STATUS_OF_CODE = {
+    "authentication_error": 401,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "resource_exhausted": 429,
+    "overloaded_error": 529,
+    "capacity_exceeded": 498,
+    **dict.fromkeys(_KEY, 401),
+    **dict.fromkeys(_SLOW_DOWN | _QUOTA | {"resource_unavailable"}, 429),
+    **dict.fromkeys(_CONTENT | _LENGTH, 400),
+    **dict.fromkeys(_PERMISSION, 403),
+}
+
+
+def status_of(fault: Fault) -> int | None:
+    """The HTTP status that an error names itself; None where it does not."""
+    words = (_STATUS_OF_CODE[code] for code in fault.codes if code in _STATUS_OF_CODE)
+    numbers = (int(code) for code in fault.codes if len(code) == 3 and code.isascii() and code.isdigit())
+    return next(words, None) or next((number for number in numbers if 400 <= number < 600), None)
+
+
+def _is_first(told: Told) -> bool:
+    return not told.asked.had_success
+
+
+def _names_a_wait(told: Told) -> bool:
+    return told.wait_s is not None
+
+
+def _can_never_pass(told: Told) -> bool:
+    return is_too_large(told.fault.message) or 0 < (told.limit_tokens or 0) < told.asked.tokens
+
+
+def _is_money(told: Told) -> bool:
+    if told.status == 429 and speaks_of_rate(told.fault.message):
+        return False
+    return speaks_of_money(told.fault.message, told.asked.body)
+
+
+class _Rule(NamedTuple):
+    """Holds for these statuses, where one of the codes is there (if any are named), and if `when` does, too."""
+
+    verdict: Verdict
+    error_type: str
+    statuses: Container[int] = range(1000)
+    codes: frozenset[str] = frozenset()
+    when: Callable[[Told], bool] | None = None
+
+    def holds(self, told: Told) -> bool:
+        return (
+            told.status in self.statuses
+            and (not self.codes or not self.codes.isdisjoint(told.fault.codes))
+            and (self.when is None or self.when(told))
+        )
+
+
+# The first that holds counts. A code is more precise than any status: quota on a 429, a filter on a 403.
+_RULES = (
+    _Rule("fatal", "quota", codes=_QUOTA),
+    _Rule("fatal", "quota", {402}),
+    _Rule("refused", "context_length", codes=_LENGTH),
+    _Rule("refused", "content_filter", codes=_CONTENT),
+    _Rule("refused", "too_large", {429}, when=_can_never_pass),
+    _Rule("busy", "busy", {498}),
+    _Rule("busy", "busy", {429}, _FULL),
+    _Rule("rate_limited", "rate_limit", codes=_SLOW_DOWN),
+    _Rule("rate_limited", "rate_limit", {429}, when=_names_a_wait),
+    _Rule("fatal", "quota", range(400, 500), when=_is_money),
+    _Rule("rate_limited", "rate_limit", {429}),
+    _Rule("transient", "http_{}", {408, 409, 423, 424, 425, 499, *range(500, 1000)}),
+    _Rule("fatal", "invalid_key", {401}),
+    _Rule("fatal", "invalid_key", {400, 403}, _KEY),
+    _Rule("fatal", "not_found", {404}, when=_is_first),
+    _Rule("fatal", "permission", {403}, when=_is_first),
+    _Rule("fatal", "permission", {403}, _PERMISSION),
+    _Rule("refused", "http_{}"),
+)
+
+
+def judge(told: Told) -> tuple[Verdict, str]:
+    """The verdict on an error, and its error_type."""
+    rule = next(rule for rule in _RULES if rule.holds(told))
+    return rule.verdict, rule.error_type.format(told.status)
