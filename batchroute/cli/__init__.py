@@ -1,6 +1,5 @@
 """Words in, exit code out: the commands, their flags, and what they print.
 
-    streams stdout and stderr, and their loss
     output  where it is said                flags   the flags that commands share
     job     run, check, plan                scores  score, calibrate
     results report, whatif, export          tools   train, evaluate, serve, simulate
@@ -22,9 +21,9 @@ from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
-from batchroute.cli.streams import open_standard_streams, take_loss
 from batchroute.cli.tools import evaluate, serve, simulate, train
 from batchroute.errors import BatchrouteError, Stopped, UsageFault
+from batchroute.run.streams import open_standard_streams, take_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.show.words import count, harmless
-from batchroute.cli.streams import take_loss
+from batchroute.run.streams import take_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable

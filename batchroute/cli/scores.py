@@ -16,8 +16,8 @@ import click
 from batchroute.cli.flags import FILE, Flags, job_flags
 from batchroute.cli.output import log, log_scored, show_json
 from batchroute.cli.show.words import calibration_words, count, harmless
-from batchroute.cli.streams import is_stdout_lost
 from batchroute.errors import UsageFault
+from batchroute.run.streams import is_stdout_lost
 
 if TYPE_CHECKING:
     from batchroute.run.calibrate import Calibration

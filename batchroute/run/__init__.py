@@ -6,7 +6,7 @@
     end        how the run ended -> report.json   progress   a run's counters
     prepare    an input scored, and nothing sent  process    event loop, collector, open files
     handover   rows an answer sends to another    open     what every command does first
-    descriptors  0, 1 and 2 are open
+    streams    stdin, stdout, stderr, and their loss
 
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 
 from batchroute.errors import UsageFault
-from batchroute.run.descriptors import open_standard_descriptors
+from batchroute.run.streams import open_standard_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

@@ -75,7 +75,7 @@ def closed(streams: str, *command: str) -> int:
 
 OPENED = """
 import os, sys
-from batchroute.cli.streams import open_standard_streams
+from batchroute.run.streams import open_standard_streams
 open_standard_streams()
 file = open(sys.argv[1], "w")
 print("print"), print("print", file=sys.stderr), os.write(1, b"raw"), os.write(2, b"raw")

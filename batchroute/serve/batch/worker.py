@@ -23,6 +23,7 @@ from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import Job
 from batchroute.run.engine import Run, RunOptions
 from batchroute.run.process import run_loop
+from batchroute.run.streams import open_standard_streams
 from batchroute.serve.batch.batches import Batch, BatchError, BatchStore, Counts, ended, failed, held_up, woken
 from batchroute.serve.batch.files import FileStore, new_id
 from batchroute.serve.batch.lines import batch_job, read_batch_input, write_results
@@ -39,6 +40,7 @@ Ending = Literal["completed", "expired", "cancelled"]
 
 def main() -> None:
     """Exit 0: the batch is over; 4: it is to be tried again; 143: it was stopped, and goes on later."""
+    open_standard_streams()
     state, batch_id, most_bytes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     job = Job.model_validate_json(sys.stdin.buffer.read())
     logging.basicConfig(level=logging.WARNING, format=f"{batch_id}: %(message)s")

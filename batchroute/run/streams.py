@@ -5,6 +5,10 @@
     stdout, anything else      (a full disk) what the command was to print is lost: an error, and exit 4 for 0
     ... of run, train, serve   a warning: what they do stands elsewhere
 
+Daemons and crons start jobs with descriptor 0, 1 or 2 closed. The next file that is opened gets the lowest free
+number: a journal would be descriptor 1, and whatever prints would write into it; and uvloop aborts a process in
+which one of its own files is among them.
+
 All that is written passes here, also what click, rich and logging write. Knows nothing of what it says.
 """
 
@@ -18,8 +22,7 @@ import stat
 import sys
 from typing import Any, TextIO, cast
 
-from batchroute.run.descriptors import open_standard_descriptors
-
+_STANDARD = range(3)
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN})
 
 
@@ -68,8 +71,18 @@ def _discard(stream: TextIO) -> None:
         os.close(nowhere)
 
 
+def open_standard_descriptors() -> None:
+    """Opens /dev/null as each of the three that is closed; to be called before anything else is opened."""
+    for descriptor in _STANDARD:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # is given the lowest free number, which is this one
+            os.set_inheritable(descriptor, True)
+
+
 def open_standard_streams() -> None:
-    """Makes all three usable, for the rest of the process."""
+    """Makes all three usable, for the rest of the process; to be called before anything is opened."""
     open_standard_descriptors()
     if cast("TextIO | None", sys.stdin) is None:
         sys.stdin = os.fdopen(0, closefd=False)
