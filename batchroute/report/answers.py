@@ -5,10 +5,12 @@ Knows columns; knows no prices, and not what is done about an answer that was cu
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from batchroute.job.served import is_asked_model
 from batchroute.report.figures import FinishCounts
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ def finishes(settled: pl.LazyFrame, endpoints: Iterable[str]) -> dict[str, Finis
 def service_tiers(settled: pl.LazyFrame) -> dict[str, dict[str, int]]:
     """By endpoint the answers of each tier of service, as the provider calls it; nothing where none was named."""
     return _by_name(answered(settled), pl.col("service_tier"))
+
+
+def other_models(settled: pl.LazyFrame) -> dict[str, dict[str, int]]:
+    """By endpoint the answers of each model that is not the one asked for."""
+    names = answered(settled).select("route", "model", "served_model").drop_nulls()
+    counted = names.filter(pl.col("model") != pl.col("served_model")).group_by(pl.all()).len()
+    found: dict[str, Counter[str]] = {}
+    for route, asked, served, rows in counted.sort("route", "served_model").collect().iter_rows():
+        if not is_asked_model(asked, served):
+            found.setdefault(route, Counter())[served] += rows
+    return {route: dict(models.most_common(_MOST_NAMES)) for route, models in found.items()}
 
 
 def _has_text(column: str) -> pl.Expr:

@@ -13,7 +13,7 @@ import polars as pl
 
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
-from batchroute.report.answers import finishes, service_tiers
+from batchroute.report.answers import finishes, other_models, service_tiers
 from batchroute.report.figures import ModelBill, Report, State, read_plan, read_report, state_of_ended
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
@@ -172,6 +172,7 @@ def _distributions(run: Path, job: RunJob, rows: Rows) -> dict[str, Any]:
         "errors": {error or "unknown": count for error, count in errors.iter_rows()},
         "finish": finishes(rows.settled, job.endpoints),
         "service_tiers": service_tiers(rows.settled),
+        "other_models": other_models(rows.settled),
         "latency_s": {name: latency_s.get(name) for name in job.endpoints},
         "score_histogram": score_histogram(scores),
         "score_quantiles": score_quantiles(scores),

@@ -87,7 +87,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `score_histogram` counts rows in 100 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
     "p10" ... "p100" to scores. `reused` rows took their answer from another run, tokens and all, and cost nothing;
     `budget_rows` went weak to keep the budget. `simulated` names the endpoints whose answers, and so whose money,
-    are made up. `finish`, `service_tiers` and `latency_s` are by endpoint, as is the `route` of a bill.
+    are made up. `service_tiers` and `other_models` count answers by tier, and by model where that is not the one
+    asked for; they, `finish`, `mean_output_tokens` and `latency_s` are by endpoint, as is the `route` of a bill.
     `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against.
     """
 
@@ -134,6 +135,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, int]
     finish: dict[str, FinishCounts] = {}
     service_tiers: dict[str, dict[str, int]] = {}
+    other_models: dict[str, dict[str, int]] = {}
     latency_s: dict[str, Latency | None]
     wall_s: float | None
     rows_per_s: float | None

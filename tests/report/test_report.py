@@ -328,6 +328,21 @@ def test_tiers_of_service_are_counted_and_named_where_one_is_not_the_usual(tmp_p
     assert "tiers of service" not in _shown(render_report(usual))
 
 
+def test_models_other_than_those_asked_for_are_counted(tmp_path: Path) -> None:
+    rows = [
+        ok(0, served_model="big-model-2026-03-01"),
+        ok(1, served_model="elsewhere/big-model"),
+        ok(2, served_model="small-model"),
+        *(ok(row, served_model="smaller-model") for row in (3, 4)),
+        ok(5, "weak", served_model="small-model"),
+        ok(6, "weak", served_model=None),
+    ]
+    report = build_report(write_run(tmp_path / "run", [rows], rows=7))
+    assert report.other_models == {"strong": {"smaller-model": 2, "small-model": 1}}
+    shown = " ".join(_shown(render_report(report)).split())
+    assert "another model than the one asked for, strong: smaller-model 2, small-model 1" in shown
+
+
 def test_a_directory_of_an_older_format_has_none_of_the_later_columns(tmp_path: Path) -> None:
     """A kept column may have the name of one."""
     later = ("refusal", "cache_write_tokens", "request_id", "service_tier", "delivery")

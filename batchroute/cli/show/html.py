@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from batchroute.report.figures import Report
 
 
-_FILTERS = ("count", "money", "percent", "seconds", "duration", "speed", "threshold", "plain", "printable")
+_FILTERS = (
+    "count",
+    "money",
+    "percent",
+    "seconds",
+    "duration",
+    "speed",
+    "threshold",
+    "plain",
+    "printable",
+    "sentence",
+)
 
 
 def render_html(report: Report, details: Details) -> str:

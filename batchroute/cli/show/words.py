@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from batchroute.job.tiers import STANDARD, tier_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,11 +19,6 @@ if TYPE_CHECKING:
     from batchroute.run.whatif import WhatIf
 
 UNKNOWN = "unknown"
-STANDARD_TIERS = {
-    "default",
-    "standard",
-    "on_demand",
-}  # as OpenAI, Anthropic and Groq call what is not worth a word
 _NAME_CHARS = 60
 _TEXT_CHARS = 4000
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
@@ -87,6 +84,11 @@ def plain(text: str) -> str:
     """A name from outside, without control characters and of bounded length."""
     name = one_line(text)
     return name if len(name) <= _NAME_CHARS else name[: _NAME_CHARS - 1] + "…"
+
+
+def sentence(words: str) -> str:
+    """Words of ours as a sentence; names in them keep their capitals."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def one_line(text: str) -> str:
@@ -167,9 +169,16 @@ def finish_rows(report: Report) -> list[tuple[str, list[str]]]:
 
 
 def served_words(report: Report) -> list[str]:
-    """Lines on who has answered, where that is not who was asked."""
-    by_tier = {name: tiers for name, tiers in report.service_tiers.items() if tiers.keys() - STANDARD_TIERS}
-    return [f"tiers of service, {name}: {_counted(tiers)}" for name, tiers in by_tier.items()]
+    """Lines on who has answered: models other than those asked for, tiers where not all are the standard one."""
+    others = [
+        f"answered by another model than the one asked for, {name}: {_counted(models)}"
+        for name, models in report.other_models.items()
+    ]
+    return others + [
+        f"tiers of service, {name}: {_counted(tiers)}"
+        for name, tiers in report.service_tiers.items()
+        if {*map(tier_of, tiers)} != {STANDARD}
+    ]
 
 
 def _counted(names: Mapping[str, int]) -> str:
@@ -195,9 +204,9 @@ def unconfirmed_words(report: Report) -> str | None:
     """What the amount is that stands beside the total."""
     if report.unconfirmed_usd == 0:
         return None
-    counts = "; it counts against the limit" if report.max_cost_usd is not None else ""
+    counts = ", which counts against the limit" if report.max_cost_usd is not None else ""
     return (
-        "unconfirmed: requests that were sent and brought no usage, so that nobody can say what they were billed; "
+        "unconfirmed: requests that were sent and brought no usage, so that what they were billed is not known; "
         f"at most this much{counts}"
     )
 
