@@ -33,11 +33,21 @@ OnFinish = Literal["keep", "refuse", "other"]
 SIDES: tuple[Side, Side] = ("strong", "weak")
 
 
+class Media(msgspec.Struct, frozen=True, array_like=True):
+    """How many parts of a row's messages are no text; `images` are those whose detail is auto or not said."""
+
+    images: int = 0
+    high_images: int = 0
+    low_images: int = 0
+    others: int = 0
+
+
 class Prompt(msgspec.Struct, frozen=True):
     """One input row, ready to be sent, or refused before that.
 
     `messages` is the JSON array of chat messages, `params` the row's own fields of the request body,
     `keep` its kept columns as one message (see `kept`; empty when no column is kept).
+    `media` are parts that are no text, `inlined_bytes` of the messages are theirs.
     `refusal` says why the row can never be asked, `refusal_type` what kind of reason that is; the other fields are
     then best effort.
     """
@@ -50,6 +60,8 @@ class Prompt(msgspec.Struct, frozen=True):
     keep: bytes = b""
     refusal: str | None = None
     refusal_type: RefusalType = "bad_row"
+    media: Media | None = None
+    inlined_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +69,8 @@ class Questions:
     """The columns that scoring needs of n consecutive input rows; entry i of each belongs to row i.
 
     `texts` is what the router reads ("" where refused), `forced` the side a row demands for itself,
-    `chars` the characters of the whole request (for token estimates), `vectors` [n, dim] float32 where
-    the input brings its own embeddings.
+    `chars` the characters of the whole request (for token estimates), `media` what of it is no text, `vectors`
+    [n, dim] float32 where the input brings its own embeddings.
     """
 
     texts: list[str]
@@ -67,6 +79,7 @@ class Questions:
     refused: NDArray[np.bool_]
     chars: NDArray[np.int64]
     vectors: Vectors | None = None
+    media: Sequence[Media | None] = ()  # empty where no row has any
 
     def batches(self, size: int) -> Iterator[Questions]:
         """Consecutive parts of up to `size` rows; `vectors` are sliced, not copied."""
@@ -79,6 +92,7 @@ class Questions:
                 refused=self.refused[rows],
                 chars=self.chars[rows],
                 vectors=None if self.vectors is None else self.vectors[rows],
+                media=self.media[rows],
             )
 
 

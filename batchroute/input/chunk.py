@@ -130,6 +130,7 @@ class Chunk:
             refused=np.fromiter((row.refusal is not None for row in rows), np.bool_, len(rows)),
             chars=np.fromiter((row.chars for row in rows), np.int64, len(rows)),
             vectors=vectors,
+            media=[row.media for row in rows] if any(row.media is not None for row in rows) else (),
         )
 
     def prompts(self, indices: NDArray[np.int64]) -> list[Prompt]:
@@ -164,4 +165,7 @@ class Chunk:
         if row.refusal is not None:
             refusal = f"{self.records.row_label(number)}: {row.refusal}"
             return Prompt(self.file, number, row.id, b"", None, keep, refusal)
-        return Prompt(self.file, number, row.id, self.reader.messages(row), row.params, keep)
+        messages = self.reader.messages(row)
+        return Prompt(
+            self.file, number, row.id, messages, row.params, keep, media=row.media, inlined_bytes=row.inlined_bytes
+        )

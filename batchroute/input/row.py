@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from batchroute.errors import InputFault
+from batchroute.input.media import MEDIA_KEYS, media_in
 from batchroute.input.template import compile_template
 from batchroute.input.text import as_text, loads, without_lone_surrogates
 from batchroute.types import SIDES, Side
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from batchroute.input.template import PromptTemplate
     from batchroute.input.text import Replaced
     from batchroute.job.spec import InputSpec
+    from batchroute.types import Media
 
 
 Kind = Literal["text", "messages", "params", "vector", "any"]
@@ -32,7 +34,6 @@ ReadContent: TypeAlias = "Callable[[Values, Replaced], Content]"  # raises Refus
 
 BATCH_FIELDS = ("custom_id", "method", "url", "body")
 _BATCH_URL = "/v1/chat/completions"
-_MEDIA = ("image_url", "input_audio", "file")
 _NUMBERS = (bool, int)
 _DEPTH = 100
 _SHOWN_CHARS = 60
@@ -146,7 +147,7 @@ def chars_in(value: object, depth: int = _DEPTH) -> int:
     if depth == 0:
         raise Refusal("nested too deep")
     if isinstance(value, dict):
-        return sum(chars_in(item, depth - 1) for name, item in value.items() if name not in _MEDIA)
+        return sum(chars_in(item, depth - 1) for name, item in value.items() if name not in MEDIA_KEYS)
     if isinstance(value, list):
         return sum(chars_in(item, depth - 1) for item in value)
     if value is None or isinstance(value, _NUMBERS) or (isinstance(value, float) and math.isfinite(value)):
@@ -180,6 +181,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     forced: Side | None = None
     chars: int = 0
     refusal: str | None = None
+    media: Media | None = None
+    inlined_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,8 @@ class RowReader:
             chars = chars_in(content.prompt) + len(self.system or "") + chars_in(params)
         except Refusal as refusal:
             return Row(id=row_id, refusal=str(refusal))
-        return Row(row_id, text, content.prompt, params, forced, chars)
+        media, inlined = (None, 0) if isinstance(content.prompt, str) else media_in(content.prompt)
+        return Row(row_id, text, content.prompt, params, forced, chars, None, media, inlined)
 
     def messages(self, row: Row) -> bytes:
         """The JSON array of chat messages that is sent for a row."""

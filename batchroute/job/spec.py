@@ -308,6 +308,9 @@ class EndpointSpec(_Section):
     max_attempts: Count = _free(6, "attempts for one row")
     max_input_tokens: Count | None = _free(None, "longest row the side takes")
     on_too_long: Literal["refuse", "other"] = _free("refuse", "a longer row: refuse, or the other side")
+    max_media_tokens: Count | None = _free(
+        None, "most input tokens of an image, a sound or a file; else as the provider publishes it"
+    )
     on_finish: OnFinishSpec = Field(default=OnFinishSpec(), description="answers that did not end by themselves")
     params: dict[str, Any] = _fixed({}, "merged into the request body as they are")
     headers: dict[HeaderName, Header] = _free({}, 'request headers; a secret one as { env = "NAME" }')

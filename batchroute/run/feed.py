@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from batchroute.errors import InputFault
+from batchroute.job.media import media_tokens
 from batchroute.job.tiers import asked_tier
 from batchroute.route.sides import route
 from batchroute.send.body import fingerprint, open_body
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
+    from batchroute.job.media import MediaTokens
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import Endpoints, EndpointSpec
     from batchroute.route.sides import Routes
     from batchroute.store.rows import DoneRows, RunStore
     from batchroute.store.scores import ScoredRows, Shard
-    from batchroute.types import Prompt, RefusalType, RouteReason
+    from batchroute.types import Media, Prompt, RefusalType, RouteReason
 
 
 def rows_to_ask(
@@ -79,6 +81,7 @@ class RequestWriter:
         """`pricing` where a budget holds: each row then brings the most it can cost, or is refused."""
         self._body = open_body(spec)
         self._pricing = pricing
+        self._media = media_tokens(spec.model, spec.max_media_tokens)
 
     def __call__(
         self, prompt: Prompt, score: float | None, reason: RouteReason, *, chars: int, tokens: int, attempts: int
@@ -91,16 +94,22 @@ class RequestWriter:
         if refusal is not None:
             prompt = _refused(prompt, refusal)
         tier = asked_tier(prompt.params) if prompt.params else None
-        if self._pricing and (unbounded := unbounded_cost(self._pricing, longest, tier)) is not None:
-            prompt = _refused(prompt, unbounded, "unbounded")
+        media = 0 if prompt.media is None else self._media.expected(prompt.media)
+        most_usd = Decimal(0)
+        if self._pricing is not None:
+            unbounded = unbounded_cost(self._pricing, longest, tier) or unbounded_media(self._media, prompt.media)
+            if unbounded is not None:
+                prompt = _refused(prompt, unbounded, "unbounded")
+            text_bytes = len(body) - prompt.inlined_bytes
+            most_usd = self._pricing.most_usd(text_bytes, longest, media_tokens=media, asked=tier)
         return Request(
             prompt,
             body,
-            tokens + longest,
+            tokens + media + longest,
             score,
             reason,
             attempts,
-            self._pricing.most_usd(len(body), longest, asked=tier) if self._pricing else Decimal(0),
+            most_usd,
             fingerprint(body),
             chars,
             tier,
@@ -238,3 +247,11 @@ def unbounded_cost(pricing: Pricing, longest: int, tier: str | None) -> str | No
         needs = f"set the endpoint's price, or price.tiers.{tier}"
         return f"the price of service_tier {tier} is unknown, which limits.max_cost_usd needs: {needs}"
     return None
+
+
+def unbounded_media(tokens: MediaTokens, media: Media | None) -> str | None:
+    """Why nothing bounds what the media of a request add to it; None where something does."""
+    if media is None or tokens.most(media) is not None:
+        return None
+    needs = "set the endpoint's max_media_tokens, or give images a detail whose tokens have a limit"
+    return f"nothing bounds the tokens of its media, as limits.max_cost_usd needs: {needs}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from batchroute.errors import RoutingError
+from batchroute.input.media import media_in
 from batchroute.input.row import Refusal, chars_in, content_text, messages_in
 from batchroute.input.text import Replaced, loads_slowly
 from batchroute.job.rules import OUTPUT_BOUNDS
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchroute.job.spec import Endpoints
-    from batchroute.types import RouteReason
+    from batchroute.types import Media, RouteReason
 
 _OURS = ("model", "messages")
-_COUNTED = (*OUTPUT_BOUNDS, "n", "stream", "stream_options")  # these are decoded, too
+_COUNTED = (*OUTPUT_BOUNDS, "n", "stream", "stream_options", "service_tier", "speed")  # these are decoded, too
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 PREFIX = "router"
 Selection: TypeAlias = str | float  # an endpoint, or the lowest score that goes strong
@@ -35,8 +36,8 @@ Selection: TypeAlias = str | float  # an endpoint, or the lowest score that goes
 class ChatRequest:
     """A request: the model it names, the text that is scored, and the fields that go on to an endpoint.
 
-    `messages` is a JSON array, `chars` counts its characters; `wants_usage`: the client itself asked for the usage
-    at the end of a stream.
+    `messages` is a JSON array, `chars` counts its characters but those of `media`, which are `inlined_bytes` of
+    it; `wants_usage`: the client itself asked for the usage at the end of a stream.
     """
 
     model: object
@@ -46,6 +47,8 @@ class ChatRequest:
     params: dict[str, Any]
     stream: bool
     wants_usage: bool
+    media: Media | None = None
+    inlined_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def chat_request(model: object, messages: object, params: dict[str, Any], raw: b
     stream, options = params.get("stream") is True, params.get("stream_options")
     options = options if isinstance(options, dict) else {}
     wants_usage = options.get("include_usage") is True
+    media, inlined_bytes = media_in(checked)
     if stream and not wants_usage:
         params["stream_options"] = {**options, "include_usage": True}
     return ChatRequest(
@@ -92,6 +96,8 @@ def chat_request(model: object, messages: object, params: dict[str, Any], raw: b
         params=params,
         stream=stream,
         wants_usage=wants_usage,
+        media=media,
+        inlined_bytes=inlined_bytes,
     )
 
 

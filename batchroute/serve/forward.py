@@ -11,7 +11,6 @@ import math
 import time
 import uuid
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,34 +18,33 @@ import msgspec
 
 from batchroute.input.row import Refusal
 from batchroute.job.prices import attempt_usd, open_targets
-from batchroute.job.tiers import asked_tier
 from batchroute.report.export.completion import chat_completion
 from batchroute.route.next import Done, Policy, RowState, next_step
-from batchroute.run.feed import unbounded_cost
+from batchroute.run.feed import RequestWriter
 from batchroute.run.settle import settled
 from batchroute.send.allowance import OwnLimits, Spending
-from batchroute.send.body import dialect_of, open_body
+from batchroute.send.body import dialect_of
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
 from batchroute.send.open import endpoint_limits, open_address, retry_policy
-from batchroute.send.request import Outcome, Request, billed_in
+from batchroute.send.request import Outcome, billed_in
 from batchroute.send.tokens import estimate_tokens
 from batchroute.types import Completion, Prompt
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Awaitable, Callable, Mapping
+    from decimal import Decimal
     from typing import TypeAlias
 
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Scrubber
     from batchroute.job.spec import Endpoints, EndpointSpec, Limits
     from batchroute.send.budget import Budget
-    from batchroute.send.dialects.dialect import WriteBody
     from batchroute.send.endpoint import Receive
-    from batchroute.send.request import Spent
+    from batchroute.send.request import Request, Spent
     from batchroute.send.retry import RetryPolicy
     from batchroute.send.verdict import Verdict
     from batchroute.serve.chat import ChatRequest, RouteDecision
@@ -162,7 +160,7 @@ class LiveEndpoints:
 
     targets: Mapping[str, Target]
     apis: Mapping[str, str]
-    bodies: Mapping[str, WriteBody]
+    writers: Mapping[str, RequestWriter]
     lanes: Mapping[str, LiveLane]
     scrub: Scrubber
     budget: Budget | None
@@ -170,7 +168,7 @@ class LiveEndpoints:
     async def ask(self, chat: ChatRequest, decision: RouteDecision, relay: EventRelay | None = None) -> LiveResult:
         """The end of one request. Refusal where a budget needs to know how long its answer may get."""
         target = self.targets[decision.endpoint]
-        request = self._request(chat, decision, target)
+        request = self._request(chat, decision)
         if self.budget is not None and request.most_usd > self.budget.left + self.budget.reserved:
             outcome = _over_budget(request.most_usd, self.budget.left)
         else:
@@ -183,19 +181,21 @@ class LiveEndpoints:
         for lane in self.lanes.values():
             lane.close("closed")
 
-    def _request(self, chat: ChatRequest, decision: RouteDecision, target: Target) -> Request:
-        prompt = Prompt(file="", row=0, id=None, messages=chat.messages, params=chat.params)  # a row of no file
-        body, longest, refusal = self.bodies[decision.endpoint](prompt)
-        if refusal is not None:
-            raise Refusal(refusal)
-        most_usd, tier = Decimal(0), asked_tier(chat.params)
-        if self.budget is not None and target.pricing is not None:
-            unbounded = unbounded_cost(target.pricing, longest, tier)
-            if unbounded is not None:
-                raise Refusal(unbounded)
-            most_usd = target.pricing.most_usd(len(body), longest, asked=tier)
-        tokens = estimate_tokens(chat.chars) + longest
-        return Request(prompt, body, tokens, decision.score, decision.reason, most_usd=most_usd, service_tier=tier)
+    def _request(self, chat: ChatRequest, decision: RouteDecision) -> Request:
+        prompt = Prompt(
+            file="",
+            row=0,  # a row of no file
+            id=None,
+            messages=chat.messages,
+            params=chat.params,
+            media=chat.media,
+            inlined_bytes=chat.inlined_bytes,
+        )
+        tokens, write = estimate_tokens(chat.chars), self.writers[decision.endpoint]
+        request = write(prompt, decision.score, decision.reason, chars=chat.chars, tokens=tokens, attempts=0)
+        if request.prompt.refusal is not None:
+            raise Refusal(request.prompt.refusal)
+        return request
 
 
 async def open_live_endpoints(
@@ -209,7 +209,9 @@ async def open_live_endpoints(
 ) -> LiveEndpoints:
     """The endpoints until `stack` ends; keys come from `environ`, `scrub` takes them out of what endpoints say."""
     targets, lanes = open_targets(endpoints), {}
-    bodies = {name: open_body(spec) for name, spec in endpoints.items()}
+    writers = {
+        name: RequestWriter(spec, targets[name].pricing if budget else None) for name, spec in endpoints.items()
+    }
     for name, spec in endpoints.items():
         transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
         pricing = targets[name].pricing
@@ -221,7 +223,7 @@ async def open_live_endpoints(
             _naming(name, notify),
         )
     apis = {name: spec.api for name, spec in endpoints.items()}
-    return LiveEndpoints(targets, apis, bodies, lanes, scrub, budget)
+    return LiveEndpoints(targets, apis, writers, lanes, scrub, budget)
 
 
 def _as_chat(outcome: Outcome, result: Result, api: str) -> Outcome:

@@ -20,7 +20,7 @@ from batchroute.errors import RunFault
 from batchroute.input.chunk import Position
 from batchroute.store.files import AS_UMASK_SAYS, whole_file
 from batchroute.store.layout import part_in, parts_in
-from batchroute.types import SIDES
+from batchroute.types import SIDES, Media
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,6 +44,7 @@ _SCHEMA = pa.schema(
         pa.field("forced", pa.dictionary(pa.int8(), pa.string())),
         pa.field("chars", pa.int64(), nullable=False),
         pa.field("refusal", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("media", pa.dictionary(pa.int32(), pa.string())),  # `Media` as JSON; older parts lack it
     ]
 )
 _META = b"batchroute"
@@ -77,7 +78,8 @@ class ScoredRows:
     """The columns of one part, entry i of each belongs to row i; a refused row's score is NaN.
 
     `files` are the names that `file` [n] points into; `forced` [n] holds "strong", "weak" or None; `refusals` says
-    of rows that could not be scored why, where the input does not.
+    of rows that could not be scored why, where the input does not. `media` says of each kind of media that a row
+    has which rows have it.
     """
 
     files: list[str]
@@ -87,6 +89,7 @@ class ScoredRows:
     forced: NDArray[np.object_]
     chars: NDArray[np.int64]
     refusals: Mapping[int, str] = field(default_factory=dict)
+    media: Mapping[Media, NDArray[np.int64]] = field(default_factory=dict)
 
 
 class Scores:
@@ -174,7 +177,18 @@ def read_scores(part: Shard) -> ScoredRows:
         forced=_sides(table["forced"]),
         chars=table["chars"].to_numpy(),
         refusals=_refusals(table["refusal"]),
+        media=_media(table["media"]) if "media" in table.column_names else {},
     )
+
+
+def _media(column: pa.ChunkedArray) -> dict[Media, NDArray[np.int64]]:
+    """Which rows have which; there are few kinds."""
+    if column.null_count == len(column):
+        return {}
+    codes = column.combine_chunks()
+    kinds = [msgspec.json.decode(kind, type=Media) for kind in codes.dictionary.to_pylist()]
+    row_kinds = pc.fill_null(codes.indices, -1).to_numpy()
+    return {kind: np.flatnonzero(row_kinds == code) for code, kind in enumerate(kinds)}
 
 
 def _refusals(column: pa.ChunkedArray) -> dict[int, str]:
@@ -214,8 +228,10 @@ def _batch(chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping
     score = pa.array(scores, mask=questions.refused | np.isnan(scores))
     why = pa.array([refusals.get(row) for row in range(count)] if refusals else [None] * count, pa.string())
     refusal = why.dictionary_encode()
+    kinds = [media and msgspec.json.encode(media).decode() for media in questions.media] or [None] * count
+    media = pa.array(kinds, pa.string()).dictionary_encode()
     return pa.RecordBatch.from_arrays(
-        [file, pa.array(chunk.rows), score, forced, pa.array(questions.chars), refusal], schema=_SCHEMA
+        [file, pa.array(chunk.rows), score, forced, pa.array(questions.chars), refusal, media], schema=_SCHEMA
     )
 
 
