@@ -3,7 +3,9 @@
     spec     what a job is: one model per section        rules    what must hold between settings
     toml     TOML with line numbers                       load     a job file in, and out again without secrets
     secrets  keys from the environment; scrubbed texts    settings all the keys, and which differ
-    prices   tokens -> US dollars; an endpoint opened with its price
+    prices   an endpoint opened with its price; what an answer cost, and the most it can cost
+    rates    a price as straight lines                    price_table  the bundled table's, by model and provider
+    tiers    the names of tiers of service                media    the most tokens of an image, a sound or a file
     params/  chat's params in the words of the API that an endpoint speaks
 
 Knows no rows, no network and no run directory.

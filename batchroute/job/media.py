@@ -39,6 +39,9 @@ class MediaTokens(NamedTuple):
         return sum(count * (USUAL_TOKENS if tokens is None else tokens) for count, tokens in pairs)
 
 
+UNKNOWN = MediaTokens()
+
+
 def _counts(media: Media) -> tuple[int, int, int, int]:
     return media.images, media.high_images, media.low_images, media.others
 
@@ -48,7 +51,7 @@ def media_tokens(model: str, given: int | None) -> MediaTokens:
     if given is not None:
         return MediaTokens(given, given, given, given)
     name = re.split(r"[/.](?=[a-z])", model.lower())[-1]
-    return next((tokens for pattern, tokens in _RULES if re.match(pattern, name)), MediaTokens())
+    return next((tokens for pattern, tokens in _RULES if re.match(pattern, name)), UNKNOWN)
 
 
 def _tiles(base: int, tile: int) -> MediaTokens:

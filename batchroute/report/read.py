@@ -142,5 +142,5 @@ def _frame(results: Sequence[Result]) -> pl.DataFrame:
 def scan_scores(run: Path, settled: pl.LazyFrame) -> pl.LazyFrame:
     """The scores of all rows scored so far, one column without nulls; from `settled` where none are stored."""
     parts = RunLayout(run).score_parts()
-    scores = pl.scan_parquet(parts) if parts else settled
+    scores = pl.scan_parquet(parts, extra_columns="ignore") if parts else settled
     return scores.select("score").drop_nulls()

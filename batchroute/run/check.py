@@ -14,7 +14,7 @@ import numpy as np
 from batchroute.errors import BatchrouteError
 from batchroute.input.growing import appended
 from batchroute.job.prices import is_loopback, open_embedder_target, open_targets, price_words
-from batchroute.run.open import open_input, refuse_unpriced
+from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit
 from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
 from batchroute.send.reuse import answered_parts
@@ -63,6 +63,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     found.attempt(lambda: refuse_file_in_the_way(path))
     source = found.attempt(lambda: open_input(job.input, job.router, path, raw=raw))
     if source is not None:
+        found.attempt(partial(refuse_unbounded_media, job, source))
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
     from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch

@@ -21,7 +21,7 @@ from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.end import RunEnd, write_end, write_running
 from batchroute.run.feed import rows_to_ask
-from batchroute.run.open import open_input, refuse_unpriced
+from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
 from batchroute.run.scoring import Scoring, scorer_loader
@@ -121,6 +121,7 @@ class Run:
         refuse_unpriced(job, targets)
         path = Path(job.output.path)
         source = open_input(job.input, job.router, path, raw=job.output.raw)
+        refuse_unbounded_media(job, source)
         raise_file_limit(connections(asked_by(job.endpoints, job.router)))
         with locked(path, int(job.output.mode, 8)):
             directory = open_run_directory(job, source, retry_refused=self._options.retry_refused)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from batchroute.errors import UsageFault
 from batchroute.input.look import refuse_unreadable
 from batchroute.input.open import open_source
+from batchroute.job.media import media_tokens
 from batchroute.job.prices import is_loopback, open_embedder_target
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.columns import reserved_names
@@ -64,6 +67,30 @@ def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:
     if unknown:
         budget = "limits.max_cost_usd" if caps_run else "routing.budget_usd"
         raise UsageFault(f"{budget} needs prices: set {', '.join(unknown)}, in USD per million tokens")
+
+
+def refuse_unbounded_media(job: Job, source: Source) -> None:
+    """UsageFault where a budget is to hold for media whose tokens nothing bounds.
+
+    Looks at the beginning of the input, as nothing but its rows says whether there are any; such a row further on
+    is refused when its turn comes.
+    """
+    may_have_media = job.input.messages is not None or source.format == "openai-batch"
+    if job.limits.max_cost_usd is None or not may_have_media:
+        return
+    chunk = next(source.chunks(), None)
+    prompts = [] if chunk is None else chunk.prompts(np.arange(len(chunk.rows)))
+    kinds = {prompt.media for prompt in prompts if prompt.media is not None}
+    unknown = [
+        f"endpoints.{name}.max_media_tokens"
+        for name, spec in job.endpoints.items()
+        if any(media_tokens(spec.model, spec.max_media_tokens).most(media) is None for media in kinds)
+    ]
+    if unknown:
+        raise UsageFault(
+            "limits.max_cost_usd needs a bound on the tokens of images, sounds and files: set "
+            f"{', '.join(unknown)}, or give images a detail whose tokens the provider limits, such as low"
+        )
 
 
 def _why(spec: EndpointSpec, target: Target) -> str:

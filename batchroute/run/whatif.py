@@ -127,7 +127,7 @@ def _with_chars(settled: pl.LazyFrame, run: Path, longest: int) -> pl.LazyFrame:
     """The settled rows with their characters, 0 for those within all limits: the long ones are few."""
     if longest == LONGEST_INPUT:
         return settled.with_columns(chars=pl.lit(0, pl.Int64))
-    scores = pl.scan_parquet(RunLayout(run).score_parts())
+    scores = pl.scan_parquet(RunLayout(run).score_parts(), extra_columns="ignore")
     long = scores.filter(pl.col("chars") > CHARS_PER_TOKEN * longest)
     chars = long.select(pl.col("file").cast(pl.String), "row", "chars")
     return settled.join(chars, on=list(_PLACE), how="left").with_columns(pl.col("chars").fill_null(0))

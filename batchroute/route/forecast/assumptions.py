@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batchroute.job.media import UNKNOWN, media_tokens
 from batchroute.job.prices import price_words
 from batchroute.job.rules import longest_output
 from batchroute.job.tiers import STANDARD
@@ -19,10 +20,12 @@ from batchroute.route.forecast.evidence import Band
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from batchroute.job.media import MediaTokens
     from batchroute.job.prices import Pricing
     from batchroute.job.rates import Schedule
     from batchroute.job.spec import EndpointSpec
     from batchroute.route.forecast.evidence import EarlierAnswers, TokenRatio
+    from batchroute.store.scores import ScoredRows
     from batchroute.types import Floats
 
 # Money is added up in whole nano-dollars per row. Whole numbers add up exactly in float64 up to 2**53, which is
@@ -52,6 +55,16 @@ class Assumptions:
     latency_s: float
     latency_is_known: bool
     words: tuple[str, ...]
+    media: MediaTokens = UNKNOWN
+
+    def chars(self, rows: ScoredRows) -> NDArray[np.int64]:
+        """[n] the characters of rows, and those of a text that has as many tokens as their media here."""
+        if not rows.media:
+            return rows.chars
+        chars = rows.chars.copy()
+        for media, having in rows.media.items():
+            chars[having] += round(self.media.expected(media) / self.tokens_per_char.mid)
+        return chars
 
     def costs(self, chars: NDArray[np.int64]) -> Floats:
         """[3, n] low, mid and high cost of rows of so many characters, in nano-dollars; 0 without a price."""
@@ -114,6 +127,7 @@ def assume(
         latency_s=latency_s,
         latency_is_known=is_known,
         words=(price_words(pricing), f"prompts: {ratio.source}", completion_words, latency_words),
+        media=media_tokens(spec.model, spec.max_media_tokens),
     )
 
 

@@ -105,10 +105,11 @@ def totals_at(
     if_strong, if_weak = np.zeros((2, len(ordered) + 1, len(assumed), _LINES))
     rows, usable, wins, everywhere = 0, 0, 0.0, np.zeros(len(assumed))
     for part in parts:
-        costs = np.stack([assumed[name].costs(part.chars) for name in endpoints.names])
+        chars = np.stack([assumed[name].chars(part) for name in endpoints.names])
+        costs = np.stack([assumed[name].costs(chars[place]) for place, name in enumerate(endpoints.names)])
         reached = np.searchsorted(ordered, part.score, side="right")
-        _add(if_strong, part, route(part, -math.inf, endpoints), costs, reached)
-        _add(if_weak, part, route(part, math.inf, endpoints), costs, reached)
+        _add(if_strong, part, route(part, -math.inf, endpoints), chars, costs, reached)
+        _add(if_weak, part, route(part, math.inf, endpoints), chars, costs, reached)
         is_usable = ~np.isnan(part.score)
         rows, usable = rows + len(part.score), usable + int(np.count_nonzero(is_usable))
         listed = np.stack([assumed[name].list_cost(part.chars) for name in endpoints.names])
@@ -123,12 +124,23 @@ def totals_at(
     return [found[threshold] for threshold in thresholds], Whole(rows, rows - usable, wins, all_usd)
 
 
-def _add(sums: Floats, rows: ScoredRows, routes: Routes, costs: Floats, reached: NDArray[np.int64]) -> None:
-    """Adds n rows to `sums` [thresholds + 1, endpoints, lines]; `costs` is [endpoints, low mid high, n]."""
+def _add(
+    sums: Floats,
+    rows: ScoredRows,
+    routes: Routes,
+    chars: NDArray[np.int64],
+    costs: Floats,
+    reached: NDArray[np.int64],
+) -> None:
+    """Adds n rows to `sums` [thresholds + 1, endpoints, lines].
+
+    `chars` is [endpoints, n], `costs` [endpoints, low mid high, n].
+    """
     usable = ~np.isnan(rows.score)
     sent = usable & ~routes.too_long
-    own_costs = costs[routes.to, :, np.arange(len(usable))].T
-    lines = (usable, sent, sent * rows.chars, *(sent * own_costs), np.where(usable, rows.score, 0.0))
+    each = np.arange(len(usable))
+    own_chars, own_costs = chars[routes.to, each], costs[routes.to, :, each].T
+    lines = (usable, sent, sent * own_chars, *(sent * own_costs), np.where(usable, rows.score, 0.0))
     bins, endpoints, _ = sums.shape
     place = reached * endpoints + routes.to
     for line, weights in enumerate(lines):
@@ -190,7 +202,9 @@ class Estimator:
         for part in self.parts:
             rows = read_scores(part)
             free = ~np.isnan(rows.score) & (rows.forced == None)  # noqa: E711 - element by element
-            costs = np.stack([self.assumed[name].mid_cost(rows.chars) for name in self.endpoints.names])
+            costs = np.stack(
+                [self.assumed[name].mid_cost(self.assumed[name].chars(rows)) for name in self.endpoints.names]
+            )
             if_strong = _cost(route(rows, -math.inf, self.endpoints), costs)
             if_weak = _cost(route(rows, math.inf, self.endpoints), costs)
             yield rows.score[free], (if_strong - if_weak)[free]

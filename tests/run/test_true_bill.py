@@ -1,0 +1,187 @@
+"""max_cost_usd against the true bill, counted at the server, for everything that can make an answer dearer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+from aiohttp import web
+
+from jobs import on_both, write_job
+from upstream import upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from command import Said
+
+    Command = Callable[..., Said]
+
+LIMIT_USD = 0.02
+ROWS = 40
+PRICE = {
+    "input": 2,
+    "cached_input": 0.2,
+    "cache_write": 2.5,
+    "output": 10,
+    "tiers": {
+        "flex": {"input": 1, "output": 5},
+        "priority": {"input": 4, "cache_write": 5, "output": 20},
+    },
+}
+PNG = "data:image/png;base64," + "A" * 4000
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a provider says it billed, its true bill in USD, and what the job and its rows ask for."""
+
+    usage: dict[str, Any]
+    usd: float
+    answer: dict[str, Any]
+    params: dict[str, Any]
+    row_params: dict[str, Any]
+    image: dict[str, Any] | None = None
+
+
+def case(
+    usage: dict[str, Any],
+    usd: float,
+    *,
+    answer: dict[str, Any] | None = None,
+    params: dict[str, Any] | None = None,
+    row_params: dict[str, Any] | None = None,
+    image: dict[str, Any] | None = None,
+) -> Case:
+    return Case(usage, usd, answer or {}, params or {}, row_params or {}, image)
+
+
+def counts(prompt: int, completion: int, **more: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, **more}
+
+
+CASES = {
+    "all of it written to a cache": case(
+        counts(100, 100, prompt_tokens_details={"cache_write_tokens": 100}), 100 * 2.5e-6 + 100 * 10e-6
+    ),
+    "written by Anthropic's name": case(counts(100, 100, cache_creation_input_tokens=100), 100 * 2.5e-6 + 0.001),
+    "half of it read": case(
+        counts(100, 100, prompt_tokens_details={"cached_tokens": 50}), 0.0001 + 0.00001 + 0.001
+    ),
+    "reasoning beside the completion": case(counts(50, 2, total_tokens=150), 0.0001 + 0.001),
+    "priority, and nothing asked": case(counts(100, 100), 0.0024, answer={"service_tier": "priority"}),
+    "priority for auto": case(
+        counts(100, 100), 0.0024, answer={"service_tier": "priority"}, params={"service_tier": "auto"}
+    ),
+    "flex asked, standard given": case(
+        counts(100, 100), 0.0012, answer={"service_tier": "default"}, params={"service_tier": "flex"}
+    ),
+    "flex asked, nothing said": case(counts(100, 100), 0.0006, params={"service_tier": "flex"}),
+    "flex asked, priority by the row": case(
+        counts(100, 100), 0.0024, params={"service_tier": "flex"}, row_params={"service_tier": "priority"}
+    ),
+    "a tier that no price names": case(counts(100, 100), 0.0012, answer={"service_tier": "scale"}),
+    "the provider's own cost": case(counts(100, 100, cost=0.0011), 0.0011),
+    "an image": case(counts(2000, 100), 0.005, image={"url": PNG}),
+    "an image by its address": case(counts(2000, 100), 0.005, image={"url": "https://example.com/a.png"}),
+}
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+@pytest.mark.parametrize("name", CASES)
+def test_the_true_bill_never_passes_the_limit(
+    tmp_path: Path, batchroute: Command, name: str, concurrency: int
+) -> None:
+    of, billed, lock = CASES[name], 0.0, threading.Lock()
+
+    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        nonlocal billed
+        with lock:
+            billed += of.usd
+        message = {"role": "assistant", "content": "fine"}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        return web.json_response(
+            {"id": "c", "model": asked["model"], "choices": choices, "usage": of.usage, **of.answer}
+        )
+
+    content: Any = "x" * 90
+    if of.image is not None:
+        content = [{"type": "text", "text": content}, {"type": "image_url", "image_url": of.image}]
+    line = {"messages": [{"role": "user", "content": content}], "params": {"max_tokens": 100, **of.row_params}}
+    (tmp_path / "prompts.jsonl").write_text(f"{json.dumps(line)}\n" * ROWS)
+    with upstream(say) as provider:
+        job = write_job(
+            tmp_path,
+            on_both("base_url", f"{provider.url}/v1"),
+            on_both("price", PRICE),
+            on_both("params", of.params),
+            on_both("max_concurrency", concurrency),
+            on_both("max_media_tokens", 2000),
+            {"input.messages": "messages", "input.params": "params", "limits.max_cost_usd": LIMIT_USD},
+        )
+        said = batchroute("run", job, "--json")
+    report = json.loads(said.out)
+    assert said.code == 4, "the limit ends the run"
+    assert 0 < billed <= LIMIT_USD + 1e-12
+    assert report["ok"] == round(billed / of.usd)
+    assert report["cost_usd"] == pytest.approx(billed)
+    assert report["unconfirmed_usd"] == 0
+    rows = pl.read_parquet(tmp_path / "run" / "results" / "*.parquet")
+    assert rows["cost_usd"].to_list() == [pytest.approx(of.usd)] * report["ok"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "our-own"}, "endpoints.strong.max_media_tokens, endpoints.weak.max_media_tokens"),
+        ({"model": "gpt-6.1-sol"}, "give images a detail"),
+        ({"model": "gpt-4o", "params": {"max_tokens": 5}}, None),
+    ],
+)
+def test_media_that_nothing_bounds_need_a_bound_under_a_budget(
+    tmp_path: Path, batchroute: Command, changes: dict[str, Any], words: str | None
+) -> None:
+    content = [{"type": "image_url", "image_url": {"url": PNG}}]
+    (tmp_path / "prompts.jsonl").write_text(
+        json.dumps({"messages": [{"role": "user", "content": content}]}) + "\n"
+    )
+    both = {"params": {"max_tokens": 5}, "price": {"input": 2, "output": 10}, **changes}
+    job = write_job(
+        tmp_path,
+        *(on_both(key, value) for key, value in both.items()),
+        on_both("base_url", None),
+        on_both("simulate", {"latency_s": 0}),
+        {"input.messages": "messages", "limits.max_cost_usd": 1},
+    )
+    for command in ("check", "plan", "run"):
+        said = batchroute(command, job)
+        assert said.code == (0 if words is None else 2)
+        assert words is None or words in said.err + said.out
+
+
+def test_a_later_row_whose_media_nothing_bounds_is_refused(tmp_path: Path, batchroute: Command) -> None:
+    """Only the beginning of the input is looked at before the first request."""
+    text = {"messages": [{"role": "user", "content": "x" * 2000}]}
+    image = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}]}]}
+    lines = [text] * 6000 + [image]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    job = write_job(
+        tmp_path,
+        on_both("model", "our-own"),
+        on_both("params", {"max_tokens": 5}),
+        on_both("price", {"input": 0.001, "output": 0.001}),
+        on_both("base_url", None),
+        on_both("simulate", {"latency_s": 0}),
+        {"input.messages": "messages", "limits.max_cost_usd": 100},
+    )
+    said = batchroute("run", job, "--json")
+    report = json.loads(said.out)
+    assert (said.code, report["ok"], report["refused"]) == (3, 6000, 1)
+    rows = pl.read_parquet(tmp_path / "run" / "results" / "*.parquet").filter(pl.col("status") == "refused")
+    assert rows["error_type"].item() == "unbounded"
+    assert "max_media_tokens" in rows["error"].item()
