@@ -7,6 +7,7 @@
     chunk     rows that are read together          parquet, jsonl   readers, chunk by chunk, from any position
     row       a row's values -> what is sent, or its refusal; template   those of several columns
     keep      a row's kept columns as bytes        lines, text, arrow   bytes -> lines -> values
+    media     which parts of messages are no text
 
 Knows nothing of scores, endpoints or results.
 """
