@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_FIELD_BYTES = 1 << 16  # of one header, and of the status line
 MOST_FIELDS = 1 << 13  # headers of eight bytes fill as much
 MOST_OVERHEAD_BYTES = 1 << 20
+_HEAD_ENDS = b"\r\n\r\n"
 _FRAMING_PER_BYTE = 8  # a chunk of one byte is six bytes on the wire
 
 # Gateways forget a connection that is silent for as little as four minutes, and an answer may take ten. A peer
@@ -50,14 +51,16 @@ class ResponseProtocol(ResponseHandler):
     """Reads the answers of one connection, one after another.
 
     Its base tells only who waits for a head when what comes cannot be parsed: whoever reads a body would wait for
-    ever. And it bounds each header, but not what else a server may send beside a body: interim answers without
-    end, trailers, extensions of chunks. All that may be 1 MiB and eight times the body.
+    ever. It gives nothing of a piece in which its parser fails, so that what stands behind a whole answer would
+    take the answer along. And it bounds each header, but not what else a server may send beside a body: interim
+    answers without end, trailers, extensions of chunks. All that may be 1 MiB and eight times the body.
 
     Worked example: a body of 10 MiB in chunks of one byte is 60 MiB on the wire and read, as 81 are allowed; the
     same interim answer of 29 bytes again and again is cut off soon after its 36,157th time, as there is no body.
     """
 
     _received = 0
+    _piece = b""  # that which is being parsed
 
     def begin(self) -> None:
         """The next answer is that to a request which is about to be sent."""
@@ -79,6 +82,7 @@ class ResponseProtocol(ResponseHandler):
                 self.transport.close()
             return
         self._received += len(data)
+        self._piece = data
         super().data_received(data)
 
     def _is_overhead(self) -> bool:
@@ -86,7 +90,20 @@ class ResponseProtocol(ResponseHandler):
         return self._received > MOST_OVERHEAD_BYTES + _FRAMING_PER_BYTE * body_bytes
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        piece, self._piece = self._piece, b""
+        is_first = self._payload is None and 0 < len(piece) == self._received
+        if is_first and isinstance(exc, HttpProcessingError):
+            self._receive_in_two(piece)
+            return
         super().set_exception(exc, *(() if exc_cause is None else (exc_cause,)))
         payload = self._payload
         if payload is not None and payload.exception() is None and not payload.is_eof():
             payload.set_exception(exc)
+
+    def _receive_in_two(self, piece: bytes) -> None:
+        """The head, and what is behind it; whichever cannot be parsed sets the exception."""
+        end = piece.find(_HEAD_ENDS) + len(_HEAD_ENDS)
+        self.begin()
+        super().data_received(piece[:end])
+        if self.exception() is None:
+            super().data_received(piece[end:])
