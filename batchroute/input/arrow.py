@@ -105,6 +105,8 @@ def _normalizer(kind: pa.DataType) -> Callable[[Any], Any]:
     kind = _value_type(kind)
     if types.is_struct(kind):
         fields = {field.name: _normalizer(field.type) for field in kind}
+        if _is_media(kind):
+            fields["bytes"] = lambda _: Unreadable("bytes")
         return lambda value: (
             {name: fields[name](item) for name, item in value.items() if item is not None}
             if isinstance(value, dict)
@@ -118,6 +120,12 @@ def _normalizer(kind: pa.DataType) -> Callable[[Any], Any]:
     if _is_list(kind) and (inner := _normalizer(kind.value_type)) is not _same:
         return lambda value: [inner(item) for item in value] if isinstance(value, list) else value
     return _text_of_bytes if _is_binary(kind) else _same
+
+
+def _is_media(kind: pa.DataType) -> bool:
+    """Whether this is how data sets of Hugging Face keep an image or a sound: its bytes, which are never text."""
+    names = [field.name for field in kind]
+    return "path" in names and names.count("bytes") == 1 and _is_binary(_value_type(kind.field("bytes").type))
 
 
 def _same(value: Any) -> Any:

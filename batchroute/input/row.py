@@ -38,6 +38,7 @@ _NUMBERS = (bool, int)
 _DEPTH = 100
 _SHOWN_CHARS = 60
 _NOT_A_ROWS = ("model", "messages", "stream")  # what the endpoint, the content and the lane decide
+_BYTES = "the row holds bytes (an image?), which are no JSON: give an image as a data: URL, in an image_url part"
 _NO_VECTOR = "its vector is missing, of another length than the others, or not finite"
 
 
@@ -49,6 +50,10 @@ class Unreadable(msgspec.Struct, frozen=True):
     """Stands in a row's values for one that could not be read, or for all of them."""
 
     why: str
+
+    def __repr__(self) -> str:
+        """A template that prints what holds it would send that to a model."""
+        raise Refusal(_BYTES)
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -121,8 +126,17 @@ def messages_in(value: object, name: str) -> Messages:
         raise Refusal(f"{name!r} is {found}, not a list of messages")
     for message in value:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise Refusal(f"{name!r} holds something that is no message with a role")
+            raise Refusal(f"{name!r} holds {_no_message(message)}")
     return value
+
+
+def _no_message(value: object) -> str:
+    if isinstance(value, dict) and {"from", "value"} <= value.keys():
+        return (
+            "messages with `from` and `value` (ShareGPT): rename them to `role` and `content`, "
+            "and human to user, gpt to assistant"
+        )
+    return "something that is no message with a role"
 
 
 def content_text(message: dict[str, Any]) -> str:
@@ -147,11 +161,13 @@ def chars_in(value: object, depth: int = _DEPTH) -> int:
     if depth == 0:
         raise Refusal("nested too deep")
     if isinstance(value, dict):
-        return sum(chars_in(item, depth - 1) for name, item in value.items() if name not in MEDIA_KEYS)
+        return sum(chars_in(item, depth - 1) * (name not in MEDIA_KEYS) for name, item in value.items())
     if isinstance(value, list):
         return sum(chars_in(item, depth - 1) for item in value)
     if value is None or isinstance(value, _NUMBERS) or (isinstance(value, float) and math.isfinite(value)):
         return 0
+    if isinstance(value, Unreadable):
+        raise Refusal(_BYTES)
     raise Refusal(f"{shown(value)} cannot be sent as JSON")
 
 

@@ -219,6 +219,8 @@ def test_messages_are_sent_as_they_are_and_the_last_is_scored(tmp_path: Path, me
         ("[", "is not JSON"),
         ('{"role": "user"}', "an object, not a list of messages"),
         ([{"content": "a"}], "no message with a role"),
+        ([{"from": "human", "value": "a"}], "`from` and `value` (ShareGPT): rename them to `role` and `content`"),
+        ('[{"from": "human", "value": "a"}]', "human to user, gpt to assistant"),
         ([{"role": "user", "content": None}], "the last message's content is missing or null, not text"),
         ('[{"role": "user", "content": ' + "[" * 300 + "]" * 300 + "}]", "nested too deep"),
         ('[{"role": "user", "content": "a", "weight": NaN}]', "nan cannot be sent as JSON"),
@@ -234,7 +236,67 @@ def test_null_struct_fields_of_messages_are_absent(tmp_path: Path) -> None:
     assert [sent(prompt) for prompt in prompts(of)] == rows
 
 
+FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+NOT_UTF8 = b"\x89PNG"
+BYTES = "the row holds bytes (an image?), which are no JSON: give an image as a data: URL, in an image_url part"
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "is_fine"),
+    [
+        (FILE, {"bytes": NOT_UTF8, "path": "a.png"}, False),
+        (FILE, {"bytes": b"<svg/>", "path": None}, False),  # text as it happens, but no less a file
+        (FILE, None, True),
+        (pa.struct([("data", pa.binary())]), {"data": NOT_UTF8}, False),
+        (pa.struct([("data", pa.binary())]), {"data": b"text"}, True),
+        (pa.list_(pa.binary()), [b"text", NOT_UTF8], False),
+        (pa.binary(), NOT_UTF8, False),
+    ],
+)
+@pytest.mark.parametrize("name", ["image", "image_url", "file"])
+def test_bytes_in_messages_refuse_the_row_in_words_for_its_owner(
+    tmp_path: Path, name: str, kind: pa.DataType, image: Any, is_fine: bool
+) -> None:
+    part = pa.struct([("type", pa.string()), ("text", pa.string()), (name, kind)])
+    message = pa.struct([("role", pa.string()), ("content", pa.list_(part))])
+    chats = [
+        [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": name, name: value}]}]
+        for value in (None, image)
+    ]
+    of = source(parquet(tmp_path / "a.parquet", {"chat": pa.array(chats, pa.list_(message))}), messages="chat")
+    first, second = prompts(of)
+    assert sent(first)[0]["content"][1] == {"type": name}
+    assert second.refusal == (None if is_fine else f"row 1: {BYTES}")
+
+
+def test_bytes_of_params_and_of_a_route_refuse_the_row(tmp_path: Path) -> None:
+    columns = {"prompt": ["a"], "own": [{"stop": NOT_UTF8}], "way": [NOT_UTF8]}
+    path = parquet(tmp_path / "a.parquet", columns)
+    assert BYTES in refusal(source(path, params="own"))
+    assert BYTES in refusal(source(path, route="way"))
+
+
 # Templates.
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ image.path }}", "a.png"),
+        ("{{ image }}", None),
+        ("{{ image.bytes }}", None),
+        ("{{ [image] }}", None),
+        ("{{ image | string }}", None),
+        ("{{ image.path ~ image }}", None),
+        ("{{ image | tojson }}", None),
+    ],
+)
+def test_a_template_prints_no_bytes(tmp_path: Path, template: str, text: str | None) -> None:
+    images = pa.array([{"bytes": NOT_UTF8, "path": "a.png"}], FILE)
+    of = source(parquet(tmp_path / "a.parquet", {"image": images}), template=template)
+    prompt, asked = only(of)
+    assert asked.texts == [text or ""]
+    assert (prompt.refusal is None) == (text is not None)
 
 
 def test_a_template_is_rendered_over_the_columns(tmp_path: Path) -> None:
