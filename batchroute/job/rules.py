@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from batchroute.job.params.translate import untranslatable
 from batchroute.job.tiers import AUTO, STANDARD, tier_of
@@ -100,6 +101,9 @@ def _endpoint_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
         yield (*loc, "simulate"), "cannot stand beside base_url; keep one of them"
     if not given:
         yield loc, "does not say where to send; add base_url, or simulate = {} for a trial run"
+    address = urlsplit(str(at(endpoint, "base_url")))
+    if address.hostname == "api.anthropic.com" and not address.path.rstrip("/").endswith("/v1"):
+        yield (*loc, "base_url"), 'does not end in /v1; write "https://api.anthropic.com/v1"'
     if at(endpoint, "api_key_header") is not None and not _has_key(endpoint):
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
     yield from _key_contradictions(endpoint, loc)

@@ -74,11 +74,11 @@ def _innermost(parsed: Any) -> Any:
 
 
 def _codes(error: dict[str, Any]) -> Iterator[str]:
-    """Codes by all their names, numbers too; and Google's reasons, which are more precise than its status."""
+    """Codes by all their names, numbers too; and the more precise ones in Google's and Anthropic's details."""
     details = error.get("details")
-    parts = details if isinstance(details, list) else ()
-    reasons = (part.get("reason") for part in parts if isinstance(part, dict))
-    for value in (*(error.get(name) for name in _CODES), *reasons):
+    parts = details if isinstance(details, list) else (details,)
+    precise = (part.get("reason") or part.get("error_code") for part in parts if isinstance(part, dict))
+    for value in (*(error.get(name) for name in _CODES), *precise):
         code = _code(value)
         if code not in _NO_CODES and len(code) <= _LONGEST_CODE and " " not in code:
             yield code

@@ -26,6 +26,7 @@ class _Details(msgspec.Struct, frozen=True):
     cache_write_tokens: _Count = None
     cache_creation_tokens: _Count = None
     reasoning_tokens: _Count = None
+    thinking_tokens: _Count = None  # Anthropic
 
 
 class _Lifetimes(msgspec.Struct, frozen=True):
@@ -81,9 +82,8 @@ def read_usage(answer: dict[str, Any]) -> Usage | None:
     written = details.cache_write_tokens or _first_known(
         details.cache_write_tokens, details.cache_creation_tokens, told.cache_creation_input_tokens
     )
-    written_1h = None
+    written, written_1h = _by_lifetime(told.cache_creation, written)
     if told.cache_read_input_tokens is not None or told.cache_creation_input_tokens is not None:
-        written, written_1h = _by_lifetime(told.cache_creation, written)
         prompt = _with_cache(told, prompt, completion or 0, (cached or 0) + (written or 0))
     if prompt and told.total_tokens and told.total_tokens > prompt + (completion or 0):
         completion = told.total_tokens - prompt
@@ -96,7 +96,8 @@ def read_usage(answer: dict[str, Any]) -> Usage | None:
         prompt or None,
         cached,
         completion,
-        output_details.reasoning_tokens or _first_known(output_details.reasoning_tokens, told.reasoning_tokens),
+        output_details.reasoning_tokens
+        or _first_known(output_details.reasoning_tokens, output_details.thinking_tokens, told.reasoning_tokens),
         written,
         _word(answer.get("service_tier") or usage.get("service_tier")),
         _word(answer.get("model")),

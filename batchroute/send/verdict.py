@@ -67,10 +67,42 @@ _QUOTA = frozenset(
         "insufficient_credits",
         "budget_exceeded",
         "arrearage",
+        # Anthropic's, in `error.details`; `ramp_limit_exceeded` beside them is a rate limit.
+        "contract_spend_limit_reached",
+        "enforced_spend_limit_reached",
+        "linked_organization_spend_limit_reached",
     }
 )
 _KEY = frozenset({"invalid_api_key", "api_key_invalid"})
-_CONTENT = frozenset({"content_filter", "content_policy_violation"})
+_CONTENT = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        # OpenAI's, of a response that failed
+        "bio_policy",
+        "image_content_policy_violation",
+        "misalignment_policy_violation",
+    }
+)
+# Of a response that failed for what it was asked; the types of openai-python 3.57 list them (`response_error`).
+_INPUT = frozenset(
+    {
+        "invalid_prompt",
+        "data_residency_mismatch",
+        "empty_image_file",
+        "image_file_not_found",
+        "image_file_too_large",
+        "image_parse_error",
+        "image_too_large",
+        "image_too_small",
+        "invalid_base64_image",
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_image_mode",
+        "invalid_image_url",
+        "unsupported_image_media_type",
+    }
+)
 _LENGTH = frozenset({"context_length_exceeded"})
 _PERMISSION = frozenset({"permission_denied", "permission_error", "access_denied", "account_deactivated"})
 _FULL = frozenset({"capacity_exceeded", "resource_unavailable"})
@@ -87,7 +119,7 @@ _STATUS_OF_CODE = {
     "capacity_exceeded": 498,
     **dict.fromkeys(_KEY, 401),
     **dict.fromkeys(_SLOW_DOWN | _QUOTA | {"resource_unavailable"}, 429),
-    **dict.fromkeys(_CONTENT | _LENGTH, 400),
+    **dict.fromkeys(_CONTENT | _LENGTH | _INPUT, 400),
     **dict.fromkeys(_PERMISSION, 403),
 }
 

@@ -352,3 +352,23 @@ def test_anthropic_needs_a_bound_that_the_job_or_its_rows_bring(tmp_path: Any) -
 def test_an_api_is_one_of_three(tmp_path: Any) -> None:
     (said,) = faults_of(job_file(tmp_path, "gemini", {"seed": 1}))
     assert 'endpoints.weak.api: must be "chat", "responses" or "anthropic"' in said
+
+
+@pytest.mark.parametrize(
+    ("address", "ends_well"),
+    [
+        ("https://api.anthropic.com", False),
+        ("https://api.anthropic.com/", False),
+        ("https://api.anthropic.com/v1/messages", False),
+        ("https://api.anthropic.com/v1", True),
+        ("https://api.anthropic.com/v1/", True),
+        ("https://gateway.example/anthropic", True),
+    ],
+)
+def test_anthropics_address_ends_in_v1(tmp_path: Any, address: str, ends_well: bool) -> None:
+    path = job_file(tmp_path, "anthropic", {"max_tokens": 9}, **{"endpoints.weak.base_url": address})
+    if ends_well:
+        load_job(path, environ={})
+    else:
+        (said,) = faults_of(path)
+        assert 'endpoints.weak.base_url: does not end in /v1; write "https://api.anthropic.com/v1"' in said

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from batchroute.send.body import DIALECTS
 from batchroute.send.classify import Answer, classify
 from batchroute.send.verdict import Asked
+from batchroute.types import Usage
 
 if TYPE_CHECKING:
     from batchroute.types import Completion
@@ -227,7 +228,6 @@ def test_a_message(body: dict[str, Any], expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("api", "body", "what"),
     [
-        ("responses", response(status="failed"), "the status 'failed'"),
         ("responses", response(status="queued"), "the status 'queued'"),
         ("responses", {"object": "response", "status": "completed"}, "no output"),
         ("responses", {"choices": [{"message": {"content": "Hi"}}]}, "no output"),
@@ -240,6 +240,144 @@ def test_what_is_no_answer(api: str, body: Any, what: str) -> None:
     answer = read(api, body)
     assert (answer.verdict, answer.error_type) == ("malformed", "malformed")
     assert what in str(answer.error)
+
+
+ANTHROPIC_ERRORS: list[tuple[int, dict[str, Any], str, str]] = [
+    (400, {"type": "invalid_request_error", "message": "messages: at least one"}, "refused", "http_400"),
+    (
+        400,
+        {
+            "type": "invalid_request_error",
+            "message": "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
+        },
+        "fatal",
+        "quota",
+    ),
+    (
+        400,
+        {
+            "type": "invalid_request_error",
+            "message": "Your credit balance is too low to access the Anthropic API.",
+        },
+        "fatal",
+        "quota",
+    ),
+    (401, {"type": "authentication_error", "message": "invalid x-api-key"}, "fatal", "invalid_key"),
+    (402, {"type": "billing_error", "message": "Check your payment details."}, "fatal", "quota"),
+    (403, {"type": "permission_error", "message": "No."}, "fatal", "permission"),
+    (404, {"type": "not_found_error", "message": "model: claude-1"}, "fatal", "not_found"),
+    (413, {"type": "request_too_large", "message": "Too large."}, "refused", "http_413"),
+    (429, {"type": "rate_limit_error", "message": "Slow down."}, "rate_limited", "rate_limit"),
+    (
+        429,
+        {
+            "type": "rate_limit_error",
+            "message": "The monthly threshold has been crossed.",
+            "details": {"error_code": "enforced_spend_limit_reached"},
+        },
+        "fatal",
+        "quota",
+    ),
+    (
+        429,
+        {
+            "type": "rate_limit_error",
+            "message": "Usage grows too fast.",
+            "details": {"error_code": "ramp_limit_exceeded"},
+        },
+        "rate_limited",
+        "rate_limit",
+    ),
+    (500, {"type": "api_error", "message": "Internal."}, "transient", "http_500"),
+    (504, {"type": "timeout_error", "message": "Too slow."}, "transient", "http_504"),
+    (529, {"type": "overloaded_error", "message": "Overloaded"}, "transient", "http_529"),
+    (200, {"type": "overloaded_error", "message": "Overloaded"}, "transient", "http_529"),
+]
+
+
+@pytest.mark.parametrize(("status", "error", "verdict", "kind"), ANTHROPIC_ERRORS)
+def test_an_error_of_anthropic(status: int, error: dict[str, Any], verdict: str, kind: str) -> None:
+    answer = read("anthropic", {"type": "error", "error": error, "request_id": "req_1"}, status)
+    assert (answer.verdict, answer.error_type) == (verdict, kind)
+    assert error["message"] in str(answer.error)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "kind"),
+    [
+        ({"code": "server_error", "message": "Sorry."}, "transient", "http_500"),
+        ({"code": "vector_store_timeout", "message": "Sorry."}, "transient", "http_500"),
+        ({"code": "failed_to_download_image", "message": "Sorry."}, "transient", "http_500"),
+        ({"code": "rate_limit_exceeded", "message": "Slow down."}, "rate_limited", "rate_limit"),
+        ({"code": "invalid_prompt", "message": "No."}, "refused", "http_400"),
+        ({"code": "invalid_base64_image", "message": "No."}, "refused", "http_400"),
+        ({"code": "image_content_policy_violation", "message": "No."}, "refused", "content_filter"),
+        (None, "transient", "http_500"),
+    ],
+)
+def test_a_response_that_failed(error: Any, verdict: str, kind: str) -> None:
+    """It may have been billed all the same."""
+    usage = {"input_tokens": 100, "output_tokens": 5, "total_tokens": 105}
+    answer = read("responses", response(status="failed", error=error, usage=usage))
+    assert (answer.verdict, answer.error_type) == (verdict, kind)
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (100, 5)
+
+
+USAGES: list[tuple[str, dict[str, Any], Usage]] = [
+    (
+        "responses",
+        {
+            "input_tokens": 3000,
+            "input_tokens_details": {"cached_tokens": 1000, "cache_write_tokens": 1500},
+            "output_tokens": 150,
+            "output_tokens_details": {"reasoning_tokens": 64},
+            "total_tokens": 3150,
+        },
+        Usage(3000, 1000, 150, 64, 1500, served_model="m"),
+    ),
+    ("responses", {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}, Usage(3, None, 2, served_model="m")),
+    (
+        "anthropic",
+        {
+            "input_tokens": 20,
+            "cache_read_input_tokens": 100,
+            "cache_creation_input_tokens": 700,
+            "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 500},
+            "output_tokens": 90,
+            "output_tokens_details": {"thinking_tokens": 64},
+            "service_tier": "standard",
+        },
+        Usage(820, 100, 90, 64, 700, "standard", "m", cache_write_1h_tokens=500),
+    ),
+    ("anthropic", {"input_tokens": 3, "output_tokens": 2}, Usage(3, None, 2, served_model="m")),
+    (
+        "anthropic",
+        {
+            "input_tokens": 3,
+            "cache_read_input_tokens": 0,
+            "cache_creation_input_tokens": 0,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": 2,
+        },
+        Usage(3, 0, 2, None, 0, served_model="m", cache_write_1h_tokens=0),
+    ),
+]
+
+
+@pytest.mark.parametrize(("api", "usage", "expected"), USAGES)
+def test_what_is_billed(api: str, usage: dict[str, Any], expected: Usage) -> None:
+    """Tokens of a cache are inside those of the prompt, whoever counts."""
+    body = response(said(text("A"))) if api == "responses" else message(block("A"))
+    assert completion(api, {**body, "model": "m", "usage": usage}).usage == expected
+
+
+def test_an_answer_has_the_providers_name_for_it() -> None:
+    body = json.dumps(message(block("A"))).encode()
+    for headers, name in (({"request-id": "req_1"}, "req_1"), ({}, "msg_1")):
+        answer = classify(200, headers, body, ASKED, DIALECTS["anthropic"].read)
+        assert answer.completion is not None
+        assert answer.completion.request_id == name
 
 
 JSON = st.recursive(
@@ -263,4 +401,4 @@ JSON = st.recursive(
 )
 @pytest.mark.parametrize("api", ["responses", "anthropic"])
 def test_any_object_is_read(api: str, body: dict[str, Any]) -> None:
-    assert read(api, body).verdict in {"ok", "malformed"}
+    assert read(api, body).verdict in {"ok", "malformed", "transient"}

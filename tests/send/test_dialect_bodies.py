@@ -314,6 +314,8 @@ REFUSED: list[tuple[str, list[Any], str]] = [
             ),
             ([user("Hi"), user([{"type": "text", "text": "a"}, 7])], "messages[1].content[1]"),
             ([user(None)], "messages[0].content"),
+            ([user([{"type": "text", "text": 7}])], "messages[0].content[0].text"),
+            ([{"role": "system", "content": [{"type": "text", "text": None}]}], "messages[0].content[0].text"),
             ([user([{"type": "image_url", "image_url": {}}])], "messages[0].content[0].image_url"),
             ([user([{"type": "file", "file": "a.pdf"}])], "messages[0].content[0].file"),
             ([assistant(tool_calls=[{"id": "c", "type": "function"}])], "messages[0].tool_calls"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from batchroute.report.export.completion import chat_finish, chat_usage
 from batchroute.send.body import DIALECTS
+from batchroute.send.usage import read_usage
 from batchroute.serve.chunks.open import open_translator
 from dialect_answers import ARGUMENTS, streamed, whole
 
@@ -48,6 +49,26 @@ def test_the_chunks_add_up_to_the_answer(api: str, text: str | None, call: bool,
     assert "".join(piece["function"]["arguments"] for piece in calls) == (ARGUMENTS if call else "")
     assert chunks[-1]["usage"] == chat_usage(completion.usage)
     assert chunks[-2]["choices"][0]["finish_reason"] == chat_finish(completion.finish_reason, completion.refusal)
+
+
+def test_the_bill_of_a_stream_is_that_of_a_whole_answer() -> None:
+    """Also of tokens that a cache keeps for an hour, which cost more: the server reads it from the chunks."""
+    answer = whole("anthropic")
+    answer["usage"] = {
+        **answer["usage"],
+        "cache_creation_input_tokens": 700,
+        "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 500},
+        "service_tier": "priority",
+    }
+    events = streamed("anthropic", answer)
+    begun = json.loads(events[0].split(b"data: ", 1)[1])
+    begun["message"]["usage"] = answer["usage"]
+    *_, last, _ = translated("anthropic", [b"data: " + json.dumps(begun).encode(), *events[1:]])
+    completion = DIALECTS["anthropic"].read(answer).completion
+    assert completion is not None
+    assert completion.usage is not None
+    assert completion.usage.cache_write_1h_tokens == 500
+    assert read_usage(last) == completion.usage
 
 
 def test_two_calls_are_told_apart() -> None:

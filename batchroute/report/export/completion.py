@@ -49,16 +49,19 @@ def chat_finish(reason: str | None, refusal: str | None) -> str:
 
 
 def chat_usage(usage: Usage | None) -> dict[str, Any] | None:
-    """In the words of chat; None where nothing is known."""
-    if usage is None or usage.prompt_tokens is usage.completion_tokens is None:
+    """In the words of chat; None where a part of it is unknown, for which those have no null."""
+    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
-    return {
-        "prompt_tokens": usage.prompt_tokens or 0,
-        "completion_tokens": usage.completion_tokens or 0,
-        "total_tokens": (usage.prompt_tokens or 0) + (usage.completion_tokens or 0),
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cached_tokens or 0,
-            "cache_write_tokens": usage.cache_write_tokens or 0,
-        },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
+    cached = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    told = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": cached,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+    if usage.cache_write_1h_tokens:  # they cost more, and have no word in chat
+        short = (usage.cache_write_tokens or 0) - usage.cache_write_1h_tokens
+        long = usage.cache_write_1h_tokens
+        told["cache_creation"] = {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}
+    return told

@@ -20,12 +20,15 @@ def parts_of(content: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(content, list):
         raise Untranslatable(f"{place}: is neither text nor a list of parts")
     for index, part in enumerate(content):
+        where = f"{place}[{index}]"
         if isinstance(part, str):
-            yield f"{place}[{index}]", {"type": "text", "text": part}
-        elif isinstance(part, dict):
-            yield f"{place}[{index}]", {name: value for name, value in part.items() if value is not None}
+            yield where, {"type": "text", "text": part}
+        elif not isinstance(part, dict):
+            raise Untranslatable(f"{where}: is neither text nor an object")
+        elif part.get("type") == "text" and not isinstance(part.get("text"), str):
+            raise Untranslatable(f"{where}.text: is no text")
         else:
-            raise Untranslatable(f"{place}[{index}]: is neither text nor an object")
+            yield where, {name: value for name, value in part.items() if value is not None}
 
 
 class Media(NamedTuple):

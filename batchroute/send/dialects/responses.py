@@ -16,6 +16,7 @@ from batchroute.send.classify import Answer, malformed
 from batchroute.send.dialects.dialect import Dialect
 from batchroute.send.dialects.parts import SYSTEM_ROLES, image_url, parts_of, refuse_name
 from batchroute.send.dialects.translated import TranslatedBody, objects_in, string, text_of
+from batchroute.send.fault import Fault
 from batchroute.send.usage import read_usage
 from batchroute.types import Completion
 
@@ -116,9 +117,11 @@ _INPUT: Mapping[str, Part] = {
 _OUTPUT: Mapping[str, Part] = {**_INPUT, "text": _flat("output_text")}
 
 
-def read_responses(parsed: dict[str, Any]) -> Answer:
-    """What the object in a 200 means to whoever asked for a response."""
+def read_responses(parsed: dict[str, Any]) -> Answer | Fault:
+    """What the object in a 200 means to whoever asked for a response; one that failed may not say why."""
     status, output = parsed.get("status"), parsed.get("output")
+    if status in ("failed", "cancelled"):
+        return Fault((), f"the response has the status {status!r}")
     if status not in (None, "completed", "incomplete"):
         return malformed(f"has the status {status!r}", parsed)
     if not isinstance(output, list):

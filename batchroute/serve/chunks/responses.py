@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from batchroute.send.classify import Answer
 from batchroute.send.dialects.responses import read_responses
 from batchroute.serve.chunks.compose import ChunkWriter
 
@@ -51,5 +52,5 @@ class ResponsesChunks:
             return self._chunks.error(response.get("error"))
         if kind not in {"response.completed", "response.incomplete"}:
             return []
-        completion = read_responses(response).completion
-        return [] if completion is None else self._chunks.end(completion)
+        answer = read_responses(response)
+        return self._chunks.end(answer.completion) if isinstance(answer, Answer) and answer.completion else []
