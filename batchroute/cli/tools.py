@@ -171,6 +171,7 @@ def _draw(evaluation: Evaluation, plot: Path) -> None:
 @click.option(
     "--busy", multiple=True, metavar="TIER=RATE", help="Share of a service tier's requests it is full for."
 )
+@click.option("--tier-answer", multiple=True, metavar="TIER=NAMED", help="Which tier answers, or nothing.")
 @click.option(
     "--busy-error", default="resource_unavailable", help="What a full tier says; Groq's capacity_exceeded."
 )
@@ -182,6 +183,7 @@ def simulate(
     faults: Sequence[str],
     poison: Sequence[str],
     busy: Sequence[str],
+    tier_answer: Sequence[str],
     refuse: tuple[float, float] | None,
     **settings: Any,
 ) -> int:
@@ -214,6 +216,7 @@ def simulate(
         faults=_rates("--fault", faults),
         poison=_rates("--poison", poison),
         busy=_rates("--busy", busy),
+        tier_answers={tier: named or None for tier, named in pairs("--tier-answer", tier_answer).items()},
         **settings,
     )
     raise_file_limit(None)

@@ -351,6 +351,47 @@ def test_first_line_of_stdout_is_the_port() -> None:
     assert list(json.loads(line)) == ["port"]
 
 
+def test_the_commands_options_are_the_providers_settings() -> None:
+    code = "from batchroute.cli import main; main()"
+    options = ["--poison", "404=1", "--busy", "flex=1", "--busy-error", "capacity_exceeded"]
+    options += ["--tier-answer", "priority=default", "--tier-answer", "scale="]
+    command = [sys.executable, "-c", code, "simulate", *options]
+
+    async def answers(url: str) -> list[tuple[int, Any]]:
+        async with aiohttp.ClientSession() as client:
+            tiers = ("flex", "priority", "scale", "default")
+            # A marker decides alone, so that only the last one is poisoned.
+            prompts = [
+                "[[fault:no_usage]] 1",
+                "[[fault:no_usage]] 2",
+                "[[fault:no_usage]] 3",
+                "poisoned as all are",
+            ]
+            said = []
+            for prompt, tier in zip(prompts, tiers, strict=True):
+                body = {**asked(prompt), "service_tier": tier}
+                async with client.post(f"{url}/chat/completions", json=body) as answer:
+                    said.append((answer.status, (await answer.json()).get("service_tier")))
+            return said
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, contextlib.ExitStack() as stack:
+        stack.callback(process.terminate)
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["port"]
+        said = asyncio.run(answers(f"http://127.0.0.1:{port}/v1"))
+    assert said == [(498, None), (200, "default"), (200, None), (404, None)]
+
+
+@pytest.mark.parametrize("option", [("--busy", "flex=often"), ("--poison", "500=2"), ("--fault", "gremlin=1")])
+def test_an_option_that_makes_no_sense_is_one_clear_message(option: tuple[str, str]) -> None:
+    code = "from batchroute.cli import main; main()"
+    command = [sys.executable, "-c", code, "simulate", *option]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: ")
+    assert "Traceback" not in ended.stderr
+
+
 def test_the_command_takes_more_connections_than_its_soft_limit_of_open_files() -> None:
     run = [sys.executable, "-c", "from batchroute.cli import main; main()", "simulate"]
     command = ["sh", "-c", 'ulimit -Sn 100; exec "$@"', "sh", *run]
