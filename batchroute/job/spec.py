@@ -348,7 +348,7 @@ class Limits(_Section):
     stop_at: TimeOfDay | None = _free(None, "local time HH:MM at which to stop")
     max_wall_s: Positive | None = _free(None, "time after which to stop")
     outage_s: Positive = _free(3600.0, "how long to wait for an endpoint that is away")
-    stop_after_same_refusal: int = _free(20, "first answers all the same refusal: stop; 0 = off", ge=0)
+    stop_after_same_refusal: int = _free(20, "so often the same refusal, no success between: stop; 0 = off", ge=0)
     ok_if_refused: Fraction = _free(0.0, "share of refused rows that still exits 0")
     max_response_mb: Positive = _free(32.0, "longest answer taken")
     drain_s: NotNegative = _free(20.0, "how long a stop awaits answers in flight")

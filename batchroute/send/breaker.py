@@ -1,43 +1,74 @@
-"""Is the request to blame for a failure, or the endpoint? Two state machines on a clock that the caller reads.
+"""Is an endpoint away, or are some requests to blame for their failures? A state machine on the caller's clock.
 
-`Breaker` tells an endpoint that is away from a request that always fails, `SameRefusal` a bad parameter from bad
-requests. Neither sleeps nor sends.
+It neither sleeps nor sends, and knows rows only as what tells them apart.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from batchroute.send.classify import Presence
 
 Row = TypeVar("Row")  # whatever tells rows apart
-Held = TypeVar("Held")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Generic[Row]):
+    """An attempt that failed as all do when the endpoint is away.
+
+    `presence`: what came back at all; `probe`: it was sent to see whether the endpoint is back; `first`: the row
+    had not failed before; `last_rows`: no row is left that has not, so nothing else can tell.
+    """
+
+    row: Row
+    presence: Presence = "answered"
+    probe: bool = False
+    first: bool = True
+    last_rows: bool = False
 
 
 @dataclass(slots=True)
 class Breaker(Generic[Row]):
-    """Tells an endpoint that is away from a row that is bad.
+    """Tells an endpoint that is away from rows that are bad.
 
-    Opens when `ROWS_TO_OPEN` different rows in a row failed for passing reasons with no success between. While
-    open one probe at a time is sent, at growing intervals; any answer closes it.
+    Opens when `ROWS_TO_OPEN` different rows failed with no success between; those that failed before while others
+    succeeded do not count. While it is open one probe at a time is sent, at growing intervals, of a row that has
+    not failed yet where there is one. Until one of these has failed, too, nothing is decided: a success then
+    blames the rows that failed. Once it has, the endpoint was away, and no row pays for that.
     """
 
+    # Worked example, max_attempts 3. Row 7 makes the server fail whenever it is asked. Others are answered
+    # between: their first answer blames row 7, whose failures count and open nothing.
+    #
+    # Rows 31 to 35 fail once each, side by side; the fifth opens the breaker. The probe 0.1 s later is the row
+    # furthest ahead that the lane has taken in, row 96, as its neighbours may be as bad.
+    #   It is answered well: the five are to blame, 1 of 3 attempts each, and all go on. Rows 36 to 40 are bad,
+    #   too, and open it again; the probe is row 97, and so on: 50 bad rows side by side take ten probes.
+    #   It fails: the endpoint is away. The five get their attempt back, and so does every row that fails from now
+    #   on. The next probes leave when the outage is 0.2, 0.3 ... 1.2 s old, then whenever it has grown by a
+    #   twelfth, at least every 30 s, until one is answered well or `outage_s` is over.
+    #
+    # At the end of a file, where all rows that are left have failed, nothing tells the two apart. Rows that are
+    # to blame already fail for themselves. So do the others where the server answers, if only with 500, but not
+    # before they have failed for 5 minutes (`retry`); where nothing comes back, the endpoint is away.
     outage_s: float
     opened_at: float | None = None
+    probes: int = 0  # sent or to be sent since it opened, to rows that had not failed
     _probe_at: float = 0.0
-    _probe_wait_s: float = 0.0
+    _confirmed: bool = False  # the endpoint was away, and nothing was answered well since
+    _is_last_rows: bool = False  # a failure since the last success was one of the last rows', and not to blame
     _ever_answered: bool = False
-    _streak: dict[Row, int] = field(default_factory=dict)
+    _streak: dict[Row, int] = field(default_factory=dict)  # failures since the last success, not forgiven
+    _suspects: int = 0  # rows of the streak, less those that were to blame already
+    _blamed: set[Row] = field(default_factory=set)
 
-    # Worked example: row 7 makes the server fail whenever it is asked, and others are answered between, so no
-    # streak is ever longer than that row: it pays with its own attempts. When the server goes away, rows 31 to 35
-    # fail once each; the fifth opens the breaker, and all five get their attempt back. The next in the queue is
-    # the probe, 1 s later, then another after 2, 4, 8 ... 30 s; when one is answered, all go on as if nothing had
-    # been.
     ROWS_TO_OPEN = 5
-    FIRST_PROBE_S = 1.0
+    FIRST_PROBE_S = 0.1
     LONGEST_PROBE_S = 30.0
+    OUTAGE_TO_PROBE = 12.0  # how many times as long an outage has lasted as it lasts to the next probe
     FIRST_ANSWER_S = 60.0  # a mistyped host is not waited for as long as a known one
 
     @property
@@ -57,78 +88,72 @@ class Breaker(Generic[Row]):
         if self.open:
             self._probe_at = now
 
-    def answered(self, *, well: bool) -> None:
-        """The endpoint is there: it answered, whatever it said; `well` where that was a success."""
+    def answered(self) -> None:
+        """The endpoint is there, whatever it said."""
         self._ever_answered = True
-        self.opened_at = None
-        if well:
-            self._streak.clear()
+        self._close()
+
+    def succeeded(self) -> None:
+        """It answered well: what failed since it last did, and was not forgiven, failed for itself.
+
+        Of last rows this shows nothing, as all have failed, and any may be the first that an outage is over for.
+        """
+        self.answered()
+        if self._streak:
+            self._blamed.update([] if self._is_last_rows else self._streak)
+            self._forgiven()
+        self._confirmed = self._is_last_rows = False
 
     def suspects(self, row: Row) -> bool:
-        """Whether the row's last failures may yet turn out to be the first ones of an outage."""
+        """Whether the row's last failures may yet turn out to be an outage's."""
         return row in self._streak
 
-    def failed(self, row: Row, now: float, *, probe: bool) -> dict[Row, int]:
-        """A row's attempt failed; returns the failures that an outage now explains, so that no row pays."""
-        self._streak[row] = self._streak.get(row, 0) + 1
-        if self.open and probe:
-            self._probe_wait_s = min(self.LONGEST_PROBE_S, 2 * self._probe_wait_s)
-            self._probe_at = now + self._probe_wait_s
-        elif not self.open and len(self._streak) >= self.ROWS_TO_OPEN:
-            self.opened_at = now
-            self._probe_wait_s = min(self.FIRST_PROBE_S, self.outage_s)
-            self._probe_at = now + self._probe_wait_s
-        return self._forgiven() if self.open else {}
+    def blames(self, row: Row) -> bool:
+        """Whether the row failed while others succeeded."""
+        return row in self._blamed
 
-    def _forgiven(self) -> dict[Row, int]:
-        forgiven, self._streak = self._streak, {}
-        return forgiven
+    def failed(self, failure: Failure[Row], now: float) -> dict[Row, int]:
+        """Returns the failures that an outage now explains, by row, so that no row pays for them."""
+        row, presence = failure.row, failure.presence
+        own = row in self._blamed and presence != "unconnected"
+        self._suspects += not own and row not in self._streak
+        self._streak[row] = self._streak.get(row, 0) + 1
+        if failure.last_rows and (own or presence == "answered"):
+            self._is_last_rows = self._is_last_rows or not own
+            self._close()
+            return {}
+        if self.opened_at is None:
+            if self._confirmed or failure.last_rows or self._suspects >= self.ROWS_TO_OPEN:
+                self._open(now)
+        elif failure.probe:
+            self._probe_at = now + self._probe_wait_s(now - self.opened_at)
+            self.probes += failure.first
+            self._confirmed = self._confirmed or failure.first
+        if failure.last_rows:  # others of them may have been answered, if badly
+            self._suspects -= 1
+            return {row: self._streak.pop(row)}
+        return self._forgiven() if self._confirmed else {}
+
+    def ended(self, row: Row) -> None:
+        """Nothing more will be heard of the row; what it showed still counts."""
+        self._blamed.discard(row)
+        self._streak.pop(row, None)
 
     def gave_up(self, now: float) -> bool:
         """Whether the endpoint was away for longer than the job waits."""
         longest_s = self.outage_s if self._ever_answered else min(self.outage_s, self.FIRST_ANSWER_S)
         return self.opened_at is not None and now - self.opened_at >= longest_s
 
+    def _open(self, now: float) -> None:
+        self.opened_at, self.probes = now, 1
+        self._probe_at = now + min(self.FIRST_PROBE_S, self.outage_s)
 
-_NUMBERS = re.compile(r"[\w-]*\d[\w-]*")
+    def _close(self) -> None:
+        self.opened_at, self.probes = None, 0
 
+    def _probe_wait_s(self, lasted_s: float) -> float:
+        return min(self.LONGEST_PROBE_S, max(self.FIRST_PROBE_S, lasted_s / self.OUTAGE_TO_PROBE))
 
-class SameRefusal(Generic[Held]):
-    """Watches a lane's first answers: the same refusal again and again is a bad parameter, not bad requests.
-
-    Until that is decided, refusals are held; the first answer of any other kind decides that requests are to
-    blame.
-    """
-
-    # Worked example, stop_after = 3: "400: max_tokens is above 4096" three times is one too many, so the lane
-    # stops and what is held has failed for the endpoint's sake. "400: row 17 is too long", then "400: row 21 is
-    # too long" are one kind, as numbers do not count; then an ok: both are the requests' own, and so is each one
-    # after them.
-
-    def __init__(self, stop_after: int) -> None:
-        """`stop_after` 0: never the endpoint's fault."""
-        self.decided = stop_after <= 0
-        self._stop_after = stop_after
-        self._kind: str | None = None
-        self._count = 0
-        self._held: list[Held] = []
-
-    def ok(self) -> None:
-        """Something was answered well."""
-        self.decided = True
-
-    def refused(self, text: str) -> bool:
-        """Whether this refusal is one too many; numbers and ids in it (lengths, requests) make no difference."""
-        kind = _NUMBERS.sub("#", text)
-        self._kind = self._kind or kind
-        self.decided = self.decided or kind != self._kind
-        self._count += 1
-        return not self.decided and self._count >= self._stop_after
-
-    def hold(self, refusal: Held) -> None:
-        self._held.append(refusal)
-
-    def release(self) -> list[Held]:
-        """What was held, once."""
-        held, self._held = self._held, []
-        return held
+    def _forgiven(self) -> dict[Row, int]:
+        forgiven, self._streak, self._suspects = self._streak, {}, 0
+        return forgiven

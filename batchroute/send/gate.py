@@ -1,50 +1,69 @@
 """The way into an endpoint: one request at a time waits here for the moment to be sent, in the order of arrival.
 
-Four things can hold it up: what the lane may use (its allowance), the pause that a 429 asked for, the breaker of
-an endpoint that is away, and its turn at the speed of the lane. The moment is computed, and what comes sooner than
-that wakes the waiting request. What an answer means for the speed and the breaker is learnt here, too; whether its
-request is sent again is decided elsewhere.
+Five things can hold it up: what the lane may use (its allowance), the pause that a 429 asked for, a service tier
+that is full, the breaker of an endpoint that is away, and its turn at the speed of the lane. The moment is
+computed, and what comes sooner than that wakes the waiting request. What an answer means for the speed and the
+breaker is learnt here, too; whether its request is sent again is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from batchroute.send.breaker import Breaker
 from batchroute.send.pace import Pace
 from batchroute.send.rate import Rate
+from batchroute.send.tier import FullTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
     from batchroute.send.allowance import Allowance, Permit
+    from batchroute.send.breaker import Failure
     from batchroute.send.classify import Answer
 
 Row = TypeVar("Row")  # whatever tells requests apart
 
 
 class Admission(NamedTuple):
-    """Leave to send one attempt; `probe`: to see whether an endpoint that is away is back."""
+    """Leave to send one attempt; where it is a probe, `probed` is when the outage began that it looks at."""
 
     permit: Permit
-    probe: bool
+    probed: float | None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request in the queue; `failed` already, so it is no good as a probe. `wake` is set while it sleeps."""
+
+    tokens: int
+    usd: Decimal
+    failed: bool
+    wake: asyncio.Future[None] | None = None
+
+    def look_again(self) -> None:
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
 
 
 class Gate(Generic[Row]):
-    """What lets the requests of one lane through."""
+    """What lets the requests of one lane through; `passed` counts those that were answered well."""
 
     def __init__(self, allowance: Allowance, outage_s: float, clock: Callable[[], float]) -> None:
         self.breaker: Breaker[Row] = Breaker(outage_s)
+        self.passed = 0
         self._allowance = allowance
         self._outage_s = outage_s
         self._clock = clock
         self._pace = Pace()
+        self._tier = FullTier()
         self._rate = Rate()
-        self._head_of_queue = asyncio.Lock()
-        self._waiter: asyncio.Future[None] | None = None
+        self._queue: deque[_Waiting] = deque()
         self._limited_since = math.inf  # since when the endpoint takes nothing, but says 429
         allowance.watch(self._changed)
 
@@ -58,31 +77,45 @@ class Gate(Generic[Row]):
         self.breaker.probe_lost(self._clock())
         self._changed()
 
-    async def admit(self, tokens: int, usd: Decimal) -> Admission:
+    async def admit(
+        self, tokens: int, usd: Decimal, *, failed: bool = False, until_open: bool = False
+    ) -> Admission | None:
         """Waits for the moment to send a request of so many tokens and US dollars at most.
 
-        Raises OverBudget where that will not come.
+        `failed`: it is a probe only where no other request is. `until_open`: None as soon as the breaker is open.
+        Raises OverBudget where the moment will not come.
         """
-        # One waiter at a time: all others stand behind the lock, which asyncio hands on in the order of arrival.
-        # So a request of many tokens is never overtaken for good by small ones that happen to fit, nothing wakes
-        # a thousand waiters for one slot, and whatever may end the wait has one future to set.
-        async with self._head_of_queue:
-            while True:
-                while (wait_s := self._wait_s(tokens, usd)) > 0:
-                    await self._sleep(wait_s)
-                self._set_speed()
-                while (wait_s := self._rate.wait_s(self._clock())) > 0:  # noqa: ASYNC110 - no event tells a time
-                    await asyncio.sleep(wait_s)
-                await self._rate.throttle()
-                if self._wait_s(tokens, usd) <= 0:  # else a pause began, or the money went, in the meantime
-                    break
-            now = self._clock()
-            self._rate.sent(now)
-            permit = self._allowance.take(tokens, usd, now)
-            probe = self.breaker.open
-            if probe:
-                self.breaker.probing()
-            return Admission(permit, probe)
+        # Only the head of the queue looks at the clock. So a request of many tokens is never overtaken for good by
+        # small ones that happen to fit, nothing wakes a thousand waiters for one slot, and whatever may end the
+        # wait has one future to set.
+        me = _Waiting(tokens, usd, failed)
+        self._queue.append(me)
+        try:
+            while not (until_open and self.breaker.open):
+                wait_s = self._wait_s(me)
+                if wait_s > 0:
+                    await self._sleep(me, wait_s)
+                elif await self._is_due(me):
+                    return self._taken(me)
+            return None
+        finally:
+            self._leave_queue(me)
+
+    async def _is_due(self, me: _Waiting) -> bool:
+        """Whether it still may leave when its turn has come at the speed of the lane."""
+        self._set_speed()
+        while (wait_s := self._rate.wait_s(self._clock())) > 0:  # noqa: ASYNC110 - no event tells a time
+            await asyncio.sleep(wait_s)
+        await self._rate.throttle()
+        return self._wait_s(me) <= 0  # else a pause began, or the money went, in the meantime
+
+    def _taken(self, me: _Waiting) -> Admission:
+        now = self._clock()
+        self._rate.sent(now)
+        permit = self._allowance.take(me.tokens, me.usd, now)
+        if self.breaker.open:
+            self.breaker.probing()
+        return Admission(permit, self.breaker.opened_at)
 
     def give(self, admission: Admission, answer: Answer | None) -> str | None:
         """Takes back what a request had to use; returns why nothing more may be sent, where that is so.
@@ -101,9 +134,13 @@ class Gate(Generic[Row]):
 
     def lost(self, admission: Admission) -> None:
         """The answer is waited for no longer; where it was a probe, the next request may be one."""
-        if admission.probe:
+        if self.is_probe(admission):
             self.breaker.probe_lost(self._clock())
             self._changed()
+
+    def is_probe(self, admission: Admission) -> bool:
+        """Whether the endpoint is away and this is to show whether it is back."""
+        return self.breaker.open and admission.probed == self.breaker.opened_at
 
     def sent(self) -> float:
         """A request leaves now; returns the time."""
@@ -111,25 +148,37 @@ class Gate(Generic[Row]):
         self._pace.sent(now)
         return now
 
-    def learn(self, row: Row, answer: Answer, sent_at: float, *, probe: bool) -> dict[Row, int]:
-        """What an answer says of the endpoint's speed and presence.
+    def failed(self, failure: Failure[Row]) -> dict[Row, int]:
+        """A request failed as all do when the endpoint is away.
 
         Returns, by row, failures that an outage explains, so that they count against no row.
         """
-        now = self._clock()
-        forgiven: dict[Row, int] = {}
-        if answer.verdict == "rate_limited":
-            self._pace.rate_limited(sent_at, now, answer.retry_after_s)
-            self._limited_since = min(self._limited_since, sent_at)
-            self.breaker.answered(well=False)
-        elif answer.verdict == "transient" and not answer.turned_away:
-            forgiven = self.breaker.failed(row, now, probe=probe)
-        else:
-            self._limited_since = math.inf
-            self._pace.accepted(sent_at, now)
-            self.breaker.answered(well=answer.verdict == "ok")
+        was_open = self.breaker.open
+        forgiven = self.breaker.failed(failure, self._clock())
+        if self.breaker.open != was_open:  # whose turn it is depends on that
+            for waiting in self._queue:
+                waiting.look_again()
         self._changed()
         return forgiven
+
+    def learn(self, answer: Answer, sent_at: float, *, limited_alone: bool = False) -> None:
+        """What any other answer says of the endpoint; `limited_alone`: a 429 says nothing, as others pass."""
+        now = self._clock()
+        if answer.verdict == "ok":
+            self.passed += 1
+            self.breaker.succeeded()
+        else:
+            self.breaker.answered()
+        if answer.verdict == "busy":
+            self._tier.busy(sent_at, now, answer.retry_after_s)
+        elif answer.verdict != "rate_limited":
+            self._limited_since = math.inf
+            self._tier.answered()
+            self._pace.accepted(sent_at, now)
+        elif not limited_alone:
+            self._pace.rate_limited(sent_at, now, answer.retry_after_s)
+            self._limited_since = min(self._limited_since, sent_at)
+        self._changed()
 
     def gave_up(self, answer: Answer) -> str | None:
         """Why the lane should wait no longer, after this answer; None where it should."""
@@ -138,32 +187,56 @@ class Gate(Generic[Row]):
             return f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s; run again later"
         if answer.verdict == "rate_limited" and now - self._limited_since > self._outage_s:
             return "answers nothing but 429 for longer than limits.outage_s; run again later"
+        if answer.verdict == "busy" and self._tier.full_s(now) > self._outage_s:
+            return (
+                "its service tier is full for longer than limits.outage_s; "
+                'run again later, or set on_busy = "standard"'
+            )
         if self.breaker.gave_up(now):
             return f"does not answer ({answer.error}); run again when it is back, or check base_url"
         return None
 
-    def _wait_s(self, tokens: int, usd: Decimal) -> float:
+    def _wait_s(self, me: _Waiting) -> float:
+        """0 where it may leave now; infinity: not before something changes."""
+        if self._head() is not me:
+            return math.inf
         now = self._clock()
-        held_s = max(self._pace.resume_at - now, self.breaker.wait_s(now))
+        held_s = max(self._pace.resume_at - now, self._tier.resume_at - now, self.breaker.wait_s(now))
         # Asked last: what is over budget now may fit when the endpoint takes requests again.
-        return held_s if held_s > 0 else self._allowance.wait_s(tokens, usd, now)
+        return held_s if held_s > 0 else self._allowance.wait_s(me.tokens, me.usd, now)
 
-    async def _sleep(self, wait_s: float) -> None:
+    def _head(self) -> _Waiting:
+        """Whose turn it is: the first to come; while the breaker is open the last one that has not failed.
+
+        Rows that make a server fail often stand side by side, so the one furthest from them is the best probe.
+        """
+        if self.breaker.open:
+            return next((each for each in reversed(self._queue) if not each.failed), self._queue[0])
+        return self._queue[0]
+
+    async def _sleep(self, me: _Waiting, wait_s: float) -> None:
         """Until that moment, or until something has changed."""
         loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = None if math.isinf(wait_s) else loop.call_later(wait_s, self._changed)
+        me.wake = loop.create_future()
+        timer = None if math.isinf(wait_s) else loop.call_later(wait_s, me.look_again)
         try:
-            await self._waiter
+            await me.wake
         finally:
-            self._waiter = None
+            me.wake = None
             if timer is not None:
                 timer.cancel()
 
+    def _leave_queue(self, me: _Waiting) -> None:
+        if self._queue[0] is me:
+            self._queue.popleft()
+        else:
+            self._queue.remove(me)
+        self._changed()
+
     def _changed(self) -> None:
         """Lets the request at the head of the queue look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._queue:
+            self._head().look_again()
 
     def _set_speed(self) -> None:
         allowed, learnt = self._allowance.requests_per_minute, self._pace.requests_per_minute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,25 +10,34 @@ if TYPE_CHECKING:
     from batchroute.send.classify import Answer
     from batchroute.types import Usage
 
-RETRIABLE = frozenset({"rate_limited", "transient", "expired", "malformed"})
+RETRIABLE = frozenset({"rate_limited", "busy", "transient", "expired", "malformed"})
 MALFORMED_ATTEMPTS = 2  # a complete answer that is no completion is asked for once more, as it may be billed
+LIMITED_ATTEMPTS = 10  # that were told 429 while others passed
+SLOWING_ATTEMPTS = 2  # of these: the next ones say nothing of the lane
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+LONGEST_LIMITED_S = 60.0
+LAST_ROWS_S = 300.0  # for so long the last rows fail before they have failed for good
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a request has had its attempts, and what a lane makes of trouble that is not one request's.
 
-    `outage_s` is how long it waits for an endpoint that is away; `stop_after_same_refusal` equal first refusals
-    stop it (0: never). `excuse_outages`: a request at the end of its attempts waits for what becomes of others;
-    False where a client waits for each.
+    `outage_s` is how long it waits for an endpoint that is away, or whose service tier is full;
+    `stop_after_same_refusal` equal refusals with no success between stop it (0: never). `excuse_outages`: a
+    request at the end of its attempts waits for what becomes of others; False where a client waits for each.
     """
 
     max_attempts: int
     outage_s: float
     stop_after_same_refusal: int = 20
     excuse_outages: bool = True
+
+    @property
+    def last_rows_s(self) -> float:
+        """Over how long the attempts of rows are spread of which nothing else tells whether they are bad."""
+        return min(LAST_ROWS_S, self.outage_s)
 
 
 class RetryDecision(NamedTuple):
@@ -45,52 +55,120 @@ NO_MORE = RetryDecision(again=False)
 class Attempts:
     """What a request has been through: `made` over all runs, the rest in this one.
 
-    `failures` are those that count, less what an outage explains; `malformed` answers count, too.
-    `limited_since` is when the first of the 429s was sent that it has had without anything else between.
+    `failures` are those that count, less what an outage explains, `failing_since` is when the first of them was
+    sent; `malformed` answers count, too. `limited_since` is when the first was sent of the 429s, and of the
+    answers that a tier is full, that it has had without anything else between: `busy` of the latter, and
+    `limited` 429s less those between which no other request was answered well.
     """
 
     made: int
     failures: int = 0
+    failing_since: float | None = None
     malformed: int = 0
+    limited: int = 0
+    busy: int = 0
     limited_since: float | None = None
     usages: list[Usage] = field(default_factory=list)
+    _others_passed: int = -1  # before the last 429
+
+    @property
+    def limited_alone(self) -> bool:
+        """Whether its 429s are its own: others pass between them."""
+        return self.limited > SLOWING_ATTEMPTS
+
+    def forgive(self, failures: int) -> None:
+        """So many of its failures were an outage's."""
+        self.failures -= failures
+        self.failing_since = None
+
+    def count(self, answer: Answer, sent_at: float, passed: int) -> None:
+        """Adds an answer to an attempt that left at `sent_at`; `passed` requests of the lane were ok so far."""
+        if answer.usage is not None:
+            self.usages.append(answer.usage)
+        if answer.verdict in {"rate_limited", "busy"}:
+            self.limited_since = sent_at if self.limited_since is None else self.limited_since
+            self.busy += answer.verdict == "busy"
+            if answer.verdict == "rate_limited":
+                self.limited += passed > self._others_passed
+                self._others_passed = passed
+            return
+        self.limited_since, self.limited, self.busy, self._others_passed = None, 0, 0, -1
+        self.malformed += answer.verdict == "malformed"
+        if answer.verdict == "transient":
+            self.failures += 1
+            self.failing_since = sent_at if self.failing_since is None else self.failing_since
 
 
-def count(attempts: Attempts, answer: Answer, sent_at: float) -> None:
-    """Adds one answer, to an attempt that was sent at `sent_at`."""
-    if answer.usage is not None:
-        attempts.usages.append(answer.usage)
-    if answer.verdict == "rate_limited":
-        attempts.limited_since = sent_at if attempts.limited_since is None else attempts.limited_since
-        return
-    attempts.limited_since = None
-    attempts.failures += answer.verdict == "transient"
-    attempts.malformed += answer.verdict == "malformed"
-
-
-def decide(attempts: Attempts, answer: Answer, policy: RetryPolicy, now: float, jitter: float) -> RetryDecision:
+def decide(
+    attempts: Attempts, answer: Answer, policy: RetryPolicy, now: float, jitter: float, at_least_s: float = 0.0
+) -> RetryDecision:
     """What follows `answer`, which is counted already; `jitter` in [0, 1) picks the wait within its bounds.
 
-    A key that expired says nothing of the request, which goes again at once. A 429 never counts, and after it the
-    whole lane pauses, so the request itself need not wait; but one that has got nothing else for `outage_s`, while
-    others are accepted, is at its end. Else the server's word says how long to wait, and without one it is
-    exponential backoff with full jitter: up to 0.5 s, 1 s, 2 s ... 30 s.
+    `at_least_s`: failures end a row only when they have lasted so long; infinite: never.
     """
-    if answer.verdict == "rate_limited":
-        since = now if attempts.limited_since is None else attempts.limited_since
-        return RetryDecision(now - since <= policy.outage_s)
-    if answer.verdict == "expired":
+    if answer.verdict in {"rate_limited", "busy"}:
+        return _decide_on_limit(attempts, answer, policy, now, jitter)
+    if answer.verdict == "expired":  # the key, which says nothing of the request
         return RetryDecision(again=True)
     if answer.verdict not in RETRIABLE:
         return NO_MORE
+    return _decide_on_failure(attempts, answer, policy, now, jitter, at_least_s)
+
+
+def _decide_on_failure(
+    attempts: Attempts, answer: Answer, policy: RetryPolicy, now: float, jitter: float, at_least_s: float
+) -> RetryDecision:
+    """The server's word says how long to wait; without one it is exponential backoff with full jitter.
+
+    That is up to 0.5 s, 1 s, 2 s ... 30 s, and longer where failures have to last.
+    """
     tries = attempts.failures + attempts.malformed
-    is_last = tries >= policy.max_attempts or (
-        answer.verdict == "malformed" and attempts.malformed >= MALFORMED_ATTEMPTS
-    )
     after_s = answer.retry_after_s if answer.retry_after_s is not None else backoff_s(tries, jitter)
+    if answer.verdict == "malformed" and attempts.malformed >= MALFORMED_ATTEMPTS:
+        return RetryDecision(False, after_s, counts=True)
+    is_last = tries >= policy.max_attempts and at_least_s < math.inf
+    if answer.verdict == "transient" and 0 < at_least_s < math.inf:
+        failing_s = now - (now if attempts.failing_since is None else attempts.failing_since)
+        is_last = is_last and failing_s >= at_least_s
+        after_s = max(after_s, spread_s(failing_s, at_least_s, policy.max_attempts - tries))
     return RetryDecision(not is_last, after_s, counts=True)
+
+
+def _decide_on_limit(
+    attempts: Attempts, answer: Answer, policy: RetryPolicy, now: float, jitter: float
+) -> RetryDecision:
+    """A 429 or a full tier never counts; but a row that gets nothing else for `outage_s` is at its end.
+
+    After a 429 the whole lane pauses, so the request itself need not wait. One that gets 429 while others pass is
+    another matter: after its second it waits by itself, 1, 2, 4 ... 60 s, and the tenth is its last. A full tier
+    is waited for in the same way.
+    """
+    since = now if attempts.limited_since is None else attempts.limited_since
+    if answer.verdict == "busy":
+        after_s = answer.retry_after_s or growing_s(attempts.busy) * (1 + jitter) / 2
+    elif attempts.limited_alone:
+        after_s = max(answer.retry_after_s or 0.0, growing_s(attempts.limited - SLOWING_ATTEMPTS))
+    else:
+        after_s = 0.0
+    again = attempts.limited < LIMITED_ATTEMPTS and max(now - since, after_s) <= policy.outage_s
+    return RetryDecision(again, after_s if again else 0.0)
 
 
 def backoff_s(tries: int, jitter: float) -> float:
     """Seconds before the next attempt after so many that failed."""
     return jitter * min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries - 1, 10))
+
+
+def spread_s(failing_s: float, at_least_s: float, left: int) -> float:
+    """Seconds before the next of so many attempts, the last of which leaves when the row has failed so long.
+
+    Of 6 attempts over 300 s they leave after 0, 1.3, 5, 20, 77 and 300 s.
+    """
+    failing_s = max(FIRST_BACKOFF_S, failing_s)
+    times: float = (at_least_s / failing_s) ** (1 / max(1, left))
+    return max(0.0, failing_s * (times - 1))
+
+
+def growing_s(times: int) -> float:
+    """Seconds after the so-manieth time in a row that a request, or a lane, was told to come later."""
+    return min(LONGEST_LIMITED_S, 2.0 ** min(times - 1, 10))

@@ -178,7 +178,7 @@ def test_the_same_refusal_from_the_start_stops_the_lane_and_the_mended_job_goes_
         assert (run.end.refused, run.end.exit_code(0.0)) == (0, 4)
         assert all(row["error"].startswith("HTTP 400: Invalid request: Expected `int` >= 1") for row in failed)
         (message,) = run.said
-        assert "the first 20 answers are the same refusal" in message
+        assert "the same refusal 20 times with no success between" in message
         again = ran(tmp_path, server, [f"strong {n}" if n % 2 else f"hello {n}" for n in range(200)])
         assert (again.end.complete, again.end.exit_code(0.0)) == (True, 0)
         assert {row["attempts"] for row in again.rows if row["row"] in {row["row"] for row in failed}} == {2}

@@ -242,7 +242,17 @@ def test_a_server_error_may_say_how_long_to_wait() -> None:
 
 
 def test_waits_after_failures_stay_short() -> None:
-    bench = Bench(script(*[TRANSIENT] * 19), replace(LIMITS, max_attempts=20)).run(1)
+    bench = Bench(script(*[TRANSIENT] * 19), replace(LIMITS, max_attempts=20))
+
+    async def more_may_come() -> AsyncIterator[Request]:
+        yield request(0)
+        await asyncio.sleep(1000)
+        yield request(1)
+
+    async def work() -> None:
+        await bench.make_lane().deliver(more_may_come(), bench)
+
+    run_virtually(work())
     gaps_s = bench.gaps_s(0)
     assert len(gaps_s) == 19
     assert max(gaps_s) <= 30.1
@@ -441,7 +451,7 @@ def test_a_row_somebody_waits_for_fails_without_a_look_at_others(excuses: bool) 
 
 
 def test_a_probe_that_nobody_waits_for_does_not_hold_the_lane_up() -> None:
-    bench = Bench(lambda row, attempt: TRANSIENT if row < 5 else OK)
+    bench = Bench(lambda row, attempt: replace_answer(TRANSIENT, error_type="connect") if row < 5 else OK)
     bench.lane = bench.make_lane()
 
     async def work() -> None:
@@ -620,7 +630,7 @@ def test_the_same_refusal_from_the_start_stops_the_lane_and_fails_its_rows() -> 
     assert 20 <= len(bench.settled) <= 20 + LIMITS.max_concurrency
     assert set(bench.statuses().values()) == {"failed"}
     assert len(bench.said) == 1
-    assert "the first 20 answers are the same refusal (HTTP 400: bad parameter)" in bench.said[0]
+    assert "the same refusal 20 times with no success between (HTTP 400: bad parameter)" in bench.said[0]
 
 
 @pytest.mark.parametrize("rows", [1, 19])
@@ -630,10 +640,31 @@ def test_fewer_of_them_are_refused(rows: int) -> None:
     assert bench.lane.stopped is None
 
 
-def test_refusals_after_an_answer_never_stop_the_lane() -> None:
-    bench = Bench(lambda row, attempt: OK if row == 10 else REFUSED).run(100)
-    assert list(bench.statuses().values()).count("refused") == 99
+@pytest.mark.parametrize("well", [1, 10, 70])
+def test_the_same_refusal_stops_the_lane_at_any_time(well: int) -> None:
+    bench = Bench(lambda row, attempt: OK if row < well else REFUSED).run(1000)
+    statuses = Counter(bench.statuses().values())
+    assert statuses["ok"] == well
+    assert 20 <= statuses["failed"] <= 20 + LIMITS.max_concurrency
+    assert statuses["refused"] <= LIMITS.max_concurrency, "those answered before the last success"
+    assert len(bench.said) == 1
+
+
+def test_an_answer_shows_that_the_refusals_before_it_are_the_requests_own() -> None:
+    one_by_one = replace(LIMITS, max_concurrency=1)
+    bench = Bench(lambda row, attempt: OK if row % 20 == 19 else REFUSED, one_by_one).run(200)
     assert bench.lane.stopped is None
+    assert Counter(bench.statuses().values()) == {"refused": 190, "ok": 10}
+
+
+def test_reasons_that_take_turns_do_not_refuse_the_file_either() -> None:
+    def say(row: int, attempt: int) -> Answer:
+        return replace_answer(REFUSED, error=f"HTTP 400: {['no images', 'no audio', 'no tools'][row % 3]}")
+
+    bench = Bench(say, replace(LIMITS, max_concurrency=1)).run(1000)
+    assert len(bench.asked) == 3 * 19 + 1
+    assert set(bench.statuses().values()) == {"failed"}
+    assert "the same refusal 20 times" in bench.said[0]
 
 
 def test_refusals_held_back_are_refused_when_the_lane_stops_for_another_reason() -> None:

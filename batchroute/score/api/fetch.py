@@ -21,9 +21,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from batchroute.send.breaker import SameRefusal
 from batchroute.send.classify import stop_reason
 from batchroute.send.lane import Lane
+from batchroute.send.refusals import SameRefusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -159,7 +159,6 @@ class Fetcher:
         is_good = vectors is not None and len(vectors) == len(request.texts)
         if is_good:
             self._is_answered = True
-            self._refusals.ok()
             self._takes_base64 = self._takes_base64 or request.as_base64
             self._arrive(request.texts, vectors, outcome.usages)
         else:
@@ -168,7 +167,7 @@ class Fetcher:
             wrong = outcome.answer.error or f"{count} vectors for {len(request.texts)} texts"
             self._refuse(request, outcome, wrong)
         # Texts that stand alone are to blame themselves: others were answered, or there are no others.
-        if self._refusals.decided or not self._unsettled:
+        if is_good or not self._unsettled or not self._refusals.watching:
             self._give_up(self._refusals.release())
         if is_good or (self._is_answered and not self._unsettled):
             failures, self._failures = self._failures, []
@@ -183,11 +182,21 @@ class Fetcher:
         of_the_text = outcome.answer.error_type in _OF_THE_TEXT
         if self._takes_base64 is None and request.as_base64 and not of_the_text:
             self._ask(request.texts, as_base64=False)
-        elif not self._refusals.decided and self._refusals.refused(reason):
-            self._refusals.release()
-            self.lane.stop(f"the first answers are all the same refusal ({reason}); fix [router.embedder]")
-        else:
+        elif self._is_answered or not self._is_too_many(reason):
             self._divide(request.texts, outcome, reason)
+
+    def _is_too_many(self, reason: str) -> bool:
+        """Counts a refusal, and stops the lane where it is one too many.
+
+        Until something is answered all requests count, then only texts alone: one bad text among 256 spoils their
+        request, and as many requests are under way as the lane has slots.
+        """
+        too_many = self._refusals.refused(reason)
+        if too_many is None:
+            return False
+        self._refusals.release()
+        self.lane.stop(f"{too_many} with no success between ({reason}); fix [router.embedder]")
+        return True
 
     def _divide(self, texts: tuple[EmbedText, ...], outcome: Outcome, reason: str) -> None:
         """Finds the text that spoils a request, by halves; alone, it is made shorter or gets no vector."""
@@ -202,6 +211,8 @@ class Fetcher:
             self._ask((only.shortened(),))
         else:
             self._refusals.hold((only.whole, reason))
+            if self._is_answered:
+                self._is_too_many(reason)
 
     def _fail(self, text: EmbedText, reason: str) -> None:
         """A text that fails alone is to blame itself once another request is answered well, before it or after.
