@@ -40,6 +40,7 @@ NOW = 1000.0
         (Attempts(1), Answer(verdict="refused"), RetryDecision(again=False)),
         (Attempts(1), Answer(verdict="fatal"), RetryDecision(again=False)),
         (Attempts(1), Answer(verdict="over_budget"), RetryDecision(again=False)),
+        (Attempts(9, failures=2), Answer(verdict="expired"), RetryDecision(again=True)),
         # Failures count, and the server's word goes before our own wait.
         (Attempts(1, failures=1), Answer(verdict="transient"), RetryDecision(True, 0.25, counts=True)),
         (Attempts(2, failures=2), Answer(verdict="transient"), RetryDecision(True, 0.5, counts=True)),
@@ -157,7 +158,7 @@ def test_backoff_doubles_up_to_its_bound() -> None:
     waits = [backoff_s(tries, 1.0) for tries in range(1, 9)]
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert backoff_s(10_000, 1.0) == LONGEST_BACKOFF_S
-    assert {"transient", "malformed", "rate_limited", "busy"} == RETRIABLE
+    assert {"transient", "malformed", "rate_limited", "busy", "expired"} == RETRIABLE
 
 
 @pytest.mark.parametrize(
