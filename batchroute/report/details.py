@@ -35,6 +35,8 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class ExpensiveRow:
+    """A row with what it takes to ask its provider about the bill."""
+
     file: str
     row: int
     id: str | None
@@ -42,6 +44,8 @@ class ExpensiveRow:
     prompt_tokens: int | None
     completion_tokens: int | None
     cost_usd: float
+    request_id: str | None
+    service_tier: str | None
 
 
 @dataclass(frozen=True, slots=True)

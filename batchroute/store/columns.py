@@ -68,7 +68,7 @@ COLUMNS = (
     Column("error_type", _TEXT, _EVERYWHERE | Use.REPEATS),
     Column("error", _TEXT, Use.FAILED),
     Column("finished_at", pa.timestamp("us", tz="UTC"), Use.REQUIRED | _EVERYWHERE),
-    Column("request_id", _TEXT, since=2),
+    Column("request_id", _TEXT, Use.REPORT, since=2),
     Column("service_tier", _TEXT, Use.REPORT | Use.REPEATS, since=2),
     Column("delivery", _TEXT, Use.REPEATS, since=2),
 )

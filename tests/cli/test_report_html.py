@@ -91,8 +91,11 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 
 def _tags(report: Report, text: str) -> list[str]:
-    named = structs.replace(report, name=text, run=text, errors={text: 1})
-    expensive = ExpensiveRow(text, 0, text, text, 1, 1, 1.0)
+    others = {"strong": {text: 1}}
+    named = structs.replace(
+        report, name=text, run=text, errors={text: 1}, service_tiers=others, other_models=others
+    )
+    expensive = ExpensiveRow(text, 0, text, text, 1, 1, 1.0, text, text)
     sample = Sample(text, 0, text, 0.5, "weak", text, {text: text})
     return [tag for tag, _ in _Page(render_html(named, Details(None, [expensive], [sample]))).tags]
 

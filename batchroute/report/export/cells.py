@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FORMULA_START = r"\A([=+\-@\t\r])"
 _ROWS_AT_ONCE = 4096
-_BATCH_COLUMNS = ("file", "row", "id", "status", "raw", "error_type", "error", *COMPLETION_COLUMNS)
+_BATCH_COLUMNS = ("file", "row", "id", "status", "raw", "error_type", "error", "request_id", *COMPLETION_COLUMNS)
 
 
 def slices(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -102,7 +102,8 @@ def batch_line(row: dict[str, Any]) -> dict[str, Any]:
     place = f"{row['file']}:{row['row']}"
     line = {"id": f"batch_req_{place}", "custom_id": row["id"], "response": None, "error": None}
     if row["status"] == "ok" and row["raw"] is not None:
-        line["response"] = {"status_code": 200, "request_id": f"req_{place}", "body": _batch_body(row, place)}
+        request_id = row.get("request_id") or f"req_{place}"
+        line["response"] = {"status_code": 200, "request_id": request_id, "body": _batch_body(row, place)}
     else:
         code = row["error_type"] or "no_raw_body"
         line["error"] = {"code": code, "message": row["error"] or "the whole body of this answer was not kept"}

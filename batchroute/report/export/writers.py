@@ -77,7 +77,10 @@ class Csv:
 
 
 class BatchLines:
-    """OpenAI batch output lines: the answer's whole body, or an error. The ids are our own, made of the place."""
+    """OpenAI batch output lines: the answer's whole body, or an error.
+
+    The ids are our own, made of the place, but for `request_id` where the provider named one.
+    """
 
     suffix: ClassVar[str] = ".jsonl"
 
