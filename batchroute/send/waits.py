@@ -99,7 +99,8 @@ def _milliseconds(text: str | None, now: datetime) -> float | None:
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text and re.fullmatch(_NUMBER, text.strip(), re.ASCII) else None
+    bare = (text or "").strip()
+    return float(bare) if re.fullmatch(_NUMBER, bare, re.ASCII) else None
 
 
 def _wait_s(text: str | None, now: datetime) -> float | None:

@@ -12,6 +12,7 @@ import socket
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import uvloop
 from hypothesis import given, settings
@@ -200,6 +201,26 @@ def test_no_answer_stalls_or_raises(pieces: list[bytes]) -> None:
     answer = answer_to(*pieces)
     assert answer.verdict in {"ok", "malformed", "transient"}
     assert answer.error_type != "timeout"
+
+
+READ = [
+    *("Retry-After", "retry-after-ms", "Date", "Location", "Content-Type", "Content-Encoding", "x-request-id"),
+    *("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", "x-ratelimit-limit-tokens"),
+]
+VALUES = st.binary(max_size=30).map(lambda value: bytes(byte for byte in value if byte not in b"\r\n\0"))
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([b"200 OK", b"302 Found", b"400 Bad", b"429 Slow down", b"503 Busy"]),
+    st.lists(st.tuples(st.sampled_from(READ), VALUES | st.sampled_from([b"0", b"1", b"gzip"])), max_size=6),
+)
+def test_no_header_that_is_read_raises_or_cannot_be_written_down(
+    status: bytes, headers: list[tuple[str, bytes]]
+) -> None:
+    lines = b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in headers)
+    answer = answer_to(b"HTTP/1.1 " + status + b"\r\n" + lines + SIZED + BODY)
+    assert msgspec.json.encode(answer)
 
 
 # --- connections

@@ -24,6 +24,7 @@ EPOCH = int(NOW.timestamp())
         ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "7\x1f"}, 7.0),
         # moments by the server's own clock, two hours ahead
         (
             {"date": "Mon, 23 Nov 2026 14:00:00 GMT", "retry-after": "Mon, 23 Nov 2026 14:00:01 GMT"},
