@@ -84,6 +84,11 @@ def open_standard_descriptors() -> None:
 def open_standard_streams() -> None:
     """Makes all three usable, for the rest of the process; to be called before anything is opened."""
     open_standard_descriptors()
+    for descriptor in _STANDARD:
+        with contextlib.suppress(OSError):
+            os.set_blocking(
+                descriptor, True
+            )  # as a parent may have left it otherwise, where a slow reader is no loss
     if cast("TextIO | None", sys.stdin) is None:
         sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = _guarded(sys.stdout, 1)

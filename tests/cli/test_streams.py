@@ -100,6 +100,23 @@ def test_other_commands_with_closed_streams(arguments: list[str]) -> None:
     assert closed(ALL_CLOSED, *COMMAND, *arguments) == 0
 
 
+WRITE_MUCH = """
+from batchroute.run.streams import open_standard_streams
+open_standard_streams()
+print("x" * 1_000_000)
+"""
+
+
+def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_all() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen([sys.executable, "-c", WRITE_MUCH], stdout=writing) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            assert len(pipe.read()) == 1_000_001
+    assert process.returncode == 0
+
+
 # --- a run
 
 
