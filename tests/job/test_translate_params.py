@@ -230,6 +230,7 @@ NOT_CARRIED: list[tuple[str, dict[str, Any], str]] = [
     ("anthropic", {"logprobs": True}, "has no such field"),
     ("anthropic", {"top_logprobs": 5}, "has no such field"),
     ("anthropic", {"verbosity": "low"}, "has no such field"),
+    ("anthropic", {"stop": ["END", "\n"]}, "white space"),
     ("anthropic", {"store": True}, "has no such field"),
     ("anthropic", {"moderation": {"model": "m"}}, "has no such field"),
     ("anthropic", {"web_search_options": {}}, "web search tool"),

@@ -183,6 +183,16 @@ ANTHROPIC: list[tuple[str, list[Any], list[Any], Any]] = [
         ],
         None,
     ),
+    (
+        "empty texts",
+        [
+            {"role": "system", "content": ""},
+            user([{"type": "text", "text": ""}, {"type": "text", "text": "A"}]),
+            assistant([{"type": "text", "text": ""}]),
+        ],
+        [user([{"type": "text", "text": "A"}]), assistant([{"type": "text", "text": ""}])],
+        None,
+    ),
     ("prefill", [user("Is 7 prime?"), assistant("It is ")], [user("Is 7 prime?"), assistant("It is ")], None),
     (
         "images",

@@ -32,7 +32,10 @@ _TIERS = {
 
 
 def _stop(value: Any) -> Fields:
-    return {"stop_sequences": [value] if isinstance(value, str) else value}
+    sequences = [value] if isinstance(value, str) else value
+    if isinstance(sequences, list) and any(isinstance(text, str) and not text.strip() for text in sequences):
+        raise Untranslatable("takes no white space alone")
+    return {"stop_sequences": sequences}
 
 
 def _temperature(value: Any) -> Fields:

@@ -74,7 +74,8 @@ def _system(given: Any, blocks: list[Block]) -> dict[str, Any]:
         blocks = [*_blocks(given, "system"), *blocks]
     if any(block.keys() != {"type", "text"} for block in blocks):
         return {"system": blocks}
-    return {"system": "\n".join(block["text"] for block in blocks)} if blocks else {}
+    text = "\n".join(block["text"] for block in blocks)
+    return {"system": text} if text else {}
 
 
 def _add_turn(turns: list[dict[str, Any]], message: dict[str, Any], place: str) -> None:
@@ -122,7 +123,10 @@ def _blocks(content: Any, place: str) -> list[Block]:
     if isinstance(content, str):
         return _as_blocks(content)
     parts = ((_SHAPES.get(str(part.get("type"))), part, where) for where, part in parts_of(content, place))
-    return [part if shape is None else shape(part, where) for shape, part, where in parts]
+    blocks = [part if shape is None else shape(part, where) for shape, part, where in parts]
+    return [
+        block for block in blocks if block.get("text") != ""
+    ] or blocks  # an empty text block is an error there
 
 
 def _image(part: Block, place: str) -> Block:
