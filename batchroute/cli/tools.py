@@ -166,6 +166,9 @@ def _draw(evaluation: Evaluation, plot: Path) -> None:
 @click.option("--max-concurrency", type=int, help="Answer 429 above so many requests at a time.")
 @click.option("--retry-after-s", type=float, help="What a 429 asks to wait.")
 @click.option("--reasoning-tokens", type=int, default=0, help="Of an answer, on top of those that are seen.")
+@click.option(
+    "--media-tokens", type=int, default=0, help="What each image, sound or file of a prompt is billed as."
+)
 @click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of requests that go wrong so.")
 @click.option("--poison", multiple=True, metavar="NAME=RATE", help="Share of prompts that go wrong so each time.")
 @click.option(

@@ -36,6 +36,7 @@ class Behaviour:
     api_key: str | None = field(default=None, repr=False)  # any other key, wherever it is sent: 401
     reasoning_tokens: int = 0  # on top of the visible ones, inside completion_tokens as OpenAI counts
     characters_per_token: float = 4.0  # of the prompt
+    media_tokens: int = 0  # that each image, sound or file of a prompt is billed as
     honour_max_tokens: bool = True
     base64_vectors: Literal["offered", "ignored", "refused"] = "offered"
     down: bool = False  # connections are accepted, requests reset
@@ -66,7 +67,13 @@ class Behaviour:
         if any(not 0 <= rate <= 1 for rate in self.busy.values()):
             raise UsageFault("busy of a simulated provider is a rate in [0, 1] for each tier")
         seconds = (self.latency_s, self.jitter_s, self.chunk_s, self.slow_s, self.retry_after_s or 0.0)
-        sizes = (self.response_tokens, self.reasoning_tokens, self.keep_arrivals, self.keep_requests)
+        sizes = (
+            self.response_tokens,
+            self.reasoning_tokens,
+            self.media_tokens,
+            self.keep_arrivals,
+            self.keep_requests,
+        )
         if min(*seconds, *sizes, self.oversize_mb, self.own_cost_usd) < 0:
             raise UsageFault("seconds and sizes of a simulated provider must not be negative")
         limits = (self.requests_per_minute, self.tokens_per_minute, self.max_concurrency)

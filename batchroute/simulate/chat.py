@@ -9,7 +9,7 @@ import msgspec
 from batchroute.simulate.answer import now
 from batchroute.simulate.cache import bills_writes
 from batchroute.simulate.dialect import Dialect, event, openai_error, openai_limits
-from batchroute.simulate.question import NO_TOOLS, Count, Name, Piece, Terms, Tool, chosen_name, demanded
+from batchroute.simulate.question import MEDIA, NO_TOOLS, Count, Name, Piece, Terms, Tool, chosen_name, demanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,6 +98,10 @@ class ChatBody(msgspec.Struct):
     def characters(self) -> int:
         spoken = sum([len(message.text()) for message in self.messages])
         return spoken if self.tools is NO_TOOLS else spoken + len(self.tools)
+
+    def media(self) -> int:
+        contents = [message.content for message in self.messages]
+        return sum(part.type in MEDIA for content in contents if isinstance(content, list) for part in content)
 
     def caching(self) -> Caching:
         if not bills_writes(self.model):

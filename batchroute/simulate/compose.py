@@ -18,7 +18,9 @@ FILL = "The words from here on are padding that brings the text to the length it
 
 
 def prompt_tokens(question: Question, behaviour: Behaviour) -> int:
-    return max(1, int(question.characters() / behaviour.characters_per_token))
+    """What the whole prompt is billed as."""
+    media = behaviour.media_tokens * question.media() if behaviour.media_tokens else 0
+    return max(1, int(question.characters() / behaviour.characters_per_token) + media)
 
 
 def compose(question: Question, use: CacheUse, draw: float, number: int, behaviour: Behaviour) -> Answer:

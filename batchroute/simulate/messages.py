@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from batchroute.simulate.dialect import Dialect, event
-from batchroute.simulate.question import Count, Name, Piece, Terms, Tool, demanded
+from batchroute.simulate.question import MEDIA, Count, Name, Piece, Terms, Tool, demanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -130,6 +130,9 @@ class MessagesBody(msgspec.Struct, forbid_unknown_fields=True):
 
     def characters(self) -> int:
         return sum([len(piece.text) for piece in self.pieces()])
+
+    def media(self) -> int:
+        return sum(block.type in MEDIA for message in self.messages for block in message.blocks())
 
     def caching(self) -> Caching:
         return "breakpoints"

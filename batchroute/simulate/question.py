@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+# The parts of a prompt that are no text, as one dialect or another calls them.
+MEDIA = frozenset(
+    {"image_url", "input_audio", "file", "video_url", "input_image", "input_file", "image", "document"}
+)
 NO_TOOLS = msgspec.Raw(b"[]")
 # Where a prompt may be cut for a cache: at the end of a message, where the client marked it, there for an hour.
 Mark = Literal["", "message", "breakpoint", "1h"]
@@ -45,7 +49,10 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Question(Protocol):
-    """A valid request. Its `texts` (the last message, or each text to embed) are what faults are drawn by."""
+    """A valid request. Its `texts` (the last message, or each text to embed) are what faults are drawn by.
+
+    `characters` are those of all its text, tools among it; `media` counts its images, sounds and files.
+    """
 
     @property
     def model(self) -> str: ...
@@ -53,6 +60,7 @@ class Question(Protocol):
     def stream(self) -> bool | None: ...
     def texts(self) -> list[str]: ...
     def characters(self) -> int: ...
+    def media(self) -> int: ...
     def caching(self) -> Caching: ...
     def pieces(self) -> Iterator[Piece]: ...
     def terms(self) -> Terms: ...

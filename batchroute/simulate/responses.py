@@ -10,7 +10,7 @@ from batchroute.simulate.answer import now
 from batchroute.simulate.cache import bills_writes
 from batchroute.simulate.chat import CacheOptions, Part, Tier, parts_of
 from batchroute.simulate.dialect import Dialect, event, openai_error, openai_limits
-from batchroute.simulate.question import NO_TOOLS, Name, Piece, Terms, Tool, chosen_name, demanded
+from batchroute.simulate.question import MEDIA, NO_TOOLS, Name, Piece, Terms, Tool, chosen_name, demanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -90,6 +90,10 @@ class ResponsesBody(msgspec.Struct):
     def characters(self) -> int:
         spoken = sum([len(item.text()) for item in self._items()]) + len(self.instructions or "")
         return spoken if self.tools is NO_TOOLS else spoken + len(self.tools)
+
+    def media(self) -> int:
+        contents = [item.content for item in self._items()]
+        return sum(part.type in MEDIA for content in contents if isinstance(content, list) for part in content)
 
     def caching(self) -> Caching:
         if not bills_writes(self.model):

@@ -239,6 +239,36 @@ def test_anthropics_version_and_key_stand_in_headers_of_their_own() -> None:
     assert b"anthropic-version: header is required" in replies[0].body
 
 
+MEDIA = {
+    CHAT_SPOKEN.route: [
+        {"type": "image_url", "image_url": {"url": "http://x"}},
+        {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}},
+        {"type": "text", "text": "abcd"},
+    ],
+    RESPONSES_SPOKEN.route: [
+        {"type": "input_image", "image_url": "http://x"},
+        {"type": "input_file", "file_id": "f"},
+        {"type": "input_text", "text": "abcd"},
+    ],
+    MESSAGES_SPOKEN.route: [
+        {"type": "image", "source": {"type": "url", "url": "http://x"}},
+        {"type": "document", "source": {"type": "url", "url": "http://x"}},
+        {"type": "text", "text": "abcd"},
+    ],
+}
+
+
+@each
+def test_media_is_billed_by_the_piece(spoken: Spoken) -> None:
+    field = "input" if spoken is RESPONSES_SPOKEN else "messages"
+    asked = {field: [{"role": "user", "content": MEDIA[spoken.route]}]}
+    tokens = [
+        spoken.tokens(value(ask(spoken, Provider(Behaviour(media_tokens=each_tokens), 0.0), **asked)))[0]
+        for each_tokens in (0, 85)
+    ]
+    assert tokens == [1, 171]
+
+
 def test_limits_are_told_in_each_dialects_headers() -> None:
     provider = Provider(Behaviour(requests_per_minute=7), 0.0)
     said = [ask(spoken, provider).headers for spoken in SPOKEN]
