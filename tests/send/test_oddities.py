@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import json
 import socket
+import zlib
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-KIB = 1 << 10
+KIB, MIB = 1 << 10, 1 << 20
 A_MOMENT_S = 0.02
 STALLED_S = 20.0  # a stall ends in a timeout, which is none of the answers expected here
 LINE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -72,7 +73,7 @@ def scripted(*pieces: bytes) -> Handle:
 
 
 def address_of(base_url: str, proxy: str | None = None) -> Address:
-    return Address(api_url(base_url, "chat/completions"), {}, STALLED_S, 1 << 20, proxy)
+    return Address(api_url(base_url, "chat/completions"), {}, STALLED_S, MIB, proxy)
 
 
 async def asked(transport: Transport, body: bytes = PROMPT) -> Answer:
@@ -221,6 +222,41 @@ def test_no_header_that_is_read_raises_or_cannot_be_written_down(
     lines = b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in headers)
     answer = answer_to(b"HTTP/1.1 " + status + b"\r\n" + lines + SIZED + BODY)
     assert msgspec.json.encode(answer)
+
+
+# --- streams
+
+EVENTS = b'data: {"choices": []}\n\n' * 50 + b"data: [DONE]\n\n"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "verdict"),
+    [
+        (b"identity", EVENTS, "ok"),
+        (b"gzip", gzip.compress(EVENTS, mtime=0), "ok"),
+        (b"deflate", zlib.compress(EVENTS), "ok"),
+        (b"gzip", EVENTS, "malformed"),
+        (b"br", EVENTS, "malformed"),
+        (b"gzip", gzip.compress(b"data: a\n\n" * 1_000_000, mtime=0), "refused"),
+        (b"gzip", b"", "malformed"),
+    ],
+)
+def test_a_stream_is_passed_on_without_its_encoding(encoding: bytes, body: bytes, verdict: str) -> None:
+    passed: list[bytes] = []
+
+    async def receive(piece: bytes) -> None:
+        passed.append(piece)
+
+    async def work() -> Answer:
+        head = STREAM + b"Content-Encoding: " + encoding + b"\r\n\r\n"
+        handle = scripted(head, body[:20], body[20:])
+        async with serving(handle) as base_url, Transport(address_of(base_url)) as transport:
+            return await Endpoint(transport, Scrubber([])).send(PROMPT, receive)
+
+    assert asyncio.run(work()).verdict == verdict
+    assert (b"".join(passed) == EVENTS) == (verdict == "ok")
+    assert len(b"".join(passed)) <= MIB
 
 
 # --- connections
