@@ -1,7 +1,7 @@
 """A whole event stream -> the answer it amounts to, for servers that stream though nothing asked them to.
 
-Chat's chunks are merged; the stream of a response has it whole in its last event. Knows nothing of what the answer
-means. A stream that a client asked for is passed on instead (`serve.stream`).
+Chat's chunks are merged, and so are the blocks of Anthropic's messages; the stream of a response has it whole in
+its last event. What an answer means is not known here; a stream that a client asked for is for `serve.stream`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def join_events(text: str) -> dict[str, Any]:
     chunks = [
         chunk for piece in data if piece != _DONE and isinstance(chunk := json.loads(piece, strict=False), dict)
     ]
+    if chunks and chunks[0].get("type") == "message_start":
+        try:
+            return _message(chunks)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError("an event of the stream is not in its place") from error
     answer: dict[str, Any] = {}
     for chunk in chunks:
         if chunk.get("type") in _WHOLE_RESPONSE and isinstance(chunk.get("response"), dict):
@@ -45,6 +50,35 @@ def join_events(text: str) -> dict[str, Any]:
     for choice in choices:
         choice["message"] = choice.get("message") or choice.pop("delta", None)
     return answer
+
+
+def _message(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Anthropic's message: it begins without content, its blocks grow by deltas, its end brings what is left."""
+    message = dict(events[0]["message"])
+    blocks: list[dict[str, Any]] = []
+    for event in events:
+        kind = event.get("type")
+        if kind == "content_block_start":
+            blocks.append(dict(event["content_block"]))
+        elif kind == "content_block_delta":
+            _grow(blocks[-1], event["delta"])
+        elif kind == "message_delta":
+            _merge(message, {**event["delta"], "usage": event.get("usage")})
+        elif kind == "error":
+            return event
+    if not message.get("stop_reason"):
+        raise ValueError("the event stream ends in the middle")
+    for block in blocks:
+        if (pieces := block.pop("partial_json", None)) is not None:
+            block["input"] = json.loads(pieces or "{}", strict=False)
+    return {**message, "content": blocks}
+
+
+def _grow(block: dict[str, Any], delta: dict[str, Any]) -> None:
+    """A delta has a type, and one piece of text."""
+    for name, piece in delta.items():
+        if name != "type" and isinstance(piece, str):
+            block[name] = block.get(name, "") + piece
 
 
 def _data(event: str) -> str:

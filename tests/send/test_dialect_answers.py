@@ -13,6 +13,7 @@ from batchroute.send.body import DIALECTS
 from batchroute.send.classify import Answer, classify
 from batchroute.send.verdict import Asked
 from batchroute.types import Usage
+from dialect_answers import streamed, whole
 
 if TYPE_CHECKING:
     from batchroute.types import Completion
@@ -402,3 +403,40 @@ JSON = st.recursive(
 @pytest.mark.parametrize("api", ["responses", "anthropic"])
 def test_any_object_is_read(api: str, body: dict[str, Any]) -> None:
     assert read(api, body).verdict in {"ok", "malformed", "transient"}
+
+
+@given(words=st.none() | st.text(), call=st.booleans(), refusal=st.none() | st.text(min_size=1))
+@pytest.mark.parametrize("api", ["responses", "anthropic"])
+def test_a_stream_that_no_one_asked_for_is_the_answer(
+    api: str, words: str | None, call: bool, refusal: str | None
+) -> None:
+    answer = whole(api, words, call=call, refusal=refusal)
+    events = b"".join(streamed(api, answer))
+    assert classify(200, {}, events, ASKED, DIALECTS[api].read) == read(api, answer)
+
+
+@pytest.mark.parametrize("api", ["responses", "anthropic"])
+def test_a_stream_that_breaks_off_is_no_answer(api: str) -> None:
+    events = streamed(api, whole(api, "Hello", call=True))
+    for end in range(1, len(events) - (2 if api == "anthropic" else 1) + 1):
+        assert classify(200, {}, b"".join(events[:end]), ASKED, DIALECTS[api].read).verdict == "malformed"
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    broken = b"".join([*events[:3], b"event: error\ndata: " + json.dumps(error).encode() + b"\n\n"])
+    assert classify(200, {}, broken, ASKED, DIALECTS[api].read).error_type == "http_529"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "message_start"},
+        {"type": "message_start", "message": 5},
+        {"type": "content_block_delta", "delta": {"text": "a"}},
+        {"type": "content_block_start", "content_block": None},
+        {"type": "message_delta", "delta": None},
+    ],
+)
+def test_events_out_of_order_are_no_answer(event: dict[str, Any]) -> None:
+    first = {"type": "message_start", "message": {"content": []}}
+    events = [event] if event["type"] == "message_start" else [first, event]
+    body = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in events)
+    assert classify(200, {}, body, ASKED, DIALECTS["anthropic"].read).verdict == "malformed"
