@@ -8,24 +8,29 @@ import msgspec
 
 from batchroute.simulate.answer import now
 from batchroute.simulate.cache import bills_writes
-from batchroute.simulate.dialect import Dialect, event, openai_error, openai_limits
-from batchroute.simulate.question import MEDIA, NO_TOOLS, Count, Name, Piece, Terms, Tool, chosen_name, demanded
+from batchroute.simulate.dialect import Dialect, event
+from batchroute.simulate.openai import (
+    CacheOptions,
+    Part,
+    Tier,
+    ToolChoice,
+    caching_of,
+    demanded_by,
+    media_in,
+    openai_error,
+    openai_limits,
+    parts_of,
+)
+from batchroute.simulate.question import NO_TOOLS, Count, Name, Piece, Terms, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchroute.simulate.answer import Answer, Bill, Finish
-    from batchroute.simulate.question import Caching, Mark
+    from batchroute.simulate.question import Caching
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
-Tier = Literal["auto", "default", "flex", "scale", "priority", "fast", "on_demand", "performance", "standard"]
 FINISHES: Mapping[Finish, str] = {"tool": "tool_calls"}
-
-
-class Part(msgspec.Struct):
-    type: str
-    text: str = ""
-    prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
 class Message(msgspec.Struct):
@@ -38,20 +43,8 @@ class Message(msgspec.Struct):
         return self.content or ""
 
 
-def parts_of(said: str | list[Part]) -> Iterator[Piece]:
-    """The parts of a message, of which the last one ends it; where the client marked one, that counts."""
-    parts = said if isinstance(said, list) else [Part("text", said)]
-    for number, part in enumerate(parts, 1):
-        end: Mark = "message" if number == len(parts) else ""
-        yield Piece(part.text, "breakpoint" if part.prompt_cache_breakpoint else end)
-
-
 class StreamOptions(msgspec.Struct):
     include_usage: bool = False
-
-
-class CacheOptions(msgspec.Struct):
-    mode: Literal["implicit", "explicit"] = "implicit"
 
 
 class Function(msgspec.Struct):
@@ -88,7 +81,7 @@ class ChatBody(msgspec.Struct):
     stream_options: StreamOptions | None = None
     service_tier: Tier | None = None
     tools: msgspec.Raw = NO_TOOLS
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     prompt_cache_options: CacheOptions | None = None
 
@@ -100,14 +93,10 @@ class ChatBody(msgspec.Struct):
         return spoken if self.tools is NO_TOOLS else spoken + len(self.tools)
 
     def media(self) -> int:
-        contents = [message.content for message in self.messages]
-        return sum(part.type in MEDIA for content in contents if isinstance(content, list) for part in content)
+        return sum([media_in(message.content) for message in self.messages])
 
     def caching(self) -> Caching:
-        if not bills_writes(self.model):
-            return "slices"
-        explicit = self.prompt_cache_options is not None and self.prompt_cache_options.mode == "explicit"
-        return "breakpoints" if explicit else "messages"
+        return caching_of(self.model, self.prompt_cache_options)
 
     def pieces(self) -> Iterator[Piece]:
         if self.tools is not NO_TOOLS:
@@ -125,12 +114,8 @@ class ChatBody(msgspec.Struct):
         )
 
     def _tool(self) -> Tool | None:
-        if self.tool_choice in ("none", "auto", None):
-            return None
-        offered = _TOOLS.decode(self.tools) or []
-        functions = [tool.function for tool in offered if tool.function is not None]
-        name = None if isinstance(self.tool_choice, str) else chosen_name(self.tool_choice)
-        return demanded([Tool(function.name, function.parameters) for function in functions], name, "tools")
+        functions = [tool.function for tool in _TOOLS.decode(self.tools) or [] if tool.function is not None]
+        return demanded_by(self.tool_choice, [Tool(each.name, each.parameters) for each in functions])
 
     def _schema(self) -> dict[str, Any] | None:
         if self.response_format is None or self.response_format.type == "text":

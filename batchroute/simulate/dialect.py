@@ -28,36 +28,6 @@ class Dialect(NamedTuple):
     wants: str | None = None  # a header
 
 
-def openai_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """An error object as OpenAI shapes it."""
-    kind = _kind(refusal.status)
-    return {"error": {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}}
-
-
-def _kind(status: int) -> str:
-    if status == 429:
-        return "requests"
-    return "invalid_request_error" if 400 <= status < 500 else "server_error"
-
-
-def openai_limits(windows: list[Remaining]) -> dict[str, str]:
-    """The headers x-ratelimit-*; empty without limits."""
-    headers: dict[str, str] = {}
-    for window in windows:
-        headers[f"x-ratelimit-limit-{window.name}"] = f"{window.limit:.0f}"
-        headers[f"x-ratelimit-remaining-{window.name}"] = str(window.left)
-        headers[f"x-ratelimit-reset-{window.name}"] = duration(window.reset_s)
-    return headers
-
-
-def duration(seconds: float) -> str:
-    """Seconds as OpenAI writes them: `20ms`, `7.66s`, `6m0s`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    minutes, rest = divmod(round(seconds, 3), 60)
-    return f"{minutes:.0f}m{rest:.0f}s" if minutes else f"{rest:g}s"
-
-
 def event(value: dict[str, Any], name: str | None = None) -> bytes:
     """One event of a stream."""
     head = f"event: {name}\n".encode() if name else b""

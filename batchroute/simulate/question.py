@@ -74,10 +74,3 @@ def demanded(tools: Iterable[Tool], name: str | None, field: str) -> Tool:
         if name is None or tool.name == name:
             return tool
     raise ValueError(f"`tool_choice` demands {name or 'a tool'}, which is not in `{field}`")
-
-
-def chosen_name(choice: dict[str, Any]) -> str | None:
-    """The name in a tool_choice that names a function, as either of OpenAI's APIs writes it."""
-    inner = choice.get("function")
-    name = inner.get("name") if isinstance(inner, dict) else choice.get("name")
-    return name if isinstance(name, str) else None

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from batchroute.simulate.answer import now
-from batchroute.simulate.cache import bills_writes
-from batchroute.simulate.chat import CacheOptions, Part, Tier, parts_of
-from batchroute.simulate.dialect import Dialect, event, openai_error, openai_limits
-from batchroute.simulate.question import MEDIA, NO_TOOLS, Name, Piece, Terms, Tool, chosen_name, demanded
+from batchroute.simulate.dialect import Dialect, event
+from batchroute.simulate.openai import (
+    CacheOptions,
+    Part,
+    Tier,
+    ToolChoice,
+    caching_of,
+    demanded_by,
+    media_in,
+    openai_error,
+    openai_limits,
+    parts_of,
+)
+from batchroute.simulate.question import NO_TOOLS, Name, Piece, Terms, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +82,7 @@ class ResponsesBody(msgspec.Struct):
     stream: bool | None = None
     service_tier: Tier | None = None
     tools: msgspec.Raw = NO_TOOLS
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tool_choice: ToolChoice | None = None
     text: TextOptions | None = None
     prompt_cache_options: CacheOptions | None = None
     temperature: float | None = None
@@ -92,14 +102,10 @@ class ResponsesBody(msgspec.Struct):
         return spoken if self.tools is NO_TOOLS else spoken + len(self.tools)
 
     def media(self) -> int:
-        contents = [item.content for item in self._items()]
-        return sum(part.type in MEDIA for content in contents if isinstance(content, list) for part in content)
+        return sum([media_in(item.content) for item in self._items()])
 
     def caching(self) -> Caching:
-        if not bills_writes(self.model):
-            return "slices"
-        explicit = self.prompt_cache_options is not None and self.prompt_cache_options.mode == "explicit"
-        return "breakpoints" if explicit else "messages"
+        return caching_of(self.model, self.prompt_cache_options)
 
     def pieces(self) -> Iterator[Piece]:
         if self.tools is not NO_TOOLS:
@@ -110,15 +116,19 @@ class ResponsesBody(msgspec.Struct):
             yield from item.pieces()
 
     def terms(self) -> Terms:
-        return Terms(self.max_output_tokens, 1, self.service_tier, self._tool(), self._schema())
+        return Terms(
+            self.max_output_tokens,
+            1,
+            self.service_tier,
+            self._tool() if self.tool_choice else None,
+            self._schema(),
+        )
 
     def _tool(self) -> Tool | None:
-        if self.tool_choice in ("none", "auto", None):
-            return None
         offered = _TOOLS.decode(self.tools) or []
-        functions = [Tool(tool.name, tool.parameters or {}) for tool in offered if tool.name is not None]
-        name = None if isinstance(self.tool_choice, str) else chosen_name(self.tool_choice)
-        return demanded(functions, name, "tools")
+        return demanded_by(
+            self.tool_choice, [Tool(tool.name, tool.parameters or {}) for tool in offered if tool.name is not None]
+        )
 
     def _schema(self) -> dict[str, Any] | None:
         form = self.text.format if self.text else None

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from batchroute.errors import UsageFault
 from batchroute.simulate.answer import Refusal, json_reply
-from batchroute.simulate.dialect import openai_error
+from batchroute.simulate.openai import openai_error
 from batchroute.simulate.provider import Provider
 
 if TYPE_CHECKING:

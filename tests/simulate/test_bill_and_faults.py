@@ -244,8 +244,10 @@ def test_every_fault_has_an_answer_to_everything(fault: str, asked: str) -> None
 
 
 def test_the_bill_is_to_be_had_over_http() -> None:
-    with simulator_process(Behaviour(poison={"500": 0.0}, tier_answers={"flex": None})) as server:
-        client = openai.OpenAI(base_url=server.url, api_key="none", max_retries=0)
+    with (
+        simulator_process(Behaviour(tier_answers={"flex": None})) as server,
+        openai.OpenAI(base_url=server.url, api_key="none", max_retries=0) as client,
+    ):
         asked: Any = [{"role": "user", "content": "x" * 400}]
         client.chat.completions.create(model="gpt-6-luna", messages=asked, service_tier="flex")
         (line,) = server.stats().bill

@@ -286,8 +286,10 @@ def test_models_are_listed_in_either_shape_and_any_name_is_one() -> None:
 
 
 def test_the_official_client_takes_every_answer_for_its_own() -> None:
-    with threaded_simulator(Behaviour(reasoning_tokens=20)) as server:
-        client = openai.OpenAI(base_url=server.url, api_key="none", max_retries=0)
+    with (
+        threaded_simulator(Behaviour(reasoning_tokens=20)) as server,
+        openai.OpenAI(base_url=server.url, api_key="none", max_retries=0) as client,
+    ):
         whole = client.responses.create(model="gpt-6-luna", input="Why?")
         Response.model_validate(whole.model_dump(mode="json"))
         assert [item.type for item in whole.output] == ["reasoning", "message"]

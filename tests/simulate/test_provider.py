@@ -19,7 +19,7 @@ from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.cache import NONE
 from batchroute.simulate.chat import read_chat
 from batchroute.simulate.compose import compose
-from batchroute.simulate.dialect import duration, openai_limits
+from batchroute.simulate.openai import duration, openai_limits
 from batchroute.simulate.provider import CHAT, EMBEDDINGS, Provider
 from batchroute.simulate.traffic import RateLimits, Window, prompt_digest
 
