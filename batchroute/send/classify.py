@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from batchroute.send.fault import Fault, read_fault, says_something, speaks_of_money
+from batchroute.send.fault import Fault, plain_code, read_fault, says_something
 from batchroute.send.parse import parse
 from batchroute.send.usage import read_usage
-from batchroute.send.verdict import WAITING, Told, Verdict, judge, status_of
+from batchroute.send.verdict import WAITING, Told, Verdict, is_money, judge, status_of
 from batchroute.send.waits import retry_after_s
 from batchroute.types import Completion, Usage
 
@@ -31,7 +31,7 @@ Presence = Literal["answered", "silent", "unconnected"]  # what came back, if on
 
 MOST_ID_CHARS = 200  # of a request's name are kept
 _NOTHING = Completion()
-_NO_STATUS = frozenset({None, 0, 200, "0", "200", ""})
+_NO_STATUS = frozenset({"None", "0", "200", ""})
 
 _ADVICE = {
     "invalid_key": "set api_key_env, or check the key it names",
@@ -124,33 +124,32 @@ def _classify_success(status: int, headers: Mapping[str, str], parsed: Any, aske
     answer = read_fault(parsed) if _is_fault(parsed) else read(parsed)
     if isinstance(answer, Answer):
         if answer.verdict == "ok":
-            return _without_zeros(answer)
+            used = answer.usage
+            return answer if used is None or used.completion_tokens != 0 else _without_zeros(answer, used)
         fault = read_fault(parsed)
-        if not parsed.get("error") and status_of(fault) is None:
+        if not isinstance(parsed.get("error"), dict) and status_of(fault) is None:
             return msgspec.structs.replace(answer, error=f"HTTP {status}, but {answer.error}")
         answer = fault
-    unnamed = 402 if speaks_of_money(answer.message, asked.body) else 500
+    unnamed = 402 if is_money(answer, asked) else 500
     return _classify_fault(status_of(answer) or unnamed, headers, answer, parsed, asked)
 
 
 def _is_fault(parsed: dict[str, Any]) -> bool:
     """Whether the object of a 200 says that it is an error."""
-    if parsed.get("error") and says_something(parsed["error"]):
+    error, own = parsed.get("error"), parsed.get("base_resp")
+    if error and says_something(error):
         return True
-    if parsed.get("object") == "error":
-        return True
-    own = parsed.get("base_resp")
-    return isinstance(own, dict) and own.get("status_code") not in _NO_STATUS
+    if own and isinstance(own, dict):
+        return str(own.get("status_code")) not in _NO_STATUS
+    return parsed.get("object") == "error"
 
 
-def _without_zeros(answer: Answer) -> Answer:
+def _without_zeros(answer: Answer, used: Usage) -> Answer:
     """No text and no call takes 0 tokens: whoever says so does not count them."""
     completion = answer.completion
-    if completion is None or completion.usage is None or completion.usage.completion_tokens != 0:
+    if completion is None or not (completion.response or completion.reasoning or completion.tool_calls):
         return answer
-    if not (completion.response or completion.reasoning or completion.tool_calls):
-        return answer
-    usage = msgspec.structs.replace(completion.usage, completion_tokens=None)
+    usage = msgspec.structs.replace(used, completion_tokens=None)
     return msgspec.structs.replace(answer, completion=msgspec.structs.replace(completion, usage=usage))
 
 
@@ -158,7 +157,8 @@ def _classify_fault(status: int, headers: Mapping[str, str], fault: Fault, parse
     wait_s = retry_after_s(headers, datetime.now(UTC))
     if wait_s is None:
         wait_s = fault.wait_s
-    verdict, error_type = judge(Told(status, fault, wait_s, _limit_tokens(headers), asked))
+    codes = frozenset(map(plain_code, fault.codes))
+    verdict, error_type = judge(Told(status, codes, fault, wait_s, _limit_tokens(headers), asked))
     return Answer(
         verdict=verdict,
         error_type=error_type,

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FIELD = re.compile(r"(?:data|event|id|retry):")
 _END = re.compile(r"\r\n\r\n|\n\n|\r\r")  # of an event
@@ -25,28 +28,41 @@ def is_stream(text: str) -> bool:
     return _FIELD.match(text) is not None
 
 
-def join_events(text: str) -> dict[str, Any]:
-    """The answer; ValueError where the end of the stream is missing.
+def is_piece(value: Any) -> bool:
+    """Whether this is a chunk of a chat stream rather than a whole answer."""
+    return isinstance(value, dict) and value.get("object") == "chat.completion.chunk"
 
-    The end is `[DONE]`, a finish_reason, an error, or an event that has the whole response.
-    """
+
+def join_events(text: str) -> dict[str, Any]:
+    """The answer; ValueError where the end of the stream is missing."""
     data = [piece for event in _END.split(text) if (piece := _data(event))]
-    chunks = [
-        chunk for piece in data if piece != _DONE and isinstance(chunk := json.loads(piece, strict=False), dict)
-    ]
+    pieces = [json.loads(piece, strict=False) for piece in data if piece != _DONE]
+    return join_pieces(pieces, is_done=_DONE in data)
+
+
+def join_pieces(pieces: Iterable[Any], *, is_done: bool) -> dict[str, Any]:
+    """The answer; ValueError where its end is missing: `[DONE]`, a finish_reason, an error, a whole response."""
+    chunks = [piece for piece in pieces if isinstance(piece, dict)]
     if chunks and chunks[0].get("type") == "message_start":
         try:
             return _message(chunks)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError("an event of the stream is not in its place") from error
+    for chunk in chunks:
+        if str(chunk.get("type")) in _WHOLE_RESPONSE and isinstance(chunk.get("response"), dict):
+            return dict(chunk["response"])
+    return _chat(chunks, is_done=is_done)
+
+
+def _chat(chunks: list[dict[str, Any]], *, is_done: bool) -> dict[str, Any]:
+    """A completion, whose choices have their deltas as messages."""
     answer: dict[str, Any] = {}
     for chunk in chunks:
-        if chunk.get("type") in _WHOLE_RESPONSE and isinstance(chunk.get("response"), dict):
-            return dict(chunk["response"])
         _merge(answer, chunk)
-    choices = [choice for choice in answer.get("choices") or () if isinstance(choice, dict)]
-    if _DONE not in data and not answer.get("error") and not (choices and choices[0].get("finish_reason")):
-        raise ValueError("the event stream ends in the middle")
+    merged = answer.get("choices")
+    choices = [choice for choice in merged if isinstance(choice, dict)] if isinstance(merged, list) else []
+    if not is_done and not answer.get("error") and not (choices and choices[0].get("finish_reason")):
+        raise ValueError("the stream ends in the middle")
     for choice in choices:
         choice["message"] = choice.get("message") or choice.pop("delta", None)
     return answer

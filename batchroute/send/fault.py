@@ -18,7 +18,7 @@ MESSAGE_CHARS = 1000  # of a provider's error text are kept
 
 
 class Fault(NamedTuple):
-    """An error: its codes in lower case, what it says, and the wait that its text asks for."""
+    """An error: its codes as they are written, what it says, and the wait that its text asks for."""
 
     codes: tuple[str, ...]
     message: str
@@ -26,9 +26,11 @@ class Fault(NamedTuple):
 
 
 _CODES = ("code", "type", "status", "error_type", "error_code", "status_code")
+_PRECISE = ("reason", "error_code", "limit_source")
 _TEXTS = ("message", "detail", "msg", "status_msg", "error_description")
 _NO_CODES = frozenset({"", "0", "200", "null", "none", "ok", "success"})
 _LONGEST_CODE = 64
+_NOT_IN_CODES = str.maketrans("", "", " _-.")
 # MiniMax answers everything with 200, and a number of its own in `base_resp.status_code`.
 _MINIMAX = {
     1002: "rate_limit_exceeded",
@@ -60,33 +62,42 @@ def says_something(error: Any) -> bool:
     return isinstance(error, str) and bool(error.strip())
 
 
+def plain_code(code: str) -> str:
+    """The same for insufficient_quota, INSUFFICIENT_QUOTA and InsufficientQuota."""
+    return code.translate(_NOT_IN_CODES).lower()
+
+
 def _innermost(parsed: Any) -> Any:
-    """What stands in `error`, also where gateways put one into another; else the whole."""
+    """What stands in `error`, also where gateways put one into another, the first of several; else the whole."""
     error = parsed
-    for _ in range(3):
-        if isinstance(error, list) and len(error) == 1:
+    for _ in range(4):
+        if isinstance(error, list) and error:
             error = error[0]
-        inner = error.get("error") or error.get("base_resp") if isinstance(error, dict) else None
+        inner = _inner(error) if isinstance(error, dict) else None
         if not inner:
             break
         error = inner
     return error
 
 
+def _inner(error: dict[str, Any]) -> Any:
+    return error.get("error") or error.get("errors") or error.get("base_resp")
+
+
 def _codes(error: dict[str, Any]) -> Iterator[str]:
-    """Codes by all their names, numbers too; and the more precise ones in Google's and Anthropic's details."""
+    """Codes by all their names, numbers too; and the more precise ones of Google, Anthropic and OpenRouter."""
     details = error.get("details")
-    parts = details if isinstance(details, list) else (details,)
-    precise = (part.get("reason") or part.get("error_code") for part in parts if isinstance(part, dict))
+    parts = (error.get("metadata"), *(details if isinstance(details, list) else (details,)))
+    precise = (part.get(name) for part in parts if isinstance(part, dict) for name in _PRECISE)
     for value in (*(error.get(name) for name in _CODES), *precise):
         code = _code(value)
-        if code not in _NO_CODES and len(code) <= _LONGEST_CODE and " " not in code:
+        if code.lower() not in _NO_CODES and len(code) <= _LONGEST_CODE:
             yield code
 
 
 def _code(value: Any) -> str:
     if isinstance(value, str):
-        return value.strip().lower()
+        return value.strip()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**6:
         return ""
     return _MINIMAX.get(int(value), str(int(value)))
@@ -144,7 +155,7 @@ _BREAKS = "\"'`\u2018\u2019\u201c\u201d\n\\:;{}[]()"  # around a passage that a 
 _ENDS = " .,!?\u2026"
 
 
-def speaks_of_money(message: str, asked: bytes) -> bool:
+def speaks_of_money(message: str, asked: bytes = b"") -> bool:
     """Whether an error says that the account has run dry, or may spend no more.
 
     `asked` is the request's body: words that the message only repeats from there are the user's own.
@@ -169,8 +180,8 @@ _TOO_LARGE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = r"(\d{1,3}(?:,\d{3})+|\d{1,12})"
-_LIMIT = rf"\blimit(?:\s+(?:is|of))?:?\s+{_NUMBER}"
-_REQUESTED = rf"\brequested:?\s+{_NUMBER}"
+_LIMIT = rf"\blimit(?:\s+(?:is|of))?[:=]?\s*{_NUMBER}"
+_REQUESTED = rf"\b(?:requested|requires|needs|asked for|contains)[:=]?\s*{_NUMBER}"
 _LIMIT_FIRST = re.compile(rf"{_LIMIT}\b.{{0,60}}?{_REQUESTED}", re.IGNORECASE)
 _REQUESTED_FIRST = re.compile(rf"{_REQUESTED}\b.{{0,60}}?{_LIMIT}", re.IGNORECASE)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from batchroute.send.events import is_stream, join_events
+from batchroute.send.events import is_piece, is_stream, join_events, join_pieces
 
 _KEEP_ALIVE = re.compile(r"(?:\s*:[^\n]*\n)*\s*")  # comment lines while the answer is on its way
 _DECODER = json.JSONDecoder(strict=False)  # a line break may stand in a string as it is
@@ -43,9 +43,20 @@ def _parse_leniently(body: bytes) -> Any:
         text = body.decode(json.detect_encoding(body), "replace")  # which knows a byte order mark
         begin = _KEEP_ALIVE.match(text)
         text = text[begin.end() :] if begin else text
-        return _without_lone_surrogates(join_events(text) if is_stream(text) else _DECODER.raw_decode(text)[0])
+        return _without_lone_surrogates(join_events(text) if is_stream(text) else _first_value(text))
     except (ValueError, RecursionError):
         return None
+
+
+def _first_value(text: str) -> Any:
+    """What stands behind it is no part of an answer, unless it is the first piece of several."""
+    value, end = _DECODER.raw_decode(text)
+    values = [value]
+    while is_piece(value) and (rest := text[end:].lstrip()):
+        text = rest
+        piece, end = _DECODER.raw_decode(text)
+        values.append(piece)
+    return join_pieces(values, is_done=False) if is_piece(value) else value
 
 
 def _without_lone_surrogates(parsed: Any) -> Any:

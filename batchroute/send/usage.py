@@ -19,22 +19,23 @@ MOST_USD = 10_000.0  # the same for what one answer cost
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
 
 
-class _Details(msgspec.Struct, frozen=True):
-    """Of the prompt's or the completion's tokens."""
-
-    cached_tokens: _Count = None
-    cache_write_tokens: _Count = None
-    cache_creation_tokens: _Count = None
-    reasoning_tokens: _Count = None
-    thinking_tokens: _Count = None  # Anthropic
-
-
-class _Lifetimes(msgspec.Struct, frozen=True):
+class _Lifetimes(msgspec.Struct, frozen=True, gc=False):
     ephemeral_5m_input_tokens: _Count = None
     ephemeral_1h_input_tokens: _Count = None
 
 
-class _Reported(msgspec.Struct, frozen=True):
+class _Details(msgspec.Struct, frozen=True, gc=False):
+    """Of the prompt's or the completion's tokens."""
+
+    cached_tokens: _Count = None
+    cache_write_tokens: _Count = None
+    cache_creation_tokens: _Count = None  # LiteLLM
+    cache_creation_token_details: _Lifetimes | None = None  # LiteLLM
+    reasoning_tokens: _Count = None
+    thinking_tokens: _Count = None  # Anthropic
+
+
+class _Reported(msgspec.Struct, frozen=True, gc=False):
     """A `usage`: the same counts have several names."""
 
     prompt_tokens: _Count = None
@@ -79,10 +80,13 @@ def read_usage(answer: dict[str, Any]) -> Usage | None:
     cached = details.cached_tokens or _first_known(
         details.cached_tokens, told.prompt_cache_hit_tokens, told.cached_tokens, told.cache_read_input_tokens
     )
-    written = details.cache_write_tokens or _first_known(
-        details.cache_write_tokens, details.cache_creation_tokens, told.cache_creation_input_tokens
-    )
-    written, written_1h = _by_lifetime(told.cache_creation, written)
+    written, written_1h = details.cache_write_tokens, None
+    if (
+        details.cache_creation_tokens is not None
+        or told.cache_creation_input_tokens is not None
+        or told.cache_creation
+    ):
+        written, written_1h = _by_lifetime(told, details)
     if told.cache_read_input_tokens is not None or told.cache_creation_input_tokens is not None:
         prompt = _with_cache(told, prompt, completion or 0, (cached or 0) + (written or 0))
     if prompt and told.total_tokens and told.total_tokens > prompt + (completion or 0):
@@ -133,7 +137,16 @@ def _whole(usage: dict[str, Any]) -> dict[str, Any]:
     return counts
 
 
-_NESTED = frozenset(name for name in _Reported.__struct_fields__ if "details" in name or name == "cache_creation")
+_NESTED = frozenset(
+    {
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "input_tokens_details",
+        "output_tokens_details",
+        "cache_creation",
+        "cache_creation_token_details",
+    }
+)
 
 
 def _count(value: Any) -> int | None:
@@ -152,12 +165,16 @@ def _first_known(*counts: int | None) -> int | None:
     return 0 if 0 in counts else None
 
 
-def _by_lifetime(lifetimes: _Lifetimes | None, written: int | None) -> tuple[int | None, int | None]:
+def _by_lifetime(told: _Reported, details: _Details) -> tuple[int | None, int | None]:
     """Tokens written to a cache, and those of them that it keeps for an hour rather than for five minutes."""
+    written = _first_known(
+        details.cache_write_tokens, details.cache_creation_tokens, told.cache_creation_input_tokens
+    )
+    lifetimes = told.cache_creation or details.cache_creation_token_details
     if lifetimes is None:
         return written, None
     short, long = lifetimes.ephemeral_5m_input_tokens, lifetimes.ephemeral_1h_input_tokens
-    return written or _first_known((short or 0) + (long or 0), written), long
+    return _first_known(written, (short or 0) + (long or 0)), long
 
 
 def _with_cache(told: _Reported, prompt: int | None, completion: int, cache: int) -> int | None:
@@ -192,6 +209,8 @@ def _reported_usd(usage: dict[str, Any]) -> float | None:
 
 
 def _usd(value: Any) -> float | None:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,30})?", value):
+        value = float(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 <= value <= MOST_USD and math.isfinite(value) else None
 

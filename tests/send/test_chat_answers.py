@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batchroute.send.body import fingerprint
 from batchroute.send.classify import Answer, classify
 from batchroute.send.dialects.chat import ChatBody, read_chat
-from batchroute.send.parse import json_text
 from batchroute.send.verdict import Asked
 from batchroute.types import Completion, Prompt, Usage
 
@@ -141,6 +143,7 @@ def test_what_a_message_says(
         ({"text": "old style", "finish_reason": "stop"}, "old style", "stop"),
         ({"text": "old style"}, "old style", None),
         ({"delta": {"content": "a chunk"}, "finish_reason": "stop"}, "a chunk", "stop"),
+        ({"index": 0}, None, None),
         ({"message": {"content": "yes"}, "finish_reason": 3}, "yes", None),
         ({"message": {"content": "half of"}, "finish_reason": "error"}, "half of", "error"),
     ],
@@ -211,89 +214,6 @@ def test_a_request_has_the_providers_name(
     assert (got.completion.request_id if got.completion else None) == expected
 
 
-def chunk(delta: dict[str, Any] | None = None, finish_reason: str | None = None, **more: Any) -> bytes:
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
-    return b"data: " + json.dumps({"id": "c-1", "model": "m", "choices": choices, **more}).encode() + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"
-FI, NE = chunk({"role": "assistant", "content": "fi"}), chunk({"content": "ne"})
-
-
-@pytest.mark.parametrize(
-    ("body", "response", "usage"),
-    [
-        (FI + NE + DONE, "fine", None),
-        (FI + chunk({"content": "ne"}, "stop"), "fine", None),
-        (FI + NE + chunk({}, "stop") + chunk(usage=USAGE) + DONE, "fine", Usage(7, None, 2, served_model="m")),
-        (FI.replace(b"\n", b"\r\n") + NE.replace(b"\n", b"\r\n") + DONE, "fine", None),
-        (b": ping\n\n" + FI + b": ping\n\n" + NE + DONE, "fine", None),
-        (b"\xef\xbb\xbf" + FI + NE + DONE, "fine", None),
-        (b"event: message\nid: 1\n" + FI + NE.replace(b"data: ", b"data:") + DONE, "fine", None),
-        (
-            b"data: " + json.dumps(said({"content": "fine"}, finish_reason="stop")).encode() + b"\n\n",
-            "fine",
-            Usage(7, None, 2),
-        ),
-        (b'data: {"choices": [], "prompt_filter_results": []}\n\n' + FI + NE + DONE, "fine", None),
-    ],
-)
-def test_a_whole_event_stream_is_an_answer(body: bytes, response: str, usage: Usage | None) -> None:
-    got = completion(body)
-    assert (got.response, got.usage) == (response, usage)
-    assert json.loads(json_text(body))["choices"][0]["message"]["content"] == response
-
-
-def test_the_pieces_of_calls_are_joined_by_their_index() -> None:
-    def piece(index: int, arguments: str, **more: Any) -> dict[str, Any]:
-        return {"index": index, "function": {"arguments": arguments}, **more}
-
-    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
-    second = {"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{"}}
-    deltas = [[first], [piece(0, '{"x"')], [piece(0, ": 1}"), second], [piece(1, "}")]]
-    body = b"".join(chunk({"tool_calls": calls, "reasoning": "h"}) for calls in deltas) + DONE
-    got = completion(body)
-    calls = [(call["id"], call["function"]) for call in json.loads(got.tool_calls or "")]
-    assert calls == [("a", {"name": "f", "arguments": '{"x": 1}'}), ("b", {"name": "g", "arguments": "{}"})]
-    assert got.reasoning == "hhhh"
-
-
-@pytest.mark.parametrize(
-    ("body", "verdict"),
-    [
-        (FI + NE, "malformed"),
-        (FI + NE[:20] + b"\n\n" + DONE, "malformed"),
-        (b"data: \n\n", "malformed"),
-        (DONE, "malformed"),
-        (FI + b'data: {"error": {"code": 502, "message": "away"}}\n\n', "transient"),
-        (FI + b'data: {"error": {"code": 429, "message": "slower"}}\n\n' + DONE, "rate_limited"),
-        (b'event: error\ndata: {"error": {"code": "insufficient_quota"}}\n\n', "fatal"),
-    ],
-)
-def test_a_stream_that_is_not_whole_is_none(body: bytes, verdict: str) -> None:
-    assert read(body).verdict == verdict
-
-
-GOOD = json.dumps(said({"content": "fine"})).encode()
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"\xef\xbb\xbf" + GOOD,
-        b"\n" * 8 + GOOD,
-        b": PROCESSING\n\n" + GOOD,
-        b": PROCESSING\n\n: PROCESSING\n\n" + GOOD,
-        GOOD + b"\n" + b'{"trailer": 1}',
-        GOOD + b"\n: done",
-        b"[" + GOOD + b"]",
-        GOOD.decode().encode("utf-16"),
-    ],
-)
-def test_what_stands_around_an_answer_does_not_hide_it(body: bytes) -> None:
-    assert completion(body).response == "fine"
-
-
 def prompt(**params: Any) -> Prompt:
     return Prompt("a.jsonl", 0, None, b'[{"role":"user","content":"hi"}]', params or None)
 
@@ -321,3 +241,35 @@ def test_a_body_has_the_fingerprint_it_had_before_it_said_so() -> None:
     assert json.loads(body) == {**json.loads(old), "stream": False}
     assert fingerprint(body) == fingerprint(old)
     assert fingerprint(body) != fingerprint(body.replace(b"hi", b"ho"))
+
+
+KEYS = [
+    *("content", "type", "text", "thinking", "refusal", "reasoning", "reasoning_details", "summary", "tool_calls"),
+    *("function_call", "error", "code", "details", "finish_reason", "message", "delta", "filtered"),
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(0, 10**20)
+    | st.sampled_from(["", "text", "thinking", "refusal", "error"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=400)
+@given(message=VALUES, more=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3), results=VALUES)
+def test_no_choice_is_an_error_of_ours(message: Any, more: dict[str, Any], results: Any) -> None:
+    for choices in ([{"message": message, **more}], []):
+        got = read(
+            {"choices": choices, "prompt_filter_results": results, "promptFeedback": message, "usage": USAGE}
+        )
+        msgspec.msgpack.encode(got)
+        assert got.usage is not None
+
+
+def test_an_answer_nested_as_deep_as_json_goes_is_read_or_malformed() -> None:
+    for depth in range(50, 3000, 50):
+        content = "[" * depth + "]" * depth
+        for body in (content, f'{{"choices": [{{"message": {{"content": {content}, "reasoning": {content}}}}}]}}'):
+            assert read(body.encode()).verdict in {"ok", "malformed"}

@@ -138,6 +138,23 @@ def test_a_429_is_a_rate_limit_or_the_end_of_the_money(
     assert (meaning(got), got.retry_after_s) == (expected, wait_s)
 
 
+IN_FLIGHT = {"error": {"message": "reserved", "metadata": {"limit_source": "openrouter_in_flight_budget"}}}
+
+
+@pytest.mark.parametrize(
+    ("error", "headers", "expected"),
+    [
+        (IN_FLIGHT, {"retry-after": "2"}, LIMITED),
+        (IN_FLIGHT, {}, QUOTA),
+        ("no credits", {"retry-after": "2"}, QUOTA),
+    ],
+)
+def test_a_402_is_the_end_of_the_money_unless_answers_on_their_way_hold_it(
+    error: Any, headers: dict[str, str], expected: tuple[str, str]
+) -> None:
+    assert meaning(told(402, error, headers)) == expected
+
+
 @pytest.mark.parametrize(
     ("message", "headers", "tokens", "expected"),
     [
@@ -146,6 +163,8 @@ def test_a_429_is_a_rate_limit_or_the_end_of_the_money(
         ("The prompt is too long for your tier", {}, 0, TOO_LARGE),
         ("Limit 30000, Used 0, Requested 42000", {"retry-after": "2"}, 0, TOO_LARGE),
         ("limit: 30,000, requested: 42,000", {}, 0, TOO_LARGE),
+        ("Requested=42000, Limit=30000", {}, 0, TOO_LARGE),
+        ("This request needs 42000 tokens, your limit is 30000 a minute", {}, 0, TOO_LARGE),
         ("You requested 42000 tokens; the limit is 30000.", {}, 0, TOO_LARGE),
         ("Limit 30000, Used 29000, Requested 2000. Please try again in 2s.", {}, 0, LIMITED),
         (

@@ -106,9 +106,11 @@ def test_every_spelling_counts(told: dict[str, Any], expected: tuple[int | None,
     ],
 )
 def test_cache_writes_by_lifetime(lifetimes: dict[str, int], written: int, written_1h: int | None) -> None:
-    told = anthropic(cache_creation_input_tokens=30, cache_creation=lifetimes)
-    got = read_usage({"usage": told}) or Usage()
-    assert (got.prompt_tokens, got.cache_write_tokens, got.cache_write_1h_tokens) == (130, written, written_1h)
+    theirs = anthropic(cache_creation_input_tokens=30, cache_creation=lifetimes)
+    translated = usage(130, **of_prompt(cache_creation_tokens=30, cache_creation_token_details=lifetimes))
+    for told in (theirs, translated):
+        got = read_usage({"usage": told}) or Usage()
+        assert (got.prompt_tokens, got.cache_write_tokens, got.cache_write_1h_tokens) == (130, written, written_1h)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,8 @@ def test_what_is_unknown_is_never_zero(told: Any, expected: Usage | None) -> Non
         ({}, None),
         ({"cost": 0.0009}, 0.0009),
         ({"cost": 1}, 1.0),
+        ({"cost": "0.0009"}, 0.0009),
+        ({"cost": "9" * 5000}, None),
         ({"cost": 0}, None),
         ({"cost": 0.0}, None),
         ({"cost": None}, None),

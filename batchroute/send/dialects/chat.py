@@ -60,19 +60,27 @@ def read_chat(parsed: dict[str, Any]) -> Answer | Fault:
     """
     choices = parsed.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
+    if not isinstance(choice, dict) or not choice:
         return _filtered(parsed) or malformed("has no choices", parsed)
     if choice.get("error") and says_something(choice["error"]):
         return read_fault({"error": choice["error"]})
-    message = choice.get("message") or choice.get("delta")
+    message = choice.get("message")
     if not isinstance(message, dict):
-        if message is None and choice.get("text") is None and not choice.get("finish_reason"):
-            return malformed("has a choice that says nothing", parsed)
-        message = {"content": choice.get("text") if message is None else message}
+        if isinstance(choice.get("delta"), dict) and not choice.get("finish_reason"):
+            return malformed("is a piece of a stream", parsed)
+        message = _message_elsewhere(choice)
     completion = _completion(parsed, choice, message)
     if completion.finish_reason == "error" and not completion.response and completion.tool_calls is None:
         return Fault((), "the answer ended with finish_reason error, without text")
     return Answer(verdict="ok", completion=completion)
+
+
+def _message_elsewhere(choice: dict[str, Any]) -> dict[str, Any]:
+    """What a choice says that has no message: a stream in one piece, a text, nothing."""
+    delta = choice.get("delta")
+    if isinstance(delta, dict):
+        return delta
+    return {"content": choice.get("message") or choice.get("text")}
 
 
 def _filtered(parsed: dict[str, Any]) -> Fault | None:
@@ -98,24 +106,20 @@ def _completion(parsed: dict[str, Any], choice: dict[str, Any], message: dict[st
     text, thoughts, declined = (content, None, None) if is_plain else read_content(content)
     # What it thought has a place of its own, under a name that depends on the provider, or stands in the content.
     reasoning = message.get("reasoning_content") or message.get("reasoning") or message.get("reasoning_details")
-    calls = message.get("tool_calls") or _legacy_call(message)
+    calls = message.get("tool_calls")
+    if not calls and message.get("function_call"):  # of before there were tools
+        calls = [{"type": "function", "function": message["function_call"]}]
     usage = read_usage(parsed)
     return Completion(
-        served_model=_text(parsed.get("model")),
+        served_model=usage.served_model if usage else _text(parsed.get("model")),
         response=text,
         reasoning=(plain_text(reasoning) or None) if reasoning else thoughts,
         tool_calls=json_text(calls) if calls else None,
         finish_reason=_text(choice.get("finish_reason")),
         usage=usage,
         refusal=_text(message.get("refusal")) or declined,
-        service_tier=_text(parsed.get("service_tier")) if usage is None else usage.service_tier,
+        service_tier=usage.service_tier if usage else _text(parsed.get("service_tier")),
     )
-
-
-def _legacy_call(message: dict[str, Any]) -> list[Any] | None:
-    """The call of a function, from before there were tools."""
-    call = message.get("function_call")
-    return [{"type": "function", "function": call}] if call else None
 
 
 def _text(value: Any) -> str | None:

@@ -33,8 +33,8 @@ def read_content(content: Any) -> Said:
 _THINKING = frozenset({"thinking", "reasoning"})
 
 
-def _kind(part: Any) -> Any:
-    return part.get("type") if isinstance(part, dict) else None
+def _kind(part: Any) -> str:
+    return str(part.get("type")) if isinstance(part, dict) else "text"
 
 
 def _is_part(part: Any) -> bool:
