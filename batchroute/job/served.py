@@ -11,12 +11,15 @@ import re
 # gemini-x-001, command-x-08-2026, llama-x:latest.
 _VERSION = re.compile(r"[-@:](\d{4}-\d{2}-\d{2}|\d{2}-\d{4}|\d{2}-\d{2}|\d{3,4}|\d{6}|\d{8}|latest)$")
 
+# What a host puts around a name: us.anthropic.claude-x-v1:0.
+_HOSTED = re.compile(r"^(?:[a-z-]+\.)+(?=[a-z])|-v\d+:\d+$")
+
 
 def is_asked_model(asked: str, served: str) -> bool:
     """Whether a name means the model asked for: another prefix makes no other model, nor does a version.
 
-    `openai/gpt-x`, `models/gpt-x` and `gpt-x-2026-03-01` all answer for `gpt-x`; of two versions one does not
-    answer for the other.
+    `openai/gpt-x`, `models/gpt-x` and `gpt-x-2026-03-01` all answer for `gpt-x`, as `us.anthropic.claude-x-v1:0`
+    does for `claude-x`; of two versions one does not answer for the other.
     """
     if asked == served:
         return True
@@ -27,7 +30,7 @@ def is_asked_model(asked: str, served: str) -> bool:
 
 def _parts(model: str) -> tuple[str, str]:
     """A model's own name and its version, "" where it names none in particular."""
-    name = model.rpartition("/")[2].lower()
+    name = _HOSTED.sub("", model.rpartition("/")[2].lower())
     found = _VERSION.search(name)
     if found is None or not found.start():
         return name, ""

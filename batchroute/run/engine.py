@@ -27,6 +27,7 @@ from batchroute.run.progress import Progress
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
 from batchroute.run.stop import Stopper
+from batchroute.run.substitutes import Substitutes
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
@@ -212,8 +213,11 @@ class _OpenRun:
             read=dialect_of(spec).read,
         )
 
+        substitutes = Substitutes(self._targets[name], self._options.notify)
+
         async def send(request: Request) -> Answer:
             answer = await endpoint.send(request.body, tokens=estimate_tokens(request.chars))
+            substitutes.see(answer)
             return billed_in(request.service_tier, answer)
 
         def stopped(reason: str) -> None:

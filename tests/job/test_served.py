@@ -26,6 +26,8 @@ NAMES = st.text("abcxyz.-0123456789", min_size=1, max_size=12)
         ("gpt-x", "openai/gpt-x-2026-03-01", True),
         ("accounts/a/models/llama-x", "llama-x", True),
         ("meta/Llama-X", "meta/llama-x", True),
+        ("claude-x", "us.anthropic.claude-x-20260301-v1:0", True),
+        ("gpt-4.1-x", "4.1-x", False),
         ("llama-x:latest", "llama-x", True),
         ("gpt-x", "gpt-x-mini", False),
         ("gpt-x-mini", "gpt-x", False),

@@ -185,3 +185,32 @@ def test_a_later_row_whose_media_nothing_bounds_is_refused(tmp_path: Path, batch
     rows = pl.read_parquet(tmp_path / "run" / "results" / "*.parquet").filter(pl.col("status") == "refused")
     assert rows["error_type"].item() == "unbounded"
     assert "max_media_tokens" in rows["error"].item()
+
+
+def test_a_model_that_answers_for_another_is_said_once_counted_and_priced_as_itself(
+    tmp_path: Path, batchroute: Command
+) -> None:
+    """Asked for at 0.1 and 0.5, it answers at the 2 and 10 of another, which the table has."""
+
+    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
+        other = "gpt-6.1-sol" if "1" in asked["messages"][0]["content"] else "openai/gpt-6-luna-2026-09-01"
+        return web.json_response({"model": other, "choices": choices, "usage": counts(1000, 100)})
+
+    prompts = "".join(json.dumps({"prompt": str(number)}) + "\n" for number in range(20))
+    (tmp_path / "prompts.jsonl").write_text(prompts)
+    with upstream(say) as provider:
+        job = write_job(
+            tmp_path,
+            on_both("base_url", f"{provider.url}/v1"),
+            on_both("model", "gpt-6-luna"),
+            on_both("price", {"input": 0.1, "output": 0.5}),
+            {"routing.threshold": 1.0},
+        )
+        said = batchroute("run", job, "--json")
+    report = json.loads(said.out)
+    assert said.code == 0
+    assert said.err.count("the weak endpoint was asked for gpt-6-luna and answered with gpt-6.1-sol") == 1
+    assert said.err.count("answered with") == 1
+    assert report["other_models"] == {"weak": {"gpt-6.1-sol": 11}}
+    assert report["cost_usd"] == pytest.approx(11 * 0.003 + 9 * 0.00015)
