@@ -28,11 +28,15 @@ class OverBudget(Exception):
 
 
 class Permit(NamedTuple):
-    """Leave to send one attempt: a slot, and so many tokens and US dollars, until it is given back."""
+    """Leave to send one attempt: a slot, and so many tokens and US dollars, until it is given back.
+
+    `asked_usd` is what was asked for; more is reserved where others were billed more than that.
+    """
 
     tokens: int
     usd: Decimal
     entry: TokenEntry | None
+    asked_usd: Decimal = Decimal(0)
 
 
 class Allowance(Protocol):
@@ -146,10 +150,17 @@ class OwnLimits:
     have been given back.
     """
 
+    # What a provider bills beyond a reservation is learnt. Worked example, a limit of $1: requests reserve $0.01
+    # each, and the first is billed $0.04, as a more expensive model answered in the place of the one asked for. From
+    # then on each reserves four times what it asks for, so that the last of them does not pass the limit.
+
     def __init__(self, limits: EndpointLimits, spending: Spending | None = None) -> None:
         self.in_flight = 0
         self._limits = limits
         self._spending = spending
+        self._overbilled = Decimal(
+            1
+        )  # the most that an answer was billed of what was reserved for it, as a factor
         self._tokens = TokenWindow(limits.tokens_per_minute or 0)
         self._watchers: list[Callable[[], None]] = []
 
@@ -181,8 +192,9 @@ class OwnLimits:
     def wait_s(self, tokens: int, usd: Decimal, now: float) -> float:
         if self.in_flight >= self._limits.max_concurrency:
             return math.inf
-        if self._spending is not None and not self._spending.budget.fits(usd):
-            return self._wait_for_money(self._spending.budget, usd)
+        most_usd = usd * self._overbilled
+        if self._spending is not None and not self._spending.budget.fits(most_usd):
+            return self._wait_for_money(self._spending.budget, most_usd)
         return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(tokens, now)
 
     def _wait_for_money(self, budget: Budget, usd: Decimal) -> float:
@@ -193,31 +205,33 @@ class OwnLimits:
         raise OverBudget(f"limits.max_cost_usd: the next row may cost ${usd:.4f}, ${left:.4f} are left")
 
     def take(self, tokens: int, usd: Decimal, now: float) -> Permit:
+        reserved = usd * self._overbilled
         if self._spending is not None:
-            self._spending.budget.reserve(usd)
+            self._spending.budget.reserve(reserved)
         self.in_flight += 1
         entry = None if self._limits.tokens_per_minute is None else self._tokens.take(tokens, now)
-        return Permit(tokens, usd, entry)
+        return Permit(tokens, reserved, entry, usd)
 
     def give(self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False) -> str | None:
         self.in_flight -= 1
         if permit.entry is not None and usage is not None and usage.prompt_tokens is not None:
             used = usage.prompt_tokens + (usage.completion_tokens or 0)
             self._tokens.correct(permit.entry, permit.tokens, used, now)
-        over = None if self._spending is None else _pay(self._spending, permit.usd, usage, unbilled=unbilled)
+        over = None if self._spending is None else self._pay(self._spending, permit, usage, unbilled=unbilled)
         self._changed()
         return over
 
-
-def _pay(spending: Spending, reserved: Decimal, usage: Usage | None, *, unbilled: bool) -> str | None:
-    """Settles a reservation with what the attempt cost; of unknown cost it stays taken."""
-    cost = None if usage is None else spending.cost(usage)
-    if cost is None and unbilled:
-        cost = Decimal(0)
-    if cost is None:
-        spending.budget.lose(reserved)
+    def _pay(self, spending: Spending, permit: Permit, usage: Usage | None, *, unbilled: bool) -> str | None:
+        """Settles a reservation with what the attempt cost; of unknown cost it stays taken."""
+        cost = None if usage is None else spending.cost(usage)
+        if cost is None and unbilled:
+            cost = Decimal(0)
+        if cost is None:
+            spending.budget.lose(permit.usd)
+            return None
+        spending.budget.spend(permit.usd, cost)
+        if cost > permit.asked_usd > 0:
+            self._overbilled = max(self._overbilled, cost / permit.asked_usd)
+        if spending.budget.overshot:
+            return "limits.max_cost_usd is passed: an answer was billed more than its request allowed"
         return None
-    spending.budget.spend(reserved, cost)
-    if spending.budget.overshot:
-        return "limits.max_cost_usd is passed: an answer was billed more than its request allowed"
-    return None

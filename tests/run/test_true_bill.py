@@ -214,3 +214,32 @@ def test_a_model_that_answers_for_another_is_said_once_counted_and_priced_as_its
     assert said.err.count("answered with") == 1
     assert report["other_models"] == {"weak": {"gpt-6.1-sol": 11}}
     assert report["cost_usd"] == pytest.approx(11 * 0.003 + 9 * 0.00015)
+
+
+@pytest.mark.parametrize(("concurrency", "limit_usd", "answers"), [(1, 0.02, 6), (16, 0.2, 66)])
+def test_what_is_billed_beyond_a_reservation_is_reserved_for_the_next(
+    tmp_path: Path, batchroute: Command, concurrency: int, limit_usd: float, answers: int
+) -> None:
+    """Each answer names a cost of its own, $0.003 where less than $0.0015 was reserved: so many fit."""
+    billed = 0.0
+
+    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        nonlocal billed
+        billed += 0.003
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
+        return web.json_response({"choices": choices, "usage": counts(100, 100, cost=0.003)})
+
+    (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "{"x" * 90}"}}\n' * 100)
+    with upstream(say) as provider:
+        job = write_job(
+            tmp_path,
+            on_both("base_url", f"{provider.url}/v1"),
+            on_both("price", PRICE),
+            on_both("params", {"max_tokens": 100, "service_tier": "default"}),
+            on_both("max_concurrency", concurrency),
+            {"routing.threshold": 1.0, "limits.max_cost_usd": limit_usd},
+        )
+        said = batchroute("run", job, "--json")
+    assert said.code == 4
+    assert json.loads(said.out)["cost_usd"] == pytest.approx(billed)
+    assert billed == pytest.approx(answers * 0.003)
