@@ -151,16 +151,14 @@ class OwnLimits:
     """
 
     # What a provider bills beyond a reservation is learnt. Worked example, a limit of $1: requests reserve $0.01
-    # each, and the first is billed $0.04, as a more expensive model answered in the place of the one asked for. From
-    # then on each reserves four times what it asks for, so that the last of them does not pass the limit.
+    # each, and the first is billed $0.04, as a more expensive model answered in the place of the one asked for.
+    # From then on each reserves four times what it asks for, so that the last of them does not pass the limit.
 
     def __init__(self, limits: EndpointLimits, spending: Spending | None = None) -> None:
         self.in_flight = 0
         self._limits = limits
         self._spending = spending
-        self._overbilled = Decimal(
-            1
-        )  # the most that an answer was billed of what was reserved for it, as a factor
+        self._overbilled = Decimal(1)  # the most that an answer was billed, in shares of what it asked for
         self._tokens = TokenWindow(limits.tokens_per_minute or 0)
         self._watchers: list[Callable[[], None]] = []
 
