@@ -29,6 +29,8 @@ _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN})
 class StandardStream:
     """stdout or stderr, of which no write fails: `loss` is why it is lost, where that is not that no one reads."""
 
+    buffer = None  # else click writes past it where the encoding is ASCII
+
     def __init__(self, stream: TextIO) -> None:
         self.is_lost = False
         self.loss: str | None = None

@@ -84,6 +84,7 @@ class ResponseProtocol(ResponseHandler):
         self._received += len(data)
         self._piece = data
         super().data_received(data)
+        self._piece = b""
 
     def _is_overhead(self) -> bool:
         body_bytes = 0 if self._payload is None else self._payload.total_bytes

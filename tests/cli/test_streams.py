@@ -156,8 +156,12 @@ def test_a_run_whose_terminal_hangs_up_succeeds(job: Path) -> None:
 
 @FULL
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_what_cannot_be_printed_is_no_success(monkeypatch: pytest.MonkeyPatch, unbuffered: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_cannot_be_printed_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, unbuffered: str, encoding: str
+) -> None:
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
     with full() as stdout:
         said = ended("--help", stdout=stdout)
     assert said.returncode == 4
