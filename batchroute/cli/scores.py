@@ -33,6 +33,7 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
 
     INPUT is a data file, a job file, or - for one prompt a line from stdin.
     """
+    from batchroute.input.growing import appended
     from batchroute.job.load import scoring_sections
     from batchroute.job.spec import Limits
     from batchroute.run.open import open_input
@@ -59,6 +60,8 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
     started = time.monotonic()
     opened = open_input(data, router, None)
     rows, refused = asyncio.run(score_file(opened, scorer, open_rater, out, flags.limit, log_scored()))
+    if words := appended(opened.files):
+        log.warning(words)
     took_s = time.monotonic() - started
     log.info(
         f"{count(rows)} rows, {count(refused)} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _FORMATS: dict[str, Format] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _NAMED_FORMATS: dict[str, Format] = {"parquet": "parquet", "jsonl": "jsonl", "openai-batch": "jsonl"}
 _PACKED = (".gz", ".zst")
+_PACKED_OTHERWISE = (".7z", ".br", ".bz2", ".lz4", ".lzma", ".snappy", ".xz", ".z", ".zip")
 _MAGIC = re.compile(r"[*?\[]")
 _URI = re.compile(r"([a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 
@@ -170,7 +171,7 @@ class _Search:
                 yield info
 
     def _is_data(self, path: str) -> bool:
-        by_ending = _format(path)
+        by_ending = _format(path) or _format_of_packed(path)
         return by_ending is not None and by_ending == (self.wanted or by_ending)
 
     def _listing(self, directory: str) -> list[fs.FileInfo]:
@@ -229,13 +230,26 @@ def _format(path: str) -> Format | None:
     return None if inner == "parquet" else inner
 
 
+def _format_of_packed(path: str) -> Format | None:
+    """The same of a file that is packed as none is read; a directory may not lose it without a word."""
+    stem, ending = posixpath.splitext(path)
+    is_packed = ending.lower() in _PACKED + _PACKED_OTHERWISE
+    return _FORMATS.get(posixpath.splitext(stem)[1].lower()) if is_packed else None
+
+
 def _input_file(found: _Found, name: str, wanted: Format | None) -> InputFile:
     file_format = wanted or _format(found.path)
     if file_format is None:
-        raise InputFault(
-            f"{found.path}: the ending does not show the format (.parquet, .jsonl, .ndjson, .gz and .zst behind "
-            "the last two); set input.format"
-        )
+        raise InputFault(f"{found.path}: {_without_format(found.path)}")
     if file_format == "parquet" and found.size == 0:
         raise InputFault(f"{found.path}: a Parquet file of zero bytes; its writer did not finish, write it again")
     return InputFile(found.path, name, found.size, file_format, found.system, found.inner)
+
+
+def _without_format(path: str) -> str:
+    if _format_of_packed(path) is not None:
+        return "only gzip and zstd are unpacked, and only around JSON lines; unpack it"
+    return (
+        "the ending does not show the format (.parquet, .jsonl, .ndjson, .gz and .zst behind the last two); "
+        "set input.format"
+    )

@@ -133,6 +133,16 @@ def test_links_to_nothing_that_no_input_is_called_do_not_matter(tmp_path: Path) 
         source(tmp_path / "data/R*")
 
 
+@pytest.mark.parametrize("name", ["b.jsonl.xz", "b.ndjson.BZ2", "b.jsonl.zip", "b.parquet.gz", "b.parquet.zst"])
+def test_data_that_is_packed_as_none_is_read_is_never_passed_over(tmp_path: Path, name: str) -> None:
+    tree(tmp_path, "data/a.jsonl", f"data/d/{name}", "data/c.jsonl.bak", "data/c.xz")
+    for entry in ("data", "data/d/*", f"data/d/{name}"):
+        with pytest.raises(InputFault, match=rf"{name}: only gzip and zstd are unpacked, .*; unpack it"):
+            source(tmp_path / entry)
+    (tmp_path / "data/d" / name).unlink()
+    assert names(tmp_path / "data") == ["a.jsonl"]
+
+
 @pytest.mark.parametrize("entry", ["data", "data/*", "data/pipe.jsonl"])
 def test_a_pipe_is_no_input_as_it_can_be_read_only_once(tmp_path: Path, entry: str) -> None:
     tree(tmp_path, "data/a.jsonl")
