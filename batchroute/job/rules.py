@@ -145,13 +145,14 @@ def _params_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
     for name in OURS_IN_BODY:
         if at(params, name) is not None:
             yield (*loc, name), "is set by batchroute; remove it"
-    n = at(params, "n")
-    if isinstance(n, int) and n > 1 and not wants_raw(job):
-        yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
     for key, value in items_of(params):
         yield from _not_json((*loc, key), value)
     api = str(at(job, "endpoints", endpoint_name, "api"))
-    yield from (((*loc, name), what) for name, what in untranslatable(api, dict(items_of(params))))
+    uncarried = dict(untranslatable(api, dict(items_of(params))))
+    yield from (((*loc, name), what) for name, what in uncarried.items())
+    n = at(params, "n")
+    if isinstance(n, int) and n > 1 and not wants_raw(job) and "n" not in uncarried:
+        yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
     rows_have_params = at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch"
     who = "the anthropic API" if api == "anthropic" else "max_cost_usd"
     is_needed = api == "anthropic" or at(job, "limits", "max_cost_usd") is not None

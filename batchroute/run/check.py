@@ -110,6 +110,7 @@ def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:
 
 def _endpoint_notes(spec: EndpointSpec, target: Target) -> Iterator[str]:
     where = "simulated on loopback" if spec.simulate else spec.base_url
+    where = where if spec.api == "chat" else f"{where} (the {spec.api} API)"
     yield f"{target.name}: {spec.model}, {where}; {price_words(target.pricing)}"
     if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
         yield f"{target.name}: the key goes to another host over plain http; use https"

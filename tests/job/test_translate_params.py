@@ -342,6 +342,11 @@ def test_a_job_that_cannot_be_carried_is_told_at_its_line(tmp_path: Any) -> None
         )
 
 
+def test_several_choices_are_one_fault(tmp_path: Any) -> None:
+    (said,) = faults_of(job_file(tmp_path, "responses", {"n": 2}))
+    assert said.endswith("endpoints.weak.params.n: the responses API has no such field; remove it")
+
+
 def test_anthropic_needs_a_bound_that_the_job_or_its_rows_bring(tmp_path: Any) -> None:
     path = job_file(tmp_path, "anthropic", {"temperature": 0})
     (said,) = faults_of(path)

@@ -13,6 +13,7 @@ from aiohttp import web
 import jobs
 from batchroute.job.load import load_job
 from batchroute.report.export.files import export_run
+from batchroute.run.check import check_job
 from batchroute.run.engine import RunOptions, run_job
 from dialect_answers import MODELS, whole
 from upstream import upstream
@@ -96,6 +97,13 @@ def test_rows_are_answered_and_billed(tmp_path: Path, api: str) -> None:
         assert Decimal(repr(row["cost_usd"])) == Decimal("0.00019")
     assert json.loads(rows[0]["raw"]) == whole(api, "So: Hi")
     assert {body["stream"] for body in asked.bodies()} == {False}
+
+
+def test_a_check_says_what_an_endpoint_speaks(tmp_path: Path, api: str) -> None:
+    write_rows(tmp_path, [{"prompt": "Hi"}])
+    path = job_file(tmp_path, api, "http://127.0.0.1:9/v1")
+    notes = check_job(lambda: load_job(path, environ={})).notes
+    assert len([note for note in notes if f", http://127.0.0.1:9/v1 (the {api} API); " in note]) == 2
 
 
 def test_batch_lines_come_out_as_chat_completions(tmp_path: Path, api: str) -> None:

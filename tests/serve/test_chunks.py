@@ -99,6 +99,24 @@ def test_a_custom_tool_has_an_input() -> None:
     ]
 
 
+def test_calls_that_grow_by_turns_or_come_at_once_are_told_apart() -> None:
+    translate = open_translator("responses")
+    assert translate is not None
+    items = [{"type": "function_call", "call_id": f"c{n}", "name": "f", "arguments": f"[{n}]"} for n in range(3)]
+    events = [
+        *({"type": "response.output_item.added", "output_index": n, "item": item} for n, item in enumerate(items)),
+        *(
+            {"type": "response.function_call_arguments.delta", "output_index": n, "delta": piece}
+            for n, piece in ((0, "["), (1, "["), (0, "0]"), (1, "1]"))
+        ),
+        *({"type": "response.output_item.done", "output_index": n, "item": item} for n, item in enumerate(items)),
+    ]
+    chunks = [json.loads(line[6:]) for event in events for line in translate(event)]
+    calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"]["tool_calls"]]
+    texts = ["".join(call["function"]["arguments"] for call in calls if call["index"] == n) for n in range(3)]
+    assert texts == ["[0]", "[1]", "[2]"]
+
+
 @pytest.mark.parametrize(
     ("api", "event", "message"),
     [

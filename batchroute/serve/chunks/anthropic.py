@@ -19,7 +19,6 @@ class AnthropicChunks:
     def __init__(self) -> None:
         self._chunks = ChunkWriter()
         self._message: dict[str, Any] = {"content": []}
-        self._unfilled = False  # a call has begun, and nothing of its input has come
 
     def __call__(self, event: dict[str, Any]) -> list[bytes]:
         """The chat events that stand for one event; many stand for none."""
@@ -27,12 +26,11 @@ class AnthropicChunks:
         if kind == "message_start":
             return self._begin(_table(event, "message"))
         if kind == "content_block_start":
-            return self._begin_block(_table(event, "content_block"))
+            return self._begin_block(event.get("index"), _table(event, "content_block"))
         if kind == "content_block_delta":
-            return self._delta(_table(event, "delta"))
-        if kind == "content_block_stop" and self._unfilled:
-            self._unfilled = False
-            return self._chunks.more_of_call("{}")
+            return self._delta(event.get("index"), _table(event, "delta"))
+        if kind == "content_block_stop":
+            return self._chunks.end_call(event.get("index"), "{}")
         if kind == "message_delta":
             self._message |= _table(event, "delta")
             self._message["usage"] = {**_table(self._message, "usage"), **_known(_table(event, "usage"))}
@@ -44,22 +42,18 @@ class AnthropicChunks:
         self._message |= {name: message.get(name) for name in ("id", "model", "usage")}
         return self._chunks.begin(message.get("id"), message.get("model"))
 
-    def _begin_block(self, block: dict[str, Any]) -> list[bytes]:
+    def _begin_block(self, place: Any, block: dict[str, Any]) -> list[bytes]:
         if block.get("type") == "tool_use":
-            self._unfilled = True
-            return self._chunks.begin_call(block.get("id"), block.get("name"))
+            return self._chunks.begin_call(place, block.get("id"), block.get("name"))
         return self._chunks.delta({"content": block["text"]}) if block.get("text") else []
 
-    def _delta(self, delta: dict[str, Any]) -> list[bytes]:
+    def _delta(self, place: Any, delta: dict[str, Any]) -> list[bytes]:
         kind = delta.get("type")
         if kind == "text_delta":
             return self._chunks.delta({"content": delta.get("text")})
         if kind == "thinking_delta":
             return self._chunks.delta({"reasoning_content": delta.get("thinking")})
-        if kind == "input_json_delta" and delta.get("partial_json") and self._chunks.calls:
-            self._unfilled = False
-            return self._chunks.more_of_call(delta["partial_json"])
-        return []
+        return self._chunks.more_of_call(place, delta.get("partial_json")) if kind == "input_json_delta" else []
 
     def _end(self) -> list[bytes]:
         completion = read_anthropic(self._message).completion

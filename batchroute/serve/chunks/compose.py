@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from batchroute.types import Completion
 
 DONE = b"data: [DONE]\n\n"
+_INPUTS = {"function": "arguments", "custom": "input"}
 
 
 @dataclass(slots=True)
 class ChunkWriter:
-    """Writes the events of one answer. `calls` counts the calls of tools that were begun."""
+    """Writes the events of one answer. Calls of tools are known by the place that they have in the other API."""
 
     answer_id: str = ""
     model: str = ""
-    calls: int = 0
     created_s: int = field(default_factory=lambda: int(time.time()))
+    _calls: dict[str, tuple[int, str]] = field(
+        default_factory=dict
+    )  # their number, and what their input is called
+    _empty: set[str] = field(default_factory=set)  # nothing has come of their input
 
     def begin(self, answer_id: Any, model: Any) -> list[bytes]:
         self.answer_id, self.model = f"chatcmpl-{answer_id}", str(model)
@@ -33,16 +37,25 @@ class ChunkWriter:
         """What is new."""
         return [self._event([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}])]
 
-    def begin_call(self, call_id: Any, name: Any, kind: str = "function") -> list[bytes]:
-        """A call of a tool; what follows of its input goes to the newest."""
-        called = {"name": name, "arguments": ""} if kind == "function" else {"name": name, "input": ""}
-        call = {"index": self.calls, "id": call_id, "type": kind, kind: called}
-        self.calls += 1
-        return self.delta({"tool_calls": [call]})
+    def begin_call(self, place: Any, call_id: Any, name: Any, kind: str = "function") -> list[bytes]:
+        """A call of a tool, without its input."""
+        number = len(self._calls)
+        self._calls[str(place)] = number, kind
+        self._empty.add(str(place))
+        called = {"name": name, _INPUTS[kind]: ""}
+        return self.delta({"tool_calls": [{"index": number, "id": call_id, "type": kind, kind: called}]})
 
-    def more_of_call(self, text: Any, kind: str = "function") -> list[bytes]:
-        more = {"arguments": text} if kind == "function" else {"input": text}
-        return self.delta({"tool_calls": [{"index": self.calls - 1, kind: more}]})
+    def more_of_call(self, place: Any, text: Any) -> list[bytes]:
+        """A piece of its input."""
+        if str(place) not in self._calls or not text:
+            return []
+        self._empty.discard(str(place))
+        number, kind = self._calls[str(place)]
+        return self.delta({"tool_calls": [{"index": number, kind: {_INPUTS[kind]: text}}]})
+
+    def end_call(self, place: Any, whole: Any) -> list[bytes]:
+        """Its whole input, where it has not come in pieces."""
+        return self.more_of_call(place, whole) if str(place) in self._empty else []
 
     def end(self, completion: Completion) -> list[bytes]:
         """How it ended, what it took, and that there is no more."""

@@ -15,10 +15,7 @@ _DELTAS = {
     "response.reasoning_text.delta": "reasoning_content",
 }
 _CALLS = {"function_call": "function", "custom_tool_call": "custom"}
-_CALL_DELTAS = {
-    "response.function_call_arguments.delta": "function",
-    "response.custom_tool_call_input.delta": "custom",
-}
+_CALL_DELTAS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 
 
 class ResponsesChunks:
@@ -29,21 +26,25 @@ class ResponsesChunks:
 
     def __call__(self, event: dict[str, Any]) -> list[bytes]:
         """The chat events that stand for one event; many stand for none."""
-        kind = str(event.get("type"))
+        kind, place = str(event.get("type")), event.get("output_index")
         if kind in _DELTAS:
             return self._chunks.delta({_DELTAS[kind]: event.get("delta")})
         if kind in _CALL_DELTAS:
-            return self._chunks.more_of_call(event.get("delta"), _CALL_DELTAS[kind]) if self._chunks.calls else []
-        if kind == "response.output_item.added":
-            return self._item(event.get("item"))
+            return self._chunks.more_of_call(place, event.get("delta"))
+        if isinstance(item := event.get("item"), dict):
+            return self._item(kind, place, item)
         if kind == "error":
             return self._chunks.error(event.get("error") or event)
         response = event.get("response")
         return self._whole(kind, response) if isinstance(response, dict) else []
 
-    def _item(self, item: Any) -> list[bytes]:
-        kind = _CALLS.get(str(item.get("type"))) if isinstance(item, dict) else None
-        return [] if kind is None else self._chunks.begin_call(item.get("call_id"), item.get("name"), kind)
+    def _item(self, kind: str, place: Any, item: dict[str, Any]) -> list[bytes]:
+        call = _CALLS.get(str(item.get("type")))
+        if kind == "response.output_item.added" and call is not None:
+            return self._chunks.begin_call(place, item.get("call_id"), item.get("name"), call)
+        if kind == "response.output_item.done":
+            return self._chunks.end_call(place, item.get("arguments") or item.get("input"))
+        return []
 
     def _whole(self, kind: str, response: dict[str, Any]) -> list[bytes]:
         if kind == "response.created":
