@@ -1,8 +1,10 @@
 """What a run did and cost, computed from its directory alone; and its results as one file (`export`).
 
     build     a directory -> `Report`              figures   the values of report.json
-    read      what is read of a directory          sums, all_one_side   sums over rows
-    details   what a page shows beyond figures     comparison           several runs
+    read      what is read of a directory          sums, token_sums   sums over rows
+    answers   how they ended, who gave them        all_one_side       what all rows would have cost on one side
+    savings   what was saved, by cause             comparison         several runs
+    details   what a page shows beyond figures
 
 Asks, routes and scores no row; draws nothing.
 """

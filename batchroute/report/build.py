@@ -127,11 +127,11 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
     """What the run cost, and would have cost elsewhere, in USD; None is unknown, never 0.
 
     `cost_usd` is what is known of the endpoints' bills. Where one is 0.25 and the other is unknown it is 0.25, and
-    `cost_unknown_rows` says that this is not all; where neither is known it is None.
+    `cost_unknown_rows` says that this is not all; where nothing is known of any it is None.
     """
     bills = {name: begun.of(name).cost_usd() for name in job.endpoints}
     known = [bill for bill in bills.values() if bill is not None]
-    cost_usd = sum(known) if known else None
+    cost_usd = None if begun.cost_usd() is None else sum(known)
     total_usd = None if cost_usd is None or router_usd is None else cost_usd + router_usd
     targets = {name: open_target(name, endpoint) for name, endpoint in job.endpoints.items()}
     sums = token_sums(rows.settled, targets.values())

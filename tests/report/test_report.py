@@ -187,6 +187,15 @@ def test_an_unknown_cost_stays_unknown(tmp_path: Path) -> None:
     assert "total, at least" in shown
 
 
+def test_where_nothing_is_known_of_the_bill_it_is_not_0(tmp_path: Path) -> None:
+    """No row went strong, which costs nothing, and that is all that is known."""
+    report = build_report(write_run(tmp_path / "run", [[ok(0, "weak", cost_usd=None)]], rows=1))
+    assert (report.strong_cost_usd, report.weak_cost_usd) == (0.0, None)
+    assert (report.cost_usd, report.total_usd, report.savings_usd) == (None, None, None)
+    lines = [" ".join(line.split()) for line in _shown(render_report(report)).splitlines()]
+    assert "total 1 1,000 unknown 100 unknown" in lines
+
+
 def test_a_model_without_a_price_has_no_alternative_cost(tmp_path: Path) -> None:
     weak = 'base_url = "https://weak.example/v1"'
     report = build_report(write_run(tmp_path / "run", [[ok(0)]], weak=weak, rows=1))

@@ -77,7 +77,7 @@ def _bill(report: Report) -> Table:
     if report.router_cost_usd != 0:
         add_row(bill, "router (embeddings)", *[""] * 5, money(report.router_cost_usd))
     tokens = (report.prompt_tokens, report.cached_tokens, report.completion_tokens)
-    label = "total, at least" if report.cost_unknown_rows else "total"
+    label = "total, at least" if report.cost_unknown_rows and report.total_usd is not None else "total"
     add_row(bill, label, count(settled), "", *map(count, tokens), money(report.total_usd), bold=True)
     return bill
 
@@ -93,7 +93,8 @@ def _savings(report: Report) -> Group:
     if report.failed_cost_usd:
         add_row(sums, "in the total: rows without an answer", money(report.failed_cost_usd))
     if report.unconfirmed_usd != 0:
-        add_row(sums, "not in the total: unconfirmed", money(report.unconfirmed_usd), "at most")
+        most = "" if report.unconfirmed_usd is None else "at most"
+        add_row(sums, "not in the total: unconfirmed", money(report.unconfirmed_usd), most)
     limit = [] if report.max_cost_usd is None else [words.spent_of(report.total_usd, report.max_cost_usd)]
     notes = filter(None, (words.lengths_words(report), words.unconfirmed_words(report)))
     return Group(*map(Text, limit), sums, *(Text(note, style="dim") for note in notes))

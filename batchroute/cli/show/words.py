@@ -204,10 +204,11 @@ def unconfirmed_words(report: Report) -> str | None:
     """What the amount is that stands beside the total."""
     if report.unconfirmed_usd == 0:
         return None
-    counts = ", which counts against the limit" if report.max_cost_usd is not None else ""
-    return (
-        "unconfirmed: requests that were sent and brought no usage, so that what they were billed is not known; "
-        f"at most this much{counts}"
+    what = "unconfirmed: requests that were sent and brought no usage, so that what they were billed is not known"
+    if report.unconfirmed_usd is None:
+        return what
+    return f"{what}; at most this much" + (
+        "" if report.max_cost_usd is None else ", which counts against the limit"
     )
 
 
