@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
 from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome, Request
 from batchroute.send.retry import RetryPolicy
-from batchroute.serve.forward import REST_S, LiveLane
+from batchroute.serve.forward import REST_S, LiveLane, failure_of
 from batchroute.types import Completion, Prompt, Usage
 from virtual_time import run_virtually
 
@@ -149,3 +150,22 @@ def test_a_pause_that_is_longer_than_a_client_waits_is_kept() -> None:
     run_virtually(work())
     assert len(asked) == 2
     assert asked[1] >= 300
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (LIMITED, 429, "rate_limit_exceeded"),
+        (msgspec.structs.replace(LIMITED, error_type="rate_limited"), 429, "rate_limit_exceeded"),
+        (Answer(verdict="busy", error_type="busy"), 429, "resource_unavailable"),
+        (Answer(verdict="refused", error_type="too_large"), 413, "request_too_large"),
+        (Answer(verdict="refused", error_type="content_filter"), 400, "content_filter"),
+        (Answer(verdict="refused", error_type="http_404"), 404, "http_404"),
+        (Answer(verdict="fatal", error_type="quota"), 429, "insufficient_quota"),
+        (Answer(verdict="fatal", error_type="invalid_key"), 502, "invalid_key"),
+        (Answer(verdict="transient", error_type="http_503"), 502, "http_503"),
+        (AWAY, 502, "connect"),
+    ],
+)
+def test_what_a_client_is_told(answer: Answer, status: int, code: str) -> None:
+    assert failure_of(answer) == (status, code)
