@@ -293,7 +293,7 @@ class EndpointSpec(_Section):
     """One side of the job; exactly one of `base_url` and `simulate`."""
 
     model: Text = _fixed(..., "model asked for")
-    base_url: BaseUrl | None = _free(None, "address of an OpenAI-compatible API; may carry a query")
+    base_url: BaseUrl | None = _free(None, "address of the API up to /v1; may carry a query")
     api: Literal["chat", "responses", "anthropic"] = _free(
         "chat", "what it speaks: chat (/v1/chat/completions), responses (/v1/responses), anthropic (/v1/messages)"
     )
