@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from batchroute.job.price_table import find_entry, moments, schedules, source_of
-from batchroute.job.rates import Rates, dearest, input_of, rates_for
+from batchroute.job.rates import Rates, cache_tokens, dearest, rates_for
 from batchroute.job.spec import Price
 from batchroute.job.tiers import AUTO, STANDARD, may_answer, tier_of
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import EmbedderSpec, Endpoints, InputPrice, TierPrice
     from batchroute.types import Usage
 
+_NAMES_KEPT = 64  # of tiers that answers name: a provider may invent any number
 # What a cache's writes cost, in shares of the input price, where only the API is known: kept for minutes, an hour.
 _WRITE_FACTORS = {"anthropic": (Decimal("1.25"), Decimal(2))}
 
@@ -47,6 +48,7 @@ class Pricing:
     entry: Entry | None = None
     host: str | None = None
     _most: dict[str, Schedule] = field(default_factory=dict, repr=False, compare=False)
+    _named: dict[str | None, Schedule | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rates(self) -> Rates:
@@ -77,18 +79,31 @@ class Pricing:
         return usd if served is None else max(usd, served.cost(usage) or usd)
 
     def _usd(self, usage: Usage) -> Decimal | None:
-        tokens, completion = input_of(usage), usage.completion_tokens
-        tier = tier_of(usage.service_tier)
-        schedule = self.schedule(None if tier == AUTO else tier)
-        if tokens is None or schedule is None:
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        schedule = self._schedule_named(usage.service_tier)
+        if prompt is None or prompt < 0 or schedule is None:
             return None
-        rates = rates_for(schedule, tokens.prompt)
-        if rates.output is None:
-            return None if completion else rates.usd(tokens.prompt, tokens.cached, 0)
-        if completion is None or completion < 0:
+        rates = schedule[0] if len(schedule) == 1 else rates_for(schedule, prompt)
+        if completion is None or rates.output is None:
+            if completion or rates.output is not None:
+                return None
+            completion = 0
+        if completion < 0:
             return None
-        prompt, cached, written, written_1h = tokens
+        if not usage.cached_tokens and not usage.cache_write_tokens:
+            return rates.usd(prompt, 0, completion)
+        cached, written, written_1h = cache_tokens(usage, prompt)
         return rates.usd(prompt, cached, completion, written=written, written_1h=written_1h)
+
+    def _schedule_named(self, tier: str | None) -> Schedule | None:
+        """The lines of the tier that an answer names, in its words; of the one asked for where it names none."""
+        if tier in self._named:
+            return self._named[tier]
+        named = tier_of(tier)
+        found = self.schedule(None if named == AUTO else named)
+        if self.entry is None and len(self._named) < _NAMES_KEPT:
+            self._named[tier] = found
+        return found
 
     def most_usd(
         self, input_bytes: int, output_tokens: int = 0, *, media_tokens: int = 0, asked: str | None = None

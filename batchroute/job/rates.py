@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,18 +16,6 @@ if TYPE_CHECKING:
     from batchroute.types import Usage
 
 Schedule: TypeAlias = "tuple[Rates, ...]"  # by length of prompt, ascending; the last holds for all that are longer
-
-
-class Input(NamedTuple):
-    """Prompt tokens: all of them, and those among them that were read from a cache or written to one.
-
-    `written_1h` of the `written` are kept for an hour.
-    """
-
-    prompt: int
-    cached: int = 0
-    written: int = 0
-    written_1h: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +64,17 @@ class Rates:
 
 def rates_for(schedule: Schedule, prompt: int) -> Rates:
     """The line that holds for a prompt of so many tokens."""
-    if len(schedule) == 1:
-        return schedule[0]
     return next(rates for rates in schedule if rates.up_to is None or prompt <= rates.up_to)
 
 
-def input_of(usage: Usage) -> Input | None:
-    """The prompt of an answer, as far as it can be: a provider that counts parts of it beside it is cut short.
+def cache_tokens(usage: Usage, prompt: int) -> tuple[int, int, int]:
+    """Of a prompt's tokens those read from a cache, written to one, and among these those kept for an hour.
 
-    None where the prompt is unknown; what costs more is believed first.
+    A provider that counts parts of the prompt beside it is cut short; what costs more is believed first.
     """
-    prompt = usage.prompt_tokens
-    if prompt is None or prompt < 0:
-        return None
-    if not usage.cached_tokens and not usage.cache_write_tokens:
-        return Input(prompt)
     written = max(0, min(usage.cache_write_tokens or 0, prompt))
     cached = max(0, min(usage.cached_tokens or 0, prompt - written))
-    return Input(prompt, cached, written, max(0, min(usage.cache_write_1h_tokens or 0, written)))
+    return cached, written, max(0, min(usage.cache_write_1h_tokens or 0, written))
 
 
 def dearest(schedules: Iterable[Schedule]) -> Schedule:
