@@ -103,11 +103,18 @@ def read_usage(answer: dict[str, Any]) -> Usage | None:
         output_details.reasoning_tokens
         or _first_known(output_details.reasoning_tokens, output_details.thinking_tokens, told.reasoning_tokens),
         written,
-        _word(answer.get("service_tier") or usage.get("service_tier")),
+        _tier(answer, usage),
         _word(answer.get("model")),
         reported_usd,
         written_1h,
     )
+
+
+def _tier(answer: dict[str, Any], usage: dict[str, Any]) -> str | None:
+    """The tier of service; of Anthropic's fast mode its `speed`, beside which the tier is called standard."""
+    if usage.get("speed") == "fast":
+        return "fast"
+    return _word(answer.get("service_tier") or usage.get("service_tier"))
 
 
 def _elsewhere(answer: dict[str, Any]) -> dict[str, Any] | None:

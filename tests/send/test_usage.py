@@ -191,6 +191,8 @@ def test_a_cost_without_tokens_counts() -> None:
     [
         ({"usage": usage(), "service_tier": "flex", "model": "m-1"}, "flex", "m-1"),
         ({"usage": usage(service_tier="batch")}, "batch", None),
+        ({"usage": usage(service_tier="standard", speed="fast")}, "fast", None),
+        ({"usage": usage(service_tier="standard", speed="standard")}, "standard", None),
         ({"usage": usage(), "service_tier": None, "model": ""}, None, None),
         ({"usage": usage(), "service_tier": 3, "model": ["m"]}, None, None),
     ],
