@@ -59,11 +59,13 @@ class ResponseProtocol(ResponseHandler):
     same interim answer of 29 bytes again and again is cut off soon after its 36,157th time, as there is no body.
     """
 
+    _has_begun = False  # before, it is a proxy's answer to CONNECT
     _received = 0
     _piece = b""  # that which is being parsed
 
     def begin(self) -> None:
         """The next answer is that to a request which is about to be sent."""
+        self._has_begun = True
         self._received = 0
         self._payload = None
         self.set_response_params(
@@ -93,7 +95,7 @@ class ResponseProtocol(ResponseHandler):
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         piece, self._piece = self._piece, b""
         is_first = self._payload is None and 0 < len(piece) == self._received
-        if is_first and isinstance(exc, HttpProcessingError):
+        if self._has_begun and is_first and isinstance(exc, HttpProcessingError):
             self._receive_in_two(piece)
             return
         super().set_exception(exc, *(() if exc_cause is None else (exc_cause,)))

@@ -171,6 +171,11 @@ class Transport:
                 connection.close()  # it sent something unasked: that must not pass for an answer
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # Only a proxy is asked for anything here; nothing has reached the provider.
+            raise aiohttp.ClientResponseError(self._request.request_info, (), message="it hung up") from error
 
     def keep(self, connection: Connection) -> None:
         """Gives it back for another exchange, unless part of this one is unread or unsent.

@@ -282,6 +282,35 @@ def test_an_answer_before_its_request_is_read_holds_up_no_other() -> None:
     assert asyncio.run(work()) == ["ok", "ok"]
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"", "it hung up"),
+        (b"HTTP/1.1 20", "it hung up"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "Bad status line"),
+        (b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", "Who are you"),
+        (b"HTTP/1.1 502 caf\xe9\r\nContent-Length: 0\r\n\r\n", "caf"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 20 * KIB + b"\r\n\r\n", "more than"),
+    ],
+)
+def test_a_proxy_that_gives_no_connection_sent_nothing(said: bytes, words: str) -> None:
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(said)
+
+    async def work() -> Answer:
+        async with serving(proxy) as base_url:
+            address = address_of("https://provider.example/v1", str(URL(base_url).origin()))
+            async with Transport(address) as transport:
+                return await asked(transport)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        answer = runner.run(work())
+    assert (answer.verdict, answer.error_type, answer.unsent) == ("transient", "connect", True)
+    assert words in (answer.error or "").encode().decode()
+
+
 class Peek(Transport):
     """A transport that shows the socket of its connection."""
 
