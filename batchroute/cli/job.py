@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     """Score, route and answer every row of a job.
 
-    Run it again after any interruption and it goes on where it stopped.
+    Run it again after any interruption and it goes on where it stopped. Exits 0, and leaves _SUCCESS, where every
+    row is answered, or no more are refused than limits.ok_if_refused lets pass; 3 where more are, or rows failed.
     """
     from batchroute.cli.show.progress import watcher
     from batchroute.cli.show.report import render_report

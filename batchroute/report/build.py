@@ -138,9 +138,10 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
     means = mean_completions(sums)
     all_usd = {name: all_on_one_side_usd(target, sums, means) for name, target in targets.items()}
     unknown_rows, all_strong_usd = begun.count("cost_unknown"), all_usd["strong"]
-    # Where the bill is not known to the last row, neither is what was saved.
+    uncounted_rows = begun.ended("ok").count("rows") - sum(each.rows for each in sums)
+    # Where the bill, or what was used, is not known to the last row, neither is what was saved.
     saved_usd = None
-    if total_usd is not None and all_strong_usd is not None and not unknown_rows:
+    if total_usd is not None and all_strong_usd is not None and not unknown_rows and not uncounted_rows:
         saved_usd = all_strong_usd - Decimal(total_usd)
     by_cause = savings_by_cause(saved_usd, targets, sums)
     return {

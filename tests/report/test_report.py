@@ -164,7 +164,10 @@ def test_the_sums_reconcile(tmp_path_factory: pytest.TempPathFactory, rows: list
     assert report.prompt_tokens in {None, sum(row.get("prompt_tokens") or 0 for _, row in made_rows)}
     assert report.retries == sum(max(0, row["attempts"] - 1) for _, row in made_rows)
     assert sum(bill.ok + bill.refused + bill.failed for bill in report.models) == len(rows)
-    assert (report.savings_usd is None) == (report.cost_unknown_rows > 0 or report.total_usd is None)
+    answers = [row for status, row in made_rows if status == "ok"]
+    is_counted = all(row[kind] is not None for row in answers for kind in ("prompt_tokens", "completion_tokens"))
+    is_known = report.cost_unknown_rows == 0 and report.total_usd is not None and is_counted
+    assert (report.savings_usd is not None) == is_known
     causes = (
         report.saved_routing_usd,
         report.saved_reuse_usd,
@@ -194,6 +197,15 @@ def test_where_nothing_is_known_of_the_bill_it_is_not_0(tmp_path: Path) -> None:
     assert (report.cost_usd, report.total_usd, report.savings_usd) == (None, None, None)
     lines = [" ".join(line.split()) for line in _shown(render_report(report)).splitlines()]
     assert "total 1 1,000 unknown 100 unknown" in lines
+
+
+def test_a_bill_in_the_providers_own_words_says_nothing_of_what_it_would_have_been_elsewhere(
+    tmp_path: Path,
+) -> None:
+    rows = [ok(0), ok(1, "weak", prompt_tokens=None, completion_tokens=None, cost_usd=0.5)]
+    report = build_report(write_run(tmp_path / "run", [rows], rows=2))
+    assert (report.total_usd, report.cost_unknown_rows) == (pytest.approx(0.503), 0)
+    assert (report.savings_usd, report.saved_routing_usd, report.saved_reuse_usd) == (None, None, None)
 
 
 def test_a_model_without_a_price_has_no_alternative_cost(tmp_path: Path) -> None:

@@ -191,12 +191,14 @@ def predicted_rows(report: Report) -> list[tuple[str, str, str, str]]:
     if plan is None:
         return []
     cost = plan.cost_usd
+    thresholds = threshold(plan.threshold), "", threshold(report.threshold)
     between = "" if cost is None else f"{money(cost.low)} to {money(cost.high)}"
     return [
         ("cost, USD", money(None if cost is None else cost.mid), between, money(report.cost_usd)),
         ("time", duration(plan.time_s), "", duration(report.wall_s)),
         ("strong share", percent(plan.strong_fraction), "", percent(report.strong_fraction)),
         *([] if plan.rows == report.rows else [("rows", count(plan.rows), "", count(report.rows))]),
+        *([] if plan.threshold == report.threshold else [("threshold", *thresholds)]),
     ]
 
 
