@@ -143,6 +143,11 @@ RESPONSES: list[tuple[str, list[Any], list[Any]]] = [
         ],
     ),
     (
+        "arguments that are an object",
+        [assistant(tool_calls=[{"id": "c", "function": {"name": "look", "arguments": {"at": "cat"}}}])],
+        [{"type": "function_call", "call_id": "c", "name": "look", "arguments": '{"at":"cat"}'}],
+    ),
+    (
         "a call alone; what an answer brought along stays behind",
         [assistant(tool_calls=[CALL], refusal=None, audio=None, annotations=[], function_call=None)],
         [{"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"at": "cat"}'}],
@@ -293,6 +298,12 @@ ANTHROPIC: list[tuple[str, list[Any], list[Any], Any]] = [
         None,
     ),
     (
+        "arguments that are an object",
+        [assistant(tool_calls=[{"id": "c", "function": {"name": "look", "arguments": {"at": "cat"}}}])],
+        [assistant([{"type": "tool_use", "id": "c", "name": "look", "input": {"at": "cat"}}])],
+        None,
+    ),
+    (
         "a call without words or arguments; a refusal",
         [
             user("Look."),
@@ -315,7 +326,7 @@ REFUSED: list[tuple[str, list[Any], str]] = [
         (api, messages, place)
         for api in ("responses", "anthropic")
         for messages, place in (
-            ([user("Hi"), {"role": "function", "name": "f", "content": "x"}], "messages[1].name"),
+            ([user("Hi"), {"role": "function", "name": "f", "content": "x"}], "messages[1].role"),
             ([{"role": "critic", "content": "x"}], "messages[0].role"),
             ([{**user("Hi"), "name": "Ann"}], "messages[0].name"),
             (

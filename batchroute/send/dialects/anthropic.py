@@ -107,11 +107,12 @@ def _turn(message: dict[str, Any], place: str) -> str | list[Block]:
 def _tool_use(call: dict[str, Any], place: str) -> Block:
     if not isinstance(function := call.get("function"), dict):
         raise Untranslatable(f"{place}: the {API} API has only functions")
+    arguments = function.get("arguments") or {}
     try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}", type=dict[str, Any])
+        given = arguments if isinstance(arguments, dict) else msgspec.json.decode(arguments, type=dict[str, Any])
     except (msgspec.DecodeError, TypeError) as error:
         raise Untranslatable(f"{place}: has arguments that are no JSON object ({error})") from error
-    return {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": arguments}
+    return {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given}
 
 
 def _as_blocks(content: str | list[Block]) -> list[Block]:

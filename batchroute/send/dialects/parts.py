@@ -56,6 +56,6 @@ def image_url(part: Mapping[str, Any], place: str) -> tuple[str, str | None]:
 
 
 def refuse_name(message: Mapping[str, Any], place: str, api: str) -> None:
-    """A participant's name, which only chat has; frameworks name a tool's result, too, which says nothing new."""
-    if message.get("name") is not None and message["role"] != "tool":
+    """A participant's name, which only chat has. That of a tool's result says nothing new."""
+    if message.get("name") is not None and message["role"] not in ("tool", "function"):
         raise Untranslatable(f"{place}.name: the {api} API has no such field; remove it")

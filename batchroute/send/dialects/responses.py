@@ -77,8 +77,9 @@ def _call_item(call: dict[str, Any], place: str, custom: set[str]) -> dict[str, 
         }
     if not isinstance(function := call.get("function"), dict):
         raise Untranslatable(f"{place}: holds a call that is neither a function's nor a custom tool's")
-    name, arguments = function.get("name"), function.get("arguments") or "{}"
-    return {"type": "function_call", "call_id": call.get("id"), "name": name, "arguments": arguments}
+    arguments = function.get("arguments") or {}
+    given = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    return {"type": "function_call", "call_id": call.get("id"), "name": function.get("name"), "arguments": given}
 
 
 def _content(content: Any, place: str, kinds: Mapping[str, Part]) -> Any:
