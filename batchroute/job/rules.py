@@ -153,11 +153,21 @@ def _params_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
     n = at(params, "n")
     if isinstance(n, int) and n > 1 and not wants_raw(job) and "n" not in uncarried:
         yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
+    yield from _tier_contradictions(at(job, "endpoints", endpoint_name), loc[:-1], api)
     rows_have_params = at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch"
     who = "the anthropic API" if api == "anthropic" else "max_cost_usd"
     is_needed = api == "anthropic" or at(job, "limits", "max_cost_usd") is not None
     if is_needed and not rows_have_params:
         yield from ((loc, what) for what in _unbounded(dict(items_of(params)), who))
+
+
+def _tier_contradictions(spec: Any, loc: Loc, api: str) -> Iterator[Fault]:
+    tier, in_params = at(spec, "service_tier"), at(spec, "params", "service_tier")
+    if tier is None:
+        return
+    if in_params is not None and in_params != tier:
+        yield (*loc, "service_tier"), "is another one than params.service_tier; keep one of them"
+    yield from (((*loc, name), what) for name, what in untranslatable(api, {"service_tier": tier}))
 
 
 def _unbounded(params: Mapping[str, Any], who: str) -> Iterator[str]:

@@ -311,6 +311,8 @@ class EndpointSpec(_Section):
     max_media_tokens: Count | None = _free(
         None, "most input tokens of an image, a sound or a file; else as the provider publishes it"
     )
+    service_tier: Text | None = _free(None, "tier of service to ask for: flex, auto, priority ...")
+    on_busy: Literal["wait", "standard"] = _free("wait", "where that tier is full: wait, or the standard tier")
     on_finish: OnFinishSpec = Field(default=OnFinishSpec(), description="answers that did not end by themselves")
     params: dict[str, Any] = _fixed({}, "merged into the request body as they are")
     headers: dict[HeaderName, Header] = _free({}, 'request headers; a secret one as { env = "NAME" }')
@@ -319,7 +321,13 @@ class EndpointSpec(_Section):
     @property
     def asked_tier(self) -> str:
         """The tier of service that its requests ask for, where a row does not ask for another."""
-        return asked_tier(self.params) or AUTO
+        return asked_tier(self.sent_params) or AUTO
+
+    @property
+    def sent_params(self) -> dict[str, Any]:
+        """What goes into each body: the params, and the tier."""
+        tier = {} if self.service_tier is None else {"service_tier": self.service_tier}
+        return {**self.params, **tier}
 
 
 class Endpoints(_Section):

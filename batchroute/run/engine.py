@@ -14,9 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from batchroute.errors import BatchrouteError, RunFault, cause_of
 from batchroute.input.growing import appended
 from batchroute.job.prices import attempt_usd, open_targets
+from batchroute.job.tiers import STANDARD
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.end import RunEnd, write_end, write_running
@@ -32,7 +35,7 @@ from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.allowance import OwnLimits, Spending
-from batchroute.send.body import dialect_of
+from batchroute.send.body import at_standard_tier, dialect_of
 from batchroute.send.budget import open_budget
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
@@ -223,13 +226,23 @@ class _OpenRun:
         def stopped(reason: str) -> None:
             self._options.notify(f"the {name} lane stopped: {reason}")
 
+        def at_standard(request: Request) -> Request:
+            return replace(request, body=at_standard_tier(request.body), service_tier=STANDARD)
+
         sending = self._unconfirmed.watching(send, pricing) if self._budget is None else send
         spending = (
             Spending(self._budget, partial(attempt_usd, pricing=pricing)) if self._budget and pricing else None
         )
         allowance = OwnLimits(endpoint_limits(spec), spending)
         policy = retry_policy(spec, limits)
-        lane: Lane[Request] = Lane(sending, policy, allowance, stopped, most_open=most_open(spec))
+        lane: Lane[Request] = Lane(
+            sending,
+            policy,
+            allowance,
+            stopped,
+            most_open=most_open(spec),
+            at_standard=at_standard if spec.on_busy == "standard" else None,
+        )
         self._progress.lanes[name].in_flight = lambda: lane.in_flight
         return lane
 

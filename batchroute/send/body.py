@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from batchroute.send.dialects.anthropic import ANTHROPIC
 from batchroute.send.dialects.chat import CHAT, NOT_STREAMED
 from batchroute.send.dialects.responses import RESPONSES
@@ -24,7 +26,18 @@ def dialect_of(spec: EndpointSpec) -> Dialect:
 
 def open_body(spec: EndpointSpec) -> WriteBody:
     """Writes the bodies of an endpoint's requests."""
-    return dialect_of(spec).write(spec.model, spec.params)
+    return dialect_of(spec).write(spec.model, spec.sent_params)
+
+
+def at_standard_tier(body: bytes) -> bytes:
+    """The same request without its tier of service.
+
+    That is the standard one wherever no other is set for the account. It has a name, too, but at each provider
+    another: default, on_demand, standard_only.
+    """
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields.pop("service_tier", None)
+    return msgspec.json.encode(fields)
 
 
 def fingerprint(body: bytes) -> bytes:

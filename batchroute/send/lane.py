@@ -10,63 +10,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState
 
 from batchroute.send.allowance import OverBudget
-from batchroute.send.breaker import Failure
 from batchroute.send.classify import Answer
+from batchroute.send.doubt import Doubt, OpenRequest, may_be_away
 from batchroute.send.gate import Gate
 from batchroute.send.refusals import SameRefusal
 from batchroute.send.request import AnyRequest, Outcome, Spent
 from batchroute.send.retry import NO_MORE, RETRIABLE, Attempts, RetryDecision, decide
+from batchroute.send.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from batchroute.send.allowance import Allowance
-    from batchroute.send.classify import Presence
     from batchroute.send.gate import Admission
     from batchroute.send.request import Sink
     from batchroute.send.retry import RetryPolicy
     from batchroute.types import Status
 
-FARTHEST_AHEAD = 256  # rows that a feed goes ahead at a time, to find a probe
-OVERTAKEN_BY = 5  # requests that left later and were answered well: it hangs, and the endpoint does not
-
-
-@dataclass(slots=True, eq=False)
-class OpenRequest(Generic[AnyRequest]):
-    """A request that is neither settled nor left yet; `admission` is what it holds, `decision` what comes next.
-
-    `failed`: at least once as all do when the endpoint is away; `overtaken`: by so many that left later and were
-    answered well. `standard`: at the standard tier from now on.
-    """
-
-    request: AnyRequest
-    sink: Sink[AnyRequest]
-    attempts: Attempts
-    admission: Admission | None = None
-    begun: bool = False
-    in_flight: bool = False
-    failed: bool = False
-    overtaken: bool = False
-    standard: bool = False
-    decision: RetryDecision = NO_MORE
-
 
 class Lane(Generic[AnyRequest]):
     """A `Delivery`: asks one endpoint until all requests are settled, or the lane has to stop.
 
-    `send` makes one attempt, `send_standard` one at the standard service tier, where a full tier is not waited
-    for. `notify` is told the reason, once, when the lane stops of its own accord or is told one. At most
-    `most_open` requests are taken in at a time: those that wait for another attempt hold no slot, but memory.
+    `send` makes one attempt; `at_standard` makes the same request for the standard tier of service, where a full
+    tier is not waited for. `notify` is told the reason, once, when the lane stops of its own accord or is told
+    one. At most `most_open` requests are taken in at a time: those that wait for another attempt hold no slot, but
+    memory.
     """
 
     def __init__(
@@ -77,7 +53,7 @@ class Lane(Generic[AnyRequest]):
         notify: Callable[[str], None],
         *,
         most_open: int,
-        send_standard: Callable[[AnyRequest], Awaitable[Answer]] | None = None,
+        at_standard: Callable[[AnyRequest], AnyRequest] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.in_flight = 0
@@ -85,7 +61,7 @@ class Lane(Generic[AnyRequest]):
         self.stopped: str | None = None
         self.gate: Gate[OpenRequest[AnyRequest]] = Gate(allowance, policy.outage_s, clock)
         self._send = send
-        self._send_standard = send_standard
+        self._at_standard = at_standard
         self._policy = policy
         self._notify = notify
         self._clock = clock
@@ -93,22 +69,18 @@ class Lane(Generic[AnyRequest]):
         self._starved = False
         self._feeding: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], OpenRequest[AnyRequest]] = {}
-        self._undecided: dict[OpenRequest[AnyRequest], asyncio.Future[None]] = {}
         self._refusals: SameRefusal[tuple[OpenRequest[AnyRequest], Answer]] = SameRefusal(
             policy.stop_after_same_refusal
         )
-        self._most_open = most_open
-        self._fed = 0  # open requests that `deliver` took in
-        self._ahead = 0  # that it may take in beyond its room
-        self._unfailed = 0  # open requests that have not failed
-        self._room: asyncio.Future[None] | None = None  # which the feed waits for
+        self._room = Room(most_open, self.gate.breaker)
+        self._doubt: Doubt[AnyRequest] = Doubt(self.gate, self._room, policy, lambda: self._is_fed)
         self._retrying = AsyncRetrying(retry=_is_asked_again, wait=_decided_wait_s, sleep=asyncio.sleep)
 
     async def deliver(self, requests: AsyncGenerator[AnyRequest, None], sink: Sink[AnyRequest]) -> None:
         """Until every request is settled, or the lane stopped and what was in flight is back."""
         async with asyncio.TaskGroup() as group:
             self._feeding = group.create_task(self._feed(requests, sink, group))
-            self._feeding.add_done_callback(lambda _: self._review_undecided())
+            self._feeding.add_done_callback(lambda _: self._doubt.review())
             if self._stopping:
                 self._feeding.cancel()
         self._settle_refusals("refused")
@@ -136,8 +108,8 @@ class Lane(Generic[AnyRequest]):
     def starved(self) -> Iterator[None]:
         """See `Delivery`: requests that wait here to hear of others hear only of those that are open."""
         self._starved = True
-        self._review_undecided()
-        if len(self._open) == len(self._undecided):
+        self._doubt.review()
+        if len(self._open) == len(self._doubt.undecided):
             self._settle_refusals("refused")
         try:
             yield
@@ -174,7 +146,7 @@ class Lane(Generic[AnyRequest]):
             async for request in requests:
                 row = OpenRequest(request, sink, Attempts(request.attempts))
                 try:
-                    await self._have_room()
+                    await self._room.take()
                     row.admission = await self.gate.admit(request.tokens, request.most_usd, until_open=True)
                 except asyncio.CancelledError:
                     self._leave(row)
@@ -185,51 +157,26 @@ class Lane(Generic[AnyRequest]):
                         return
                     continue
                 task = group.create_task(self._answer(row))
-                self._fed += 1
+                self._room.taken += 1
                 self._begin(task, row)
                 task.add_done_callback(self._close_fed)
 
-    async def _have_room(self) -> None:
-        """Until another request may be taken in; those that wait to hear of others are no obstacle for these."""
-        while self._fed - len(self._undecided) >= self._most_open and not self._goes_ahead():
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
-
-    def _goes_ahead(self) -> bool:
-        """Whether one may be taken in though there is no room for it.
-
-        A room full of rows that fail would else be all there is to ask. So while the breaker is open the feed goes
-        1, 2, 4 ... rows further after each probe that failed, and by one where it is far ahead already.
-        """
-        if not self.gate.breaker.open or self._ahead == 0:
-            return False
-        self._ahead -= 1
-        return True
-
-    def _make_room(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
-
     def _begin(self, task: asyncio.Task[None], row: OpenRequest[AnyRequest]) -> None:
         self._open[task] = row
-        self._unfailed += 1
+        self._doubt.opened()
 
     def _close_fed(self, task: asyncio.Task[None]) -> None:
-        self._fed -= 1
-        self._make_room()
+        self._room.taken -= 1
+        self._room.changed()
         self._close(task)
 
     def _close(self, task: asyncio.Task[None]) -> None:
         row = self._open.pop(task)
-        if row.failed:
-            self.gate.breaker.ended(row)
-        else:
-            self._unfailed -= 1
         if not row.begun:  # cancelled before its first step
             if row.admission is not None:
                 self.gate.cancel(row.admission)
             self._leave(row)
-        self._review_undecided()
+        self._doubt.ended(row)
 
     async def _answer(self, row: OpenRequest[AnyRequest]) -> None:
         """One request to its end. Only a failed first attempt leads to tenacity, which is costly."""
@@ -263,10 +210,10 @@ class Lane(Generic[AnyRequest]):
     async def _decide_on_retry(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
         """Raises CancelledError where the lane stops: it leaves undone what it could not finish."""
         row.decision = self._decide(row, answer)
-        if row.decision.again or self._is_undecided(row):
+        if row.decision.again or self._doubt.is_undecided(row):
             self._release(row, answer)
-        if self._is_undecided(row):
-            await self._hear_others(row)
+        if self._doubt.is_undecided(row):
+            await self._doubt.hear_others(row)
             row.decision = self._decide(row, answer)
         if self._stopping:
             self._release(row, answer)
@@ -274,7 +221,7 @@ class Lane(Generic[AnyRequest]):
 
     async def _sent(self, row: OpenRequest[AnyRequest], admission: Admission) -> Answer:
         """One attempt over the network, and what it says of the endpoint."""
-        send = self._send_standard if row.standard and self._send_standard else self._send
+        request = self._at_standard(row.request) if row.standard and self._at_standard else row.request
         sent_at = self.gate.sent()
         row.attempts.made += 1
         row.in_flight = True
@@ -282,7 +229,7 @@ class Lane(Generic[AnyRequest]):
         self.in_flight += 1
         self.sent += 1
         try:
-            answer = await send(row.request)
+            answer = await self._send(request)
         except BaseException:
             row.admission = None
             self.gate.lost(admission)
@@ -291,91 +238,33 @@ class Lane(Generic[AnyRequest]):
         finally:
             row.in_flight = False
             self.in_flight -= 1
-        row.attempts.count(answer, sent_at, self.gate.passed)
-        if _may_be_away(answer):
-            row.overtaken = row.overtaken or self.gate.passed - passed_before >= OVERTAKEN_BY
-            self._learn_of_failure(row, answer, probe=self.gate.is_probe(admission))
+        others_may_pass = not row.attempts.limited_alone or self._others_may_pass()
+        row.attempts.count(answer, sent_at, self.gate.passed, others_may_pass=others_may_pass)
+        if may_be_away(answer):
+            self._doubt.failed(row, answer, passed_since=self.gate.passed - passed_before)
         else:
             self.gate.learn(answer, sent_at, limited_alone=row.attempts.limited_alone)
         waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
         if not waits_alone and (reason := self.gate.gave_up(answer)) is not None:
             self.stop(reason)
-        self._review_undecided()
+        self._doubt.review()
         return answer
 
-    def _learn_of_failure(self, row: OpenRequest[AnyRequest], answer: Answer, *, probe: bool) -> None:
-        first, row.failed = not row.failed, True
-        self._unfailed -= first
-        last_rows = self._policy.excuse_outages and not self._others_may_tell()
-        failure = Failure(row, self._presence(row, answer), probe, first, last_rows)
-        probes = self.gate.breaker.probes
-        for excused, failures in self.gate.failed(failure).items():
-            excused.attempts.forgive(failures)
-        if self.gate.breaker.probes > probes:
-            is_far_ahead = self._fed >= self._most_open + FARTHEST_AHEAD
-            self._ahead = 1 if is_far_ahead else 2**probes
-            self._make_room()
-
-    def _presence(self, row: OpenRequest[AnyRequest], answer: Answer) -> Presence:
-        """How much there was of the endpoint; it was there if it answered others while this request hung."""
-        return "answered" if row.overtaken and answer.presence == "silent" else answer.presence
+    def _others_may_pass(self) -> bool:
+        """Whether there is another request than those that get 429 alone."""
+        return self._is_fed or not all(row.attempts.limited_alone for row in self._open.values())
 
     def _decide(self, row: OpenRequest[AnyRequest], answer: Answer) -> RetryDecision:
-        if answer.verdict == "busy" and self._send_standard is not None and not row.standard:
+        if answer.verdict == "busy" and self._at_standard is not None and not row.standard:
             row.standard = True
             return RetryDecision(again=True)
         jitter = random.random()  # noqa: S311 - jitter
-        return decide(row.attempts, answer, self._policy, self._clock(), jitter, self._lasting_s(row, answer))
-
-    def _lasting_s(self, row: OpenRequest[AnyRequest], answer: Answer) -> float:
-        """How long a request has to fail before it has for good.
-
-        No longer than its attempts take, unless it is one of the last and nothing tells whether it is to blame.
-        """
-        if not (_may_be_away(answer) and self._policy.excuse_outages) or self._others_may_tell():
-            return 0.0
-        presence = self._presence(row, answer)
-        if presence == "unconnected":
-            return math.inf
-        if self.gate.breaker.blames(row):
-            return 0.0
-        return math.inf if presence == "silent" else self._policy.last_rows_s
-
-    def _is_undecided(self, row: OpenRequest[AnyRequest]) -> bool:
-        """Whether a request at the end of its attempts has to wait for what becomes of others.
-
-        If they fail, too, it was the beginning of an outage, which uses up no attempts: five requests fail once
-        each, with one attempt allowed. The first four wait here; the fifth opens the breaker, which forgives all
-        five their failure, and all are asked again when the endpoint is back. Had the fifth been answered well,
-        the four would have failed for themselves.
-        """
-        is_last = row.decision.counts and not row.decision.again
-        return (
-            is_last and self._policy.excuse_outages and self.gate.breaker.suspects(row) and self._others_may_tell()
-        )
-
-    def _others_may_tell(self) -> bool:
-        """Whether an answer may come of a request that has not failed yet."""
-        return self._is_fed or self._unfailed > 0
+        at_least_s = self._doubt.lasts_s(row, answer)
+        return decide(row.attempts, answer, self._policy, self._clock(), jitter, at_least_s)
 
     @property
     def _is_fed(self) -> bool:
         return self._feeding is not None and not self._feeding.done() and not self._starved
-
-    async def _hear_others(self, row: OpenRequest[AnyRequest]) -> None:
-        self._undecided[row] = asyncio.get_running_loop().create_future()
-        self._make_room()
-        self._review_undecided()
-        try:
-            await self._undecided[row]
-        finally:
-            del self._undecided[row]
-
-    def _review_undecided(self) -> None:
-        """Lets those go on that need to hear no more; few ever wait."""
-        for row, decided in self._undecided.items():
-            if not decided.done() and not self._is_undecided(row):
-                decided.set_result(None)
 
     def _end(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
         if answer.verdict == "ok":
@@ -389,7 +278,7 @@ class Lane(Generic[AnyRequest]):
             self._settle(row, msgspec.structs.replace(answer, error_type="rate_limited"), "failed")
         else:
             self._settle(row, answer, "failed")
-        if not self._is_fed and len(self._open) == len(self._undecided) + 1:
+        if not self._is_fed and len(self._open) == len(self._doubt.undecided) + 1:
             self._settle_refusals("refused")
 
     def _refuse(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
@@ -426,11 +315,6 @@ class Lane(Generic[AnyRequest]):
         admission, row.admission = row.admission, None
         if admission is not None and (reason := self.gate.give(admission, answer)) is not None:
             self.stop(reason)
-
-
-def _may_be_away(answer: Answer) -> bool:
-    """Whether this is what an endpoint that is away looks like: no 4xx, behind which there is one."""
-    return answer.verdict == "transient" and not answer.turned_away
 
 
 def _over_budget(over: OverBudget) -> Answer:

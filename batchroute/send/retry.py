@@ -81,7 +81,7 @@ class Attempts:
         self.failures -= failures
         self.failing_since = None
 
-    def count(self, answer: Answer, sent_at: float, passed: int) -> None:
+    def count(self, answer: Answer, sent_at: float, passed: int, *, others_may_pass: bool = True) -> None:
         """Adds an answer to an attempt that left at `sent_at`; `passed` requests of the lane were ok so far."""
         if answer.usage is not None:
             self.usages.append(answer.usage)
@@ -89,7 +89,7 @@ class Attempts:
             self.limited_since = sent_at if self.limited_since is None else self.limited_since
             self.busy += answer.verdict == "busy"
             if answer.verdict == "rate_limited":
-                self.limited += passed > self._others_passed
+                self.limited += passed > self._others_passed or (self.limited_alone and not others_may_pass)
                 self._others_passed = passed
             return
         self.limited_since, self.limited, self.busy, self._others_passed = None, 0, 0, -1

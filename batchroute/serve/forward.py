@@ -18,12 +18,13 @@ import msgspec
 
 from batchroute.input.row import Refusal
 from batchroute.job.prices import attempt_usd, open_targets
+from batchroute.job.tiers import STANDARD
 from batchroute.report.export.completion import chat_completion
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.feed import RequestWriter
 from batchroute.run.settle import settled
 from batchroute.send.allowance import OwnLimits, Spending
-from batchroute.send.body import dialect_of
+from batchroute.send.body import at_standard_tier, dialect_of
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
@@ -100,6 +101,10 @@ class _Exchange:
         """The lane stopped, or the client is gone; there is nothing to keep."""
 
 
+def _at_standard(exchange: _Exchange) -> _Exchange:
+    return replace(exchange, body=at_standard_tier(exchange.body), service_tier=STANDARD)
+
+
 class LiveLane:
     """One endpoint, for requests of clients that wait. What is learnt of it outlives its rests."""
 
@@ -110,13 +115,26 @@ class LiveLane:
         allowance: OwnLimits,
         notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        leaves_full_tier: bool = False,
     ) -> None:
-        """`send` makes one attempt, `notify` takes the reason whenever the lane stops for a rest."""
+        """`send` makes one attempt, `notify` takes the reason whenever the lane stops for a rest.
+
+        `leaves_full_tier`: for the standard one, instead of waiting.
+        """
         self.allowance = allowance
         self._send_once = send
         self._notify = notify
         self._clock = clock
-        self._lane: Lane[_Exchange] = Lane(self._send, policy, allowance, self._rest, most_open=0, clock=clock)
+        self._lane: Lane[_Exchange] = Lane(
+            self._send,
+            policy,
+            allowance,
+            self._rest,
+            most_open=0,
+            at_standard=_at_standard if leaves_full_tier else None,
+            clock=clock,
+        )
         self._rests_until = 0.0
 
     @property
@@ -224,6 +242,7 @@ async def open_live_endpoints(
             live_policy(spec, limits),
             OwnLimits(endpoint_limits(spec), spending),
             _naming(name, notify),
+            leaves_full_tier=spec.on_busy == "standard",
         )
     apis = {name: spec.api for name, spec in endpoints.items()}
     return LiveEndpoints(targets, apis, writers, lanes, scrub, budget)

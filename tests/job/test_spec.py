@@ -221,6 +221,19 @@ CHAT = {"max_tokens": 10}
             [("endpoints", "strong", "params"), ("endpoints", "weak", "params")],
         ),
         ({"limits__max_cost_usd": 1, "input__params": "params"}, []),
+        ({"endpoints__weak__service_tier": "flex", "endpoints__weak__params": {"service_tier": "flex"}}, []),
+        (
+            {"endpoints__weak__service_tier": "flex", "endpoints__weak__params": {"service_tier": "auto"}},
+            [("endpoints", "weak", "service_tier")],
+        ),
+        (
+            {
+                "endpoints__weak__api": "anthropic",
+                "endpoints__weak__service_tier": "flex",
+                "endpoints__weak__params": {"max_tokens": 10},
+            },
+            [("endpoints", "weak", "service_tier")],
+        ),
         ({"limits__max_cost_usd": 1, "input__format": "openai-batch"}, []),
     ],
 )

@@ -572,6 +572,101 @@ def test_a_row_that_alone_gets_429_is_failed_after_the_outage_time() -> None:
     assert bench.lane.stopped is None
 
 
+def test_a_row_that_alone_gets_429_waits_alone_and_ends_at_its_tenth() -> None:
+    """The lane pauses after its first two, as any 429 may be the lane's."""
+    bench = Bench(script(then=replace_answer(LIMITED, retry_after_s=None)), latency_s=0.1).run(6000)
+    outcome = bench.settled[0]
+    assert (outcome.status, outcome.answer.error_type, outcome.attempts) == ("failed", "rate_limited", 10)
+    at_least_s = [1, 2, 4, 8, 16, 32, 60]
+    assert all(wait_s <= gap_s < wait_s + 3 for wait_s, gap_s in zip(at_least_s, bench.gaps_s(0)[2:], strict=True))
+    assert list(bench.statuses().values()).count("ok") == 5999
+
+
+def test_a_row_that_is_told_to_wait_longer_than_an_outage_while_others_pass_does_not_stop_the_lane() -> None:
+    tomorrow = replace_answer(LIMITED, retry_after_s=86_400.0)
+    bench = Bench(script(LIMITED, LIMITED, tomorrow), replace(LIMITS, max_concurrency=2)).run(400)
+    assert bench.statuses()[0] == "failed"
+    assert (list(bench.statuses().values()).count("ok"), bench.lane.stopped) == (399, None)
+
+
+# --- a service tier that is full
+
+
+BUSY = Answer(verdict="busy", error_type="busy", error="HTTP 498: at capacity", turned_away=True)
+
+
+def test_a_full_tier_costs_no_attempt_and_holds_up_no_other_row() -> None:
+    bench = Bench(script(*[BUSY] * 8), replace(LIMITS, max_attempts=1)).run(400)
+    assert bench.settled[0].attempts == 9
+    assert set(bench.statuses().values()) == {"ok"}
+    assert bench.took_s < 400 / 4 + 150, "each of its waits, and no pause of the lane"
+    assert bench.lane.gate._tier.resume_at == 0
+
+
+def test_a_tier_that_is_full_for_all_is_waited_for_and_not_stormed() -> None:
+    def say(row: int, attempt: int) -> Answer:
+        return OK if asyncio.get_running_loop().time() > 300 else BUSY
+
+    bench = Bench(say, replace(LIMITS, max_attempts=1, max_concurrency=64), latency_s=0.1).run(500)
+    assert list(bench.statuses().values()) == ["ok"] * 500
+    assert sum(at < 300 for at, _ in bench.asked) <= 64 * 12
+    assert bench.took_s < 300 + 61 + 10
+
+
+def test_a_tier_that_stays_full_stops_the_lane_naming_what_to_set() -> None:
+    bench = Bench(lambda row, attempt: BUSY).run(500)
+    assert (bench.settled, len(bench.said)) == ({}, 1)
+    assert "service tier is full" in bench.said[0]
+    assert "on_busy" in bench.said[0]
+    assert LIMITS.outage_s < bench.took_s < LIMITS.outage_s + 130
+
+
+def test_the_last_row_that_is_told_so_stays_undone() -> None:
+    bench = Bench(script(then=BUSY)).run(1)
+    assert (bench.settled, set(bench.left)) == ({}, {0})
+
+
+def test_a_row_may_leave_a_full_tier_for_the_standard_one_at_once() -> None:
+    def say(row: int, attempt: int) -> Answer:
+        return BUSY if bench.asked_flex[-1] else OK
+
+    bench = Flexible(say, replace(LIMITS, max_concurrency=1, requests_per_minute=60), latency_s=0.1)
+    bench.run(5)
+    assert list(bench.statuses().values()) == ["ok"] * 5
+    assert sorted(bench.asked_flex) == [False] * 5 + [True] * 5
+    assert [outcome.attempts for outcome in bench.settled.values()] == [2] * 5
+    assert bench.took_s > 8, "requests at the standard tier count against the limit"
+
+
+def test_a_standard_tier_that_is_busy_is_waited_for() -> None:
+    bench = Flexible(script(*[BUSY] * 4)).run(3)
+    assert bench.asked_flex == [True, True, True, False, False, False, False]
+    assert bench.attempts_of(0) == 5
+
+
+class Flexible(Bench):
+    """Leaves a full tier; a request for the standard one has another body."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        self.asked_flex: list[bool] = []
+        super().__init__(*args, **fields)
+
+    def make_lane(self) -> Lane[Request]:
+        return Lane(
+            self._send,
+            self.limits.policy,
+            self.allowance,
+            self.said.append,
+            most_open=80,
+            at_standard=lambda asked: msgspec.structs.replace(asked, body=b"standard"),
+            clock=asyncio.get_running_loop().time,
+        )
+
+    async def _send(self, request: Request) -> Answer:
+        self.asked_flex.append(request.body != b"standard")
+        return await super()._send(request)
+
+
 def test_nothing_but_429_stops_the_lane() -> None:
     bench = Bench(lambda row, attempt: LIMITED).run(20)
     assert bench.settled == {}

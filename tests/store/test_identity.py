@@ -47,6 +47,8 @@ LANE_FREE: dict[str, dict[str, Any]] = {
     "max_attempts": {"max_attempts": 5},
     "max_input_tokens": {"max_input_tokens": 5},
     "on_too_long": {"max_input_tokens": 5, "on_too_long": "other"},
+    "service_tier": {"service_tier": "flex"},
+    "on_busy": {"on_busy": "standard"},
     "headers": {"headers": {"x-team": "data"}},
     "price.input": {"price.input": 9.0},
     "price.cached_input": {"price.cached_input": 1.0},
