@@ -132,5 +132,6 @@ def plan(job_file: Path, flags: Flags, as_json: bool) -> int:
         show(render_plan(planned))
     for words in beyond_the_plan(job, planned):
         log.warning(words)
-    log.info(f"the scores are kept in {Path(job.output.path) / 'scores'}; run the job to go on from there")
+    if not planned.is_over:
+        log.info(f"the scores are kept in {Path(job.output.path) / 'scores'}; run the job to go on from there")
     return 0

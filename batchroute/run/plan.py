@@ -62,7 +62,8 @@ class Plan:
     """What the job will do at its threshold, and what it would at others; None stands for unknown, never 0.
 
     `rows` counts those too that will be `refused` because the input makes them unusable. `all_strong_usd` and
-    `all_weak_usd` are for every usable row, wherever its length or an override would send it.
+    `all_weak_usd` are for every usable row, wherever its length or an override would send it. `is_over`: every row
+    of the run has ended, and the figures are what came of them.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Plan:
     time_s: float
     win_mass_kept: float | None
     frontier: Sequence[FrontierPoint]
+    is_over: bool = False
 
     @property
     def strong_rows(self) -> int:
@@ -132,6 +134,7 @@ def _as_it_was(plan: Plan, run: Path) -> Plan:
         all_weak_usd=report.all_weak_usd,
         time_s=plan.time_s if report.wall_s is None else report.wall_s,
         frontier=[replace(point, cost_usd=at(point.threshold)) for point in plan.frontier],
+        is_over=True,
     )
 
 

@@ -102,7 +102,9 @@ def test_plan_report_and_whatif_say_the_same_of_a_finished_run(job: Path, batchr
     forced_weak = 1  # which stays there, in the report's sum it goes strong
     gap = report["mean_output_tokens"]["strong"] * 10 / 1e6
     assert 0 < report["all_strong_usd"] - all_strong["cost_usd"] < forced_weak * 2 * gap
-    assert "as in the run" in batchroute("plan", job, *talkative).out
+    shown = batchroute("plan", job, *talkative).out
+    assert "a plan of a run that is over" in shown
+    assert "between" not in shown
 
 
 def test_a_plan_of_a_finished_run_leaves_it_finished(job: Path, batchroute: Command) -> None:

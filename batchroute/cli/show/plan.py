@@ -33,7 +33,8 @@ def _title(plan: Plan) -> Text:
     rows = [f"{count(plan.rows)} rows"]
     rows += [f"{count(plan.refused)} unusable"] if plan.refused else []
     rows += [f"{count(plan.too_long)} too long"] if plan.too_long else []
-    return title(plain(plan.name), "a plan: nothing was sent", ", ".join(rows))
+    state = "a plan of a run that is over" if plan.is_over else "a plan: nothing was sent"
+    return title(plain(plan.name), state, ", ".join(rows))
 
 
 def unpriced_words(plan: Plan) -> list[str]:
@@ -72,7 +73,7 @@ def _bill(plan: Plan) -> Table:
 
 def _sums(plan: Plan) -> Table:
     sums = table("", "USD", "")
-    if plan.cost_usd is not None:
+    if plan.cost_usd is not None and not plan.is_over:
         add_row(sums, "between", money(plan.cost_usd.low), f"and {money(plan.cost_usd.high)}")
     add_row(sums, "all strong would cost", money(plan.all_strong_usd))
     add_row(sums, "all weak would cost", money(plan.all_weak_usd))
@@ -107,6 +108,8 @@ def _assumed(plan: Plan) -> Text:
 
 def beyond_the_plan(job: Job, planned: Plan) -> Iterator[str]:
     """What will make the bill differ from the plan."""
+    if planned.is_over:
+        return
     if job.input.reuse:
         yield "rows that the runs of input.reuse have answered cost nothing; the plan does not take them off"
     limit, cost = job.limits.max_cost_usd, planned.cost_usd
