@@ -286,5 +286,7 @@ def _detail(error: BaseException) -> str:
     """What it adds, in one line; as text, an error about a response shows its address, which may hold a secret."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return ""  # at most the head as far as it came
+    if isinstance(error, aiohttp.ClientPayloadError) and isinstance(error.__cause__, HttpProcessingError):
+        error = error.__cause__
     text = error.message if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError) else str(error)
     return " ".join(text.split()).rstrip(" ^")[:MESSAGE_CHARS]

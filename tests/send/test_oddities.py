@@ -183,7 +183,7 @@ def test_what_cannot_be_parsed_is_malformed_at_once(pieces: tuple[bytes, ...]) -
 def test_a_connection_that_is_cut_is_tried_again(pieces: tuple[bytes, ...], error_type: str) -> None:
     answer = answer_to(*pieces)
     assert (answer.verdict, answer.error_type) == ("transient", error_type)
-    assert "canary" not in (answer.error or "")
+    assert not any(word in (answer.error or "") for word in ("canary", "<", "message="))
 
 
 def test_a_message_with_bytes_that_are_no_text_can_be_written_down() -> None:
