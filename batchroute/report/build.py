@@ -142,7 +142,7 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
     # Where the bill, or what was used, is not known to the last row, neither is what was saved.
     saved_usd = None
     if total_usd is not None and all_strong_usd is not None and not unknown_rows and not uncounted_rows:
-        saved_usd = all_strong_usd - Decimal(total_usd)
+        saved_usd = all_strong_usd - Decimal(repr(total_usd))
     by_cause = savings_by_cause(saved_usd, targets, sums)
     return {
         "cost_usd": cost_usd,

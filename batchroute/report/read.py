@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchroute.errors import RunFault
 from batchroute.job.spec import Price
-from batchroute.job.tiers import AUTO, asked_tier
+from batchroute.job.tiers import AUTO, asked_tier, tier_of
 from batchroute.store.columns import COLUMNS, Use, reserved_names
 from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
@@ -91,7 +91,7 @@ def _endpoint(table: dict[str, Any]) -> RunEndpoint:
         max_input_tokens=table.get("max_input_tokens"),
         on_too_long=table.get("on_too_long", "refuse"),
         api=table.get("api", "chat"),
-        asked_tier=asked_tier(table.get("params", {})) or AUTO,
+        asked_tier=tier_of(table.get("service_tier")) or asked_tier(table.get("params", {})) or AUTO,
     )
 
 

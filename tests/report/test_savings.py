@@ -84,6 +84,15 @@ def test_one_row_alone(tmp_path: Path, change: dict[str, Any], cause: str, saved
     assert causes == pytest.approx({**dict.fromkeys(causes, 0.0), cause: saved}, abs=1e-12)
 
 
+@pytest.mark.parametrize("setting", ['service_tier = "flex"', 'params = { service_tier = "flex" }'])
+def test_a_tier_that_an_answer_does_not_name_is_the_one_asked_for(tmp_path: Path, setting: str) -> None:
+    run = run_of(tmp_path, ok(0, cost_usd=0.0015))
+    job = (run / "job.toml").read_text()
+    (run / "job.toml").write_text(job.replace("[endpoints.strong]", f"[endpoints.strong]\n{setting}"))
+    report = build_report(run)
+    assert (report.all_strong_usd, report.saved_delivery_usd, report.saved_routing_usd) == (0.003, 0.0015, 0.0)
+
+
 def test_rows_without_an_answer_and_the_router_are_the_price_of_routing(tmp_path: Path) -> None:
     run = run_of(tmp_path, ok(0), failures=[failed(1, cost_usd=0.5)])
     report = build_report(run, router_cost_usd=0.25)
