@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchroute.input.file import FileHead
 
 _AT_ONCE = 64 << 10  # of what is packed, and of what comes out of it
-_CAREFULLY = 1 << 10
+_FIRST_PIECE = 512
 _GZIP = re.compile(rb"\x1f\x8b")
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to be skipped
 MAGIC_BYTES = 4
@@ -135,34 +135,45 @@ class Unpacked:
 
 
 class _Members:
-    """Unpacks one member after the other; from `careful_from` on, a byte of the file at a time."""
+    """Unpacks one member after the other; from byte `careful_from` of the file on, a byte at a time."""
 
     def __init__(self, packed: FileHead, packing: Packing, careful_from: int = sys.maxsize) -> None:
         self._packed = packed
         self._packing = packing
         self._careful_from = careful_from
         self._member: Member | None = None
-        self._waiting = b""
+        self._chunk = b""
+        self._at = 0  # in the chunk
+        self._piece_bytes = _FIRST_PIECE
 
     def read(self, size: int) -> bytes:
         while (member := self._member or self._next_member()) is not None:
             is_hungry = member.needs_input
-            packed = self._next_packed() if is_hungry else b""
+            packed = self._next_piece() if is_hungry else b""
             block = self._unpack(member, packed, size)
             if member.eof:
-                self._member, self._waiting = None, member.unused_data + self._waiting
+                self._member = None
+                self._at -= len(member.unused_data)
             elif is_hungry and not packed and not block:
                 raise TornStream(f"{_DAMAGED}; write or fetch it again")
             if block:
                 return block
         return b""
 
-    def _next_packed(self) -> bytes:
-        is_careful = self._packed.tell() > self._careful_from
-        waiting = self._waiting or self._packed.read(_CAREFULLY if is_careful else _AT_ONCE)
-        size = 1 if is_careful else len(waiting)
-        self._waiting = waiting[size:]
-        return waiting[:size]
+    def _has_more(self) -> bool:
+        if self._at == len(self._chunk):
+            self._chunk, self._at = self._packed.read(_AT_ONCE), 0
+        return bool(self._chunk)
+
+    def _next_piece(self) -> bytes:
+        """What a member gets at a time grows with it: it keeps a copy of what is not its own."""
+        if not self._has_more():
+            return b""
+        is_careful = self._packed.tell() - len(self._chunk) + self._at >= self._careful_from
+        piece = self._chunk[self._at : self._at + (1 if is_careful else self._piece_bytes)]
+        self._at += len(piece)
+        self._piece_bytes *= 2
+        return piece
 
     def _unpack(self, member: Member, packed: bytes, size: int) -> bytes:
         try:
@@ -173,16 +184,14 @@ class _Members:
                     "it was packed with a longer window than the 128 MiB that are read; "
                     "pack it again without --long: zstd -dc --long=31 OLD | zstd -o NEW"
                 ) from error
-            raise TornStream(
-                f"the compressed file is damaged or ends early ({error}); write or fetch it again"
-            ) from error
+            raise TornStream(f"{_DAMAGED} ({error}); write or fetch it again") from error
 
     def _next_member(self) -> Member | None:
         """The next one, behind any zeros; None at the end."""
-        while not (waiting := self._waiting.lstrip(b"\0")):
-            self._waiting = self._packed.read(_AT_ONCE)
-            if not self._waiting:
-                return None
-        self._waiting = waiting
-        self._member = self._packing.open()
-        return self._member
+        while self._has_more():
+            if self._chunk[self._at]:
+                self._member, self._piece_bytes = self._packing.open(), _FIRST_PIECE
+                return self._member
+            rest = self._chunk[self._at :]
+            self._at += len(rest) - len(rest.lstrip(b"\0"))
+        return None

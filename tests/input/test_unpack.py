@@ -54,6 +54,15 @@ def test_compressed_files_are_read_to_their_end(tmp_path: Path, ending: str, pac
     assert keys(packed.chunks(middle.position)) == keys(packed.chunks())[int(middle.rows[0]) :]
 
 
+@PACKED
+def test_a_member_for_each_line_is_read_as_well(tmp_path: Path, ending: str, pack: Any) -> None:
+    """As a writer leaves them that packs each line by itself, among some that are longer than is read at once."""
+    rng = np.random.default_rng(0)
+    texts = [rng.bytes(60_000 if row % 500 == 0 else row % 50).hex() for row in range(2000)]
+    data = b"".join(pack(text_of([text])) for text in texts)
+    assert user_texts(source(in_file(tmp_path / f"a.jsonl{ending}", data))) == texts
+
+
 @pytest.mark.parametrize("cut", [1, 9, 400])
 @PACKED
 def test_a_torn_file_gives_its_whole_lines_and_one_refused_row(
