@@ -71,6 +71,7 @@ def build_report(
         retries=begun.count("retries"),
         reused=settled.count("reused"),
         budget_rows=settled.count("budget_rows"),
+        finish_rows=settled.count("finish_rows"),
         wall_s=wall_s or None,
         rows_per_s=_ratio(done, wall_s),
         models=[

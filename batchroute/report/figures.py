@@ -86,9 +86,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `name` is the job's, `run` the directory's. `rows` and `remaining` are None until the whole input is known.
     `score_histogram` counts rows in 100 equal bins over [0, 1], the last one closed; `score_quantiles` maps "p0",
     "p10" ... "p100" to scores. `reused` rows took their answer from another run, tokens and all, and cost nothing;
-    `budget_rows` went weak to keep the budget. `simulated` names the endpoints whose answers, and so whose money,
-    are made up. `service_tiers` and `other_models` count answers by tier, and by model where that is not the one
-    asked for; they, `finish`, `mean_output_tokens` and `latency_s` are by endpoint, as is the `route` of a bill.
+    `budget_rows` went weak to keep the budget, `finish_rows` to the other side as an answer was cut or refused.
+    `simulated` names the endpoints whose answers, and so whose money, are made up. `service_tiers` and
+    `other_models` count answers by tier, and by model where that is not the one asked for; they, `finish`,
+    `mean_output_tokens` and `latency_s` are by endpoint, as is the `route` of a bill.
     `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against.
     """
 
@@ -132,6 +133,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     retries: int
     reused: int
     budget_rows: int
+    finish_rows: int = 0
     errors: dict[str, int]
     finish: dict[str, FinishCounts] = {}
     service_tiers: dict[str, dict[str, int]] = {}

@@ -26,7 +26,7 @@ HISTOGRAM_BINS = 100  # a calibrated router's scores may all lie within a tenth
 # {0.3123: 1, 0.3124: 1, 7.001: 1}. The p50 of 3 rows is the value of rank ceil(0.50 * 3) = 2, which is 0.3124.
 SCORE_DECIMALS = 5
 LATENCY_FIGURES = 4
-Counted: TypeAlias = Literal["rows", "attempts", "retries", "reused", "budget_rows", "cost_unknown"]
+Counted: TypeAlias = Literal["rows", "attempts", "retries", "reused", "budget_rows", "finish_rows", "cost_unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Group:
     retries: int
     reused: int
     budget_rows: int
+    finish_rows: int
     prompt_tokens: int | None
     cached_tokens: int | None
     completion_tokens: int | None
@@ -111,6 +112,7 @@ def grouped(rows: pl.LazyFrame) -> Groups:
             (attempts - 1).clip(lower_bound=0).sum().alias("retries"),
             ((attempts == 0) & (pl.col("status") == "ok")).sum().alias("reused"),
             (pl.col("route_reason") == "budget").sum().alias("budget_rows"),
+            (pl.col("route_reason") == "finish").sum().alias("finish_rows"),
             *(_sum_or_null(pl.col(name)) for name in TOKENS),
             _sum_or_null(cost),
             (billed & cost.is_null()).sum().alias("cost_unknown"),

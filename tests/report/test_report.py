@@ -222,11 +222,14 @@ def test_a_reused_answer_is_no_unknown_cost(tmp_path: Path) -> None:
 
 def test_rows_taken_over_and_rows_moved_for_the_budget_stand_in_the_bill(tmp_path: Path) -> None:
     moved = [ok(row, "weak", score=0.9, route_reason="budget") for row in range(2)]
+    moved += [ok(5, score=0.1, route_reason="finish")]
     free = [ok(row, attempts=0, cost_usd=0.0) for row in range(2, 5)]
-    report = build_report(write_run(tmp_path / "run", [[*moved, *free]], rows=5))
-    assert (report.budget_rows, report.reused, report.cost_usd) == (2, 3, pytest.approx(0.0006))
+    report = build_report(write_run(tmp_path / "run", [[*moved, *free]], rows=6))
+    assert (report.budget_rows, report.finish_rows, report.reused) == (2, 1, 3)
+    assert report.cost_usd == pytest.approx(0.0036)
     shown = _shown(render_report(report))
-    assert "of them 3 taken over at no cost, 2 weak to keep the budget" in shown
+    words = "of them 3 taken over at no cost, 2 weak to keep the budget, 1 asked of the other side"
+    assert words in " ".join(shown.split())
     plain = _shown(render_report(build_report(write_run(tmp_path / "plain", [[ok(0)]], rows=1))))
     assert "taken over" not in plain
     assert "budget" not in plain

@@ -140,6 +140,7 @@ def moved_words(report: Report) -> list[tuple[str, int]]:
     lines = [
         ("taken over at no cost", report.reused),
         ("weak to keep the budget", report.budget_rows),
+        ("asked of the other side, as an answer was cut or refused", report.finish_rows),
         ("not sealed yet: run the job again to have them in the results", report.unsealed),
     ]
     return [(words, rows) for words, rows in lines if rows]
