@@ -122,12 +122,14 @@ def _price_contradictions(loc: Loc, price: Any) -> Iterator[Fault]:
     full, cached = at(price, "input"), at(price, "cached_input")
     if isinstance(full, int | float | Decimal) and isinstance(cached, int | float | Decimal) and cached > full:
         yield (*loc, "cached_input"), "is above the price of input; exchange the two"
-    seen: set[str | None] = {STANDARD, AUTO}
+    named = dict[str | None, str]()
     for name, tier in items_of(at(price, "tiers")):
         yield from _price_contradictions((*loc, "tiers", name), tier)
-        if tier_of(name) in seen:
-            yield (*loc, "tiers", name), "has a price already: the standard tier's is `price` itself; remove it"
-        seen.add(tier_of(name))
+        if tier_of(name) in {STANDARD, AUTO}:
+            yield (*loc, "tiers", name), "is the standard tier, whose price stands in `price` itself; remove it"
+        elif tier_of(name) in named:
+            yield (*loc, "tiers", name), f"is the same tier as {named[tier_of(name)]}; keep one of them"
+        named[tier_of(name)] = name
 
 
 def _has_key(spec: Any) -> bool:

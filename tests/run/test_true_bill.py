@@ -243,3 +243,41 @@ def test_what_is_billed_beyond_a_reservation_is_reserved_for_the_next(
     assert said.code == 4
     assert json.loads(said.out)["cost_usd"] == pytest.approx(billed)
     assert billed == pytest.approx(answers * 0.003)
+
+
+# The table has a priority price for this model, and none for flex.
+SIMULATED = {**on_both("base_url", None), **on_both("simulate", {"latency_s": 0}), **on_both("model", "gpt-4o")}
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_a_tier_without_a_known_price_needs_one_under_a_budget(
+    tmp_path: Path, batchroute: Command, command: str
+) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "x"}\n')
+    params = on_both("params", {"max_tokens": 5, "service_tier": "flex"})
+    said = batchroute(command, write_job(tmp_path, SIMULATED, params, {"limits.max_cost_usd": 1}))
+    assert said.code == 2
+    words = "set endpoints.strong.price (the table has none for the tier flex), endpoints.weak.price"
+    assert words in said.err + said.out
+
+
+def test_a_tier_without_a_known_price_costs_null(tmp_path: Path, batchroute: Command) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "x"}\n')
+    job = write_job(tmp_path, SIMULATED, on_both("params", {"max_tokens": 5, "service_tier": "flex"}))
+    assert "price of the tier flex unknown" in batchroute("check", job).out
+    report = json.loads(batchroute("run", job, "--json").out)
+    assert (report["ok"], report["cost_unknown_rows"], report["savings_usd"]) == (1, 1, None)
+
+
+def test_a_row_that_asks_for_a_tier_of_unknown_price_is_refused_under_a_budget(
+    tmp_path: Path, batchroute: Command
+) -> None:
+    lines = [{"prompt": "a", "params": {"service_tier": tier}} for tier in ("priority", "flex", "auto")]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    budget = {"input.params": "params", "limits.max_cost_usd": 1, **on_both("params", {"max_tokens": 5})}
+    said = batchroute("run", write_job(tmp_path, SIMULATED, budget), "--json")
+    rows = pl.read_parquet(tmp_path / "run" / "results" / "*.parquet").sort("row")
+    assert said.code == 3
+    assert rows["status"].to_list() == ["ok", "refused", "ok"]
+    assert rows["error_type"][1] == "unbounded"
+    assert "service_tier flex" in rows["error"][1]
