@@ -141,7 +141,7 @@ def test_a_local_embeddings_server_is_not_sent_openais_key() -> None:
         ("endpoints__strong__price", {"input": 1, "output": 1, "tiers": {"Default": {"input": 1, "output": 1}}}),
         (
             "endpoints__strong__price",
-            {"input": 1, "output": 1, "tiers": dict.fromkeys(("flex", "FLEX"), {"input": 1, "output": 1})},
+            {"input": 1, "output": 1, "tiers": {key: {"input": 1, "output": 1} for key in ("flex", "FLEX")}},
         ),
         (
             "endpoints__strong__price",
