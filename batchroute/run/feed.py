@@ -16,7 +16,7 @@ import numpy as np
 
 from batchroute.errors import InputFault
 from batchroute.job.media import media_tokens
-from batchroute.job.tiers import asked_tier
+from batchroute.job.tiers import AUTO, asked_tier
 from batchroute.route.sides import route
 from batchroute.send.body import fingerprint, open_body
 from batchroute.send.dialects.dialect import NOTHING
@@ -82,6 +82,7 @@ class RequestWriter:
         self._body = open_body(spec)
         self._pricing = pricing
         self._media = media_tokens(spec.model, spec.max_media_tokens)
+        self._leaves_full_tier = spec.on_busy == "standard"
 
     def __call__(
         self, prompt: Prompt, score: float | None, reason: RouteReason, *, chars: int, tokens: int, attempts: int
@@ -101,7 +102,9 @@ class RequestWriter:
             if unbounded is not None:
                 prompt = _refused(prompt, unbounded, "unbounded")
             text_bytes = len(body) - prompt.inlined_bytes
-            most_usd = self._pricing.most_usd(text_bytes, longest, media_tokens=media, asked=tier)
+            # Where its tier is full it is sent again without one, which leaves that to the account.
+            most_in = AUTO if self._leaves_full_tier else tier
+            most_usd = self._pricing.most_usd(text_bytes, longest, media_tokens=media, asked=most_in)
         return Request(
             prompt,
             body,

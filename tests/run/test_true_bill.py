@@ -245,6 +245,41 @@ def test_what_is_billed_beyond_a_reservation_is_reserved_for_the_next(
     assert billed == pytest.approx(answers * 0.003)
 
 
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_a_request_that_leaves_a_full_tier_may_be_answered_in_the_accounts_own(
+    tmp_path: Path, batchroute: Command, concurrency: int
+) -> None:
+    """Flex is full, and without a tier the account's is priority: four times the price of what was asked for."""
+    billed, lock = 0.0, threading.Lock()
+
+    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        nonlocal billed
+        if asked.get("service_tier") == "flex":
+            return web.json_response({"error": {"code": "resource_unavailable", "message": "full"}}, status=429)
+        with lock:
+            billed += 0.0024
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
+        usage = counts(100, 100)
+        return web.json_response({"choices": choices, "usage": usage, "service_tier": "priority"})
+
+    (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "{"x" * 90}"}}\n' * ROWS)
+    with upstream(say) as provider:
+        job = write_job(
+            tmp_path,
+            on_both("base_url", f"{provider.url}/v1"),
+            on_both("price", PRICE),
+            on_both("params", {"max_tokens": 100}),
+            on_both("service_tier", "flex"),
+            on_both("on_busy", "standard"),
+            on_both("max_concurrency", concurrency),
+            {"routing.threshold": 1.0, "limits.max_cost_usd": LIMIT_USD},
+        )
+        said = batchroute("run", job, "--json")
+    assert said.code == 4
+    assert 0 < billed <= LIMIT_USD
+    assert json.loads(said.out)["cost_usd"] == pytest.approx(billed)
+
+
 # The table has a priority price for this model, and none for flex.
 SIMULATED = {**on_both("base_url", None), **on_both("simulate", {"latency_s": 0}), **on_both("model", "gpt-4o")}
 
