@@ -95,7 +95,7 @@ class TokenWindow:
     # Worked example, 1,000 a minute: a request of 700 tokens, by estimate, leaves at 0 s. One of 400 has no room
     # and would wait until 60.5 s. At 3 s the first is answered: it used 520 tokens, so the entry shrinks to
     # that, 480 are free, and the second leaves at once. One of 5,000 waits until the window is empty, then fills
-    # it alone.
+    # it alone; those behind it go on when it has used less than it might, or was refused, else 60.5 s later.
     tokens_per_minute: int
     _sent: deque[TokenEntry] = field(default_factory=deque)
     _total: int = 0
@@ -212,8 +212,8 @@ class OwnLimits:
 
     def give(self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False) -> str | None:
         self.in_flight -= 1
-        if permit.entry is not None and usage is not None and usage.prompt_tokens is not None:
-            used = usage.prompt_tokens + (usage.completion_tokens or 0)
+        used = _tokens_used(usage, unbilled=unbilled)
+        if permit.entry is not None and used is not None:
             self._tokens.correct(permit.entry, permit.tokens, used, now)
         over = None if self._spending is None else self._pay(self._spending, permit, usage, unbilled=unbilled)
         self._changed()
@@ -233,3 +233,10 @@ class OwnLimits:
         if spending.budget.overshot:
             return "limits.max_cost_usd is passed: an answer was billed more than its request allowed"
         return None
+
+
+def _tokens_used(usage: Usage | None, *, unbilled: bool) -> int | None:
+    """What counts against a limit in the end; None where that is not known."""
+    if usage is not None and usage.prompt_tokens is not None:
+        return usage.prompt_tokens + (usage.completion_tokens or 0)
+    return 0 if unbilled else None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchroute.send.allowance import Allowance, Permit
     from batchroute.send.breaker import Failure
     from batchroute.send.classify import Answer
+    from batchroute.send.retry import Attempts
 
 Row = TypeVar("Row")  # whatever tells requests apart
 
@@ -64,6 +65,7 @@ class Gate(Generic[Row]):
         self._tier = FullTier()
         self._rate = Rate()
         self._queue: deque[_Waiting] = deque()
+        self._slowed = 0  # times, by 429s that may have been the lane's
         self._limited_since = math.inf  # since when the endpoint takes nothing, but says 429
         allowance.watch(self._changed)
 
@@ -161,8 +163,8 @@ class Gate(Generic[Row]):
         self._changed()
         return forgiven
 
-    def learn(self, answer: Answer, sent_at: float, *, limited_alone: bool = False) -> None:
-        """What any other answer says of the endpoint; `limited_alone`: a 429 says nothing, as others pass."""
+    def learn(self, answer: Answer, sent_at: float, attempts: Attempts) -> None:
+        """What any other answer, to the last of these attempts, says of the endpoint."""
         now = self._clock()
         if answer.verdict == "ok":
             self.passed += 1
@@ -175,10 +177,21 @@ class Gate(Generic[Row]):
             self._limited_since = math.inf
             self._tier.answered()
             self._pace.accepted(sent_at, now)
-        elif not limited_alone:
+        elif attempts.limited_alone:
+            self._take_back(attempts)
+        else:
             self._pace.rate_limited(sent_at, now, answer.retry_after_s)
             self._limited_since = min(self._limited_since, sent_at)
+            self._slowed += 1
+            attempts.slowed += 1
         self._changed()
+
+    def _take_back(self, attempts: Attempts) -> None:
+        """The 429s of this request turned out to be its own; where there were no others the lane has no limit."""
+        if attempts.slowed:
+            self._slowed, attempts.slowed = self._slowed - attempts.slowed, 0
+            if self._slowed == 0:
+                self._pace.forget()
 
     def gave_up(self, answer: Answer) -> str | None:
         """Why the lane should wait no longer, after this answer; None where it should."""

@@ -243,7 +243,7 @@ class Lane(Generic[AnyRequest]):
         if may_be_away(answer):
             self._doubt.failed(row, answer, passed_since=self.gate.passed - passed_before)
         else:
-            self.gate.learn(answer, sent_at, limited_alone=row.attempts.limited_alone)
+            self.gate.learn(answer, sent_at, row.attempts)
         waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
         if not waits_alone and (reason := self.gate.gave_up(answer)) is not None:
             self.stop(reason)

@@ -85,6 +85,11 @@ class Pace:
             self._taken -= 1
         self._fall()
 
+    def forget(self) -> None:
+        """All 429s so far were single requests' own, and said nothing of the speed."""
+        self.requests_per_minute, self.resume_at, self._rests = None, 0.0, 0
+        self._episode_until, self._fell_to = -math.inf, math.inf
+
     def _is_stray(self, now: float) -> bool:
         """Whether the server takes nearly all that is sent; a lane that knew no limit then keeps to this speed."""
         since = math.floor(now) - self.LATELY_S

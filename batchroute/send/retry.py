@@ -58,7 +58,8 @@ class Attempts:
     `failures` are those that count, less what an outage explains, `failing_since` is when the first of them was
     sent; `malformed` answers count, too. `limited_since` is when the first was sent of the 429s, and of the
     answers that a tier is full, that it has had without anything else between: `busy` of the latter, and
-    `limited` 429s less those between which no other request was answered well.
+    `limited` 429s less those between which no other request was answered well, `slowed` those that slowed the
+    lane.
     """
 
     made: int
@@ -67,6 +68,7 @@ class Attempts:
     malformed: int = 0
     limited: int = 0
     busy: int = 0
+    slowed: int = 0
     limited_since: float | None = None
     usages: list[Usage] = field(default_factory=list)
     _others_passed: int = -1  # before the last 429

@@ -582,6 +582,24 @@ def test_a_row_that_alone_gets_429_waits_alone_and_ends_at_its_tenth() -> None:
     assert list(bench.statuses().values()).count("ok") == 5999
 
 
+@pytest.mark.parametrize("retry_after_s", [None, 2.0, 30.0])
+def test_what_a_row_that_alone_gets_429_has_slowed_is_taken_back(retry_after_s: float | None) -> None:
+    wait = replace_answer(LIMITED, retry_after_s=retry_after_s)
+    bench = Bench(script(then=wait), replace(LIMITS, max_concurrency=8), latency_s=0.1).run(4000)
+    assert bench.settled[0].status == "failed"
+    assert bench.lane.gate._pace.requests_per_minute is None
+    last_good_s = max(at for at, row in bench.asked if row != 0)
+    assert last_good_s < 4000 * 0.1 / 8 + 3 * (retry_after_s or 1.0) + 25
+
+
+def test_a_limit_of_the_lane_is_not_forgotten_for_a_row_that_alone_gets_429() -> None:
+    def say(row: int, attempt: int) -> Answer:
+        return LIMITED if row == 0 or (row == 300 and attempt == 1) else OK
+
+    bench = Bench(say, replace(LIMITS, max_concurrency=8), latency_s=0.1).run(600)
+    assert bench.lane.gate._pace.requests_per_minute is not None
+
+
 def test_a_row_that_is_told_to_wait_longer_than_an_outage_while_others_pass_does_not_stop_the_lane() -> None:
     tomorrow = replace_answer(LIMITED, retry_after_s=86_400.0)
     bench = Bench(script(LIMITED, LIMITED, tomorrow), replace(LIMITS, max_concurrency=2)).run(400)
@@ -711,6 +729,25 @@ def test_tokens_a_minute_hold_requests_back() -> None:
     per_minute = [sum(start <= at < start + 60 for at, _ in bench.asked) for start, _ in bench.asked]
     assert max(per_minute) == 10
     assert bench.took_s == pytest.approx(121, abs=2)
+
+
+def test_a_row_larger_than_the_limit_is_sent_alone_and_the_lane_goes_on_behind_it() -> None:
+    """It is refused for its size, or uses less than it might: the others wait no longer than for its answer."""
+    limits = replace(LIMITS, max_concurrency=64, tokens_per_minute=100)
+    too_large = replace_answer(REFUSED, error_type="too_large", turned_away=True)
+
+    async def feed() -> AsyncIterator[Request]:
+        for row in range(30):
+            yield request(row, tokens=5000 if row == 5 else 10)
+
+    for said in (too_large, OK):
+        bench = Bench(lambda row, attempt, said=said: said if row == 5 else OK, limits)
+        run_virtually(bench.make_lane().deliver(feed(), bench))
+        at = {row: at for at, row in bench.asked}
+        assert at[4] < 1
+        assert at[5] == pytest.approx(60.5, abs=0.5), "in an empty window"
+        assert [row for row, when in at.items() if when == at[5]] == [5]
+        assert at[6] == pytest.approx(at[5] + 1.0, abs=0.01), "as soon as it is answered"
 
 
 def replace_answer(answer: Answer, **changes: Any) -> Answer:
