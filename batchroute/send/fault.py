@@ -139,11 +139,12 @@ _MONEY = re.compile(
     | \b(?:add|buy|purchase|refill)\s+(?:\w+\s+){0,2}(?:credits?|funds)\b
     | \brecharg(?:e|ing)\b | \btop(?:ping)?[\ -]?up\b
     | \bbilling\b | \bpayment\ (?:is\ )?(?:required|due|overdue|failed|declined)\b
-    | \b(?:unpaid|overdue|arrears|arrearage)\b
+    | \b(?:unpaid|overdue|arrears|arrearage)\b | \bpast\ (?:due|invoices?)\b
+    | \bfree\ (?:tier|trial|quota|credits?)\b.{0,40}\b(?:exhausted|expired|used\ up|ended|over)\b
     | \b(?:exceeded|exhausted|used\ up|reached|over|out\ of|insufficient)\s+(?:\w+\s+){0,3}quota\b
     | \bquota\s+(?:\w+\s+){0,3}(?:exceeded|exhausted|used\ up|reached|depleted|insufficient|not\ enough)\b
     | \b(?:usage|spend(?:ing)?|credit|key|monthly)\ (?:limits?|caps?)\s+(?:\w+\s+){0,3}(?:exceeded|reached)\b
-    | \b(?:exceeded|reached|hit)\s+(?:\w+\s+){0,4}(?:usage|spend(?:ing)?|credit|monthly)\ (?:limits?|caps?)\b
+    | \b(?:exceeded|reach(?:ed|ing)|hit)\s+(?:\w+\s+){0,4}(?:usage|spend(?:ing)?|credit|monthly)\ (?:limit|cap)s?\b
     | \bbudget\s+(?:\w+\s+){0,3}exceeded\b | \bexceeded\s+(?:\w+\s+){0,3}budget\b
     | \u4f59\u989d\u4e0d\u8db3 | \u989d\u5ea6\u4e0d\u8db3  # no balance, no quota
     | \u6b20\u8d39 | \u5145\u503c  # arrears, recharge
@@ -176,7 +177,8 @@ def _is_repeated(message: str, match: re.Match[str], asked: bytes) -> bool:
 
 _RATE = re.compile(r"\brate[ -]?limit|\bper[ _-](?:second|minute|min|hour)|_per_|\b[rtq]p[ms]\b", re.IGNORECASE)
 _TOO_LARGE = re.compile(
-    r"\b(?:request|prompt|input|message|body|payload|context)s?\s+(?:\w+\s+){0,3}too (?:large|long|big)\b",
+    r"\b(?:request|prompt|input|message|body|payload|context)s?\s+(?:(?:is|was|body|size|payload)\s+){0,2}"
+    r"too\ (?:large|long|big)\b",
     re.IGNORECASE,
 )
 _NUMBER = r"(\d{1,3}(?:,\d{3})+|\d{1,12})"

@@ -38,9 +38,9 @@ def json_text(body: bytes) -> str:
 
 
 def _parse_leniently(body: bytes) -> Any:
-    """Bad bytes become U+FFFD, what stands behind the first value is left out: the answer has been paid."""
+    """What stands behind the first value is left out, as the answer has been paid."""
     try:
-        text = body.decode(json.detect_encoding(body), "replace")  # which knows a byte order mark
+        text = body.decode(json.detect_encoding(body))  # which knows a byte order mark
         begin = _KEEP_ALIVE.match(text)
         text = text[begin.end() :] if begin else text
         return _without_lone_surrogates(join_events(text) if is_stream(text) else _first_value(text))

@@ -116,6 +116,7 @@ def error(code: str | int | None = None, kind: str | None = None, words: str = "
         (200, error(429), True, "rate_limited", "rate_limit"),
         (200, {"error": "exploded"}, True, "transient", "http_500"),
         (200, b"<html>", True, "malformed", "malformed"),
+        (200, b'{"choices": [{"message": {"content": "\xff"}}]}', True, "malformed", "malformed"),
         (200, b'{"choices": [{"mess', True, "malformed", "malformed"),
         (200, {"choices": []}, True, "malformed", "malformed"),
         (200, {"choices": None}, True, "malformed", "malformed"),

@@ -230,7 +230,8 @@ def test_a_completion_goes_where_its_last_message_says(
         long = client.completion(router="length", threshold=0.5, messages=[{"role": "user", "content": parts}])
     strong, weak = (server.stats() for server in servers)
     assert (strong.requests, weak.requests) == (1, 1)
-    assert json.loads(weak.recorded[0].body) == {"model": "small-model", "messages": messages, "temperature": 0.5}
+    sent = {"model": "small-model", "messages": messages, "temperature": 0.5, "stream": False}
+    assert json.loads(weak.recorded[0].body) == sent
     assert json.loads(strong.recorded[0].body)["messages"][0]["content"] == parts
     assert (short.model, long.model) == ("small-model", "big-model")
     assert client.model_counts["length"] == {"small-model": 1, "big-model": 1}
@@ -490,7 +491,7 @@ def test_settings_of_a_job_file_hold_for_a_side() -> None:
             said = client.completion(model="router-random-0", messages=user(EASY))
     ((headers, body),) = provider.seen
     assert headers["x-team"] == "data"
-    assert json.loads(body) == {"max_tokens": 7, "model": "a", "messages": user(EASY)}
+    assert json.loads(body) == {"max_tokens": 7, "model": "a", "messages": user(EASY), "stream": False}
     assert said.model_dump() == completion()
 
 

@@ -115,7 +115,7 @@ def test_tools_and_every_other_field_pass_untouched(tmp_path: Path) -> None:
     assert json.loads(calls[0].function.arguments) == {"city": "Basel"}
     (body,) = provider.bodies()
     sent = {key: value for key, value in fields.items() if key != "extra_body"}
-    assert body == {"model": "small-model", "messages": user(SHORT), "top_k": 3, **sent}
+    assert body == {"model": "small-model", "messages": user(SHORT), "top_k": 3, "stream": False, **sent}
 
 
 def test_numbers_and_odd_text_keep_their_bytes(tmp_path: Path) -> None:
