@@ -60,8 +60,8 @@ def test_the_worked_example_of_savings_by_cause(tmp_path: Path) -> None:
     )
     report = build_report(run, router_cost_usd=0.00005)
     saved = (report.saved_routing_usd, report.saved_reuse_usd, report.saved_delivery_usd, report.saved_caching_usd)
-    assert saved == (0.00265, 0.0003, 0.0015, 0.00099)
-    assert (report.all_strong_usd, report.savings_usd) == (0.012, 0.00544)
+    assert saved == pytest.approx((0.00265, 0.0003, 0.0015, 0.00099), abs=1e-12)
+    assert (report.all_strong_usd, report.savings_usd) == pytest.approx((0.012, 0.00544), abs=1e-12)
 
 
 @pytest.mark.parametrize(
