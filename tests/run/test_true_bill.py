@@ -280,6 +280,27 @@ def test_a_request_that_leaves_a_full_tier_may_be_answered_in_the_accounts_own(
     assert json.loads(said.out)["cost_usd"] == pytest.approx(billed)
 
 
+def test_a_plan_counts_media_as_a_reservation_does(tmp_path: Path, batchroute: Command) -> None:
+    """400 characters and an image of low detail: 100 tokens and, at gpt-4o, 85; the base64 is no text."""
+    image = {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}
+    line = {"messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 400}, image]}]}
+    (tmp_path / "prompts.jsonl").write_text(f"{json.dumps(line)}\n" * ROWS)
+    job = write_job(
+        tmp_path,
+        on_both("price", {"input": 2, "output": 10}),
+        on_both("params", {"max_tokens": 100}),
+        on_both("base_url", None),
+        on_both("simulate", {"latency_s": 0, "response_tokens": 100}),
+        on_both("model", "gpt-4o"),
+        {"endpoints.strong.max_media_tokens": 900, "input.messages": "messages", "routing.threshold": 1.0},
+    )
+    plan = json.loads(batchroute("plan", job, "--json").out)
+    weak, strong = ROWS * (185 * 2 + 100 * 10) / 1e6, ROWS * (1000 * 2 + 100 * 10) / 1e6
+    assert plan["cost_usd"]["mid"] == pytest.approx(weak, rel=0.01)
+    assert plan["all_weak_usd"] == pytest.approx(weak, rel=0.01)
+    assert plan["all_strong_usd"] == pytest.approx(strong, rel=0.01)
+
+
 # The table has a priority price for this model, and none for flex.
 SIMULATED = {**on_both("base_url", None), **on_both("simulate", {"latency_s": 0}), **on_both("model", "gpt-4o")}
 

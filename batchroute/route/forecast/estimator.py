@@ -112,7 +112,7 @@ def totals_at(
         _add(if_weak, part, route(part, math.inf, endpoints), chars, costs, reached)
         is_usable = ~np.isnan(part.score)
         rows, usable = rows + len(part.score), usable + int(np.count_nonzero(is_usable))
-        listed = np.stack([assumed[name].list_cost(part.chars) for name in endpoints.names])
+        listed = np.stack([assumed[name].list_cost(chars[place]) for place, name in enumerate(endpoints.names)])
         wins, everywhere = wins + float(np.nansum(part.score)), everywhere + (listed * is_usable).sum(axis=1)
     strong = if_strong[::-1].cumsum(axis=0)[::-1][1:]
     weak = if_weak.cumsum(axis=0)[:-1]
