@@ -101,9 +101,9 @@ class Usage(msgspec.Struct, frozen=True):
 
     Tokens as OpenAI counts them: those read from and written to a cache are inside `prompt_tokens`, reasoning
     tokens inside `completion_tokens`. What decides the price of one attempt beside them is the tier of service,
-    the model that answered, `reported_usd`, the provider's own word on the cost, and how many of the tokens
-    written to a cache stay there for an hour, which costs more than five minutes; a sum over several has none of
-    these.
+    the model that answered, `reported_usd`, the provider's own word on the cost, how many of the tokens written to
+    a cache stay there for an hour, which costs more than five minutes, and how many of the prompt's are sound; a
+    sum over several has none of these.
     """
 
     prompt_tokens: int | None = None
@@ -115,6 +115,7 @@ class Usage(msgspec.Struct, frozen=True):
     served_model: str | None = None
     reported_usd: float | None = None
     cache_write_1h_tokens: int | None = None
+    audio_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(

@@ -125,6 +125,7 @@ def _rates(price: ModelPrice, up_to: int | None) -> Rates | None:
         media_input=max(full, *media) if media else full,
         fee=(_at(price.requests_kcount, up_to) or Decimal(0)) / 1000,
         up_to=up_to,
+        audio_input=_at(price.input_audio_mtok, up_to),
     )
 
 

@@ -90,10 +90,11 @@ class Pricing:
             completion = 0
         if completion < 0:
             return None
-        if not usage.cached_tokens and not usage.cache_write_tokens:
+        if not (usage.cached_tokens or usage.cache_write_tokens or usage.audio_tokens):
             return rates.usd(prompt, 0, completion)
         cached, written, written_1h = cache_tokens(usage, prompt)
-        return rates.usd(prompt, cached, completion, written=written, written_1h=written_1h)
+        audio = min(usage.audio_tokens or 0, prompt - cached - written)
+        return rates.usd(prompt, cached, completion, written=written, written_1h=written_1h, audio=audio)
 
     def _schedule_named(self, tier: str | None) -> Schedule | None:
         """The lines of the tier that an answer names, in its words; of the one asked for where it names none."""

@@ -23,7 +23,8 @@ class Rates:
     """A price as a straight line: USD per million tokens, and `fee` USD per request.
 
     `output` None: the model has none, as an embedding. `media_input` is the most a token of an image or a sound
-    may cost. The line holds for prompts of up to `up_to` tokens, of any length where that is None.
+    may cost, `audio_input` what one of a sound does; None: as one of text. The line holds for prompts of up to
+    `up_to` tokens, of any length where that is None.
     """
 
     # Worked example, 30,000 prompt tokens, 10,000 of them from the cache and 5,000 written to it, 1,000 of output,
@@ -38,6 +39,7 @@ class Rates:
     media_input: Decimal
     fee: Decimal = Decimal(0)
     up_to: int | None = None
+    audio_input: Decimal | None = None
 
     def usd(
         self,
@@ -48,12 +50,18 @@ class Rates:
         *,
         written: int = 0,
         written_1h: int = 0,
+        audio: int = 0,
     ) -> Decimal:
-        """The cost of so many requests that have these tokens in all; `written_1h` are among the `written`."""
+        """The cost of so many requests that have these tokens in all.
+
+        `written_1h` are among the `written`, `audio` among those that are neither `cached` nor written.
+        """
         tokens = (prompt - cached - written) * self.input + cached * self.cached_input
         tokens += completion * (self.output or 0)
         if written:
             tokens += (written - written_1h) * self.cache_write + written_1h * self.cache_write_1h
+        if audio and self.audio_input is not None:
+            tokens += audio * (self.audio_input - self.input)
         return requests * self.fee + tokens.scaleb(-6)
 
     @property

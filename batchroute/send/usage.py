@@ -29,6 +29,7 @@ class _Details(msgspec.Struct, frozen=True, gc=False):
 
     cached_tokens: _Count = None
     cache_write_tokens: _Count = None
+    audio_tokens: _Count = None
     cache_creation_tokens: _Count = None  # LiteLLM
     cache_creation_token_details: _Lifetimes | None = None  # LiteLLM
     reasoning_tokens: _Count = None
@@ -107,6 +108,7 @@ def read_usage(answer: dict[str, Any]) -> Usage | None:
         _word(answer.get("model")),
         reported_usd,
         written_1h,
+        details.audio_tokens,
     )
 
 

@@ -62,6 +62,23 @@ def test_cache_writes_cost_their_own_rate(model: str, usage: Usage, usd: str) ->
 
 
 @pytest.mark.parametrize(
+    ("model", "usage", "usd"),
+    [
+        # 200 of text at 0.3, 800 of sound at 1
+        ("gemini-2.5-flash", Usage(1000, None, 0, audio_tokens=800), "0.00086"),
+        # what is read from a cache is not counted twice
+        ("gemini-2.5-flash", Usage(1000, 500, 0, audio_tokens=800), "0.000515"),
+        ("gpt-5", Usage(1000, None, 0, audio_tokens=800), "0.00125"),
+        ("gpt-5", Usage(1000, None, 0, audio_tokens=8000), "0.00125"),
+    ],
+)
+def test_sound_costs_its_own_rate(model: str, usage: Usage, usd: str) -> None:
+    found = pricing(model)
+    assert found.cost(usage) == Decimal(usd)
+    assert found.most_usd(0, media_tokens=1000) >= Decimal(usd)
+
+
+@pytest.mark.parametrize(
     ("model", "api", "given", "write", "write_1h"),
     [
         (

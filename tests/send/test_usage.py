@@ -182,6 +182,13 @@ def test_the_providers_own_word_on_the_cost(told: dict[str, Any], expected: floa
     assert (read_usage({"usage": usage(**told)}) or Usage()).reported_usd == expected
 
 
+@pytest.mark.parametrize("details", [{"audio_tokens": 80}, {"audio_tokens": 80, "text_tokens": 20}])
+def test_the_sound_in_a_prompt_is_counted(details: dict[str, int]) -> None:
+    found = read_usage({"usage": usage(**of_prompt(**details))})
+    assert found is not None
+    assert (found.prompt_tokens, found.audio_tokens) == (100, 80)
+
+
 def test_a_cost_without_tokens_counts() -> None:
     assert read_usage({"usage": {"cost": 0.25}}) == Usage(reported_usd=0.25)
 
