@@ -172,7 +172,7 @@ class _Members:
         is_careful = self._packed.tell() - len(self._chunk) + self._at >= self._careful_from
         piece = self._chunk[self._at : self._at + (1 if is_careful else self._piece_bytes)]
         self._at += len(piece)
-        self._piece_bytes *= 2
+        self._piece_bytes = min(2 * self._piece_bytes, _AT_ONCE)
         return piece
 
     def _unpack(self, member: Member, packed: bytes, size: int) -> bytes:
