@@ -12,6 +12,8 @@
     dialects/  the APIs that endpoints speak     usage      what an answer says it was billed
     waits      how long a server asks to wait    renewal    a key that expires
     body       a row -> bytes to send            tokens     of a text, estimated or counted
+    doubt      what open requests show of others room       how many are open at a time
+    refusals   the same one, again and again     tier       a service tier that is full
     reuse      answers of finished runs          scratch    their fingerprints, on disk meanwhile
     open       settings -> what a lane needs     deadline   one timer for all requests of an endpoint
 

@@ -98,7 +98,9 @@ class Doubt(Generic[AnyRequest]):
             return math.inf
         if self._gate.breaker.blames(row):
             return 0.0
-        return math.inf if presence == "silent" else self._policy.last_rows_s
+        since = row.attempts.failing_since or 0.0
+        before_s = max(0.0, self._gate.passed_at - since)  # until the last success, so that the time began anew
+        return math.inf if presence == "silent" else before_s + self._policy.last_rows_s
 
     def is_undecided(self, row: OpenRequest[AnyRequest]) -> bool:
         """Whether a request at the end of its attempts has to wait for what becomes of others.

@@ -53,11 +53,12 @@ class _Waiting:
 
 
 class Gate(Generic[Row]):
-    """What lets the requests of one lane through; `passed` counts those that were answered well."""
+    """What lets the requests of one lane through; `passed` of them were answered well, the last at `passed_at`."""
 
     def __init__(self, allowance: Allowance, outage_s: float, clock: Callable[[], float]) -> None:
         self.breaker: Breaker[Row] = Breaker(outage_s)
         self.passed = 0
+        self.passed_at = -math.inf
         self._allowance = allowance
         self._outage_s = outage_s
         self._clock = clock
@@ -167,7 +168,7 @@ class Gate(Generic[Row]):
         """What any other answer, to the last of these attempts, says of the endpoint."""
         now = self._clock()
         if answer.verdict == "ok":
-            self.passed += 1
+            self.passed, self.passed_at = self.passed + 1, now
             self.breaker.succeeded()
         else:
             self.breaker.answered()

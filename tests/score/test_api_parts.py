@@ -324,6 +324,25 @@ def test_a_refused_request_is_divided_by_halves() -> None:
     assert bench.found == [{first: 0.5, second: 0.5, bad: NoVector("HTTP 400: filtered"), fourth: 0.5}]
 
 
+def test_refusals_that_begin_in_mid_run_stop_the_lane_and_give_no_text_up() -> None:
+    """Requests of several texts do not count then: one bad text spoils each, and many are under way."""
+    texts = [f"text {number}" for number in range(400)]
+    bench = Bench(lambda texts: good(len(texts)) if len(bench.asked) <= 10 else BAD)
+    bench.fetch(texts)
+    assert bench.found == [None]
+    assert "the same refusal 20 times with no success between" in bench.said[0]
+    assert len(bench.asked) < 350
+
+
+def test_bad_texts_in_all_requests_that_are_under_way_do_not_stop_the_lane() -> None:
+    texts = [f"text {number}" for number in range(400)]
+    bench = Bench(answers_all_but(*texts[40::4])).fetch(texts)
+    (found,) = bench.found
+    assert found is not None
+    assert {text for text, value in found.items() if isinstance(value, NoVector)} == set(texts[40::4])
+    assert bench.said == []
+
+
 def test_texts_that_two_ask_for_are_sent_once() -> None:
     bench = Bench(answers_all_but()).fetch(NAMES, NAMES[10:30], [])
     assert [len(found or {}) for found in bench.found] == [40, 20, 0]
