@@ -52,8 +52,9 @@ class Breaker(Generic[Row]):
     #   twelfth, at least every 30 s, until one is answered well or `outage_s` is over.
     #
     # At the end of a file, where all rows that are left have failed, nothing tells the two apart. Rows that are
-    # to blame already fail for themselves. So do the others where the server answers, if only with 500, but not
-    # before they have failed for 5 minutes (`retry`); where nothing comes back, the endpoint is away.
+    # to blame already fail for themselves. So do the others where the server answers, if only with 500, and those
+    # that hung while it answered others, but not before they have failed for 5 minutes (`retry`). Where nothing
+    # comes back, the endpoint is away.
     outage_s: float
     opened_at: float | None = None
     probes: int = 0  # sent or to be sent since it opened, to rows that had not failed

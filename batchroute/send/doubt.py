@@ -23,15 +23,13 @@ if TYPE_CHECKING:
     from batchroute.send.retry import RetryPolicy
     from batchroute.send.room import Room
 
-OVERTAKEN_BY = 5  # requests that left later and were answered well: it hangs, and the endpoint does not
-
 
 @dataclass(slots=True, eq=False)
 class OpenRequest(Generic[AnyRequest]):
     """A request that is neither settled nor left yet; `admission` is what it holds, `decision` what comes next.
 
-    `failed`: at least once as all do when the endpoint is away; `overtaken`: by so many that left later and were
-    answered well. `standard`: at the standard tier from now on.
+    `failed`: at least once as all do when the endpoint is away; `overtaken`: others were answered well meanwhile.
+    `standard`: at the standard tier from now on.
     """
 
     request: AnyRequest
@@ -72,11 +70,11 @@ class Doubt(Generic[AnyRequest]):
             self._unfailed -= 1
         self.review()
 
-    def failed(self, row: OpenRequest[AnyRequest], answer: Answer, *, passed_since: int) -> None:
-        """An attempt failed as `may_be_away` says; so many that left after it have been answered well."""
+    def failed(self, row: OpenRequest[AnyRequest], answer: Answer, *, others_passed: bool) -> None:
+        """An attempt failed as `may_be_away` says; `others_passed`: some were answered well in the meantime."""
         first, row.failed = not row.failed, True
         self._unfailed -= first
-        row.overtaken = row.overtaken or passed_since >= OVERTAKEN_BY
+        row.overtaken = row.overtaken or others_passed
         probe = row.admission is not None and self._gate.is_probe(row.admission)
         last_rows = self._policy.excuse_outages and not self._others_may_tell()
         probes = self._gate.breaker.probes

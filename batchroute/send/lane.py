@@ -225,7 +225,7 @@ class Lane(Generic[AnyRequest]):
         sent_at = self.gate.sent()
         row.attempts.made += 1
         row.in_flight = True
-        passed_before = self.gate.passed + self.in_flight  # or will be, and left before this one
+        passed_before = self.gate.passed
         self.in_flight += 1
         self.sent += 1
         try:
@@ -241,7 +241,7 @@ class Lane(Generic[AnyRequest]):
         others_may_pass = not row.attempts.limited_alone or self._others_may_pass()
         row.attempts.count(answer, sent_at, self.gate.passed, others_may_pass=others_may_pass)
         if may_be_away(answer):
-            self._doubt.failed(row, answer, passed_since=self.gate.passed - passed_before)
+            self._doubt.failed(row, answer, others_passed=self.gate.passed > passed_before)
         else:
             self.gate.learn(answer, sent_at, row.attempts)
         waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
@@ -268,6 +268,7 @@ class Lane(Generic[AnyRequest]):
 
     def _end(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
         if answer.verdict == "ok":
+            self._refusals.succeeded()
             self._settle_refusals("refused")
             self._settle(row, answer, "ok")
         elif answer.verdict == "refused":

@@ -32,6 +32,7 @@ class SameRefusal(Generic[Held]):
         """`stop_after` 0: never the job's fault."""
         self._stop_after = stop_after
         self._counts: Counter[str] = Counter()
+        self._too_many: str | None = None
         self._held: list[Held] = []
 
     @property
@@ -40,24 +41,29 @@ class SameRefusal(Generic[Held]):
         return self._stop_after > 0
 
     def refused(self, text: str) -> str | None:
-        """What there is too much of, if this is one too many; numbers and ids in it make no difference."""
+        """What there is too much of, from one too many on; numbers and ids in it make no difference."""
         if not self.watching:
             return None
         kind = _NUMBERS.sub("#", text)
         self._counts[kind] += 1
-        if self._counts[kind] >= self._stop_after:
-            return f"the same refusal {self._counts[kind]} times"
         total = self._counts.total()
-        return f"{total} refusals" if total >= self.OF_ANY_KIND * self._stop_after else None
+        if self._counts[kind] == self._stop_after:
+            self._too_many = self._too_many or f"the same refusal {self._stop_after} times"
+        elif total == self.OF_ANY_KIND * self._stop_after:
+            self._too_many = self._too_many or f"{total} refusals"
+        return self._too_many
+
+    def succeeded(self) -> None:
+        """The count begins again; what is held should be released."""
+        if self._counts:
+            self._counts.clear()
+            self._too_many = None
 
     def hold(self, refusal: Held) -> None:
         """Until `release`; it has been counted."""
         self._held.append(refusal)
 
     def release(self) -> list[Held]:
-        """What was held, once; the count begins again."""
-        if not self._counts:
-            return []
-        self._counts.clear()
+        """What was held, once."""
         held, self._held = self._held, []
         return held

@@ -164,11 +164,11 @@ def backoff_s(tries: int, jitter: float) -> float:
 def spread_s(failing_s: float, at_least_s: float, left: int) -> float:
     """Seconds before the next of so many attempts, the last of which leaves when the row has failed so long.
 
-    Of 6 attempts over 300 s they leave after 0, 1.3, 5, 20, 77 and 300 s.
+    Of 6 attempts over 300 s they leave after 0, 1.8, 6.5, 23, 83 and 300 s.
     """
-    failing_s = max(FIRST_BACKOFF_S, failing_s)
-    times: float = (at_least_s / failing_s) ** (1 / max(1, left))
-    return max(0.0, failing_s * (times - 1))
+    begun_s = min(max(FIRST_BACKOFF_S, failing_s), at_least_s)
+    times: float = (at_least_s / begun_s) ** (1 / max(1, left))
+    return max(0.0, begun_s * times - failing_s)
 
 
 def growing_s(times: int) -> float:

@@ -34,7 +34,18 @@ def test_a_success_begins_the_count_again() -> None:
     watch = SameRefusal[str](3)
     for _ in range(10):
         assert (watch.refused("no"), watch.refused("no")) == (None, None)
-        watch.release()
+        watch.succeeded()
+
+
+def test_what_comes_after_one_too_many_is_too_much_as_well() -> None:
+    """Requests that were in flight are refused, too, and whatever is said of them."""
+    watch = SameRefusal[str](2)
+    assert [watch.refused(text) for text in ("no", "no", "no", "never")] == [
+        None,
+        *["the same refusal 2 times"] * 3,
+    ]
+    watch.succeeded()
+    assert watch.refused("no") is None
 
 
 def test_zero_switches_it_off() -> None:

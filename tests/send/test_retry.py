@@ -97,7 +97,9 @@ def test_one_attempt_is_one_attempt() -> None:
 @pytest.mark.parametrize(
     ("failures", "failing_s", "at_least_s", "again", "after_s"),
     [
-        (1, 0.0, 300.0, True, 11.75),  # of 3: after 0, 12 and 300 s
+        (1, 0.0, 300.0, True, 12.25),  # of 3: after 0, 12 and 300 s
+        (2, 0.01, 5.0, True, 4.99),
+        (2, 0.01, 0.2, True, 0.5),  # the usual wait is longer
         (2, 12.25, 300.0, True, 287.75),
         (3, 12.0, 300.0, True, 288.0),  # too early for the last
         (3, 300.0, 300.0, False, 1.0),
@@ -117,7 +119,7 @@ def test_attempts_are_spread_so_that_the_last_one_leaves_at_the_end() -> None:
     for left in (5, 4, 3, 2, 1):
         at += spread_s(at, 300.0, left)
         sent.append(at)
-    assert sent == pytest.approx([0, 1.3, 5.1, 19.7, 76.9, 300], abs=0.1)
+    assert sent == pytest.approx([0, 1.8, 6.5, 23.2, 83.4, 300], abs=0.1)
     assert spread_s(301.0, 300.0, 1) == 0
 
 

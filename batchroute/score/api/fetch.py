@@ -159,6 +159,7 @@ class Fetcher:
         is_good = vectors is not None and len(vectors) == len(request.texts)
         if is_good:
             self._is_answered = True
+            self._refusals.succeeded()
             self._takes_base64 = self._takes_base64 or request.as_base64
             self._arrive(request.texts, vectors, outcome.usages)
         else:
