@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from batchroute.job.rules import at
 from batchroute.job.spec import Job
@@ -54,7 +54,33 @@ def frozen_settings(job: Job) -> dict[str, JsonValue]:
 
 
 def changed_settings(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
-    """Names of the settings that differ, in the order of `new`, then those only `old` has."""
-    missing = object()
+    """Names of the settings that differ, in the order of `new`, then those only `old` has.
+
+    An older version may have written `old`: what it did not know has its default there.
+    """
+    missing, known = object(), {**_defaults(), **{key: _completed(key, value) for key, value in old.items()}}
     keys = [*new, *(key for key in old if key not in new)]
-    return [key for key in keys if old.get(key, missing) != new.get(key, missing)]
+    return [key for key in keys if known.get(key, missing) != new.get(key, missing)]
+
+
+def _defaults() -> dict[str, JsonValue]:
+    """Of all settings but those that must be given, as a job file would have them."""
+    return {
+        ".".join(map(str, loc)): info.get_default(call_default_factory=True)
+        for loc, info in settings()
+        if not info.is_required()
+    }
+
+
+def _completed(key: str, value: JsonValue) -> JsonValue:
+    """A table with the keys that it has had since, at their defaults."""
+    section = next(
+        (section_of(info.annotation) for loc, info in settings() if ".".join(map(str, loc)) == key), None
+    )
+    if section is None or not isinstance(value, dict):
+        return value
+    try:
+        completed: JsonValue = section.model_validate(value).model_dump(mode="json")
+    except ValidationError:
+        return value
+    return completed

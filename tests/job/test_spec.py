@@ -399,3 +399,15 @@ def test_a_setting_that_only_one_side_knows_has_changed() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert [loc for loc, info in settings() if not info.description] == []
+
+
+def test_what_an_older_version_did_not_know_has_its_default() -> None:
+    weak = {"model": "m", "simulate": {"latency_s": 0.5}}
+    before = frozen_settings(Job.model_validate(job_values(endpoints__weak=weak)))
+    known_then = {key: value for key, value in before.items() if key != "input.route"}
+    known_then["endpoints.weak.simulate"] = {"latency_s": 0.5}
+    assert changed_settings(known_then, before) == []
+    known_then["endpoints.weak.simulate"] = {"latency_s": 0.4}
+    assert changed_settings(known_then, before) == ["endpoints.weak.simulate"]
+    known_then["endpoints.weak.simulate"] = {"latency_s": 0.5, "gone": 1}
+    assert changed_settings(known_then, before) == ["endpoints.weak.simulate"]

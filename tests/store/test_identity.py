@@ -31,6 +31,7 @@ OPENAI = {"router.embedder.use": "openai"}
 BOUNDED = {f"endpoints.{side}.params": {"max_tokens": 9} for side in ("strong", "weak")}
 Changes: TypeAlias = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 
+FLEX = {"input": 1.0, "cached_input": 0.5, "output": 5.0}
 LANE_FROZEN: dict[str, dict[str, Any]] = {
     "model": {"model": "another"},
     "params": {"params": {"max_tokens": 5}},
@@ -53,11 +54,22 @@ LANE_FREE: dict[str, dict[str, Any]] = {
     "price.input": {"price.input": 9.0},
     "price.cached_input": {"price.cached_input": 1.0},
     "price.output": {"price.output": 9.0},
+    "price.cache_write": {"price.cache_write": 9.0},
+    "price.tiers": {"price.tiers": {"flex": FLEX}},
+    **{f"price.tiers.*.{name}": {"price.tiers": {"flex": FLEX | {name: 0.75}}} for name in (*FLEX, "cache_write")},
+    "api": {"api": "responses"},
+    "api_key_command": {"api_key_env": None, "api_key_command": "print-the-key"},
+    "max_media_tokens": {"max_media_tokens": 5},
+    **{
+        f"on_finish.{finish}": {f"on_finish.{finish}": "other"}
+        for finish in ("length", "content_filter", "refusal")
+    },
 }
 EMBEDDER_FREE: dict[str, Any] = {
     "base_url": URL,
     "api_key_env": "OTHER_KEY",
     "api_key_header": "api-key",
+    "api_key_command": "print-the-key",
     "cache": "/vectors",
     "requests_per_minute": 5,
     "tokens_per_minute": 5,
