@@ -91,7 +91,7 @@ class RequestWriter:
 
         Where its prompt is refused, for what is refused here too, there is no body.
         """
-        body, longest, refusal = NOTHING if prompt.refusal else self._body(prompt)
+        body, longest, refusal, identity = NOTHING if prompt.refusal else self._body(prompt)
         if refusal is not None:
             prompt = _refused(prompt, refusal)
         tier = asked_tier(prompt.params) if prompt.params else None
@@ -113,7 +113,7 @@ class RequestWriter:
             reason,
             attempts,
             most_usd,
-            fingerprint(body),
+            fingerprint(identity or body),
             chars,
             tier,
         )

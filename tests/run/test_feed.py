@@ -229,7 +229,7 @@ def test_a_body_is_the_endpoints_params_and_the_rows_over_them(
     params: dict[str, Any], row_params: dict[str, Any] | None, expected: dict[str, Any], longest: int
 ) -> None:
     prompt = Prompt(ASK.file, ASK.row, ASK.id, ASK.messages, row_params)
-    body, most, _ = ChatBody("small", params)(prompt)
+    body, most, _, _ = ChatBody("small", params)(prompt)
     messages = [{"role": "user", "content": "hi"}]
     assert json.loads(body) == {**expected, "model": "small", "messages": messages, "stream": False}
     assert most == longest

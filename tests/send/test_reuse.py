@@ -8,6 +8,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -16,8 +17,10 @@ import pytest
 from batchroute.errors import RunFault
 from batchroute.report.build import build_report
 from batchroute.run.engine import RunOptions, run_job
+from batchroute.send.dialects.chat import ChatBody
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.layout import fingerprints_of
+from batchroute.types import Prompt
 from inputs import lines
 from jobs import job_of
 from runs import ok, write_run
@@ -112,6 +115,24 @@ def test_params_are_the_same_in_whatever_order_and_place(tmp_path: Path, server:
     own = {f"endpoints.{side}.params": turned for side in sides}
     run(tmp_path, server, "second", {"input.reuse": [str(tmp_path / "first")], "input.params": "own", **own})
     assert server.stats().requests == ROWS
+
+
+def test_what_is_in_a_param_is_sent_in_the_order_in_which_it_is_written() -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"why": {"type": "string"}, "answer": {"type": "string"}},
+    }
+    prompt = Prompt("a", 0, None, b"[]", {"response_format": schema, "a": 1})
+    written = [ChatBody("m", {"response_format": schema, "a": 1})(msgspec.structs.replace(prompt, params=None))]
+    written.append(ChatBody("m", {"a": 2})(prompt))
+    backwards = dict(reversed(schema["properties"].items()))
+    turned = {"a": 1, "response_format": {"properties": backwards, "type": "object"}}
+    other = ChatBody("m", turned)(msgspec.structs.replace(prompt, params=None))
+    for body in written:
+        assert body.sent.index(b"why") < body.sent.index(b"answer")
+        assert body.identity.index(b"answer") < body.identity.index(b"why")
+        assert body.identity == (other.identity or other.sent)
+    assert other.sent.index(b"answer") < other.sent.index(b"why")
 
 
 def test_nights_that_overlap_pay_for_each_prompt_once(tmp_path: Path, server: ThreadedSimulator) -> None:

@@ -32,25 +32,34 @@ STREAMED = b',"stream":true}'
 class ChatBody:
     """Writes the bodies of one endpoint: its params, the row's over them, the model, the messages, `stream`.
 
-    The same params make the same bytes, in whatever order and wherever they were written. A server's client may
-    ask for a stream; everybody else says that none is wanted, as some gateways send one unless they are told.
+    The same params make the same request, in whatever order and wherever they were written. What is in them is
+    sent as it is written: a model answers in the order of a schema. A server's client may ask for a stream;
+    everybody else says that none is wanted, as some gateways send one unless they are told.
     """
 
     def __init__(self, model: str, params: Mapping[str, Any]) -> None:
         self._params = {**params, "model": model}
-        self._head = _head(self._params)
+        self._head, self._sorted_head = _heads(self._params)
         self._longest = longest_output(params)
 
     def __call__(self, prompt: Prompt) -> Body:
         if not prompt.params:
-            return Body(self._head + prompt.messages + NOT_STREAMED, self._longest)
+            return _body(self._head, self._sorted_head, prompt.messages, NOT_STREAMED, self._longest)
         params = {**self._params, **prompt.params}
         end = STREAMED if params.pop("stream", False) is True else NOT_STREAMED
-        return Body(_head(params) + prompt.messages + end, longest_output(params))
+        return _body(*_heads(params), prompt.messages, end, longest_output(params))
 
 
-def _head(params: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(params, order="sorted")[:-1] + b',"messages":'
+def _heads(params: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """All before the messages: as it is sent, and with everything in it in order (b"": that is the same)."""
+    as_written = msgspec.json.encode(dict(sorted(params.items())))[:-1] + b',"messages":'
+    in_order = msgspec.json.encode(params, order="sorted")[:-1] + b',"messages":'
+    return as_written, b"" if in_order == as_written else in_order
+
+
+def _body(head: bytes, sorted_head: bytes, messages: bytes, end: bytes, longest: int) -> Body:
+    identity = sorted_head + messages + end if sorted_head else b""
+    return Body(head + messages + end, longest, None, identity)
 
 
 def read_chat(parsed: dict[str, Any]) -> Answer | Fault:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class Body(NamedTuple):
     """A row's request body; `longest` is the most tokens its answer may have, 0 where nothing bounds it.
 
-    `refusal` names what of the row the API cannot carry; there is nothing to send then.
+    `refusal` names what of the row the API cannot carry; there is nothing to send then. `identity` has what tells
+    the request from others, where that is not what is sent.
     """
 
     sent: bytes
     longest: int
     refusal: str | None = None
+    identity: bytes = b""
 
 
 NOTHING = Body(b"", 0)  # of a row that is not sent
