@@ -12,7 +12,7 @@ import click
 from batchroute.cli.flags import FILE, Flags, job_flags
 from batchroute.cli.output import console, log, log_scored, show, show_json, warn_of_loss
 from batchroute.cli.show.words import count, harmless
-from batchroute.errors import UsageFault
+from batchroute.errors import Stopped, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,24 +90,41 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
 @click.command()
 @click.argument("job_files", metavar="JOB...", type=FILE, nargs=-1, required=True)
 @job_flags
-def check(job_files: Sequence[Path], flags: Flags) -> int:
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Ask each endpoint for its models and for one answer of a token; costs a little.",
+)
+def check(job_files: Sequence[Path], flags: Flags, online: bool) -> int:
     """Find every fault that would keep a job from running.
 
-    Looks at all that a run needs (job, input, keys, model, prices) and sends nothing.
+    Looks at all that a run needs (job, input, keys, model, prices); sends nothing without --online.
     """
     from batchroute.run.check import check_job
 
-    code = 0
+    codes = []
     for path in job_files:
-        found = check_job(partial(flags.load, path, require_keys=True), flags.limit)
-        for note in () if flags.quiet else found.notes:
-            click.echo(harmless(note))
-        for fault in found.faults:
-            log.error(fault)
-        code = UsageFault.exit_code if found.faults else code
-        if not found.faults and not flags.quiet:
+        load = partial(flags.load, path, require_keys=True)
+        found = check_job(load, flags.limit)
+        code = _say_found(found.notes, found.faults, flags, UsageFault.exit_code)
+        if online and not code:
+            from batchroute.run.online import check_online
+
+            answered = check_online(load(), os.environ)
+            code = _say_found(answered.notes, answered.faults, flags, Stopped.exit_code)
+        if not code and not flags.quiet:
             click.echo(f"{path}: fit to run")
-    return code
+        codes.append(code)
+    return UsageFault.exit_code if UsageFault.exit_code in codes else max(codes)
+
+
+def _say_found(notes: Sequence[str], faults: Sequence[str], flags: Flags, code: int) -> int:
+    """The exit code: `code` where there is a fault."""
+    for note in () if flags.quiet else notes:
+        click.echo(harmless(note))
+    for fault in faults:
+        log.error(fault)
+    return code if faults else 0
 
 
 @click.command()

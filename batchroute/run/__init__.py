@@ -8,6 +8,7 @@
     handover   rows an answer sends to another    open     what every command does first
     streams    stdin, stdout, stderr, and their loss
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
+    online     what endpoints say to a check
 
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

@@ -112,14 +112,18 @@ def _endpoint_notes(spec: EndpointSpec, target: Target) -> Iterator[str]:
     where = "simulated on loopback" if spec.simulate else spec.base_url
     where = where if spec.api == "chat" else f"{where} (the {spec.api} API)"
     yield f"{target.name}: {spec.model}, {where}; {price_words(target.pricing)}"
-    if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
+    if spec.base_url and _has_key(spec) and _travels_open(spec.base_url):
         yield f"{target.name}: the key goes to another host over plain http; use https"
 
 
 def _embedder_notes(spec: EmbedderSpec) -> Iterator[str]:
     yield f"embedder: {spec.model}, {spec.base_url}; {price_words(open_embedder_target(spec).pricing)}"
-    if spec.base_url and spec.api_key_env and _travels_open(spec.base_url):
+    if spec.base_url and _has_key(spec) and _travels_open(spec.base_url):
         yield "embedder: the key goes to another host over plain http; use https"
+
+
+def _has_key(spec: EndpointSpec | EmbedderSpec) -> bool:
+    return spec.api_key_env is not None or spec.api_key_command is not None
 
 
 def _travels_open(base_url: str) -> bool:
