@@ -87,7 +87,7 @@ def test_rows_that_always_fail_cost_no_other_row_anything(
     tail_s = 60.0 if where != "at the end" else 400.0  # then nothing tells them from an outage of 5 minutes
     if fault is not TIMEOUT:
         assert bench.rows_that("failed") == set(bad)
-        assert {bench.attempts_of(row) for row in bad} <= {6, 7}
+        assert {bench.attempts_of(row) for row in bad} <= ({6, 7} if where != "at the end" else {6, 7, 8})
         assert bench.last_good_s() < 0.1 * rows / concurrency + 15
         assert bench.took_s < 0.1 * rows / concurrency + tail_s
     elif where == "at the end" and concurrency == 1:  # nothing comes back any more: that is an outage
