@@ -296,6 +296,7 @@ def test_a_row_that_waits_for_money_and_one_that_waits_to_hear_of_others_do_not_
     first = "x" * (900 if side == "strong" else 10)
     lines(tmp_path / "prompts.jsonl", {"prompt": first}, *({"prompt": "x" * 900} for _ in range(3)))
     servers[SIDES.index(side)].control(trouble)
-    end = run(tmp_path, servers, 0.04, {"limits.max_wall_s": 60})
+    # Where nothing but 500 comes, the last rows fail no sooner than after `outage_s`.
+    end = run(tmp_path, servers, 0.04, {"limits.outage_s": 2, "limits.max_wall_s": 60})
     assert end.stopped == ()
     assert end.ok + end.refused + end.failed == 4
