@@ -135,24 +135,34 @@ _MONEY = re.compile(
     \b(?:credit|account|prepaid|wallet)\s+balance\b
     | \bbalance\b.{0,30}\b(?:low|insufficient|not\ enough|zero|negative|empty|exhausted|depleted|used\ up)\b
     | \b(?:insufficient|no|not\ enough|low|negative|zero|out\ of)\s+(?:\w+\s+){0,3}(?:balance|credits?|funds)\b
+    | \bwallet\ (?:is\ )?(?:empty|exhausted|depleted)\b
+    | \b(?:subscription|plan|trial)\ (?:has\ |is\ )?(?:expired|ended|over|lapsed)\b
+    | \b(?:calls?|requests?|tokens|units)\ ?(?:/|per|a)\ ?month\b
     | \b(?:credits?|funds)\b.{0,30}\b(?:low|insufficient|empty|exhausted|depleted|used\ up|run\ out|expired)\b
     | \b(?:add|buy|purchase|refill)\s+(?:\w+\s+){0,2}(?:credits?|funds)\b
     | \brecharg(?:e|ing)\b | \btop(?:ping)?[\ -]?up\b
     | \bbilling\b | \bpayment\ (?:is\ )?(?:required|due|overdue|failed|declined)\b
     | \b(?:unpaid|overdue|arrears|arrearage)\b | \bpast\ (?:due|invoices?)\b
     | \bfree\ (?:tier|trial|quota|credits?)\b.{0,40}\b(?:exhausted|expired|used\ up|ended|over)\b
-    | \b(?:exceeded|exhausted|used\ up|reached|over|out\ of|insufficient)\s+(?:\w+\s+){0,3}quota\b
+    | \b(?:exceeded|exhausted|used\ up|reached|over|out\ of|insufficient)\s+(?:\w+\s+){0,3}(?<!size\ )quota\b
     | \bquota\s+(?:\w+\s+){0,3}(?:exceeded|exhausted|used\ up|reached|depleted|insufficient|not\ enough)\b
     | \b(?:usage|spend(?:ing)?|credit|key|monthly)\ (?:limits?|caps?)\s+(?:\w+\s+){0,3}(?:exceeded|reached)\b
     | \b(?:exceeded|reach(?:ed|ing)|hit)\s+(?:\w+\s+){0,4}(?:usage|spend(?:ing)?|credit|monthly)\ (?:limit|cap)s?\b
     | \bbudget\s+(?:\w+\s+){0,3}exceeded\b | \bexceeded\s+(?:\w+\s+){0,3}budget\b
     | \u4f59\u989d\u4e0d\u8db3 | \u989d\u5ea6\u4e0d\u8db3  # no balance, no quota
     | \u6b20\u8d39 | \u5145\u503c  # arrears, recharge
+    | \u6b8b\u9ad8.{0,4}\u4e0d\u8db3  # Japanese: no balance
+    | \uc794\uc561.{0,4}\ubd80\uc871  # Korean: no balance
+    | \b(?:solde|saldo)\s+(?:\w+\s+){0,3}(?:insuffisante?|insuficiente|insufficiente|agotado|esgotado|esaurito)\b
+    | \bcr[e\u00e9]dito?s?\s+(?:\w+\s+){0,3}(?:insuffisants?|insuficientes?|[e\u00e9]puis[e\u00e9]s?|agotados?)\b
+    | \bguthaben\s+(?:\w+\s+){0,3}(?:aufgebraucht|ersch\u00f6pft|leer|nicht|reicht|zu\ niedrig)\b
+    | \b(?:nicht\ gen\u00fcgend|unzureichendes|kein)\ guthaben\b
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _URL = re.compile(r"https?://\S+")
 _BREAKS = "\"'`\u2018\u2019\u201c\u201d\n\\:;{}[]()"  # around a passage that a message has from elsewhere
+_QUOTES = tuple("\"'`\u2018\u2019\u201c\u201d")
 _ENDS = " .,!?\u2026"
 
 
@@ -162,12 +172,16 @@ def speaks_of_money(message: str, asked: bytes = b"") -> bool:
     `asked` is the request's body: words that the message only repeats from there are the user's own.
     """
     # "Invalid content: 'my credit balance is too low, what now?'" speaks of money; but the passage between its
-    # quotes stands in the request. "Your credit balance is too low to access the API." does not.
+    # quotes stands in the request. "Your credit balance is too low to access the API." does not. And in "Unknown
+    # parameter: 'billing'" a single word in quotes is a name.
     told = _URL.sub(" ", message)
     return any(not _is_repeated(told, match, asked) for match in _MONEY.finditer(told))
 
 
 def _is_repeated(message: str, match: re.Match[str], asked: bytes) -> bool:
+    if message[match.start() - 1 : match.start()] in _QUOTES and message[match.end() : match.end() + 1] in _QUOTES:
+        words = match.group()
+        return words.isalpha() or words.encode() in asked
     begin = max(message.rfind(mark, 0, match.start()) for mark in _BREAKS) + 1
     end = min((at for mark in _BREAKS if (at := message.find(mark, match.end())) >= 0), default=len(message))
     passage = message[begin:end].strip(_ENDS)
