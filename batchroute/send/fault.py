@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchroute.send.waits import duration_s, told_wait_s
+from batchroute.send.waits import EPOCH_S, duration_s, told_wait_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ class Fault(NamedTuple):
 _CODES = ("code", "type", "status", "error_type", "error_code", "status_code")
 _PRECISE = ("reason", "error_code", "limit_source")
 _TEXTS = ("message", "detail", "msg", "status_msg", "error_description")
+_WAITS = {"retry_after": 1.0, "retry_after_seconds": 1.0, "retryAfter": 1.0, "retry_after_ms": 0.001}
 _NO_CODES = frozenset({"", "0", "200", "null", "none", "ok", "success"})
 _LONGEST_CODE = 64
 _NOT_IN_CODES = str.maketrans("", "", " _-.")
@@ -121,12 +122,18 @@ def _upstream(error: Any) -> str:
 
 
 def _wait_s(error: dict[str, Any], message: str) -> float | None:
-    """Google's RetryInfo, else what the message says."""
+    """Google's RetryInfo, else a field that gateways have for it, else what the message says."""
     details = error.get("details")
     for part in details if isinstance(details, list) else ():
         delay = part.get("retryDelay") if isinstance(part, dict) else None
         if isinstance(delay, str) and (wait := duration_s(delay)) is not None:
             return wait
+    metadata = error.get("metadata")
+    for part in (error, metadata if isinstance(metadata, dict) else {}):
+        for name, unit_s in _WAITS.items():
+            wait = part.get(name)
+            if isinstance(wait, int | float) and not isinstance(wait, bool) and 0 <= wait * unit_s < EPOCH_S:
+                return float(wait) * unit_s
     return told_wait_s(message)
 
 
@@ -200,6 +207,13 @@ _LIMIT = rf"\blimit(?:\s+(?:is|of))?[:=]?\s*{_NUMBER}"
 _REQUESTED = rf"\b(?:requested|requires|needs|asked for|contains)[:=]?\s*{_NUMBER}"
 _LIMIT_FIRST = re.compile(rf"{_LIMIT}\b.{{0,60}}?{_REQUESTED}", re.IGNORECASE)
 _REQUESTED_FIRST = re.compile(rf"{_REQUESTED}\b.{{0,60}}?{_LIMIT}", re.IGNORECASE)
+_EXCEEDS = re.compile(
+    rf"\b(?:request|prompt|input|message)\b[^.!?\d]{{0,40}}\b{_NUMBER}\b[^.!?\d]{{0,20}}\bexceed(?:s|ed|ing)?\b"
+    rf"[^.!?\d]{{0,60}}\b{_NUMBER}\b",
+    re.IGNORECASE,
+)
+_GREATER = re.compile(rf"\b{_NUMBER}(?:\s+tokens)?\s*>\s*(?:[a-z]+\s+){{0,2}}{_NUMBER}\b", re.IGNORECASE)
+_SO_FAR = re.compile(r"\b(?:us(?:ed|age)|current(?:ly)?|requests)\b", re.IGNORECASE)
 
 
 def speaks_of_rate(message: str) -> bool:
@@ -213,8 +227,15 @@ def is_too_large(message: str) -> bool:
         return True
     if match := _LIMIT_FIRST.search(message):
         limit, requested = match.groups()
-    elif match := _REQUESTED_FIRST.search(message):
+    elif match := _REQUESTED_FIRST.search(message) or _greater(message):
         requested, limit = match.groups()
     else:
         return False
     return int(requested.replace(",", "")) > int(limit.replace(",", ""))
+
+
+def _greater(message: str) -> re.Match[str] | None:
+    """So many tokens where fewer are allowed: of one request, not of all within a minute."""
+    if "token" not in message.lower() or _SO_FAR.search(message):
+        return None
+    return _EXCEEDS.search(message) or _GREATER.search(message)

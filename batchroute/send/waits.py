@@ -30,7 +30,7 @@ _TOLD = re.compile(
     rf"\s+(?:(?:about|approximately|another|at\s+least)\s+)?(?=({_NUMBER}))(?!\d+[-/:]\d)",
     re.IGNORECASE,
 )
-_EPOCH_S = 1e9  # from here on a number is a moment, not a wait: 1e9 seconds are 31 years
+EPOCH_S = 1e9  # from here on a number is a moment, not a wait: 1e9 seconds are 31 years
 _EPOCH_MS = 1e12
 _LAST_EPOCH_MS = 1e14
 
@@ -108,7 +108,7 @@ def _wait_s(text: str | None, now: datetime) -> float | None:
     if not text:
         return None
     if (number := _number(text)) is not None:
-        if number < _EPOCH_S:
+        if number < EPOCH_S:
             return number
         return _until(number / 1000 if number >= _EPOCH_MS else number, now)
     if (duration := duration_s(text)) is not None:
