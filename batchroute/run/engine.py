@@ -231,7 +231,9 @@ class _OpenRun:
 
         sending = self._unconfirmed.watching(send, pricing) if self._budget is None else send
         spending = (
-            Spending(self._budget, partial(attempt_usd, pricing=pricing)) if self._budget and pricing else None
+            Spending(self._budget, name, partial(attempt_usd, pricing=pricing))
+            if self._budget and pricing
+            else None
         )
         allowance = OwnLimits(endpoint_limits(spec), spending)
         policy = retry_policy(spec, limits)

@@ -78,9 +78,10 @@ class EndpointLimits:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The budget that all lanes of a run share, and the price of this one's answers."""
+    """The budget that all lanes of a run share, the name of this one's endpoint and the price of its answers."""
 
     budget: Budget
+    name: str
     cost: Callable[[Usage], Decimal | None]
 
 
@@ -152,13 +153,13 @@ class OwnLimits:
 
     # What a provider bills beyond a reservation is learnt. Worked example, a limit of $1: requests reserve $0.01
     # each, and the first is billed $0.04, as a more expensive model answered in the place of the one asked for.
-    # From then on each reserves four times what it asks for, so that the last of them does not pass the limit.
+    # From then on each reserves four times what it asks for, so that the last of them does not pass the limit. The
+    # next run knows it from the ledger: its first request would else reserve $0.01, fit, and pass it.
 
     def __init__(self, limits: EndpointLimits, spending: Spending | None = None) -> None:
         self.in_flight = 0
         self._limits = limits
         self._spending = spending
-        self._overbilled = Decimal(1)  # the most that an answer was billed, in shares of what it asked for
         self._tokens = TokenWindow(limits.tokens_per_minute or 0)
         self._watchers: list[Callable[[], None]] = []
 
@@ -190,10 +191,15 @@ class OwnLimits:
     def wait_s(self, tokens: int, usd: Decimal, now: float) -> float:
         if self.in_flight >= self._limits.max_concurrency:
             return math.inf
-        most_usd = usd * self._overbilled
-        if self._spending is not None and not self._spending.budget.fits(most_usd):
-            return self._wait_for_money(self._spending.budget, most_usd)
+        if self._spending is not None:
+            most_usd = self._reserved(self._spending, usd)
+            if not self._spending.budget.fits(most_usd):
+                return self._wait_for_money(self._spending.budget, most_usd)
         return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(tokens, now)
+
+    def _reserved(self, spending: Spending, usd: Decimal) -> Decimal:
+        """What is reserved for a request that asks for so much."""
+        return usd * spending.budget.overbilled(spending.name)
 
     def _wait_for_money(self, budget: Budget, usd: Decimal) -> float:
         """Answers in flight may cost less than was reserved for them; without any there is nothing to wait for."""
@@ -203,8 +209,9 @@ class OwnLimits:
         raise OverBudget(f"limits.max_cost_usd: the next row may cost ${usd:.4f}, ${left:.4f} are left")
 
     def take(self, tokens: int, usd: Decimal, now: float) -> Permit:
-        reserved = usd * self._overbilled
+        reserved = usd
         if self._spending is not None:
+            reserved = self._reserved(self._spending, usd)
             self._spending.budget.reserve(reserved)
         self.in_flight += 1
         entry = None if self._limits.tokens_per_minute is None else self._tokens.take(tokens, now)
@@ -229,7 +236,7 @@ class OwnLimits:
             return None
         spending.budget.spend(permit.usd, cost)
         if cost > permit.asked_usd > 0:
-            self._overbilled = max(self._overbilled, cost / permit.asked_usd)
+            spending.budget.learn_overbilled(spending.name, cost / permit.asked_usd)
         if spending.budget.overshot:
             return "limits.max_cost_usd is passed: an answer was billed more than its request allowed"
         return None

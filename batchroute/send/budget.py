@@ -41,6 +41,7 @@ class Budget:
         self.reserved = Decimal(0)
         self._save = save
         self._unpriced = ledger.unpriced
+        self._overbilled = dict(ledger.overbilled)
         self._watchers: list[Callable[[], None]] = []
         self._ceiling = self.taken
         self._record(self._ceiling)
@@ -89,6 +90,16 @@ class Budget:
         self.spent += cost
         self._tell()
 
+    def overbilled(self, name: str) -> Decimal:
+        """How many times the most that it should cost an answer of the endpoint may be billed; 1: no more."""
+        return self._overbilled.get(name, Decimal(1))
+
+    def learn_overbilled(self, name: str, share: Decimal) -> None:
+        """An answer was billed so many times the most it should cost; on disk before the next one is sent."""
+        if share > self.overbilled(name):
+            self._overbilled[name] = share
+            self._record(self._ceiling)
+
     def lose(self, amount: Decimal) -> None:
         """What became of a reservation is unknown."""
         self.reserved -= amount
@@ -106,7 +117,7 @@ class Budget:
         self._record(None)
 
     def _record(self, ceiling: Decimal | None) -> None:
-        self._save(Ledger(self.unconfirmed, ceiling, self._unpriced))
+        self._save(Ledger(self.unconfirmed, ceiling, self._unpriced, dict(self._overbilled)))
 
 
 def open_budget(path: Path, limit: Decimal | None, spent: Decimal) -> Budget | None:

@@ -15,6 +15,7 @@ from batchroute.types import Usage
 
 MOST_TOKENS = 10**9  # of one answer; a larger count is none: whoever sends it would spoil every sum it goes into
 MOST_USD = 10_000.0  # the same for what one answer cost
+_USD = re.compile(r"[0-9]{1,5}(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?")  # many languages write 0.00009 as 9e-05
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
 
@@ -218,7 +219,7 @@ def _reported_usd(usage: dict[str, Any]) -> float | None:
 
 
 def _usd(value: Any) -> float | None:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,30})?", value):
+    if isinstance(value, str) and _USD.fullmatch(value):
         value = float(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 <= value <= MOST_USD and math.isfinite(value) else None

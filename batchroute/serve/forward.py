@@ -236,7 +236,7 @@ async def open_live_endpoints(
     for name, spec in endpoints.items():
         transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
         pricing = targets[name].pricing
-        spending = Spending(budget, partial(attempt_usd, pricing=pricing)) if budget and pricing else None
+        spending = Spending(budget, name, partial(attempt_usd, pricing=pricing)) if budget and pricing else None
         lanes[name] = LiveLane(
             Endpoint(transport, scrub, keep_bodies=True, read=dialect_of(spec).read).send,
             live_policy(spec, limits),

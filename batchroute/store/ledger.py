@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 class Ledger(msgspec.Struct, frozen=True):
     """What stands on disk: USD known to be unconfirmed, and the ceiling while a run is at work.
 
-    `unpriced` requests are unconfirmed, too, and have no known price.
+    `unpriced` requests are unconfirmed, too, and have no known price. `overbilled` has by endpoint the most that
+    an answer was billed in shares of the most it should have cost, where that was more.
     """
 
     unconfirmed: Decimal = Decimal(0)
     ceiling: Decimal | None = None
     unpriced: int = 0
+    overbilled: dict[str, Decimal] = {}
 
 
 def reconciled(ledger: Ledger, spent: Decimal) -> Ledger:

@@ -245,6 +245,30 @@ def test_what_is_billed_beyond_a_reservation_is_reserved_for_the_next(
     assert billed == pytest.approx(answers * 0.003)
 
 
+def test_the_next_run_knows_what_is_billed_beyond_a_reservation(tmp_path: Path, batchroute: Command) -> None:
+    """Each answer costs $0.003 where half of that was reserved, and $0.002 are left after the first run."""
+
+    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
+        return web.json_response({"choices": choices, "usage": counts(100, 100, cost=0.003)})
+
+    (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "{"x" * 90}"}}\n' * 20)
+    with upstream(say) as provider:
+        job = write_job(
+            tmp_path,
+            on_both("base_url", f"{provider.url}/v1"),
+            on_both("price", PRICE),
+            on_both("params", {"max_tokens": 100, "service_tier": "default"}),
+            on_both("max_concurrency", 1),
+            {"routing.threshold": 1.0, "limits.max_cost_usd": LIMIT_USD},
+        )
+        for _ in range(2):
+            said = batchroute("run", job, "--json")
+            assert said.code == 4
+    assert len(provider.seen) == 6
+    assert json.loads(said.out)["cost_usd"] == pytest.approx(6 * 0.003)
+
+
 @pytest.mark.parametrize("concurrency", [1, 16])
 def test_a_request_that_leaves_a_full_tier_may_be_answered_in_the_accounts_own(
     tmp_path: Path, batchroute: Command, concurrency: int

@@ -135,3 +135,13 @@ def test_a_spoilt_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text("{")
     with pytest.raises(RunFault, match="budget"):
         read_ledger(tmp_path / "ledger.json")
+
+
+def test_what_was_billed_beyond_a_reservation_is_on_disk_at_once_and_known_after_a_crash() -> None:
+    budget, saved = fresh("10")
+    budget.reserve(Decimal(1))
+    budget.learn_overbilled("strong", Decimal(3))
+    budget.learn_overbilled("strong", Decimal(2))
+    assert saved[-1] == Ledger(Decimal(0), saved[1].ceiling, overbilled={"strong": Decimal(3)})
+    again, _ = fresh("10", ledger=saved[-1])
+    assert (again.overbilled("strong"), again.overbilled("weak")) == (3, 1)

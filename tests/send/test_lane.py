@@ -863,7 +863,7 @@ def test_every_row_ends_once_and_within_its_bounds(
 def spending_of(usd: int) -> Spending:
     """Every answer costs 3 USD, and may cost 4."""
     budget = Budget(Decimal(usd), Decimal(0), Ledger(), lambda ledger: None)
-    return Spending(budget, lambda usage: Decimal(3))
+    return Spending(budget, "strong", lambda usage: Decimal(3))
 
 
 def test_a_row_without_room_stops_the_lane_unless_it_is_taken_over() -> None:
@@ -892,7 +892,7 @@ def test_a_row_that_is_let_go_between_two_attempts_is_left_with_the_first() -> N
 def test_money_that_another_lane_gives_back_is_used_at_that_moment() -> None:
     """$4 may be out at a time: the second row leaves as the first one's answer comes, and not a tick later."""
     budget = Budget(Decimal(7), Decimal(0), Ledger(), lambda ledger: None)
-    spending = Spending(budget, lambda usage: Decimal(3))
+    spending = Spending(budget, "strong", lambda usage: Decimal(3))
     first, second = (Bench(script(), spending=spending, latency_s=latency_s) for latency_s in (5.0, 1.0))
 
     async def work() -> None:

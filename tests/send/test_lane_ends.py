@@ -68,7 +68,7 @@ def test_where_the_ledger_cannot_be_saved_nothing_is_taken_and_the_next_one_save
         saved.append(ledger)
 
     budget = Budget(Decimal(100), Decimal(0), Ledger(), save)
-    allowance = OwnLimits(EndpointLimits(1), Spending(budget, lambda usage: Decimal(3)))
+    allowance = OwnLimits(EndpointLimits(1), Spending(budget, "strong", lambda usage: Decimal(3)))
     for _ in range(2):
         with pytest.raises(DiskFull):
             allowance.take(10, Decimal(4), 0.0)

@@ -195,7 +195,7 @@ class Till:
 
     async def work(self) -> None:
         self.budget = Budget(self.limit, Decimal(0), Ledger(), lambda _: None)
-        spending = Spending(self.budget, lambda usage: Decimal(usage.prompt_tokens or 0) / 100)
+        spending = Spending(self.budget, "strong", lambda usage: Decimal(usage.prompt_tokens or 0) / 100)
         policy = RetryPolicy(max_attempts=3, outage_s=600.0, stop_after_same_refusal=0)
         lanes = [
             Lane(

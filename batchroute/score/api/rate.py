@@ -74,7 +74,8 @@ def rater_opener(router: RouterSpec, context: EmbedContext) -> OpenRater:
 
 @contextlib.asynccontextmanager
 async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Scorer) -> AsyncIterator[Rater]:
-    pricing = open_embedder_target(spec).pricing
+    target = open_embedder_target(spec)
+    pricing = target.pricing
     if context.budget is not None and pricing is None:
         raise UsageFault("limits.max_cost_usd needs a price: set router.embedder.price = { input = ... }")
     known = KnownScores(
@@ -84,7 +85,9 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
         pricing=pricing,
     )
     spending = (
-        Spending(context.budget, partial(attempt_usd, pricing=pricing)) if context.budget and pricing else None
+        Spending(context.budget, target.name, partial(attempt_usd, pricing=pricing))
+        if context.budget and pricing
+        else None
     )
     try:
         with contextlib.closing(known):

@@ -22,13 +22,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from batchroute.errors import UsageFault
 from batchroute.send.allowance import TOKEN_MARGIN, EndpointLimits
 from batchroute.send.budget import Budget
 from batchroute.send.open import asks_for_vectors, endpoint_limits
 from batchroute.send.rate import WINDOW_S
 from batchroute.store.files import saving
-from batchroute.store.ledger import Ledger, read_ledger, write_ledger
+from batchroute.store.ledger import read_ledger, write_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Endpoints, Job, RouterSpec
     from batchroute.send.allowance import OwnLimits
+    from batchroute.store.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ def open_live_budget(limit: Decimal, state: Path) -> Budget:
 
     def save(ledger: Ledger) -> None:
         if ledger.ceiling is None:
-            ledger = Ledger(ledger.unconfirmed + budget.spent)
+            ledger = msgspec.structs.replace(ledger, unconfirmed=ledger.unconfirmed + budget.spent)
         with saving(path):
             write_ledger(path, ledger)
 
