@@ -2,8 +2,8 @@
 
 By the endpoint's price list: asked once, live, in the standard tier, nothing read from a cache or written to one.
 The tokens of a row are those seen where that endpoint answered it, else its prompt as seen and the endpoint's own
-mean answer; where it answered no row, those of the endpoint that did. `report` and a `plan` of a finished run say
-this sum, `whatif` that of the rows that change side.
+mean answer; where it answered no row, those of the endpoint that did, of a row that both answered their mean.
+`report` and a `plan` of a finished run say this sum, `whatif` that of the rows that change side.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def usd_there(name: str, schedule: Schedule, sums: Iterable[TokenSum], mean_comp
 
 
 def _usd(name: str, schedule: Schedule, rows: TokenSum, mean_completion: float | None) -> Decimal:
-    if mean_completion is None or (rows.route == name and not rows.is_twice):
+    if mean_completion is None and rows.is_twice:
+        completion = rows.completion // 2
+    elif mean_completion is None or (rows.route == name and not rows.is_twice):
         completion = rows.completion
     else:
         completion = round(rows.rows * mean_completion)

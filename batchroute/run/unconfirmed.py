@@ -42,7 +42,7 @@ class Unconfirmed:
             except BaseException:  # abandoned: the endpoint may answer it all the same
                 self._lose(request, pricing)
                 raise
-            if not (answer.unsent or answer.turned_away or _tells_its_cost(answer.usage)):
+            if not (answer.unbilled or _tells_its_cost(answer.usage)):
                 self._lose(request, pricing)
             return answer
 

@@ -32,6 +32,7 @@ Presence = Literal["answered", "silent", "unconnected"]  # what came back, if on
 MOST_ID_CHARS = 200  # of a request's name are kept
 _NOTHING = Completion()
 _NO_STATUS = frozenset({"None", "0", "200", ""})
+_GAVE_UP = frozenset({408, 424, 499})  # over a request that a server, or the one behind it, may have worked on
 
 _ADVICE = {
     "invalid_key": "set api_key_env, or check the key it names",
@@ -48,8 +49,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     `vectors` answer an embeddings request, whose `completion` holds no more than the bill. `body` is the whole
     text of an answer that is ok or refused, where it is wanted, `status` its HTTP status, None where it has none.
-    `turned_away`: the server said no before it did any work (a 4xx), so nothing can be billed for it. `unsent`:
-    there was no connection to send it over.
+    `turned_away`: the server said no (a 4xx). `unsent`: there was no connection to send it over.
     """
 
     verdict: Verdict
@@ -67,6 +67,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usage(self) -> Usage | None:
         return self.completion.usage if self.completion else None
+
+    @property
+    def unbilled(self) -> bool:
+        """Whether nothing can have been billed: it was not sent, or turned away before any work was done."""
+        return self.unsent or (self.turned_away and self.status not in _GAVE_UP)
 
     @property
     def presence(self) -> Presence:

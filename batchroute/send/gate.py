@@ -127,8 +127,7 @@ class Gate(Generic[Row]):
         """
         if answer is None:
             return self._allowance.give(admission.permit, None, self._clock())
-        unbilled = answer.turned_away or answer.unsent
-        return self._allowance.give(admission.permit, answer.usage, self._clock(), unbilled=unbilled)
+        return self._allowance.give(admission.permit, answer.usage, self._clock(), unbilled=answer.unbilled)
 
     def cancel(self, admission: Admission) -> None:
         """The request was not sent after all."""

@@ -50,6 +50,17 @@ def test_a_side_that_answered_nothing_is_taken_to_answer_as_the_other_did(tmp_pa
     assert report.mean_output_tokens == {"strong": None, "weak": 200}
 
 
+def test_rows_that_both_sides_answered_count_as_one_answer(tmp_path: Path) -> None:
+    """Each was cut at 100 tokens by weak, and then answered in 60 by strong: about 80, and surely not 160."""
+    twice = [
+        ok(row, route_reason="finish", prompt_tokens=2000, completion_tokens=160, attempts=2, cost_usd=0.003)
+        for row in range(2)
+    ]
+    report = build_report(run_of(tmp_path, *twice))
+    assert report.all_strong_usd == pytest.approx(2 * (1000 * 2 + 80 * 10) / 1e6)
+    assert report.savings_usd == pytest.approx(2 * (0.0028 - 0.003))
+
+
 def test_the_worked_example_of_savings_by_cause(tmp_path: Path) -> None:
     run = run_of(
         tmp_path,

@@ -269,6 +269,33 @@ def test_the_next_run_knows_what_is_billed_beyond_a_reservation(tmp_path: Path, 
     assert json.loads(said.out)["cost_usd"] == pytest.approx(6 * 0.003)
 
 
+@pytest.mark.parametrize("status", [408, 424, 499])
+def test_a_server_that_gave_up_over_a_request_may_have_billed_it(
+    tmp_path: Path, batchroute: Command, status: int
+) -> None:
+    """Every other attempt works until something times out, is billed, and brings no usage."""
+
+    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        if len(provider.seen) % 2:
+            return web.json_response({"error": {"message": "given up"}}, status=status)
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
+        return web.json_response({"choices": choices, "usage": counts(100, 100)})
+
+    (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "{"x" * 90}"}}\n' * ROWS)
+    with upstream(say) as provider:
+        job = write_job(
+            tmp_path,
+            on_both("base_url", f"{provider.url}/v1"),
+            on_both("price", PRICE),
+            on_both("params", {"max_tokens": 100, "service_tier": "default"}),
+            {"routing.threshold": 1.0, "limits.max_cost_usd": 0.01},
+        )
+        report = json.loads(batchroute("run", job, "--json").out)
+    billed = len(provider.seen) * 0.0012
+    assert 0.0048 <= billed <= 0.01
+    assert billed <= report["cost_usd"] + report["unconfirmed_usd"] <= 0.01
+
+
 @pytest.mark.parametrize("concurrency", [1, 16])
 def test_a_request_that_leaves_a_full_tier_may_be_answered_in_the_accounts_own(
     tmp_path: Path, batchroute: Command, concurrency: int
