@@ -10,48 +10,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from batchroute.errors import BatchrouteError, RunFault, cause_of
 from batchroute.input.growing import appended
-from batchroute.job.prices import attempt_usd, open_targets
-from batchroute.job.tiers import STANDARD
+from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.end import RunEnd, write_end, write_running
 from batchroute.run.feed import rows_to_ask
+from batchroute.run.lanes import LaneOpener
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
 from batchroute.run.stop import Stopper
-from batchroute.run.substitutes import Substitutes
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
-from batchroute.send.allowance import OwnLimits, Spending
-from batchroute.send.body import at_standard_tier, dialect_of
 from batchroute.send.budget import open_budget
-from batchroute.send.endpoint import Endpoint
-from batchroute.send.http import Transport
-from batchroute.send.lane import Lane
-from batchroute.send.open import (
-    asked_by,
-    connections,
-    endpoint_limits,
-    most_open,
-    open_address,
-    retry_policy,
-    scrubber_for,
-)
-from batchroute.send.request import billed_in
+from batchroute.send.open import asked_by, connections, scrubber_for
 from batchroute.send.reuse import Reuse, answered_parts
-from batchroute.send.tokens import estimate_tokens
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
 from batchroute.store.layout import locked
@@ -69,7 +50,7 @@ if TYPE_CHECKING:
     from batchroute.score.rater import Rater
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
-    from batchroute.send.classify import Answer
+    from batchroute.send.lane import Lane
     from batchroute.send.request import Request
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
@@ -168,6 +149,16 @@ class _OpenRun:
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._budget = self._open_budget()
         self._unconfirmed = Unconfirmed()
+        self._lane_opener = LaneOpener(
+            job,
+            targets,
+            directory,
+            options.environ,
+            self._scrub,
+            self._budget,
+            self._unconfirmed,
+            options.notify,
+        )
         self._rows = ShardRun(
             job.endpoints,
             targets,
@@ -199,54 +190,15 @@ class _OpenRun:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._rows.close)
             for name in self._job.endpoints.names:
-                self._lanes[name] = await self._open_lane(name, stack)
+                self._lanes[name] = await self._lane_opener.open(name, stack)
+                self._progress.lanes[name].in_flight = self._in_flight_of(name)
             self._stopper.add(self._scoring)
             for lane in self._lanes.values():
                 self._stopper.add(lane)
             await self._work(answered)
 
-    async def _open_lane(self, name: str, stack: contextlib.AsyncExitStack) -> Lane[Request]:
-        spec, limits, pricing = self._job.endpoints[name], self._job.limits, self._targets[name].pricing
-        address = await open_address(spec, limits, self._options.environ, stack)
-        endpoint = Endpoint(
-            await stack.enter_async_context(Transport(address)),
-            self._scrub,
-            keep_bodies=self._directory.raw,
-            had_success=self._store.tally.ok[name] > 0,
-            read=dialect_of(spec).read,
-        )
-
-        substitutes = Substitutes(self._targets[name], self._options.notify)
-
-        async def send(request: Request) -> Answer:
-            answer = await endpoint.send(request.body, tokens=estimate_tokens(request.chars))
-            substitutes.see(answer)
-            return billed_in(request.service_tier, answer)
-
-        def stopped(reason: str) -> None:
-            self._options.notify(f"the {name} lane stopped: {reason}")
-
-        def at_standard(request: Request) -> Request:
-            return replace(request, body=at_standard_tier(request.body), service_tier=STANDARD)
-
-        sending = self._unconfirmed.watching(send, pricing) if self._budget is None else send
-        spending = (
-            Spending(self._budget, name, partial(attempt_usd, pricing=pricing))
-            if self._budget and pricing
-            else None
-        )
-        allowance = OwnLimits(endpoint_limits(spec), spending)
-        policy = retry_policy(spec, limits)
-        lane: Lane[Request] = Lane(
-            sending,
-            policy,
-            allowance,
-            stopped,
-            most_open=most_open(spec),
-            at_standard=at_standard if spec.on_busy == "standard" else None,
-        )
-        self._progress.lanes[name].in_flight = lambda: lane.in_flight
-        return lane
+    def _in_flight_of(self, name: str) -> Callable[[], int]:
+        return lambda: self._lanes[name].in_flight
 
     async def _work(self, answered: AnsweredParts) -> None:
         beside: list[Awaitable[None]] = [

@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from batchroute.job.prices import attempt_usd
 from batchroute.job.secrets import Scrubber, endpoint_secrets
-from batchroute.send.allowance import EndpointLimits
+from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
 from batchroute.send.body import dialect_of
 from batchroute.send.http import Address, api_url, proxy_for, request_headers
 from batchroute.send.renewal import RenewedKey
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
+    from batchroute.job.prices import Target
     from batchroute.job.secrets import Secret
     from batchroute.job.spec import EmbedderSpec, Endpoints, EndpointSpec, EnvRef, Limits, RouterSpec
+    from batchroute.send.budget import Budget
 
     Asked: TypeAlias = EndpointSpec | EmbedderSpec
 
@@ -115,16 +118,23 @@ def endpoint_proxy(spec: EndpointSpec) -> str | None:
     return None if spec.base_url is None else proxy_for(api_url(spec.base_url, dialect_of(spec).path))
 
 
-def endpoint_limits(spec: EndpointSpec | EmbedderSpec) -> EndpointLimits:
+def endpoint_limits(spec: Asked) -> EndpointLimits:
     """How much of it a lane may use."""
     return EndpointLimits(spec.max_concurrency, spec.requests_per_minute, spec.tokens_per_minute)
 
 
-def retry_policy(spec: EndpointSpec | EmbedderSpec, limits: Limits) -> RetryPolicy:
+def own_limits(spec: Asked, budget: Budget | None, target: Target) -> OwnLimits:
+    """The same, and what it may spend of the budget, where there is one."""
+    pricing = target.pricing
+    spending = Spending(budget, target.name, partial(attempt_usd, pricing=pricing)) if budget and pricing else None
+    return OwnLimits(endpoint_limits(spec), spending)
+
+
+def retry_policy(spec: Asked, limits: Limits) -> RetryPolicy:
     """How often a lane tries, and how long it waits."""
     return RetryPolicy(spec.max_attempts, limits.outage_s, limits.stop_after_same_refusal)
 
 
-def most_open(spec: EndpointSpec | EmbedderSpec) -> int:
+def most_open(spec: Asked) -> int:
     """How many requests a lane takes in at a time: as many again as it has slots may wait for another attempt."""
     return 2 * spec.max_concurrency + 64

@@ -11,25 +11,23 @@ import math
 import time
 import uuid
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from batchroute.input.row import Refusal
-from batchroute.job.prices import attempt_usd, open_targets
+from batchroute.job.prices import open_targets
 from batchroute.job.tiers import STANDARD
 from batchroute.report.export.completion import chat_completion
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.feed import RequestWriter
 from batchroute.run.settle import settled
-from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.body import at_standard_tier, dialect_of
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
-from batchroute.send.open import endpoint_limits, open_address, retry_policy
+from batchroute.send.open import open_address, own_limits, retry_policy
 from batchroute.send.request import Outcome, billed_in
 from batchroute.send.tokens import estimate_tokens
 from batchroute.types import Completion, Prompt
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Scrubber
     from batchroute.job.spec import Endpoints, EndpointSpec, Limits
+    from batchroute.send.allowance import OwnLimits
     from batchroute.send.budget import Budget
     from batchroute.send.endpoint import Receive
     from batchroute.send.request import Request, Spent
@@ -235,12 +234,10 @@ async def open_live_endpoints(
     }
     for name, spec in endpoints.items():
         transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
-        pricing = targets[name].pricing
-        spending = Spending(budget, name, partial(attempt_usd, pricing=pricing)) if budget and pricing else None
         lanes[name] = LiveLane(
             Endpoint(transport, scrub, keep_bodies=True, read=dialect_of(spec).read).send,
             live_policy(spec, limits),
-            OwnLimits(endpoint_limits(spec), spending),
+            own_limits(spec, budget, targets[name]),
             _naming(name, notify),
             leaves_full_tier=spec.on_busy == "standard",
         )

@@ -25,14 +25,13 @@ from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidScores
 from batchroute.score.api.requests import TEXTS_IN_FLIGHT, RequestBuilder, read_vectors
 from batchroute.score.rater import Rated, bare_questions, open_thread_rater
-from batchroute.send.allowance import OwnLimits, Spending
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.open import (
     asks_for_vectors,
     embedder_address,
-    endpoint_limits,
     most_open,
+    own_limits,
     retry_policy,
     secrets_of,
 )
@@ -84,11 +83,6 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
         cache=VectorCache(Path(spec.cache), spec.model or "", spec.dimensions) if spec.cache else None,
         pricing=pricing,
     )
-    spending = (
-        Spending(context.budget, target.name, partial(attempt_usd, pricing=pricing))
-        if context.budget and pricing
-        else None
-    )
     try:
         with contextlib.closing(known):
             address = embedder_address(spec, context.limits, context.environ)
@@ -97,7 +91,7 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
                 fetcher = Fetcher(
                     Endpoint(transport, context.scrub, read=read_vectors).send,
                     retry_policy(spec, context.limits),
-                    OwnLimits(endpoint_limits(spec), spending),
+                    own_limits(spec, context.budget, target),
                     RequestBuilder(spec, pricing),
                     known.score_vectors,
                     context.stopped,

@@ -1,0 +1,79 @@
+"""The lane of each endpoint of a run: where it sends, what it may use, and what is noticed on its answers.
+
+Knows no rows and no scores; when a lane is given requests is the engine's responsibility.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from batchroute.job.tiers import STANDARD
+from batchroute.run.substitutes import Substitutes
+from batchroute.send.body import at_standard_tier, dialect_of
+from batchroute.send.endpoint import Endpoint
+from batchroute.send.http import Transport
+from batchroute.send.lane import Lane
+from batchroute.send.open import most_open, open_address, own_limits, retry_policy
+from batchroute.send.request import billed_in
+from batchroute.send.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack
+
+    from batchroute.job.prices import Target
+    from batchroute.job.secrets import Scrubber
+    from batchroute.job.spec import Job
+    from batchroute.run.unconfirmed import Unconfirmed
+    from batchroute.send.budget import Budget
+    from batchroute.send.classify import Answer
+    from batchroute.send.request import Request
+    from batchroute.store.directory import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOpener:
+    """What the lanes of a run have in common; without a `budget` lost attempts are counted in `unconfirmed`."""
+
+    job: Job
+    targets: Mapping[str, Target]
+    directory: RunDirectory
+    environ: Mapping[str, str]
+    scrub: Scrubber
+    budget: Budget | None
+    unconfirmed: Unconfirmed
+    notify: Callable[[str], None]
+
+    async def open(self, name: str, stack: AsyncExitStack) -> Lane[Request]:
+        """The lane of the endpoint `name`, until `stack` ends."""
+        spec, limits, target = self.job.endpoints[name], self.job.limits, self.targets[name]
+        address = await open_address(spec, limits, self.environ, stack)
+        endpoint = Endpoint(
+            await stack.enter_async_context(Transport(address)),
+            self.scrub,
+            keep_bodies=self.directory.raw,
+            had_success=self.directory.store.tally.ok[name] > 0,
+            read=dialect_of(spec).read,
+        )
+        substitutes = Substitutes(target, self.notify)
+
+        async def send(request: Request) -> Answer:
+            answer = await endpoint.send(request.body, tokens=estimate_tokens(request.chars))
+            substitutes.see(answer)
+            return billed_in(request.service_tier, answer)
+
+        return Lane(
+            send if self.budget is not None else self.unconfirmed.watching(send, target.pricing),
+            retry_policy(spec, limits),
+            own_limits(spec, self.budget, target),
+            lambda reason: self.notify(f"the {name} lane stopped: {reason}"),
+            most_open=most_open(spec),
+            at_standard=_at_standard if spec.on_busy == "standard" else None,
+        )
+
+
+def _at_standard(request: Request) -> Request:
+    return replace(request, body=at_standard_tier(request.body), service_tier=STANDARD)
