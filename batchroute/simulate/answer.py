@@ -21,7 +21,7 @@ CHARS_PER_TOKEN = 4  # of an answer's text
 NO_HEADERS: Mapping[str, str] = {}
 
 
-class Bill(msgspec.Struct, frozen=True):
+class TrueBill(msgspec.Struct, frozen=True):
     """What a provider bills for one request, in tokens.
 
     Tokens read from a cache and written to one are parts of the prompt, those written for an hour a part of what
@@ -46,11 +46,11 @@ class Call(NamedTuple):
     arguments: str
 
 
-class Answer(msgspec.Struct, frozen=True):
+class FlawlessAnswer(msgspec.Struct, frozen=True):
     """A flawless answer. `number` is what its ids are made of; `tier` is the one that it names, None for none."""
 
     number: int
-    bill: Bill
+    bill: TrueBill
     finish: Finish
     text: str | None = None
     call: Call | None = None
@@ -63,7 +63,7 @@ class Answer(msgspec.Struct, frozen=True):
         return [whole[start : start + CHUNK_CHARS] for start in range(0, len(whole), CHUNK_CHARS)]
 
 
-class Refusal(NamedTuple):
+class ApiError(NamedTuple):
     """An error before a dialect shapes it."""
 
     status: int
@@ -84,13 +84,13 @@ class Reply(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = NO_HEADERS
     delivery: Delivery = "whole"
     after_s: float = 0.0
-    bill: Bill | None = None
-    refusal: Refusal | None = None
+    bill: TrueBill | None = None
+    refusal: ApiError | None = None
     question: Question | None = None
-    answer: Answer | None = None
+    answer: FlawlessAnswer | None = None
 
 
-def reply_to(question: Question, answer: Answer) -> Reply:
+def reply_to(question: Question, answer: FlawlessAnswer) -> Reply:
     """The answer in the question's dialect, whole or as a stream."""
     if question.stream:
         return event_stream(question, answer)
@@ -98,7 +98,7 @@ def reply_to(question: Question, answer: Answer) -> Reply:
     return Reply(200, body, bill=answer.bill, question=question, answer=answer)
 
 
-def event_stream(question: Question, answer: Answer) -> Reply:
+def event_stream(question: Question, answer: FlawlessAnswer) -> Reply:
     """The answer as a stream, asked for or not."""
     body = b"".join(question.events(answer))
     return Reply(200, body, EVENTS, delivery="events", bill=answer.bill, question=question, answer=answer)
@@ -111,7 +111,7 @@ def json_reply(value: object) -> Reply:
 
 def refused(status: int, code: str | None, message: str, headers: Mapping[str, str] = NO_HEADERS) -> Reply:
     """A refusal, which its dialect will shape."""
-    return Reply(status, headers=headers, refusal=Refusal(status, code, message))
+    return Reply(status, headers=headers, refusal=ApiError(status, code, message))
 
 
 def now() -> int:

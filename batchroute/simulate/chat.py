@@ -8,7 +8,7 @@ import msgspec
 
 from batchroute.simulate.answer import now
 from batchroute.simulate.cache import bills_writes
-from batchroute.simulate.dialect import Dialect, event
+from batchroute.simulate.dialect import SimulatedDialect, event
 from batchroute.simulate.openai import (
     CacheOptions,
     Part,
@@ -26,14 +26,14 @@ from batchroute.simulate.question import NO_TOOLS, Count, Name, Piece, Terms, To
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchroute.simulate.answer import Answer, Bill, Finish
+    from batchroute.simulate.answer import Finish, FlawlessAnswer, TrueBill
     from batchroute.simulate.question import Caching
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 FINISHES: Mapping[Finish, str] = {"tool": "tool_calls"}
 
 
-class Message(msgspec.Struct):
+class ChatMessage(msgspec.Struct):
     role: Role
     content: str | list[Part] | None = None
 
@@ -69,11 +69,11 @@ class ResponseFormat(msgspec.Struct):
     json_schema: JsonSchema | None = None
 
 
-class ChatBody(msgspec.Struct):
+class ChatQuestion(msgspec.Struct):
     """The fields of a chat completion request that change the answer."""
 
     model: Name
-    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
@@ -122,7 +122,7 @@ class ChatBody(msgspec.Struct):
             return None
         return self.response_format.json_schema.schema if self.response_format.json_schema else {}
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
+    def whole(self, answer: FlawlessAnswer) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": answer.refusal}
         if answer.call:
             message["tool_calls"] = _calls(answer)
@@ -130,7 +130,7 @@ class ChatBody(msgspec.Struct):
         choices = [{"index": i, "message": message, **end} for i in range(self.n or 1)]
         return {**_head(answer, "chat.completion"), "choices": choices, "usage": usage(answer.bill)}
 
-    def events(self, answer: Answer) -> Iterator[bytes]:
+    def events(self, answer: FlawlessAnswer) -> Iterator[bytes]:
         """Chunks, choice after choice; the last one has the usage where that was asked for."""
         head = _head(answer, "chat.completion.chunk")
         with_usage = self.stream_options is not None and self.stream_options.include_usage
@@ -145,11 +145,11 @@ class ChatBody(msgspec.Struct):
         yield b"data: [DONE]\n\n"
 
 
-_DECODER = msgspec.json.Decoder(ChatBody)
+_DECODER = msgspec.json.Decoder(ChatQuestion)
 _TOOLS = msgspec.json.Decoder(list[ChatTool] | None)
 
 
-def read_chat(body: bytes) -> ChatBody:
+def read_chat(body: bytes) -> ChatQuestion:
     """ValueError says what a provider would not accept."""
     request = _DECODER.decode(body)
     if request.stream_options is not None and not request.stream:
@@ -162,7 +162,7 @@ def read_chat(body: bytes) -> ChatBody:
     return request
 
 
-def _head(answer: Answer, kind: str) -> dict[str, Any]:
+def _head(answer: FlawlessAnswer, kind: str) -> dict[str, Any]:
     head = {
         "id": f"chatcmpl-simulated-{answer.number:012x}",
         "object": kind,
@@ -173,7 +173,7 @@ def _head(answer: Answer, kind: str) -> dict[str, Any]:
     return head if answer.tier is None else {**head, "service_tier": answer.tier}
 
 
-def _calls(answer: Answer) -> list[dict[str, Any]]:
+def _calls(answer: FlawlessAnswer) -> list[dict[str, Any]]:
     call = answer.call
     if call is None:
         return []
@@ -181,7 +181,7 @@ def _calls(answer: Answer) -> list[dict[str, Any]]:
     return [{"id": f"call_simulated_{answer.number:012x}", "type": "function", "function": function}]
 
 
-def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
+def _deltas(answer: FlawlessAnswer) -> Iterator[dict[str, Any]]:
     if answer.call is None:
         yield {"role": "assistant", "content": ""}
         kind = "content" if answer.refusal is None else "refusal"
@@ -194,7 +194,7 @@ def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
         yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
 
 
-def usage(bill: Bill) -> dict[str, Any]:
+def usage(bill: TrueBill) -> dict[str, Any]:
     """What is billed, in the words of chat completions; written tokens where the model bills them."""
     prompt = {"cached_tokens": bill.cached_tokens, "audio_tokens": 0}
     if bill.written_tokens or bills_writes(bill.model):
@@ -208,4 +208,4 @@ def usage(bill: Bill) -> dict[str, Any]:
     }
 
 
-CHAT = Dialect(read_chat, openai_error, openai_limits, "x-request-id")
+CHAT = SimulatedDialect(read_chat, openai_error, openai_limits, "x-request-id")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.simulate.answer import CHARS_PER_TOKEN, Answer, Bill, Call
+from batchroute.simulate.answer import CHARS_PER_TOKEN, Call, FlawlessAnswer, TrueBill
 from batchroute.simulate.schema import instance
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def prompt_tokens(question: Question, behaviour: Behaviour) -> int:
     return max(1, int(question.characters() / behaviour.characters_per_token) + media)
 
 
-def compose(question: Question, use: CacheUse, draw: float, number: int, behaviour: Behaviour) -> Answer:
+def compose(question: Question, use: CacheUse, draw: float, number: int, behaviour: Behaviour) -> FlawlessAnswer:
     """`draw` in [0, 1) sets the length, `number` the ids; `use` is what the cache does for the prompt.
 
     ValueError where the answer is to fit a schema that nothing fits.
@@ -36,7 +36,7 @@ def compose(question: Question, use: CacheUse, draw: float, number: int, behavio
     tokens = wanted if cap is None else min(cap, wanted)
     reasoning = min(behaviour.reasoning_tokens, tokens)
     named, billed = _tier(terms.tier, behaviour)
-    bill = Bill(
+    bill = TrueBill(
         question.model,
         billed,
         prompt_tokens(question, behaviour),
@@ -49,9 +49,9 @@ def compose(question: Question, use: CacheUse, draw: float, number: int, behavio
     cut_at = CHARS_PER_TOKEN * (tokens - reasoning) if tokens < wanted else None
     if terms.tool is not None:
         call = Call(terms.tool.name, _json(terms.tool.schema)[:cut_at])
-        return Answer(number, bill, "tool" if cut_at is None else "length", call=call, tier=named)
+        return FlawlessAnswer(number, bill, "tool" if cut_at is None else "length", call=call, tier=named)
     text = _text(question.model, tokens - reasoning) if terms.schema is None else _json(terms.schema)[:cut_at]
-    return Answer(number, bill, "stop" if cut_at is None else "length", text, tier=named)
+    return FlawlessAnswer(number, bill, "stop" if cut_at is None else "length", text, tier=named)
 
 
 def _tier(asked: str | None, behaviour: Behaviour) -> tuple[str | None, str]:

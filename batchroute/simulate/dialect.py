@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from batchroute.simulate.answer import Refusal
+    from batchroute.simulate.answer import ApiError
     from batchroute.simulate.question import Question
     from batchroute.simulate.traffic import Remaining
 
 
-class Dialect(NamedTuple):
+class SimulatedDialect(NamedTuple):
     """One API.
 
     `read` raises ValueError with what a provider would not accept; `wants` is a header that no request may lack.
     """
 
     read: Callable[[bytes], Question]
-    error: Callable[[Refusal, str], dict[str, Any]]
+    error: Callable[[ApiError, str], dict[str, Any]]
     limits: Callable[[list[Remaining]], dict[str, str]]
     request_id: str  # the header
     wants: str | None = None  # a header

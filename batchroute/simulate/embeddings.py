@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import numpy as np
 
-from batchroute.simulate.answer import Bill, Reply
+from batchroute.simulate.answer import Reply, TrueBill
 from batchroute.simulate.question import Name  # noqa: TC001  msgspec reads the field types
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def embed(request: EmbeddingBody, behaviour: Behaviour) -> Reply:
     tokens = sum(max(1, int(len(text) / behaviour.characters_per_token)) for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = {"object": "list", "data": data, "model": request.model, "usage": usage}
-    return Reply(200, msgspec.json.encode(body), bill=Bill(request.model, prompt_tokens=tokens))
+    return Reply(200, msgspec.json.encode(body), bill=TrueBill(request.model, prompt_tokens=tokens))
 
 
 def unit_vector(text: str, dimensions: int) -> NDArray[np.float32]:

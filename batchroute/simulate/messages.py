@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from batchroute.simulate.dialect import Dialect, event
+from batchroute.simulate.dialect import SimulatedDialect, event
 from batchroute.simulate.question import MEDIA, Count, Name, Piece, Terms, Tool, demanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchroute.simulate.answer import Answer, Bill, Finish, Refusal
+    from batchroute.simulate.answer import ApiError, Finish, FlawlessAnswer, TrueBill
     from batchroute.simulate.question import Caching, Mark
     from batchroute.simulate.traffic import Remaining
 
@@ -52,12 +52,12 @@ class CacheControl(msgspec.Struct):
         return "1h" if self.ttl == "1h" else "breakpoint"
 
 
-class Block(msgspec.Struct):
+class ContentBlock(msgspec.Struct):
     """A block of a message: text, an image, a tool's use or its result."""
 
     type: str
     text: str = ""
-    content: str | list[Block] | None = None
+    content: str | list[ContentBlock] | None = None
     cache_control: CacheControl | None = None
 
     def said(self) -> str:
@@ -69,12 +69,12 @@ class Block(msgspec.Struct):
         return Piece(self.said(), self.cache_control.mark() if self.cache_control else "")
 
 
-class Message(msgspec.Struct):
+class Turn(msgspec.Struct):
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | list[ContentBlock]
 
-    def blocks(self) -> list[Block]:
-        return [Block("text", self.content)] if isinstance(self.content, str) else self.content
+    def blocks(self) -> list[ContentBlock]:
+        return [ContentBlock("text", self.content)] if isinstance(self.content, str) else self.content
 
 
 class MessageTool(msgspec.Struct):
@@ -99,13 +99,13 @@ class OutputConfig(msgspec.Struct):
     format: OutputFormat | None = None
 
 
-class MessagesBody(msgspec.Struct, forbid_unknown_fields=True):
+class MessagesQuestion(msgspec.Struct, forbid_unknown_fields=True):
     """All fields that there are, as the API refuses any other; most of them change nothing here."""
 
     model: Name
     max_tokens: Count
-    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
-    system: str | list[Block] = ""
+    messages: Annotated[list[Turn], msgspec.Meta(min_length=1)]
+    system: str | list[ContentBlock] = ""
     stream: bool | None = None
     tools: list[MessageTool] = []
     tool_choice: ToolChoice | None = None
@@ -139,7 +139,7 @@ class MessagesBody(msgspec.Struct, forbid_unknown_fields=True):
 
     def pieces(self) -> Iterator[Piece]:
         """Tools, then the system prompt, then the messages; a mark on the request itself is on its last block."""
-        system = [Block("text", self.system)] if isinstance(self.system, str) else self.system
+        system = [ContentBlock("text", self.system)] if isinstance(self.system, str) else self.system
         pieces = [
             *(
                 Piece(_tool_text(tool), tool.cache_control.mark() if tool.cache_control else "")
@@ -166,7 +166,7 @@ class MessagesBody(msgspec.Struct, forbid_unknown_fields=True):
     def _thinks(self) -> bool:
         return self.thinking is not None and self.thinking.get("type") != "disabled"
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
+    def whole(self, answer: FlawlessAnswer) -> dict[str, Any]:
         refused = answer.refusal is not None or answer.finish == "content_filter"
         return {
             **_head(answer),
@@ -177,7 +177,7 @@ class MessagesBody(msgspec.Struct, forbid_unknown_fields=True):
             "usage": usage(answer.bill, answer.tier),
         }
 
-    def events(self, answer: Answer) -> Iterator[bytes]:
+    def events(self, answer: FlawlessAnswer) -> Iterator[bytes]:
         """The message, block by block; the usage of the output comes with its end."""
         whole = self.whole(answer)
         begun = {**whole, "content": [], "stop_reason": None, "stop_details": None}
@@ -193,10 +193,10 @@ class MessagesBody(msgspec.Struct, forbid_unknown_fields=True):
         yield event({"type": "message_stop"}, "message_stop")
 
 
-_DECODER = msgspec.json.Decoder(MessagesBody)
+_DECODER = msgspec.json.Decoder(MessagesQuestion)
 
 
-def read_messages(body: bytes) -> MessagesBody:
+def read_messages(body: bytes) -> MessagesQuestion:
     """ValueError says what a provider would not accept."""
     return _DECODER.decode(body)
 
@@ -205,12 +205,12 @@ def _tool_text(tool: MessageTool) -> str:
     return tool.name + msgspec.json.encode(tool.input_schema).decode()
 
 
-def _head(answer: Answer) -> dict[str, Any]:
+def _head(answer: FlawlessAnswer) -> dict[str, Any]:
     ids = {"id": f"msg_simulated_{answer.number:012x}", "type": "message", "role": "assistant"}
     return {**ids, "model": answer.bill.model}
 
 
-def _content(answer: Answer, thinks: bool) -> list[dict[str, Any]]:
+def _content(answer: FlawlessAnswer, thinks: bool) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if thinks and answer.bill.reasoning_tokens:
         blocks.append(
@@ -226,11 +226,11 @@ def _content(answer: Answer, thinks: bool) -> list[dict[str, Any]]:
     return blocks
 
 
-def _details(answer: Answer) -> dict[str, Any]:
+def _details(answer: FlawlessAnswer) -> dict[str, Any]:
     return {"type": "refusal", "category": None, "explanation": answer.refusal}
 
 
-def _block_events(block: dict[str, Any], answer: Answer) -> Iterator[dict[str, Any]]:
+def _block_events(block: dict[str, Any], answer: FlawlessAnswer) -> Iterator[dict[str, Any]]:
     """One block: begun empty, then in pieces."""
     kind = block["type"]
     yield {"type": "content_block_start", "content_block": {**block, **EMPTY[kind]}}
@@ -248,7 +248,7 @@ def _block_events(block: dict[str, Any], answer: Answer) -> Iterator[dict[str, A
     yield {"type": "content_block_stop"}
 
 
-def usage(bill: Bill, tier: str | None) -> dict[str, Any]:
+def usage(bill: TrueBill, tier: str | None) -> dict[str, Any]:
     """What is billed, in Anthropic's words: the input is without what is read from the cache or written to it."""
     five_minutes = bill.written_tokens - bill.written_1h_tokens
     told = {
@@ -265,7 +265,7 @@ def usage(bill: Bill, tier: str | None) -> dict[str, Any]:
     return told if tier is None else {**told, "service_tier": "standard" if tier == "default" else tier}
 
 
-def anthropic_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
+def anthropic_error(refusal: ApiError, request_id: str) -> dict[str, Any]:
     """An error object as Anthropic shapes it; its type follows the status."""
     usual = "invalid_request_error" if 400 <= refusal.status < 500 else "api_error"
     error = {"type": ERROR_TYPES.get(refusal.status, usual), "message": refusal.message}
@@ -284,4 +284,4 @@ def anthropic_limits(windows: list[Remaining]) -> dict[str, str]:
     return headers
 
 
-MESSAGES = Dialect(read_messages, anthropic_error, anthropic_limits, "request-id", wants=VERSION)
+MESSAGES = SimulatedDialect(read_messages, anthropic_error, anthropic_limits, "request-id", wants=VERSION)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from batchroute.simulate.behaviour import Behaviour
-    from batchroute.simulate.dialect import Dialect
+    from batchroute.simulate.dialect import SimulatedDialect
     from batchroute.simulate.question import Question
     from batchroute.simulate.traffic import Stats
 
 CHAT, RESPONSES, MESSAGES = "POST /v1/chat/completions", "POST /v1/responses", "POST /v1/messages"
 EMBEDDINGS, MODELS = "POST /v1/embeddings", "GET /v1/models"
-DIALECTS: Mapping[str, Dialect] = {
+DIALECTS: Mapping[str, SimulatedDialect] = {
     CHAT: chat.CHAT,
     RESPONSES: responses.RESPONSES,
     MESSAGES: messages.MESSAGES,
@@ -98,7 +98,7 @@ class Provider:
     def _fresh_limits(self) -> RateLimits:
         return RateLimits(self.behaviour.requests_per_minute, self.behaviour.tokens_per_minute)
 
-    def _turned_away(self, dialect: Dialect, headers: Mapping[str, str]) -> Reply | None:
+    def _turned_away(self, dialect: SimulatedDialect, headers: Mapping[str, str]) -> Reply | None:
         """The refusals that do not depend on what is asked."""
         behaviour = self.behaviour
         if behaviour.down:
@@ -218,7 +218,7 @@ class Provider:
         message = f"Rate limit reached: too many {what}."
         return refused(429, "rate_limit_exceeded", message, retry_after(asked_s))
 
-    def _finished(self, reply: Reply, dialect: Dialect, now_s: float) -> Reply:
+    def _finished(self, reply: Reply, dialect: SimulatedDialect, now_s: float) -> Reply:
         """With the headers that every answer carries, and an error in the dialect's shape."""
         request_id = f"req_simulated_{next(self._numbers):08x}"
         headers = {dialect.request_id: request_id, **dialect.limits(self._limits.windows(now_s)), **reply.headers}

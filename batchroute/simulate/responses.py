@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from batchroute.simulate.answer import now
-from batchroute.simulate.dialect import Dialect, event
+from batchroute.simulate.dialect import SimulatedDialect, event
 from batchroute.simulate.openai import (
     CacheOptions,
     Part,
@@ -25,7 +25,7 @@ from batchroute.simulate.question import NO_TOOLS, Name, Piece, Terms, Tool
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchroute.simulate.answer import Answer, Bill
+    from batchroute.simulate.answer import FlawlessAnswer, TrueBill
     from batchroute.simulate.question import Caching
 
 
@@ -72,7 +72,7 @@ class TextOptions(msgspec.Struct):
     format: TextFormat | None = None
 
 
-class ResponsesBody(msgspec.Struct):
+class ResponsesQuestion(msgspec.Struct):
     """The fields of a request that change the answer, and those that the answer repeats."""
 
     model: Name
@@ -134,7 +134,7 @@ class ResponsesBody(msgspec.Struct):
         form = self.text.format if self.text else None
         return None if form is None or form.type == "text" else form.schema or {}
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
+    def whole(self, answer: FlawlessAnswer) -> dict[str, Any]:
         cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(answer.finish)
         return {
             **self._begun(answer),
@@ -144,7 +144,7 @@ class ResponsesBody(msgspec.Struct):
             "usage": usage(answer.bill),
         }
 
-    def _begun(self, answer: Answer) -> dict[str, Any]:
+    def _begun(self, answer: FlawlessAnswer) -> dict[str, Any]:
         """The response before there is any output; it repeats what was asked."""
         return {
             "id": f"resp_simulated_{answer.number:012x}",
@@ -169,7 +169,7 @@ class ResponsesBody(msgspec.Struct):
             **({} if answer.tier is None else {"service_tier": answer.tier}),
         }
 
-    def events(self, answer: Answer) -> Iterator[bytes]:
+    def events(self, answer: FlawlessAnswer) -> Iterator[bytes]:
         """The response, item by item; each event is numbered."""
         begun, whole = self._begun(answer), self.whole(answer)
         events: list[dict[str, Any]] = [
@@ -183,11 +183,11 @@ class ResponsesBody(msgspec.Struct):
             yield event({**value, "sequence_number": number}, value["type"])
 
 
-_DECODER = msgspec.json.Decoder(ResponsesBody)
+_DECODER = msgspec.json.Decoder(ResponsesQuestion)
 _TOOLS = msgspec.json.Decoder(list[ResponseTool] | None)
 
 
-def read_responses(body: bytes) -> ResponsesBody:
+def read_responses(body: bytes) -> ResponsesQuestion:
     """ValueError says what a provider would not accept."""
     request = _DECODER.decode(body)
     for tool in _TOOLS.decode(request.tools) or []:
@@ -199,7 +199,7 @@ def read_responses(body: bytes) -> ResponsesBody:
     return request
 
 
-def _output(answer: Answer) -> list[dict[str, Any]]:
+def _output(answer: FlawlessAnswer) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     status = "incomplete" if answer.finish == "length" else "completed"
     if answer.bill.reasoning_tokens:
@@ -216,7 +216,7 @@ def _output(answer: Answer) -> list[dict[str, Any]]:
     return items
 
 
-def _part(answer: Answer) -> dict[str, Any] | None:
+def _part(answer: FlawlessAnswer) -> dict[str, Any] | None:
     if answer.refusal is not None:
         return {"type": "refusal", "refusal": answer.refusal}
     if answer.text is None:
@@ -224,7 +224,7 @@ def _part(answer: Answer) -> dict[str, Any] | None:
     return {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
 
 
-def _item_events(item: dict[str, Any], index: int, answer: Answer) -> Iterator[dict[str, Any]]:
+def _item_events(item: dict[str, Any], index: int, answer: FlawlessAnswer) -> Iterator[dict[str, Any]]:
     """One item: begun empty, then in pieces, then whole."""
     at = {"output_index": index, "item_id": item["id"]}
     begun = {**item, **EMPTY[item["type"]], **({"status": "in_progress"} if "status" in item else {})}
@@ -239,7 +239,7 @@ def _item_events(item: dict[str, Any], index: int, answer: Answer) -> Iterator[d
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
-def _part_events(part: dict[str, Any], at: dict[str, Any], answer: Answer) -> Iterator[dict[str, Any]]:
+def _part_events(part: dict[str, Any], at: dict[str, Any], answer: FlawlessAnswer) -> Iterator[dict[str, Any]]:
     kind = "refusal" if part["type"] == "refusal" else "text"
     said = "refusal" if kind == "refusal" else "output_text"
     beside: dict[str, Any] = {} if kind == "refusal" else {"logprobs": []}
@@ -250,7 +250,7 @@ def _part_events(part: dict[str, Any], at: dict[str, Any], answer: Answer) -> It
     yield {"type": "response.content_part.done", **at, "part": part}
 
 
-def usage(bill: Bill) -> dict[str, Any]:
+def usage(bill: TrueBill) -> dict[str, Any]:
     """What is billed, in the words of the Responses API."""
     return {
         "input_tokens": bill.prompt_tokens,
@@ -261,4 +261,4 @@ def usage(bill: Bill) -> dict[str, Any]:
     }
 
 
-RESPONSES = Dialect(read_responses, openai_error, openai_limits, "x-request-id")
+RESPONSES = SimulatedDialect(read_responses, openai_error, openai_limits, "x-request-id")

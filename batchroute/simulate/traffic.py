@@ -25,7 +25,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from batchroute.simulate.answer import Bill, Reply
+    from batchroute.simulate.answer import Reply, TrueBill
     from batchroute.simulate.behaviour import Behaviour
 
 
@@ -139,7 +139,7 @@ class BillLine(msgspec.Struct, frozen=True):
     def prompt_tokens(self) -> int:
         return self.input_tokens + self.cached_tokens + self.written_tokens + self.written_1h_tokens
 
-    def plus(self, bill: Bill) -> BillLine:
+    def plus(self, bill: TrueBill) -> BillLine:
         """With one more answer in it."""
         hour, written = bill.written_1h_tokens, bill.written_tokens - bill.written_1h_tokens
         return BillLine(

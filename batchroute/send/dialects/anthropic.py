@@ -17,7 +17,7 @@ import msgspec
 from batchroute.job.params.words import Untranslatable
 from batchroute.send.classify import Answer, malformed
 from batchroute.send.dialects.dialect import Dialect
-from batchroute.send.dialects.parts import SYSTEM_ROLES, Media, image_url, media_in, parts_of, refuse_name
+from batchroute.send.dialects.parts import SYSTEM_ROLES, DataUrl, image_url, media_in, parts_of, refuse_name
 from batchroute.send.dialects.translated import TranslatedBody, objects_in, string, text_of
 from batchroute.send.usage import read_usage
 from batchroute.types import Completion
@@ -152,7 +152,7 @@ def _file(part: Block, place: str) -> Block:
     return {**_with_source(part, "document", _document(media, place)), **title}
 
 
-def _document(media: Media, place: str) -> Block:
+def _document(media: DataUrl, place: str) -> Block:
     if not media.kind.startswith("text/"):
         return _base64(media)
     try:
@@ -162,7 +162,7 @@ def _document(media: Media, place: str) -> Block:
     return {"type": "text", "media_type": "text/plain", "data": text}
 
 
-def _base64(media: Media) -> Block:
+def _base64(media: DataUrl) -> Block:
     kind = {"image/jpg": "image/jpeg"}.get(media.kind, media.kind)
     return {"type": "base64", "media_type": kind, "data": media.base64}
 

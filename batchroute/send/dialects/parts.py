@@ -31,19 +31,19 @@ def parts_of(content: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, {name: value for name, value in part.items() if value is not None}
 
 
-class Media(NamedTuple):
-    """A data: URL."""
+class DataUrl(NamedTuple):
+    """What a `data:` URL holds."""
 
     kind: str  # image/png
     base64: str
 
 
-def media_in(url: str) -> Media | None:
+def media_in(url: str) -> DataUrl | None:
     """What a `data:` URL holds in base64; None for another address."""
     head, comma, data = url.partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         return None
-    return Media(head.removeprefix("data:").partition(";")[0].lower(), data)
+    return DataUrl(head.removeprefix("data:").partition(";")[0].lower(), data)
 
 
 def image_url(part: Mapping[str, Any], place: str) -> tuple[str, str | None]:
