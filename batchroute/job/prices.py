@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from batchroute.job.price_table import find_entry, moments, schedules, source_of
-from batchroute.job.rates import Rates, cache_tokens, dearest, rates_for
+from batchroute.job.rates import Rates, cache_tokens, highest, rates_for
 from batchroute.job.spec import Price
 from batchroute.job.tiers import AUTO, STANDARD, may_answer, tier_of
 
@@ -129,7 +129,7 @@ class Pricing:
                 ]
             named = may_answer(asked)
             every = (tier for tiers in times for tier in tiers.items())
-            self._most[asked] = dearest(schedule for name, schedule in every if named is None or name in named)
+            self._most[asked] = highest(schedule for name, schedule in every if named is None or name in named)
         return self._most[asked]
 
 

@@ -65,7 +65,7 @@ class Rates:
         return requests * self.fee + tokens.scaleb(-6)
 
     @property
-    def dearest_input(self) -> Decimal:
+    def highest_input(self) -> Decimal:
         """The most that a prompt token of text may cost."""
         return max(self.input, self.cached_input, self.cache_write, self.cache_write_1h)
 
@@ -85,7 +85,7 @@ def cache_tokens(usage: Usage, prompt: int) -> tuple[int, int, int]:
     return cached, written, max(0, min(usage.cache_write_1h_tokens or 0, written))
 
 
-def dearest(schedules: Iterable[Schedule]) -> Schedule:
+def highest(schedules: Iterable[Schedule]) -> Schedule:
     """The most that a prompt of up to so many tokens may cost, whichever of the schedules holds for it.
 
     Of one with 2 up to 272,000 tokens and 4 above, and another with 3 for all: 3 up to 272,000, 4 above. Every
@@ -99,13 +99,13 @@ def dearest(schedules: Iterable[Schedule]) -> Schedule:
     ]
     breaks = sorted({rates.up_to for _, rates in spans if rates.up_to is not None})
     return tuple(
-        _dearest([rates for above, rates in spans if up_to is None or above < up_to], up_to)
+        _highest_of([rates for above, rates in spans if up_to is None or above < up_to], up_to)
         for up_to in (*breaks, None)
     )
 
 
-def _dearest(all_rates: list[Rates], up_to: int | None) -> Rates:
-    text = max(rates.dearest_input for rates in all_rates)
+def _highest_of(all_rates: list[Rates], up_to: int | None) -> Rates:
+    text = max(rates.highest_input for rates in all_rates)
     outputs = [rates.output for rates in all_rates if rates.output is not None]
     return Rates(
         input=text,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batchroute.job.price_table import Entry, moments, schedules
 from batchroute.job.prices import Pricing, attempt_usd, find_pricing, is_loopback, open_target, price_words
-from batchroute.job.rates import Rates, dearest, rates_for
+from batchroute.job.rates import Rates, highest, rates_for
 from batchroute.job.spec import EndpointSpec, Price
 from batchroute.job.tiers import AUTO, STANDARD, asked_tier, may_answer, tier_of
 from batchroute.types import Usage
@@ -295,7 +295,7 @@ def test_the_dearest_schedule_is_the_dearest_of_all_up_to_a_length(costs: list[l
         for line in costs
     ]
     reachable = [rates_for(schedule, length).input for schedule in each for length in range(prompt + 1)]
-    assert rates_for(dearest(each), prompt).input == max(reachable)
+    assert rates_for(highest(each), prompt).input == max(reachable)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def write_job_at(folder: Path, url: str, input_usd: float | None = 0.02) -> None
 
 
 def write_prompts(folder: Path, texts: Sequence[str], **columns: Sequence[Any]) -> list[str]:
-    rows = [{"prompt": text, "id": str(at)} for at, text in enumerate(texts)]
+    rows = [{"prompt": text, "id": str(at), "route": None} for at, text in enumerate(texts)]
     rows = [row | {name: values[at] for name, values in columns.items()} for at, row in enumerate(rows)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return list(texts)

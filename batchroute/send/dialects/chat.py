@@ -14,6 +14,7 @@ from batchroute.job.rules import longest_output
 from batchroute.send.classify import Answer, malformed
 from batchroute.send.dialects.content import json_text, plain_text, read_content
 from batchroute.send.dialects.dialect import Body, Dialect
+from batchroute.send.dialects.translated import string
 from batchroute.send.fault import MESSAGE_CHARS, Fault, read_fault, says_something
 from batchroute.send.usage import read_usage
 from batchroute.types import Completion
@@ -120,19 +121,15 @@ def _completion(parsed: dict[str, Any], choice: dict[str, Any], message: dict[st
         calls = [{"type": "function", "function": message["function_call"]}]
     usage = read_usage(parsed)
     return Completion(
-        served_model=usage.served_model if usage else _text(parsed.get("model")),
+        served_model=usage.served_model if usage else string(parsed.get("model")),
         response=text,
         reasoning=(plain_text(reasoning) or None) if reasoning else thoughts,
         tool_calls=json_text(calls) if calls else None,
-        finish_reason=_text(choice.get("finish_reason")),
+        finish_reason=string(choice.get("finish_reason")),
         usage=usage,
-        refusal=_text(message.get("refusal")) or declined,
-        service_tier=usage.service_tier if usage else _text(parsed.get("service_tier")),
+        refusal=string(message.get("refusal")) or declined,
+        service_tier=usage.service_tier if usage else string(parsed.get("service_tier")),
     )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 CHAT = Dialect("chat/completions", MappingProxyType({}), None, ChatBody, read_chat)
