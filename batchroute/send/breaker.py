@@ -53,8 +53,8 @@ class Breaker(Generic[Row]):
     #
     # At the end of a file, where all rows that are left have failed, nothing tells the two apart. Rows that are
     # to blame already fail for themselves. So do the others where the server answers, if only with 500, and those
-    # that hung while it answered others, but not before they have failed for 5 minutes (`retry`). Where nothing
-    # comes back, the endpoint is away.
+    # that hung while it answered what left later, but not before they have failed for 5 minutes (`retry`).
+    # Where nothing comes back, the endpoint is away.
     outage_s: float
     opened_at: float | None = None
     probes: int = 0  # sent or to be sent since it opened, to rows that had not failed

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class OpenRequest(Generic[AnyRequest]):
     """A request that is neither settled nor left yet; `admission` is what it holds, `decision` what comes next.
 
-    `failed`: at least once as all do when the endpoint is away; `overtaken`: others were answered well meanwhile.
+    `failed`: once or more as all do when the endpoint is away; `overtaken`: one that left later was answered well.
     `standard`: at the standard tier from now on.
     """
 
@@ -70,11 +70,14 @@ class Doubt(Generic[AnyRequest]):
             self._unfailed -= 1
         self.review()
 
-    def failed(self, row: OpenRequest[AnyRequest], answer: Answer, *, others_passed: bool) -> None:
-        """An attempt failed as `may_be_away` says; `others_passed`: some were answered well in the meantime."""
+    def failed(self, row: OpenRequest[AnyRequest], answer: Answer, *, overtaken: bool) -> None:
+        """An attempt failed as `may_be_away` says; `overtaken`: one that left later was answered well.
+
+        What left before and was answered meanwhile shows nothing: an endpoint may go away between the two.
+        """
         first, row.failed = not row.failed, True
         self._unfailed -= first
-        row.overtaken = row.overtaken or others_passed
+        row.overtaken = row.overtaken or overtaken
         probe = row.admission is not None and self._gate.is_probe(row.admission)
         last_rows = self._policy.excuse_outages and not self._others_may_tell()
         probes = self._gate.breaker.probes
@@ -144,5 +147,5 @@ def may_be_away(answer: Answer) -> bool:
 
 
 def _presence(row: OpenRequest[AnyRequest], answer: Answer) -> Presence:
-    """How much there was of the endpoint; it was there if it answered others while this request hung."""
+    """How much there was of the endpoint; it was there if it answered what left later."""
     return "answered" if row.overtaken and answer.presence == "silent" else answer.presence

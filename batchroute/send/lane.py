@@ -58,6 +58,7 @@ class Lane(Generic[AnyRequest]):
     ) -> None:
         self.in_flight = 0
         self.sent = 0  # attempts
+        self._latest_passed = 0  # the latest to leave of those answered well, as it was counted
         self.stopped: str | None = None
         self.gate: Gate[OpenRequest[AnyRequest]] = Gate(allowance, policy.outage_s, clock)
         self._send = send
@@ -225,9 +226,9 @@ class Lane(Generic[AnyRequest]):
         sent_at = self.gate.sent()
         row.attempts.made += 1
         row.in_flight = True
-        passed_before = self.gate.passed
         self.in_flight += 1
         self.sent += 1
+        number = self.sent
         try:
             answer = await self._send(request)
         except BaseException:
@@ -241,9 +242,11 @@ class Lane(Generic[AnyRequest]):
         others_may_pass = not row.attempts.limited_alone or self._others_may_pass()
         row.attempts.count(answer, sent_at, self.gate.passed, others_may_pass=others_may_pass)
         if may_be_away(answer):
-            self._doubt.failed(row, answer, others_passed=self.gate.passed > passed_before)
+            self._doubt.failed(row, answer, overtaken=self._latest_passed > number)
         else:
             self.gate.learn(answer, sent_at, row.attempts)
+        if answer.verdict == "ok":
+            self._latest_passed = max(self._latest_passed, number)
         waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
         if not waits_alone and (reason := self.gate.gave_up(answer)) is not None:
             self.stop(reason)

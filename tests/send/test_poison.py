@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ class Provider(Bench):
     fault: Answer = HTTP_500
     outages: Sequence[tuple[float, float]] = ()
     outage: Answer = HTTP_500
+    hangs_after: float = math.inf  # requests
     in_outage: Counter[int] = field(default_factory=Counter)  # requests of each row that fell into one
     own: Counter[int] = field(default_factory=Counter)  # failures of each row by itself
 
@@ -42,6 +44,9 @@ class Provider(Bench):
         row = request.prompt.row
         loop = asyncio.get_running_loop()
         self.asked.append((loop.time(), row))
+        if len(self.asked) > self.hangs_after:
+            await asyncio.sleep(TIMEOUT_S)
+            return TIMEOUT
         is_bad = self.own[row] < self.bad.get(row, 0)
         if is_bad:
             await asyncio.sleep(TIMEOUT_S if self.fault is TIMEOUT else 0.01)
@@ -152,6 +157,18 @@ def test_an_outage_that_does_not_end_stops_the_lane_and_fails_no_row(concurrency
     assert bench.rows_that("failed") <= set(bench.bad)
     assert len(bench.said) == 1
     assert limits.outage_s < bench.took_s < limits.outage_s + 60
+
+
+@pytest.mark.parametrize("concurrency", [4, 64])
+@pytest.mark.parametrize("max_attempts", [1, 3])
+def test_the_last_rows_are_left_where_nothing_that_left_after_them_is_answered(
+    max_attempts: int, concurrency: int
+) -> None:
+    """What left before the outage is answered while they hang, which shows nothing."""
+    limits = replace(LIMITS, max_concurrency=concurrency, max_attempts=max_attempts)
+    bench = Provider(lambda row, attempt: OK, limits, latency_s=0.2, hangs_after=98).run(100)
+    assert (bench.rows_that("ok"), bench.rows_that("failed")) == (set(range(98)), set())
+    assert len(bench.said) == 1
 
 
 def test_the_last_rows_wait_for_an_endpoint_that_cannot_be_reached() -> None:
