@@ -63,7 +63,7 @@ class FlawlessAnswer(msgspec.Struct, frozen=True):
         return [whole[start : start + CHUNK_CHARS] for start in range(0, len(whole), CHUNK_CHARS)]
 
 
-class ApiError(NamedTuple):
+class SimulatedError(NamedTuple):
     """An error before a dialect shapes it."""
 
     status: int
@@ -85,7 +85,7 @@ class Reply(msgspec.Struct, frozen=True):
     delivery: Delivery = "whole"
     after_s: float = 0.0
     bill: TrueBill | None = None
-    refusal: ApiError | None = None
+    refusal: SimulatedError | None = None
     question: Question | None = None
     answer: FlawlessAnswer | None = None
 
@@ -111,7 +111,7 @@ def json_reply(value: object) -> Reply:
 
 def refused(status: int, code: str | None, message: str, headers: Mapping[str, str] = NO_HEADERS) -> Reply:
     """A refusal, which its dialect will shape."""
-    return Reply(status, headers=headers, refusal=ApiError(status, code, message))
+    return Reply(status, headers=headers, refusal=SimulatedError(status, code, message))
 
 
 def now() -> int:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from batchroute.simulate.answer import ApiError
+    from batchroute.simulate.answer import SimulatedError
     from batchroute.simulate.question import Question
     from batchroute.simulate.traffic import Remaining
 
@@ -22,7 +22,7 @@ class SimulatedDialect(NamedTuple):
     """
 
     read: Callable[[bytes], Question]
-    error: Callable[[ApiError, str], dict[str, Any]]
+    error: Callable[[SimulatedError, str], dict[str, Any]]
     limits: Callable[[list[Remaining]], dict[str, str]]
     request_id: str  # the header
     wants: str | None = None  # a header

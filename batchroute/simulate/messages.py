@@ -13,7 +13,7 @@ from batchroute.simulate.question import MEDIA, Count, Name, Piece, Terms, Tool,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchroute.simulate.answer import ApiError, Finish, FlawlessAnswer, TrueBill
+    from batchroute.simulate.answer import Finish, FlawlessAnswer, SimulatedError, TrueBill
     from batchroute.simulate.question import Caching, Mark
     from batchroute.simulate.traffic import Remaining
 
@@ -265,7 +265,7 @@ def usage(bill: TrueBill, tier: str | None) -> dict[str, Any]:
     return told if tier is None else {**told, "service_tier": "standard" if tier == "default" else tier}
 
 
-def anthropic_error(refusal: ApiError, request_id: str) -> dict[str, Any]:
+def anthropic_error(refusal: SimulatedError, request_id: str) -> dict[str, Any]:
     """An error object as Anthropic shapes it; its type follows the status."""
     usual = "invalid_request_error" if 400 <= refusal.status < 500 else "api_error"
     error = {"type": ERROR_TYPES.get(refusal.status, usual), "message": refusal.message}

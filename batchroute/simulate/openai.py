@@ -12,7 +12,7 @@ from batchroute.simulate.question import MEDIA, Piece, demanded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchroute.simulate.answer import ApiError
+    from batchroute.simulate.answer import SimulatedError
     from batchroute.simulate.question import Caching, Mark, Tool
     from batchroute.simulate.traffic import Remaining
 
@@ -64,7 +64,7 @@ def _name_in(choice: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def openai_error(refusal: ApiError, request_id: str) -> dict[str, Any]:
+def openai_error(refusal: SimulatedError, request_id: str) -> dict[str, Any]:
     """An error object as OpenAI shapes it."""
     kind = _kind(refusal.status)
     return {"error": {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}}

@@ -20,7 +20,7 @@ import uvloop
 from aiohttp import web
 
 from batchroute.errors import UsageFault
-from batchroute.simulate.answer import ApiError, json_reply
+from batchroute.simulate.answer import SimulatedError, json_reply
 from batchroute.simulate.openai import openai_error
 from batchroute.simulate.provider import Provider
 
@@ -230,7 +230,7 @@ def _controlled(provider: Provider, body: bytes) -> Reply:
         changes = msgspec.json.decode(body, type=dict[str, object])
         provider.control(changes, reset=bool(changes.pop("reset", False)))
     except (ValueError, UsageFault) as fault:
-        error = openai_error(ApiError(400, "invalid_request_error", str(fault)), "")
+        error = openai_error(SimulatedError(400, "invalid_request_error", str(fault)), "")
         return msgspec.structs.replace(json_reply(error), status=400)
     return json_reply({"ok": True})
 
