@@ -7,24 +7,37 @@ Every field's description and resume rule is the README's table and the check of
 from __future__ import annotations
 
 import math
-import re
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
-from batchroute.job.rules import PROMPTS, VARIABLE_NAME, at, contradictions, wants_raw
+from batchroute.job.kinds import (
+    BaseUrl,
+    Count,
+    Device,
+    EmbedderName,
+    EnvName,
+    Fraction,
+    HeaderName,
+    Mode,
+    NotNegative,
+    Positive,
+    RouterName,
+    Text,
+    Texts,
+    TimeOfDay,
+    Usd,
+    wrong,
+)
+from batchroute.job.rules import PROMPTS, at, contradictions, wants_raw
 from batchroute.job.tiers import AUTO, asked_tier
 from batchroute.types import Finish, OnFinish  # noqa: TC001 - pydantic reads them
 
@@ -33,85 +46,6 @@ if TYPE_CHECKING:
 
 
 _EMBEDDER_MODEL = "text-embedding-3-small"
-_CLASS = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
-
-
-def _wrong(what: str) -> PydanticCustomError:
-    """A fault whose text is `what`."""
-    # The text goes through a placeholder because braces in it would be taken for one.
-    return PydanticCustomError("job", "{what}", {"what": what})
-
-
-def _matching(pattern: str, what: str) -> AfterValidator:
-    """Texts that match as a whole; the fault says `what` they must be and never what they are."""
-
-    def check(text: str) -> str:
-        if re.fullmatch(pattern, text, re.ASCII) is None:
-            raise _wrong(f"must be {what}")
-        return text
-
-    return AfterValidator(check)
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_decimal(value: Any) -> Any:
-    """A number as it is written: 0.1 is a tenth of a dollar, not the nearest binary fraction."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise _wrong("must be a number of US dollars")
-    return Decimal(str(value))
-
-
-def _endpoint_url(url: str) -> str:
-    """An http(s) URL; the message never holds it, because a password may stand in it."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
-        raise _wrong('must be an http or https address such as "https://api.openai.com/v1"')
-    if "@" in parts.netloc:
-        raise _wrong("must not hold a user or password; remove them and name the key's variable in api_key_env")
-    return url
-
-
-Text: TypeAlias = Annotated[str, Field(min_length=1)]
-Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Positive: TypeAlias = Annotated[float, Field(gt=0)]
-NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
-Usd: TypeAlias = Annotated[
-    Decimal,
-    BeforeValidator(_as_decimal),
-    Field(ge=0),
-    PlainSerializer(float, return_type=float, when_used="json"),  # 25 and 25.0 are the same setting
-]
-BaseUrl: TypeAlias = Annotated[str, AfterValidator(_endpoint_url)]
-EnvName: TypeAlias = Annotated[
-    str, _matching(VARIABLE_NAME, "the name of an environment variable, never the key itself")
-]
-HeaderName: TypeAlias = Annotated[
-    str, _matching(r"[\w!#$%&'*+.^`|~-]+", "a header's name: letters, digits and dashes")
-]
-RouterName: TypeAlias = Annotated[
-    str, _matching(rf"[a-z][a-z0-9_-]*|{_CLASS}", 'mf, random, length or "package.module:Class"')
-]
-EmbedderName: TypeAlias = Annotated[
-    str,
-    _matching(
-        rf"builtin|openai|sentence-transformers|column|{_CLASS}",
-        'builtin, openai, sentence-transformers, column or "package.module:Class"',
-    ),
-]
-Device: TypeAlias = Annotated[str, _matching(r"auto|cpu|cuda(:\d+)?", '"auto", "cpu", "cuda" or "cuda:N"')]
-Mode: TypeAlias = Annotated[str, _matching(r"0?[0-7]{3}", 'an octal mode as a text, such as "0750"')]
-TimeOfDay: TypeAlias = Annotated[
-    str, _matching(r"([01]\d|2[0-3]):[0-5]\d", 'a time of day as HH:MM, such as "06:00"')
-]
 
 
 def _fixed(default: Any, what: str, **rules: Any) -> Any:
@@ -143,7 +77,7 @@ def _header(value: Any) -> str | EnvRef:
         return value
     if isinstance(value, dict) and value.keys() == {"env"}:
         return EnvRef(env=value["env"])
-    raise _wrong('must be a plain text or { env = "NAME" }')
+    raise wrong('must be a plain text or { env = "NAME" }')
 
 
 Header: TypeAlias = Annotated[str | EnvRef, BeforeValidator(_header)]
@@ -368,7 +302,7 @@ class _Whole(_Section):
     @model_validator(mode="after")
     def _agreeing(self) -> Self:
         found = contradictions(self, Endpoints.model_fields)
-        faults = [InitErrorDetails(type=_wrong(what), loc=loc, input=None) for loc, what in found]
+        faults = [InitErrorDetails(type=wrong(what), loc=loc, input=None) for loc, what in found]
         if faults:
             raise ValidationError.from_exception_data(type(self).__name__, faults, hide_input=True)
         return self

@@ -1,0 +1,96 @@
+"""The kinds of values that settings have, and the words in which a wrong one is refused.
+
+Knows no section of a job; no message holds the value, which may be a key.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
+
+from batchroute.job.rules import VARIABLE_NAME
+
+_CLASS = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
+
+def wrong(what: str) -> PydanticCustomError:
+    """A fault whose text is `what`."""
+    # The text goes through a placeholder because braces in it would be taken for one.
+    return PydanticCustomError("job", "{what}", {"what": what})
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    """Texts that match as a whole; the fault says `what` they must be and never what they are."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text, re.ASCII) is None:
+            raise wrong(f"must be {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_decimal(value: Any) -> Any:
+    """A number as it is written: 0.1 is a tenth of a dollar, not the nearest binary fraction."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise wrong("must be a number of US dollars")
+    return Decimal(str(value))
+
+
+def _endpoint_url(url: str) -> str:
+    """An http(s) URL; the message never holds it, because a password may stand in it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
+        raise wrong('must be an http or https address such as "https://api.openai.com/v1"')
+    if "@" in parts.netloc:
+        raise wrong("must not hold a user or password; remove them and name the key's variable in api_key_env")
+    return url
+
+
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Usd: TypeAlias = Annotated[
+    Decimal,
+    BeforeValidator(_as_decimal),
+    Field(ge=0),
+    PlainSerializer(float, return_type=float, when_used="json"),  # 25 and 25.0 are the same setting
+]
+BaseUrl: TypeAlias = Annotated[str, AfterValidator(_endpoint_url)]
+EnvName: TypeAlias = Annotated[
+    str, _matching(VARIABLE_NAME, "the name of an environment variable, never the key itself")
+]
+HeaderName: TypeAlias = Annotated[
+    str, _matching(r"[\w!#$%&'*+.^`|~-]+", "a header's name: letters, digits and dashes")
+]
+RouterName: TypeAlias = Annotated[
+    str, _matching(rf"[a-z][a-z0-9_-]*|{_CLASS}", 'mf, random, length or "package.module:Class"')
+]
+EmbedderName: TypeAlias = Annotated[
+    str,
+    _matching(
+        rf"builtin|openai|sentence-transformers|column|{_CLASS}",
+        'builtin, openai, sentence-transformers, column or "package.module:Class"',
+    ),
+]
+Device: TypeAlias = Annotated[str, _matching(r"auto|cpu|cuda(:\d+)?", '"auto", "cpu", "cuda" or "cuda:N"')]
+Mode: TypeAlias = Annotated[str, _matching(r"0?[0-7]{3}", 'an octal mode as a text, such as "0750"')]
+TimeOfDay: TypeAlias = Annotated[
+    str, _matching(r"([01]\d|2[0-3]):[0-5]\d", 'a time of day as HH:MM, such as "06:00"')
+]
