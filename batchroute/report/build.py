@@ -53,12 +53,10 @@ def build_report(
     begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
     spent_usd = (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0)
     done = settled.count("rows")
-    if state is None:
-        state = _state(job, settled, rows.unsealed)
     return Report(
         name=job.name,
         run=run.resolve().name,
-        state=state,
+        state=state or _state(job, settled, rows.unsealed),
         simulated=[name for name, endpoint in job.endpoints.items() if endpoint.simulated],
         rows=job.rows,
         unsealed=rows.unsealed,

@@ -3,6 +3,7 @@
     dialect     what a lane has to know of an API            chat        /v1/chat/completions
     translated  a body worded otherwise than chat's          responses   OpenAI's /v1/responses
     parts       the parts of a message, and their media      anthropic   Anthropic's /v1/messages
+    fields      of an answer, whatever stands in them        content     of a chat answer, whatever it is
 
 What the params of a request become stands in `job/params`, for the check of a job as well.
 

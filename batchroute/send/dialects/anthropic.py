@@ -17,8 +17,9 @@ import msgspec
 from batchroute.job.params.words import Untranslatable
 from batchroute.send.classify import Answer, malformed
 from batchroute.send.dialects.dialect import Dialect
+from batchroute.send.dialects.fields import objects_in, string, text_of
 from batchroute.send.dialects.parts import SYSTEM_ROLES, DataUrl, image_url, media_in, parts_of, refuse_name
-from batchroute.send.dialects.translated import TranslatedBody, objects_in, string, text_of
+from batchroute.send.dialects.translated import TranslatedBody
 from batchroute.send.usage import read_usage
 from batchroute.types import Completion
 

@@ -14,7 +14,7 @@ from batchroute.job.rules import longest_output
 from batchroute.send.classify import Answer, malformed
 from batchroute.send.dialects.content import json_text, plain_text, read_content
 from batchroute.send.dialects.dialect import Body, Dialect
-from batchroute.send.dialects.translated import string
+from batchroute.send.dialects.fields import string
 from batchroute.send.fault import MESSAGE_CHARS, Fault, read_fault, says_something
 from batchroute.send.usage import read_usage
 from batchroute.types import Completion
