@@ -136,7 +136,7 @@ def test_success_stands_where_the_exit_code_is_0_and_the_state_says_why(
 ) -> None:
     lines(tmp_path / "prompts.jsonl", *({"prompt": text} for text in prompts))
     once = {f"endpoints.{name}.max_attempts": 1 for name in ("strong", "weak")}
-    job = job_for(tmp_path, server, {**once, "limits.ok_if_refused": ok_if_refused})
+    job = job_for(tmp_path, server, {**once, "limits.ok_if_refused": ok_if_refused, "limits.outage_s": 1})
     for _ in range(2):  # the second time no row but failed ones is left to be asked
         end = run_job(job, OPTIONS)
         written = json.loads((tmp_path / "run" / "report.json").read_text())["state"]

@@ -76,6 +76,20 @@ def poison(where: str, count: int, rows: int) -> dict[int, int]:
     return dict.fromkeys(spread if where == "evenly" else range(first[where], first[where] + count), ALWAYS)
 
 
+@pytest.mark.parametrize("concurrency", [1, 4, 64])
+@pytest.mark.parametrize("count", [5, 7, 50])
+@pytest.mark.parametrize("where", ["side by side", "at the end", "evenly"])
+@pytest.mark.parametrize("outage_s", [30.0, 300.0])
+def test_they_end_where_a_job_waits_not_long_for_an_outage(
+    where: str, count: int, concurrency: int, outage_s: float
+) -> None:
+    bad, limits = poison(where, count, 250), replace(LIMITS, max_concurrency=concurrency, outage_s=outage_s)
+    bench = Provider(lambda row, attempt: OK, limits, latency_s=0.1, bad=bad).run(250)
+    assert bench.lane.stopped is None
+    assert bench.rows_that("ok") == bench.good
+    assert bench.rows_that("failed") == set(bad)
+
+
 @pytest.mark.parametrize("fault", [HTTP_500, CUT, TIMEOUT], ids=["500", "cut", "timeout"])
 @pytest.mark.parametrize("concurrency", [1, 4, 64])
 @pytest.mark.parametrize("count", [5, 7, 50])
