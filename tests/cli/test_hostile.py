@@ -94,7 +94,7 @@ def test_hostile_text_and_echoed_keys_harm_no_output(tmp_path: Path) -> None:
     with upstream(mirror) as provider:
         write(tmp_path, provider.url, [200, 422, 500])
         said = [
-            said_by(tmp_path, "run", "job.toml", "--log-format", "json", code=4),
+            said_by(tmp_path, "run", "job.toml", "--log-format", "json", code=3),
             said_by(tmp_path, "check", "job.toml", code=0),
             said_by(tmp_path, "report", "run", code=0),
             said_by(tmp_path, "report", "run", "--json", code=0),

@@ -52,7 +52,7 @@ class Issuer:
             said = f"the token {request.headers.get('Authorization')} has expired"
             return web.json_response({"error": {"message": said, "code": "invalid_api_key"}}, status=401)
         self.answered += 1
-        return web.json_response(OK | {"id": request.headers["Authorization"]})
+        return web.json_response(OK | {"id": request.headers["Authorization"], "model": asked["model"]})
 
 
 @pytest.fixture

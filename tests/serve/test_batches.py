@@ -298,7 +298,7 @@ def test_a_batch_survives_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("batchroute.serve.batch.queue.FIRST_REST_S", 0.1)
     rows, concurrency = 60, 4
     changes = {"endpoints.weak.max_concurrency": 2 * concurrency}
-    with threaded_simulator(Behaviour(latency_s=0.1, count_prompts=True)) as provider:
+    with threaded_simulator(Behaviour(latency_s=0.5, count_prompts=True)) as provider:
         with batching(tmp_path, provider.url, changes) as (served, ask):
             batch = start(ask, jsonl(*(line(n, "small-model") for n in range(rows))))
             get_on(ask, batch.id)
