@@ -87,9 +87,13 @@ def show(renderable: RenderableType) -> None:
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+# JSON may hold them as they are; a terminal obeys some of them.
+_C1_ESCAPED = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+
+
 def show_json(encoded: bytes) -> None:
-    """A command's figures for other programs."""
-    click.echo(encoded.decode(), nl=False)
+    """A command's figures for other programs; control characters that a provider wrote are escaped."""
+    click.echo(encoded.decode().translate(_C1_ESCAPED), nl=False)
 
 
 def console(*, stderr: bool = False) -> Console:
