@@ -54,6 +54,11 @@ class EndpointSecrets:
     api_key: Secret | None
     headers: dict[str, Secret]
 
+    @property
+    def every(self) -> list[Secret]:
+        """All of them: what must not be written anywhere."""
+        return [*([] if self.api_key is None else [self.api_key]), *self.headers.values()]
+
 
 def resolve_key(name: str, environ: Mapping[str, str]) -> Secret | None:
     """The key in the variable `name`, else in the file that `name`_FILE names; None where neither is set.

@@ -51,13 +51,7 @@ def connections(specs: Iterable[Asked]) -> int:
 
 def secrets_of(specs: Iterable[Asked], environ: Mapping[str, str]) -> list[Secret]:
     """The keys that are not to be written anywhere; JobFault where a variable is unset."""
-    found = [endpoint_secrets(spec, environ) for spec in specs]
-    return [
-        secret
-        for secrets in found
-        for secret in (secrets.api_key, *secrets.headers.values())
-        if secret is not None
-    ]
+    return [secret for spec in specs for secret in endpoint_secrets(spec, environ).every]
 
 
 def scrubber_for(specs: Iterable[Asked], environ: Mapping[str, str]) -> Scrubber:
@@ -97,7 +91,7 @@ def _address(
     def keyed(*, again: bool) -> RenewedKey:
         secrets = endpoint_secrets(spec, environ, again=again)
         headers = request_headers(secrets, spec.api_key_header or key_header, plain)
-        return RenewedKey(headers, [] if secrets.api_key is None else [secrets.api_key])
+        return RenewedKey(headers, secrets.every)
 
     return Address(
         url,

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.dataset as ds
 import pytest
 from aiohttp import web
 
@@ -48,11 +49,12 @@ class Issuer:
             self.good = self.changes_after.pop(0)[1]
             if not self.keeps_file:
                 self.file.write_text(self.good + "\n")
-        if request.headers.get("Authorization") != f"Bearer {self.good}":
-            said = f"the token {request.headers.get('Authorization')} has expired"
+        token = request.headers.get("x-token") or request.headers["Authorization"].removeprefix("Bearer ")
+        if token != self.good:
+            said = f"the token {token} has expired"
             return web.json_response({"error": {"message": said, "code": "invalid_api_key"}}, status=401)
         self.answered += 1
-        return web.json_response(OK | {"id": request.headers["Authorization"], "model": asked["model"]})
+        return web.json_response(OK | {"id": token, "model": asked["model"]})
 
 
 @pytest.fixture
@@ -106,6 +108,18 @@ def test_a_key_file_is_read_again(tmp_path: Path, issuer: Issuer) -> None:
     environ = {"TOKEN_FILE": str(issuer.file)}
     end, _ = run_with(tmp_path, issuer, {"endpoints.weak.api_key_env": "TOKEN"}, environ)
     assert (end.ok, end.exit_code(0.0)) == (ROWS, 0)
+
+
+def test_a_secret_header_is_read_again_and_shows_nowhere(tmp_path: Path, issuer: Issuer) -> None:
+    issuer.changes_after = [(20, SECOND)]
+    secret = {"endpoints.weak.headers": {"x-token": {"env": "TOKEN"}}}
+    end, _ = run_with(tmp_path, issuer, secret, {"TOKEN_FILE": str(issuer.file)})
+    assert (end.ok, end.exit_code(0.0)) == (ROWS, 0)
+    ids = {row["request_id"] for row in ds.dataset(tmp_path / "run" / "results").to_table().to_pylist()}
+    assert ids
+    assert not any(
+        token[i : i + 8] in text for text in ids for token in (FIRST, SECOND) for i in range(len(token) - 7)
+    )
 
 
 def test_a_key_that_expires_again_within_a_minute_stops_the_lane(
