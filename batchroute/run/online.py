@@ -5,7 +5,6 @@ The only part of `check` that sends. Knows no rows; what an answer means is deci
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -72,9 +71,7 @@ async def _ask(address: Address, spec: EndpointSpec, scrub: Scrubber) -> Answer:
     """With the job's own params, so that one the model does not take is found here."""
     body = open_body(spec)(Prompt("", 0, None, QUESTION, _shortest(spec)))
     async with Transport(address) as transport:
-        endpoint = Endpoint(transport, scrub, read=dialect_of(spec).read)
-        async with asyncio.timeout(max(TIMEOUT_S, spec.timeout_s)):
-            return await endpoint.send(body.sent)
+        return await Endpoint(transport, scrub, read=dialect_of(spec).read).send(body.sent)
 
 
 def _shortest(spec: EndpointSpec) -> dict[str, Any]:
