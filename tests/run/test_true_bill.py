@@ -216,52 +216,40 @@ def test_a_model_that_answers_for_another_is_said_once_counted_and_priced_as_its
     assert report["cost_usd"] == pytest.approx(11 * 0.003 + 9 * 0.00015)
 
 
+async def bills_too_much(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+    """Each answer names a cost of its own, $0.003 where less than $0.0015 was reserved."""
+    choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
+    return web.json_response({"choices": choices, "usage": counts(100, 100, cost=0.003)})
+
+
+def write_job_under(folder: Path, url: str, limit_usd: float, *, rows: int, concurrency: int) -> Path:
+    (folder / "prompts.jsonl").write_text(f'{{"prompt": "{"x" * 90}"}}\n' * rows)
+    return write_job(
+        folder,
+        on_both("base_url", f"{url}/v1"),
+        on_both("price", PRICE),
+        on_both("params", {"max_tokens": 100, "service_tier": "default"}),
+        on_both("max_concurrency", concurrency),
+        {"routing.threshold": 1.0, "limits.max_cost_usd": limit_usd},
+    )
+
+
 @pytest.mark.parametrize(("concurrency", "limit_usd", "answers"), [(1, 0.02, 6), (16, 0.2, 66)])
 def test_what_is_billed_beyond_a_reservation_is_reserved_for_the_next(
     tmp_path: Path, batchroute: Command, concurrency: int, limit_usd: float, answers: int
 ) -> None:
-    """Each answer names a cost of its own, $0.003 where less than $0.0015 was reserved: so many fit."""
-    billed = 0.0
-
-    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
-        nonlocal billed
-        billed += 0.003
-        choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
-        return web.json_response({"choices": choices, "usage": counts(100, 100, cost=0.003)})
-
-    (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "{"x" * 90}"}}\n' * 100)
-    with upstream(say) as provider:
-        job = write_job(
-            tmp_path,
-            on_both("base_url", f"{provider.url}/v1"),
-            on_both("price", PRICE),
-            on_both("params", {"max_tokens": 100, "service_tier": "default"}),
-            on_both("max_concurrency", concurrency),
-            {"routing.threshold": 1.0, "limits.max_cost_usd": limit_usd},
-        )
+    with upstream(bills_too_much) as provider:
+        job = write_job_under(tmp_path, provider.url, limit_usd, rows=100, concurrency=concurrency)
         said = batchroute("run", job, "--json")
     assert said.code == 4
-    assert json.loads(said.out)["cost_usd"] == pytest.approx(billed)
-    assert billed == pytest.approx(answers * 0.003)
+    assert json.loads(said.out)["cost_usd"] == pytest.approx(len(provider.seen) * 0.003)
+    assert len(provider.seen) == answers
 
 
 def test_the_next_run_knows_what_is_billed_beyond_a_reservation(tmp_path: Path, batchroute: Command) -> None:
-    """Each answer costs $0.003 where half of that was reserved, and $0.002 are left after the first run."""
-
-    async def say(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
-        choices = [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]
-        return web.json_response({"choices": choices, "usage": counts(100, 100, cost=0.003)})
-
-    (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "{"x" * 90}"}}\n' * 20)
-    with upstream(say) as provider:
-        job = write_job(
-            tmp_path,
-            on_both("base_url", f"{provider.url}/v1"),
-            on_both("price", PRICE),
-            on_both("params", {"max_tokens": 100, "service_tier": "default"}),
-            on_both("max_concurrency", 1),
-            {"routing.threshold": 1.0, "limits.max_cost_usd": LIMIT_USD},
-        )
+    """$0.002 are left after the first run, and half of what an answer costs would have been reserved for it."""
+    with upstream(bills_too_much) as provider:
+        job = write_job_under(tmp_path, provider.url, LIMIT_USD, rows=20, concurrency=1)
         for _ in range(2):
             said = batchroute("run", job, "--json")
             assert said.code == 4
