@@ -29,8 +29,24 @@ Status = Literal["ok", "refused", "failed", "open"]
 # How an answer can end otherwise than at its own end; and what the job makes of that.
 Finish = Literal["length", "content_filter", "refusal"]
 OnFinish = Literal["keep", "refuse", "other"]
+# What a lane does, or waits for: the end of a pause after a 429, its own limits, a service tier that is full, an
+# endpoint that is away, money that answers in flight may give back, scores or rows of another lane.
+Doing = Literal["sending", "rate_limited", "paced", "tier_full", "away", "no_money", "waiting", "done", "stopped"]
 
 SIDES: tuple[Side, Side] = ("strong", "weak")
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """What a lane does now. `reason`: what an endpoint that is away says, or why the lane stopped.
+
+    `next_try_s` is how long it waits at least, `gives_up_s` when it stops if nothing changes; None: not known.
+    """
+
+    doing: Doing = "sending"
+    reason: str = ""
+    next_try_s: float | None = None
+    gives_up_s: float | None = None
 
 
 class Media(msgspec.Struct, frozen=True, array_like=True):

@@ -60,5 +60,19 @@ def cli() -> None:
     """
 
 
-for command in (run, check, plan, score, calibrate, report, whatif, export, train, evaluate, serve, simulate):
+# In the order in which `--help` lists them.
+for command in (
+    run,
+    check,
+    plan,
+    score,
+    calibrate,
+    report,
+    whatif,
+    export,
+    train,
+    evaluate,
+    serve,
+    simulate,
+):
     cli.add_command(command)

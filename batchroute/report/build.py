@@ -15,6 +15,7 @@ from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.answers import finishes, other_models, service_tiers
 from batchroute.report.figures import ModelBill, Report, State, read_plan, read_report, state_of_ended
+from batchroute.report.lanes import read_status
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
@@ -65,6 +66,7 @@ def build_report(
         unconfirmed_usd=_unconfirmed_usd(run, spent_usd, earlier),
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
+        lanes={} if (status := read_status(run)) is None else status.lanes,
         reasoning_tokens=begun.tokens("reasoning_tokens"),
         retries=begun.count("retries"),
         reused=settled.count("reused"),

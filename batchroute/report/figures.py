@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from batchroute.errors import RunFault
+from batchroute.report.lanes import LaneReport  # noqa: TC001 - msgspec reads it
 from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, write_whole
 from batchroute.store.layout import RunLayout
 
@@ -90,7 +91,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `simulated` names the endpoints whose answers, and so whose money, are made up. `service_tiers` and
     `other_models` count answers by tier, and by model where that is not the one asked for; they, `finish`,
     `mean_output_tokens` and `latency_s` are by endpoint, as is the `route` of a bill.
-    `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against.
+    `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against. `lanes`: how each was
+    last seen.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     win_mass_kept: float | None
     models: list[ModelBill]
     predicted: Predicted | None = None
+    lanes: dict[str, LaneReport] = {}
 
 
 def state_of_ended(refused: int, done: int, ok_if_refused: float) -> State:

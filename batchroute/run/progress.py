@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batchroute.types import LaneState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -27,6 +29,8 @@ class LaneProgress:
     failed: int = 0
     cost_usd: float = 0.0
     in_flight: Callable[[], int] = int
+    state: Callable[[], LaneState] = LaneState
+    last_error: str | None = None  # of any attempt, whether or not a retry helped
 
     @property
     def settled(self) -> int:

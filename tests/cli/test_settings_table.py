@@ -1,4 +1,4 @@
-"""The README's table of settings is what the models say; run as a script, this prints it."""
+"""The table of settings in jobs/README.md is what the models say; run as a script, this prints it."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def default(info: Any) -> str:
     return f"`{json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)}`"
 
 
-def test_the_readmes_table_of_settings_is_true() -> None:
-    assert table() in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_settings_is_true() -> None:
+    assert table() in (Path(__file__).parents[2] / "jobs" / "README.md").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

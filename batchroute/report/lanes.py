@@ -1,0 +1,100 @@
+"""What the lanes of a run did: as it is written down while they work, and at the end.
+
+`status.json` is written every few seconds by the run that holds the lock; after a kill it has what was last seen.
+Who holds the lock is not known here.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, write_whole
+from batchroute.store.layout import RunLayout
+from batchroute.types import Doing  # noqa: TC001 - msgspec reads it
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from batchroute.types import LaneState
+
+
+_WORDS: dict[Doing, str] = {
+    "sending": "sending",
+    "paced": "waits for its rate",
+    "tier_full": "its service tier is full",
+    "no_money": "no money for the next row",
+    "waiting": "waits for rows",
+    "done": "done",
+}
+
+
+class LaneTimeline(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a lane did what, in slots of `step_s` seconds from `started_at` (Unix time) on, over all runs.
+
+    Each slot has seconds by what was done; one in which no run was at work is empty.
+    """
+
+    started_at: float
+    step_s: float
+    slots: list[dict[Doing, float]]
+
+
+class LaneReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One lane, as last seen: `state` in words, `last_error` also where no row has failed for it."""
+
+    state: str
+    doing: Doing
+    last_error: str | None = None
+    rows: int | None = None
+    ok: int = 0
+    refused: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    cost_usd: float = 0.0
+    timeline: LaneTimeline | None = None
+
+
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at work, `updated_at` (Unix time); `done` of the directory's `rows` have ended."""
+
+    updated_at: float
+    rows: int | None
+    done: int
+    lanes: dict[str, LaneReport]
+
+
+def lane_words(state: LaneState, now: datetime) -> str:
+    """A state as people read it, `now` being the local time.
+
+    `away: connection refused (127.0.0.1:7999), next try in 8 s, gives up at 08:41`
+    """
+    wait = "" if state.next_try_s is None else f"{max(1, round(state.next_try_s))} s"
+    if state.doing == "rate_limited":
+        return ", ".join(filter(None, ["paused by 429", wait]))
+    if state.doing == "away":
+        next_try = wait and f"next try in {wait}"
+        end = None if state.gives_up_s is None else now + timedelta(seconds=state.gives_up_s)
+        gives_up = "" if end is None else f"gives up at {end:%H:%M}"
+        return ", ".join(filter(None, [f"away: {state.reason}", next_try, gives_up]))
+    if state.doing == "stopped":
+        return f"stopped: {state.reason}" if state.reason else "stopped"
+    return _WORDS[state.doing]
+
+
+def read_status(run: Path) -> RunStatus | None:
+    """What the last run in the directory wrote, None where none did."""
+    path = RunLayout(run).status
+    if not path.exists():
+        return None
+    with decoding(path, "remove it"):
+        return msgspec.json.decode(path.read_bytes(), type=RunStatus)
+
+
+def write_status(run: Path, status: RunStatus) -> None:
+    """Puts status.json in place, whole or not at all."""
+    with saving(run):
+        write_whole(RunLayout(run).status, msgspec.json.encode(status), mode=AS_UMASK_SAYS)
