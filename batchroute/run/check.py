@@ -16,6 +16,7 @@ from batchroute.input.growing import appended
 from batchroute.job.prices import is_loopback, open_embedder_target, open_targets, price_words
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit
+from batchroute.score.router import check_router
 from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import keeps_raw
@@ -66,9 +67,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
         found.attempt(partial(refuse_unbounded_media, job, source))
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
-    from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
-
-    found.attempt(lambda: load_scorer(job.router))
+    found.attempt(lambda: check_router(job.router))
     found.attempt(lambda: raise_file_limit(connections(asked_by(job.endpoints, job.router))))
     for name, spec in job.endpoints.items():
         found.attempt(partial(endpoint_proxy, spec))

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from batchroute.score.rater import open_thread_rater, rated_chunks
+from batchroute.score.router import load_scorer
 from batchroute.store.files import saving
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ def scorer_loader(router: RouterSpec, directory: RunDirectory | None = None) -> 
     """Loads a job's router when it is called; the scores of a run `directory` must all come from the same one."""
 
     def load() -> Scorer:
-        from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
-
         scorer = load_scorer(router)
         if directory is not None:
             directory.hold_to(scorer.identity)

@@ -1,6 +1,7 @@
 """Model files: RouteLLM's matrix-factorisation checkpoints read, ours read and written.
 
-Knows the shapes, the keys and the names of a model's table; nothing of prompts, devices or scores.
+Knows the shapes, the keys and the names of a model's table; nothing of prompts, devices or scores. Read without
+torch, which takes longer to import than to score a small file: `check` and whoever has all scores never need it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 
 from batchroute.errors import ModelFault
 from batchroute.store.files import AS_UMASK_SAYS, make_directory, write_together
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from batchroute.types import Floats
+
 FORMAT = 1
 ROUTER = "mf"  # of every model that can be read; a card without it is of an mf model
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "batchroute.json"
 PICKLED_WEIGHTS = "pytorch_model.bin"
-# What the two libraries raise for files that are cut short, or that hold something else.
+# Numbers that numpy has a type for; torch reads the others, such as BF16.
+_NUMPY_TYPES = {"F64", "F32", "F16"}
+_LEAST_NORM = 1e-12  # as torch's normalize has it: a row of zeros stays one
+# What the libraries raise for files that are cut short, or that hold something else.
 _UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError)
 
 # P, W and w: RouteLLM's published keys, then those of its training script.
@@ -72,21 +78,21 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A matrix-factorisation model: P [models, dim], W [dim, text_dim], w [dim], all float64 on the CPU.
+    """A matrix-factorisation model: P [models, dim], W [dim, text_dim], w [dim], all float64.
 
     `embedder` is the identity of the embedder it was trained on, None where the file does not say; `digest`
     names the weights wherever they lie.
     """
 
     names: tuple[str, ...]
-    models: Tensor
-    projection: Tensor
-    classifier: Tensor
+    models: Floats
+    projection: Floats
+    classifier: Floats
     embedder: str | None
     digest: str
     path: Path
 
-    def folded(self, strong: str, weak: str) -> Tensor:
+    def folded(self, strong: str, weak: str) -> Floats:
         """[text_dim] float64: the one vector v with score = sigmoid(e . v) for this pair of models.
 
         w . ((P_strong - P_weak) * (W e)) = (W^T ((P_strong - P_weak) * w)) . e, rows of P normalised.
@@ -100,15 +106,18 @@ class Checkpoint:
         # For a prompt with e = (1, 0, 1) RouteLLM takes W e = (4, 1), then (2, -4) . (4, 1) = 4. Here v . e =
         # 2 + 0 + 2 = 4. At RouteLLM's 128 x 1536 that is 1,536 products a prompt in place of 196,736; and of the
         # built-in embedder's 262,202 numbers only the few hundred that are not 0 are ever looked at.
-        rows = torch.nn.functional.normalize(self.models, dim=1)
         first, second = self._row(strong), self._row(weak)
-        return self.projection.T @ ((rows[first] - rows[second]) * self.classifier)
+        vector: Floats = self.projection.T @ ((first - second) * self.classifier)
+        return vector
 
-    def _row(self, name: str) -> int:
+    def _row(self, name: str) -> Floats:
+        """The model's row of P, normalised."""
         if name not in self.names:
             known = ", ".join(self.names[:8]) + (", ..." if len(self.names) > 8 else "")
             raise ModelFault(f"{self.path}: no model named {name!r} in its table; it has {known}")
-        return self.names.index(name)
+        row = self.models[self.names.index(name)]
+        normalised: Floats = row / max(float(np.linalg.norm(row)), _LEAST_NORM)
+        return normalised
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -119,7 +128,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: {CARD} names the router {card['router']!r}; only models of {ROUTER} can be read"
         )
     tensors = _read_tensors(_weights_file(path))
-    models, projection, classifier = (_find_tensor(path, tensors, keys) for keys in KEYS)
+    models, projection, classifier = (_find_array(path, tensors, keys) for keys in KEYS)
     _check_shapes(path, models, projection, classifier)
     _check_config(path, models, projection)
     return Checkpoint(
@@ -149,6 +158,8 @@ def write_checkpoint(directory: Path, weights: Mapping[str, Tensor], card: Card)
     }
     make_directory(directory, 0o777)  # less what the umask takes away
     # The weights come last: without them there is no model, while one without a card would pass for RouteLLM's.
+    from safetensors.torch import save  # noqa: PLC0415 - imports torch, which trained them
+
     contents = {CONFIG: _json(config), CARD: _json(about), WEIGHTS: save(dict(weights))}
     write_together(directory, contents, mode=AS_UMASK_SAYS)
 
@@ -168,11 +179,12 @@ def _weights_file(path: Path) -> Path:
     raise ModelFault(f"{path}: the model directory has neither {WEIGHTS} nor {PICKLED_WEIGHTS}")
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
+def _read_tensors(file: Path) -> Mapping[str, Any]:
+    """Arrays, or tensors, which become arrays when they are needed."""
     try:
-        if file.suffix == ".safetensors":
+        if file.suffix == ".safetensors" and _types_in(file) <= _NUMPY_TYPES:
             return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        loaded = _read_with_torch(file)
     except _UNREADABLE as fault:
         raise ModelFault(f"{file}: the weights cannot be read: {str(fault).splitlines()[0]}") from fault
     if not isinstance(loaded, dict):
@@ -180,17 +192,37 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def _find_tensor(path: Path, tensors: Mapping[str, Tensor], keys: tuple[str, ...]) -> Tensor:
+def _types_in(file: Path) -> set[str]:
+    with safe_open(file, "numpy") as opened:
+        return {opened.get_slice(key).get_dtype() for key in opened.keys()}  # noqa: SIM118 - it has no __iter__
+
+
+def _read_with_torch(file: Path) -> object:
+    import torch  # noqa: PLC0415 - slow to import
+    from safetensors.torch import load_file as load_tensors  # noqa: PLC0415 - imports torch
+
+    if file.suffix == ".safetensors":
+        return load_tensors(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _find_array(path: Path, tensors: Mapping[str, Any], keys: tuple[str, ...]) -> Floats:
     for key in keys:
         if key in tensors:
-            tensor = torch.as_tensor(tensors[key]).to(torch.float64)
-            if not torch.isfinite(tensor).all():
+            array = _float64(tensors[key])
+            if not np.isfinite(array).all():
                 raise ModelFault(f"{path}: {key} holds NaN or infinite weights")
-            return tensor
+            return array
     raise ModelFault(f"{path}: the weights lack {' (or '.join(keys) + ')' * (len(keys) - 1)}")
 
 
-def _check_shapes(path: Path, models: Tensor, projection: Tensor, classifier: Tensor) -> None:
+def _float64(weights: Any) -> Floats:
+    """An array, a tensor, or whatever else a pickled table holds."""
+    doubled = weights.double().numpy() if hasattr(weights, "double") else np.asarray(weights)
+    return doubled.astype(np.float64)
+
+
+def _check_shapes(path: Path, models: Floats, projection: Floats, classifier: Floats) -> None:
     if models.ndim != 2 or projection.ndim != 2:
         raise ModelFault(f"{path}: P.weight and text_proj must be matrices")
     dim = models.shape[1]
@@ -203,7 +235,7 @@ def _check_shapes(path: Path, models: Tensor, projection: Tensor, classifier: Te
         )
 
 
-def _check_config(path: Path, models: Tensor, projection: Tensor) -> None:
+def _check_config(path: Path, models: Floats, projection: Floats) -> None:
     config = _read_json(path / CONFIG) if path.is_dir() else {}
     actual = {"num_models": models.shape[0], "dim": models.shape[1], "text_dim": projection.shape[1]}
     for key, value in actual.items():
@@ -243,9 +275,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _digest(*tensors: Tensor) -> str:
+def _digest(*weights: Floats) -> str:
     digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(repr(tuple(tensor.shape)).encode())
-        digest.update(tensor.contiguous().numpy().astype("<f8").tobytes())
+    for array in weights:
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array, "<f8").tobytes())
     return digest.hexdigest()[:16]

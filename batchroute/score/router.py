@@ -1,6 +1,6 @@
 """Prompts -> scores in [0, 1]: the routers of a job, behind one `Scorer`.
 
-Knows models, embedders and devices; nothing of input files, thresholds or requests.
+Knows models and embedders, and leaves torch to `mf`; nothing of input files, thresholds or requests.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from batchroute.errors import ModelFault
 from batchroute.score.checkpoint import read_checkpoint
-from batchroute.score.embed.embedders import fold, identity, import_class, numbers_in
+from batchroute.score.embed.embedders import check_embedder, identity, import_class, numbers_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchroute.job.spec import RouterSpec
     from batchroute.score.checkpoint import Checkpoint
-    from batchroute.score.embed.embedders import Product
     from batchroute.types import Floats, Questions, Router
 
 BUILTIN_MODEL = "builtin-router-2"
@@ -62,6 +60,21 @@ class Scorer:
         return scores
 
 
+def check_router(router: RouterSpec) -> None:
+    """ModelFault where `load_scorer` would raise one, as far as files, names and imports tell.
+
+    Of an mf router nothing is loaded, and torch is imported only to look for the GPU that it names.
+    """
+    if router.use != "mf":
+        load_scorer(router)
+        return
+    _folded(router)
+    if router.device not in {"auto", "cpu"}:
+        from batchroute.score.mf import resolve_device  # noqa: PLC0415 - imports torch
+
+        resolve_device(router.device)
+
+
 def load_scorer(router: RouterSpec) -> Scorer:
     """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do."""
     if router.use == "mf":
@@ -74,12 +87,6 @@ def load_scorer(router: RouterSpec) -> Scorer:
         custom = partial(custom_scores, router.use, import_class(router.use, "score"))
         return Scorer(router.use, custom, router.batch_size)
     raise ModelFault(f"no router is named {router.use!r}; use mf, random, length or package.module:Class")
-
-
-def mf_scores(product: Product, questions: Questions) -> Floats:
-    """Those of RouteLLM's router, folded for one pair of models: sigmoid(e . v)."""
-    scores: Floats = torch.sigmoid(product(questions)).cpu().numpy()
-    return scores
 
 
 def random_scores(seed: int, questions: Questions) -> Floats:
@@ -109,17 +116,6 @@ def length_scores(questions: Questions) -> Floats:
     return chars / (chars + HALF_LENGTH_CHARS)
 
 
-def resolve_device(name: str) -> torch.device:
-    """auto | cpu | cuda | cuda:N; ModelFault when the GPU asked for is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ModelFault(f"router.device is {name!r}, but torch sees {found} GPUs; use auto or cpu")
-    return device
-
-
 def model_path(router: RouterSpec) -> Path:
     """Where the model of an mf router lies; `builtin` are the weights that ship in the package."""
     if router.model == "builtin":
@@ -127,22 +123,37 @@ def model_path(router: RouterSpec) -> Path:
     return Path(router.model)
 
 
-def _matrix_factorisation(router: RouterSpec) -> Scorer:
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """An mf router as its files tell; `vector` [text_dim] is what its embedder is multiplied with."""
+
+    vector: Floats
+    identity: str
+
+
+def _folded(router: RouterSpec) -> _Folded:
     model = read_checkpoint(model_path(router))
     embedder = identity(router.embedder)
-    _check_embedder(model, embedder)
-    device = resolve_device(router.device)
+    _check_identity(model, embedder)
     vector = model.folded(router.strong, router.weak)
+    check_embedder(router.embedder, len(vector))
+    return _Folded(vector, f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}")
+
+
+def _matrix_factorisation(router: RouterSpec) -> Scorer:
+    from batchroute.score.mf import fold_router, resolve_device  # noqa: PLC0415 - imports torch
+
+    folded, device = _folded(router), resolve_device(router.device)
     return Scorer(
-        identity=f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}",
-        rate=partial(mf_scores, fold(router.embedder, vector, device)),
+        identity=folded.identity,
+        rate=fold_router(router.embedder, folded.vector, device),
         batch_size=router.batch_size,
-        vector_length=len(vector) if router.embedder.use in {"column", "openai"} else None,
+        vector_length=len(folded.vector) if router.embedder.use in {"column", "openai"} else None,
         quick=router.embedder.use == "builtin" and device.type == "cpu",
     )
 
 
-def _check_embedder(model: Checkpoint, embedder: str) -> None:
+def _check_identity(model: Checkpoint, embedder: str) -> None:
     """Vectors of a column may come from anywhere: there only their dimension can be checked."""
     if model.embedder is None or "column" in (model.embedder, embedder):
         return

@@ -18,6 +18,7 @@ from batchroute.run.open import refuse_unpriced
 from batchroute.run.process import on_signals, raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.rater import bare_questions
+from batchroute.score.router import load_scorer
 from batchroute.send.open import asked_by, connections, scrubber_for
 from batchroute.serve.access import access_policy
 from batchroute.serve.app import ChatApi, make_app
@@ -108,8 +109,6 @@ def _client_key(options: ServeOptions) -> Secret | None:
 def load_for_serving(job: Job) -> Scorer:
     """The job's router, in one thread: for a few texts at a time, two would wait for each other more than work."""
     import torch  # noqa: PLC0415 - slow to import
-
-    from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
 
     torch.set_num_threads(1)
     scorer = load_scorer(job.router)

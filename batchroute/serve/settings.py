@@ -16,6 +16,8 @@ from batchroute.job.rules import contradictions
 from batchroute.job.secrets import Scrubber, Secret
 from batchroute.job.spec import Endpoints, Limits, RouterSpec
 from batchroute.score.api.rate import EmbedContext, rater_opener
+from batchroute.score.checkpoint import read_checkpoint
+from batchroute.score.router import load_scorer
 from batchroute.send.budget import Budget
 from batchroute.send.open import asks_for_vectors, secrets_of
 from batchroute.store.ledger import Ledger
@@ -153,15 +155,11 @@ def load_router(name: str, config: Settings) -> LoadedRouter:
         spec = RouterSpec.model_validate({**settings, "use": name})
     except ValidationError as error:
         raise RoutingError(f"router {name!r}: {'; '.join(_faults(error))}") from None
-    from batchroute.score.router import load_scorer  # noqa: PLC0415 - imports torch
-
     return LoadedRouter(spec, load_scorer(spec))
 
 
 def _embedder_of(checkpoint: Path) -> dict[str, str]:
     """The embedder a checkpoint was trained on: RouteLLM's own do not say, and read OpenAI's vectors."""
-    from batchroute.score.checkpoint import read_checkpoint  # noqa: PLC0415 - imports torch
-
     embedder = read_checkpoint(checkpoint).embedder
     if embedder is None:
         return {"use": "openai"}

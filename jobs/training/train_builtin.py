@@ -23,7 +23,8 @@ from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.gain import LOGIT_OF_GAIN, Design, solve_ridge
 from batchroute.score.checkpoint import Card, write_checkpoint
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, BUILTIN_IDENTITY, SURFACE_SCALE, HashedNgrams
+from batchroute.score.embed.builtin import SURFACE_SCALE, HashedNgrams
+from batchroute.score.embed.embedders import BUILTIN_DIMENSION, BUILTIN_IDENTITY
 from batchroute.score.embed.ngrams import BUCKETS
 from batchroute.score.embed.surface import FEATURES
 from pool import Pool, balanced_weights, pool_sources

@@ -15,8 +15,9 @@ import torch
 
 from batchroute.job.spec import InputSpec, RouterSpec
 from batchroute.run.open import open_input
-from batchroute.score.embed.embedders import DenseProduct, given_vectors
-from batchroute.score.router import Scorer, load_scorer, mf_scores
+from batchroute.score.embed.product import DenseProduct, given_vectors
+from batchroute.score.mf import mf_scores
+from batchroute.score.router import Scorer, load_scorer
 from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer, classify
 from batchroute.send.dialects.chat import read_chat

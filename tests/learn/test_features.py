@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.train.features import DenseFeatures, embed_prompts, ranges
 from batchroute.learn.train.fit import begin
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
+from batchroute.score.embed.builtin import HashedNgrams
+from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 
 CPU = torch.device("cpu")

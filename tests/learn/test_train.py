@@ -16,7 +16,8 @@ from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.build import train_model
 from batchroute.learn.train.gain import Design, solve_ridge
 from batchroute.score.checkpoint import read_checkpoint
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, HashedNgrams
+from batchroute.score.embed.builtin import HashedNgrams
+from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from labelled import EASY, HARD, battles, outcomes, pairs, save

@@ -13,7 +13,7 @@ import pytest
 
 from batchroute.errors import InputFault
 from batchroute.job.spec import RouterSpec
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION
+from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from labelled import EASY, HARD, outcomes, pairs, save

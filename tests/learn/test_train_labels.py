@@ -22,7 +22,7 @@ from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.build import train_model
 from batchroute.learn.train.fit import Epoch, split_prompts
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION
+from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from command import assert_one_message

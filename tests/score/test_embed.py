@@ -17,14 +17,8 @@ from hypothesis import strategies as st
 
 from batchroute.errors import ModelFault
 from batchroute.job.spec import EmbedderSpec
-from batchroute.score.embed.builtin import (
-    BUILTIN_DIMENSION,
-    MOST_CHARS,
-    SHARED,
-    SURFACE_SCALE,
-    HashedNgrams,
-)
-from batchroute.score.embed.embedders import DenseProduct, fold, identity, import_class
+from batchroute.score.embed.builtin import MOST_CHARS, SURFACE_SCALE, HashedNgrams
+from batchroute.score.embed.embedders import BUILTIN_DIMENSION, SHARED, identity, import_class
 from batchroute.score.embed.ngrams import (
     BIGRAM_MULTIPLIER,
     BUCKETS,
@@ -36,6 +30,7 @@ from batchroute.score.embed.ngrams import (
     fold_case,
     lay_out,
 )
+from batchroute.score.embed.product import DenseProduct, fold
 from batchroute.score.embed.surface import FEATURES, IS_CHOICE, surface_features
 from batchroute.score.rater import bare_questions
 

@@ -109,6 +109,6 @@ def test_a_model_that_is_written_scores_as_before(
     write_checkpoint(folder, weights, card)
     model = read_checkpoint(folder)
     vector = torch.randn(4, generator=generator)
-    logit = float(model.folded("m0", "m1") @ vector.double())
+    logit = float(model.folded("m0", "m1") @ vector.double().numpy())
     expected = routellm_forward(weights, vector, 0, 1)
     assert 1 / (1 + math.exp(-logit)) == pytest.approx(expected, abs=1e-6)

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from batchroute.errors import ModelFault
 from batchroute.job.spec import EmbedderSpec, RouterSpec
+from batchroute.score.mf import resolve_device
 from batchroute.score.rater import bare_questions
-from batchroute.score.router import Scorer, load_scorer, resolve_device
+from batchroute.score.router import Scorer, load_scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -254,5 +255,5 @@ def column_spec(model: Path, batch_size: int = 1024) -> RouterSpec:
 def _folded(model: Path) -> Floats:
     from batchroute.score.checkpoint import read_checkpoint  # noqa: PLC0415  (the oracle's only use of it)
 
-    folded: Floats = read_checkpoint(model).folded("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1").numpy()
+    folded: Floats = read_checkpoint(model).folded("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")
     return folded

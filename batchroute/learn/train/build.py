@@ -19,7 +19,7 @@ from batchroute.learn.train.fit import fit, make_training_set, split_prompts
 from batchroute.learn.train.gain import fit_gain
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.embedders import identity
-from batchroute.score.router import resolve_device
+from batchroute.score.mf import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from batchroute.score.embed.builtin import BUILTIN_DIMENSION, SHARED, HashedNgrams
-from batchroute.score.embed.embedders import load_dense
+from batchroute.score.embed.builtin import HashedNgrams
+from batchroute.score.embed.embedders import BUILTIN_DIMENSION, SHARED
 from batchroute.score.embed.ngrams import BUCKETS
+from batchroute.score.embed.product import load_dense
 from batchroute.score.embed.surface import SURFACE
 from batchroute.score.rater import bare_questions
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from batchroute.score.embed.embedders import SHARED
 from batchroute.score.embed.ngrams import BUCKETS, Bags, char_bags, find_words, fold_case, lay_out, word_bags
-from batchroute.score.embed.surface import IS_CHOICE, SURFACE, surface_features
+from batchroute.score.embed.surface import IS_CHOICE, surface_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
     from batchroute.types import Questions
 
-BUILTIN_IDENTITY = "hashed-ngrams-2"
-SHARED = 2 * BUCKETS + SURFACE  # numbers that every text has: characters, words, surface
-BUILTIN_DIMENSION = 2 * SHARED
 MOST_CHARS = 100_000  # of a text that are read, so that one prompt cannot fill the memory
 CHUNK_CHARS = 100_000  # hashed at a time: the arrays of a chunk stay near the cache
 SURFACE_SCALE = 0.2  # surface features are about 1 wide, a single n-gram about 0.05
