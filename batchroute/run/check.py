@@ -104,6 +104,8 @@ def _reuse_notes(job: Job, *, raw: bool) -> list[str]:
 
 
 def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:
+    if not len(bad):
+        return
     yield from (f"{chunk.file}: {prompt.refusal}" for prompt in chunk.prompts(bad[:SHOWN_ROWS]))
 
 

@@ -23,11 +23,15 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from processes import on_first_cpu, provider
 from stages import measure_stages
+from startup import measure_startup
 from workload import FEW_ROWS, Folder, bare_imports_mb, run_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from startup import Start
 
 PEERS = {"openai": "openai", "litellm": "litellm", "curator": "bespokelabs"}  # client -> the package it needs
 PEER_ROWS = 2_000  # they take about a millisecond and more a row
@@ -70,12 +74,14 @@ def main() -> None:
             for figure in compare(folder, rows, concurrency, rounds, pythons)
         ]
         stages = measure_stages(folder)
-    table(figures, stages)
+        startup = measure_startup(folder, 1 if given.quick else rounds)
+    table(figures, stages, startup)
     found = {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
         "bare_imports_mb": bare_imports_mb(),
         "clients": [asdict(figure) for figure in figures],
         "stages_rows_per_s": stages,
+        "startup": [asdict(start) for start in startup],
     }
     given.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"bare imports {found['bare_imports_mb']:.0f} MB; all of it is in {given.out}")
@@ -90,7 +96,8 @@ def peer_pythons(given: list[str]) -> dict[str, str]:
 def compare(folder: Folder, rows: int, concurrency: int, rounds: int, pythons: dict[str, str]) -> Iterator[Figure]:
     """All clients in turn against one server."""
     taken: dict[str, list[Once]] = {}
-    with server() as url:
+    with provider() as asked:
+        url = asked.url
         for _ in range(rounds):
             for client, once in each_once(folder, url, rows, concurrency, pythons):
                 taken.setdefault(client, []).append(once)
@@ -121,36 +128,7 @@ def peer(name: str, python: str, url: str, rows: int, concurrency: int) -> Once:
     return Once(1e6 * figures["cpu_s"] / rows, figures["peak_mb"])
 
 
-class server:  # noqa: N801 - used as a function
-    """The provider, in a process on the other CPU; entering gives its URL."""
-
-    def __enter__(self) -> str:
-        command = [sys.executable, str(HERE / "server.py")]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=on_last_cpu,  # noqa: PLW1509
-        )
-        assert self._process.stdout is not None
-        return f"http://127.0.0.1:{json.loads(self._process.stdout.readline())['port']}/v1"
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.communicate()
-
-
-def on_first_cpu() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
-
-def on_last_cpu() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def table(figures: list[Figure], stages: dict[str, float]) -> None:
+def table(figures: list[Figure], stages: dict[str, float], startup: list[Start]) -> None:
     print(f"{'client':<22}{'in flight':>10}{'CPU us/row':>12}{'ratio':>8}{'peak MB':>9}")
     for figure in figures:
         print(
@@ -160,6 +138,10 @@ def table(figures: list[Figure], stages: dict[str, float]) -> None:
     print(f"\n{'stage':<32}{'rows/s':>12}")
     for stage, rows_per_s in stages.items():
         print(f"{stage:<32}{rows_per_s:>12,.0f}")
+    print(f"\n{'start-up':<32}{'CPU s':>12}{'wall s':>8}{'peak MB':>9}  torch")
+    for start in startup:
+        cells = f"{start.cpu_s:>12.2f}{start.wall_s:>8.2f}{start.peak_mb:>9,.0f}"
+        print(f"{start.name:<32}{cells}  {'imported' if start.has_torch else 'no'}")
 
 
 if __name__ == "__main__":

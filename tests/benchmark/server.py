@@ -1,7 +1,8 @@
 """The provider of the benchmark: as little work per request as Python can do, so that the client is measured.
 
 A raw protocol that answers every POST with the same completion of about 1.5 KB, after `latency_s` to twice that.
-Run it as a script: it prints {"port": N} and serves on loopback until its standard input closes.
+Run it as a script: it prints {"port": N} and serves on loopback until its standard input closes. When the first
+request is there it prints {"first_request_at": T}, T being Unix time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import random
 import sys
+import time
 from typing import cast
 
 import uvloop
@@ -52,6 +54,8 @@ def completion() -> bytes:
 class Provider(asyncio.Protocol):
     """One connection: requests one after another, each with a Content-Length."""
 
+    is_asked = False
+
     def __init__(self, answer: bytes, latency_s: float) -> None:
         self._answer = answer
         self._latency_s = latency_s
@@ -67,6 +71,9 @@ class Provider(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received = self._received + data if self._received else data
         while (size := request_size(self._received)) is not None:
+            if not Provider.is_asked:
+                Provider.is_asked = True
+                say({"first_request_at": time.time()})
             self._received = self._received[size:]
             self._reply()
 
@@ -94,11 +101,15 @@ def request_size(received: bytes) -> int | None:
     return size if len(received) >= size else None
 
 
+def say(fact: dict[str, float]) -> None:
+    sys.stdout.write(json.dumps(fact) + "\n")
+    sys.stdout.flush()
+
+
 async def serve(latency_s: float) -> None:
     answer, loop = completion(), asyncio.get_running_loop()
     server = await loop.create_server(lambda: Provider(answer, latency_s), "127.0.0.1", 0, backlog=4096)
-    sys.stdout.write(json.dumps({"port": server.sockets[0].getsockname()[1]}) + "\n")
-    sys.stdout.flush()
+    say({"port": server.sockets[0].getsockname()[1]})
     await asyncio.to_thread(sys.stdin.read)
 
 
