@@ -14,14 +14,13 @@ import polars as pl
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.answers import finishes, other_models, service_tiers
+from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
 from batchroute.report.figures import ModelBill, Report, State, read_plan, read_report, state_of_ended
 from batchroute.report.lanes import read_status
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
 from batchroute.report.token_sums import mean_completions, token_sums
-from batchroute.store.layout import RunLayout
-from batchroute.store.ledger import read_ledger, reconciled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,9 +45,8 @@ def build_report(
     job, earlier, rows = read_job(run), read_report(run), scan_rows(run)
     if earlier is not None:
         wall_s += earlier.wall_s or 0.0
-        router_cost_usd = earlier.router_cost_usd if router_cost_usd is None else router_cost_usd
-    if router_cost_usd is None and not job.embedding_is_billed:
-        router_cost_usd = 0.0
+    if router_cost_usd is None:
+        router_cost_usd = router_cost_of(job, earlier)
     # One query after the other: run together, polars would keep the scan that they share in memory.
     settled = grouped(rows.settled)
     begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
@@ -63,7 +61,7 @@ def build_report(
         unsealed=rows.unsealed,
         remaining=None if job.rows is None else job.rows - done,
         threshold=job.threshold,
-        unconfirmed_usd=_unconfirmed_usd(run, spent_usd, earlier),
+        unconfirmed_usd=unconfirmed_usd_of(run, spent_usd, earlier),
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
         lanes={} if (status := read_status(run)) is None else status.lanes,
@@ -91,15 +89,6 @@ def _state(job: RunJob, settled: Groups, unsealed: int) -> State:
     if unsealed or done != job.rows or settled.ended("failed").count("rows"):
         return "incomplete"
     return state_of_ended(settled.ended("refused").count("rows"), done, job.ok_if_refused)
-
-
-def _unconfirmed_usd(run: Path, spent_usd: float, earlier: Report | None) -> float | None:
-    """The ledger says it; without one it is 0, but in a directory of a version that kept none without a limit."""
-    path = RunLayout(run).ledger
-    if not path.exists():
-        return None if earlier is not None and earlier.unconfirmed_usd is None else 0.0
-    ledger = reconciled(read_ledger(path), Decimal(spent_usd))
-    return None if ledger.unpriced else float(ledger.unconfirmed)
 
 
 # The keys of report.json, by subject.

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from batchroute.report.kept import KeptColumn
     from batchroute.types import Result
+
+
+_FIELDS = [column.field for column in COLUMNS if Use.REPORT in column.use]
+_SCHEMA = pl.DataFrame(pa.schema(_FIELDS).empty_table()).schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,16 @@ class Rows:
     unsealed: int
 
 
-def scan_rows(run: Path) -> Rows:
-    """Of the results only as much is read as is asked of them later: a column, texts among them, or none."""
+def scan_rows(run: Path, kept: KeptColumn | None = None) -> Rows:
+    """Of the results only as much is read as is asked of them later: a column, texts among them, or none.
+
+    With a kept column the rows have two more, which it says.
+    """
     beside = read_unsealed(run)
-    loose, opened = _frame([*beside.settled, *beside.failed]), _frame(beside.open)
+    loose, opened = _frame([*beside.settled, *beside.failed], kept), _frame(beside.open, kept)
     if not beside.parts:
         return Rows(loose.lazy(), opened, len(beside.settled))
-    results = _scan_parts(beside.parts, read_identity(RunLayout(run)).format, loose.schema)
+    results = _scan_parts(beside.parts, read_identity(RunLayout(run)).format, kept)
     if loose.is_empty() and opened.is_empty():
         return Rows(results, opened, 0)
     place = ["file", "row"]
@@ -125,18 +133,18 @@ def scan_rows(run: Path) -> Rows:
     return Rows(pl.concat([results, loose.lazy()]), opened, len(beside.settled))
 
 
-def _scan_parts(parts: Sequence[Path], format_number: int, schema: pl.Schema) -> pl.LazyFrame:
-    """The columns of `schema`; those that an older format has not are null, whatever a kept one is called."""
+def _scan_parts(parts: Sequence[Path], format_number: int, kept: KeptColumn | None) -> pl.LazyFrame:
+    """Our columns; those that an older format has not are null, whatever a kept one is called."""
     own = reserved_names(format_number)
-    columns = (pl.col(name) if name in own else pl.lit(None, type_).alias(name) for name, type_ in schema.items())
-    return pl.scan_parquet(list(parts)).select(*columns)
+    columns = (pl.col(name) if name in own else pl.lit(None, type_).alias(name) for name, type_ in _SCHEMA.items())
+    return pl.scan_parquet(list(parts)).select(*columns, *(() if kept is None else kept.of_parts()))
 
 
-def _frame(results: Sequence[Result]) -> pl.DataFrame:
+def _frame(results: Sequence[Result], kept: KeptColumn | None) -> pl.DataFrame:
     """The rows that no part has; there are few, or they would have been sealed."""
-    fields = {column.name: column.field for column in COLUMNS if Use.REPORT in column.use}
-    columns = {name: list(map(attrgetter(name), results)) for name in fields}
-    return pl.DataFrame(columns, schema=pl.DataFrame(pa.schema(fields.values()).empty_table()).schema)
+    columns = {name: list(map(attrgetter(name), results)) for name in _SCHEMA}
+    frame = pl.DataFrame(columns, schema=_SCHEMA)
+    return frame if kept is None else frame.hstack(kept.of_results(results))
 
 
 def scan_scores(run: Path, settled: pl.LazyFrame) -> pl.LazyFrame:

@@ -101,9 +101,7 @@ class Groups:
 
 def grouped(rows: pl.LazyFrame) -> Groups:
     """All rows by route, model and status."""
-    cost, attempts = pl.col("cost_usd"), pl.col("attempts").cast(pl.Int64)
-    # A refusal brings no usage and a reused answer no request: only what was billed can be of unknown cost.
-    billed = (attempts > 0) & ((pl.col("status") == "ok") | pl.col("prompt_tokens").is_not_null())
+    attempts = pl.col("attempts").cast(pl.Int64)
     groups = (
         rows.group_by("route", "model", "status")
         .agg(
@@ -113,9 +111,9 @@ def grouped(rows: pl.LazyFrame) -> Groups:
             ((attempts == 0) & (pl.col("status") == "ok")).sum().alias("reused"),
             (pl.col("route_reason") == "budget").sum().alias("budget_rows"),
             (pl.col("route_reason") == "finish").sum().alias("finish_rows"),
-            *(_sum_or_null(pl.col(name)) for name in TOKENS),
-            _sum_or_null(cost),
-            (billed & cost.is_null()).sum().alias("cost_unknown"),
+            *(sum_or_null(name) for name in TOKENS),
+            sum_or_null("cost_usd"),
+            has_unknown_cost().sum().alias("cost_unknown"),
             pl.col("score").sum(),
         )
         .sort("route", "model", "status")
@@ -123,9 +121,18 @@ def grouped(rows: pl.LazyFrame) -> Groups:
     return Groups([Group(**row) for row in groups.collect().iter_rows(named=True)])
 
 
-def _sum_or_null(column: pl.Expr) -> pl.Expr:
-    # polars sums a column without values to 0, which would turn unknown into free.
-    return pl.when(column.is_not_null().any()).then(column.sum())
+def has_unknown_cost() -> pl.Expr:
+    """Of a row: whether it was billed, and nobody knows how much.
+
+    A refusal brings no usage and a reused answer no request: only what was billed can be of unknown cost.
+    """
+    billed = (pl.col("attempts") > 0) & ((pl.col("status") == "ok") | pl.col("prompt_tokens").is_not_null())
+    return billed & pl.col("cost_usd").is_null()
+
+
+def sum_or_null(column: str) -> pl.Expr:
+    """The sum of what is known of a column, null where nothing is: polars would make 0 of that, which is free."""
+    return pl.when(pl.col(column).is_not_null().any()).then(pl.col(column).sum()).alias(column)
 
 
 def quantiles(counts: Mapping[float, int], shares: Sequence[float]) -> list[float]:

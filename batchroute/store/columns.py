@@ -70,7 +70,7 @@ COLUMNS = (
     Column("finished_at", pa.timestamp("us", tz="UTC"), Use.REQUIRED | _EVERYWHERE),
     Column("request_id", _TEXT, Use.REPORT, since=2),
     Column("service_tier", _TEXT, Use.REPORT | Use.REPEATS, since=2),
-    Column("delivery", _TEXT, Use.REPEATS, since=2),
+    Column("delivery", _TEXT, Use.REPORT | Use.REPEATS, since=2),
 )
 RAW = Column("raw", _TEXT)
 

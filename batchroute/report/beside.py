@@ -1,0 +1,33 @@
+"""What stands on a run's bill beside its rows: the router's own cost, and what is unconfirmed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from batchroute.store.layout import RunLayout
+from batchroute.store.ledger import read_ledger, reconciled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchroute.report.figures import Report
+    from batchroute.report.read import RunJob
+
+
+def router_cost_of(job: RunJob, earlier: Report | None) -> float | None:
+    """What embeddings cost over all runs of the directory, as the report that stands there says.
+
+    None: an embedder that sends a bill has been at work, and no report says how much.
+    """
+    known = None if earlier is None else earlier.router_cost_usd
+    return 0.0 if known is None and not job.embedding_is_billed else known
+
+
+def unconfirmed_usd_of(run: Path, spent_usd: float, earlier: Report | None) -> float | None:
+    """The ledger says it; without one it is 0, but in a directory of a version that kept none without a limit."""
+    path = RunLayout(run).ledger
+    if not path.exists():
+        return None if earlier is not None and earlier.unconfirmed_usd is None else 0.0
+    ledger = reconciled(read_ledger(path), Decimal(spent_usd))
+    return None if ledger.unpriced else float(ledger.unconfirmed)
