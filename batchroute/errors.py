@@ -6,6 +6,7 @@
     │   ├── InputFault        the input files
     │   ├── ModelFault        a router, an embedder or a model file
     │   ├── RunFault          a run directory of another job, or one of a newer format
+    │   │   └── AnsweredOtherwise   ... whose answers a run in another directory can take over
     │   └── RoutingError      a router, a threshold or a model string that a Controller or a server does not know
     ├── Unanswered        an endpoint's: one request of a Controller that came to nothing
     └── Stopped           the world's: exit 4, run again to go on
@@ -66,6 +67,21 @@ class ModelFault(UsageFault):
 
 class RunFault(UsageFault):
     """The output directory belongs to another job, or to a newer batchroute."""
+
+
+class AnsweredOtherwise(RunFault):
+    """A run directory has answers that the job does not ask for as it is now.
+
+    `why` says so, `run` is the directory, `reuse` what a job with another output.path writes as its input.reuse to
+    take over at no cost every answer that stays the same.
+    """
+
+    def __init__(self, why: str, run: str, reuse: Sequence[str]) -> None:
+        self.why, self.run, self.reuse = why, run, [run, *reuse]
+        listed = ", ".join(f'"{each}"' for each in self.reuse)
+        super().__init__(
+            f"{why}, or use another output.path and input.reuse = [{listed}], which takes over what stays"
+        )
 
 
 class RoutingError(UsageFault):

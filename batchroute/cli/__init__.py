@@ -3,7 +3,7 @@
     output  where it is said                flags   the flags that commands share
     job     run, check, plan                scores  score, calibrate
     results report, whatif, export          tools   train, evaluate, serve, simulate
-
+    again   a command that takes over answers
 Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
 `--help` is there at once.
 """

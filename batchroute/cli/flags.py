@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.output import setup_logging
-from batchroute.errors import UsageFault
+from batchroute.errors import AnsweredOtherwise, RunFault, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,13 @@ def job_flags(command: Callable[..., int]) -> Callable[..., int]:
         shared = {field: values.pop(field) for field in Flags.__slots__}
         setup_logging(shared["log_format"], quiet=shared["quiet"])
         shared["variables"] = pairs("--var", shared["variables"])
-        return command(flags=Flags(**shared), **values)
+        try:
+            return command(flags=Flags(**shared), **values)
+        except AnsweredOtherwise as fault:
+            from batchroute.cli.again import command_that_reuses
+
+            advised = command_that_reuses(fault)
+            raise RunFault(f"{fault.why}, or take over what stays into another directory:\n  {advised}") from fault
 
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), with_flags)
 

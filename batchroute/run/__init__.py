@@ -9,7 +9,6 @@
     handover   rows an answer sends to another    open     what every command does first
     streams    stdin, stdout, stderr, and their loss
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
-    online     what endpoints say to a check
-
+    online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

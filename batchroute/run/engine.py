@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchroute.errors import BatchrouteError, RunFault, cause_of
+from batchroute.errors import AnsweredOtherwise, BatchrouteError, cause_of
 from batchroute.input.growing import appended
 from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
@@ -24,6 +24,7 @@ from batchroute.run.lanes import LaneOpener
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
+from batchroute.run.resolved import refuse_moved
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
 from batchroute.run.stop import Stopper
@@ -183,7 +184,8 @@ class _OpenRun:
                 await self._ask(answered)
             end = await asyncio.to_thread(self._conclude, asked=not complete)
             if (words := await asyncio.to_thread(appended, self._source.files)) is not None:
-                self._options.notify(words)
+                run = self._directory.layout.path
+                self._options.notify(f"{words}. Another --output with --set input.reuse={run} asks for that alone")
             return end
 
     async def _ask(self, answered: AnsweredParts) -> None:
@@ -240,6 +242,7 @@ class _OpenRun:
             self._leave_unrouted()
             return
         self._progress.rows = self._scoring.wanted_rows
+        known = self._known_threshold()
         threshold = await asyncio.to_thread(self._resolve_threshold) if known is None else known
         self._directory.fix_threshold(threshold, self._scores.rows)
         await self._route(threshold, answered, done_before)
@@ -259,18 +262,15 @@ class _OpenRun:
             self._threshold.set_result(threshold)
 
     def _known_threshold(self) -> float | None:
-        """The one that the job names, or that an earlier run in this directory settled on."""
-        routing, resolved = self._job.routing, self._directory.identity.threshold
-        if routing.threshold is not None or resolved is None or self._scoring.complete:
-            return resolved if routing.threshold is None else routing.threshold
-        if any(self._store.tally.ok.values()):
-            raise RunFault(
-                "more rows than the threshold was resolved for: put --limit back, or set routing.threshold"
-            )
-        return None
+        """The one that the job names, or that an earlier run here settled on for as many rows."""
+        routing = self._job.routing.threshold
+        return self._directory.identity.threshold_for(self._scoring.wanted_rows) if routing is None else routing
 
     def _resolve_threshold(self) -> float:
-        return resolve_threshold(self._job.routing, self._scores.free(), self._estimator)
+        """Of more rows than an earlier run settled on, where each of its answers stays on its side."""
+        threshold = resolve_threshold(self._job.routing, self._scores.free(), self._estimator)
+        refuse_moved(self._directory, threshold, self._scores.rows)
+        return threshold
 
     def _estimator(self) -> Estimator:
         return make_estimator(self._job, self._targets, self._source, self._scores.shards)
@@ -316,8 +316,14 @@ class _OpenRun:
         return rater_opener(job.router, context)(scorer)
 
     def _is_complete(self) -> bool:
+        """Whether no row is left to ask; those done may be others than the first `limit`."""
         rows = self._scoring.wanted_rows
-        return rows is not None and self._store.tally.done >= rows and not self._store.unsettled
+        if rows is None or self._store.tally.done < rows:
+            return False
+        if self._options.limit is None:
+            return not self._store.unsettled
+        any_threshold = 0.0  # each row is on one of the sides
+        return not any(self._rows_to_ask(any_threshold, self._store.done).values())
 
     def _conclude(self, *, asked: bool) -> RunEnd:
         """Everything on file, the report last; a fault goes on to the caller where nothing was sent before it."""
@@ -344,8 +350,11 @@ class _OpenRun:
         tally, stopper = self._store.tally, self._stopper
         faults = () if stopper.fault is None else (str(stopper.fault),)
         lanes = (lane.stopped for lane in self._lanes.values() if lane.stopped is not None)
+        rows = self._scoring.wanted_rows
+        if isinstance(stopper.fault, AnsweredOtherwise) and not stopper.sent:
+            rows, faults = self._directory.identity.rows, ()  # the run that is there is as complete as it was
         return RunEnd(
-            rows=self._scoring.wanted_rows,
+            rows=rows,
             ok=sum(tally.ok.values()),
             refused=tally.refused,
             failed=len(self._store.failed()),

@@ -39,8 +39,8 @@ log = logging.getLogger("batchroute")
 class ScoredInput:
     """All the rows that are wanted, scored.
 
-    `threshold` is the one that a run in this directory settled on. `begun`: it has answered or refused a row,
-    `ended`: all of them.
+    `threshold` is the one that a run in this directory settled on for as many rows. `begun`: it has answered or
+    refused a row, `ended`: all of them.
     """
 
     source: Source
@@ -79,7 +79,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
             yield ScoredInput(
                 source,
                 directory.scores,
-                directory.identity.threshold,
+                directory.identity.threshold_for(scoring.wanted_rows),
                 begun=done > 0,
                 ended=done >= directory.scores.rows > 0 and not unsettled,
             )

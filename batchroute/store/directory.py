@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchroute.errors import RunFault
+from batchroute.errors import AnsweredOtherwise
 from batchroute.store.columns import ResultColumns
 from batchroute.store.files import saving
 from batchroute.store.identity import find_identity, identity_of, merge, write_identity
@@ -36,12 +36,10 @@ class RunDirectory:
     raw: bool
 
     def hold_to(self, scorer_identity: str) -> None:
-        """Records what scores the rows; RunFault where the scores that stand here came from something else."""
+        """Records what scores the rows; a conflict where the scores that stand here came from something else."""
         if self.scores.shards and self.identity.scorer not in {None, scorer_identity}:
-            raise RunFault(
-                f"the directory was scored by {self.identity.scorer}, router.model now is {scorer_identity}; "
-                "put it back, or use another output.path"
-            )
+            why = f"was scored by {self.identity.scorer}, router.model now is {scorer_identity}; put it back"
+            raise self.identity.conflict(why)
         self._write(replace(self.identity, scorer=scorer_identity))
 
     def fix_threshold(self, threshold: float, rows: int) -> None:
@@ -62,7 +60,8 @@ def keeps_raw(job: Job, source: Source) -> bool:
 def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False) -> RunDirectory:
     """Opens the job's locked directory, or begins it.
 
-    RunFault where it belongs to another job. `retry_refused`: rows an endpoint refused are to be asked again.
+    RunFault where it holds anything else, AnsweredOtherwise where its answers are another job's. `retry_refused`:
+    rows an endpoint refused are to be asked again.
     """
     path, mode = Path(job.output.path), int(job.output.mode, 8)
     layout, raw = RunLayout(path), keeps_raw(job, source)
@@ -72,7 +71,11 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
             write_identity(layout, new)
     columns = ResultColumns(source.keep_schema, raw, new.format if old is None else old.format)
     store = RunStore(path, columns, mode=mode)
-    identity, void = merge(old, new, store.tally)
+    try:
+        identity, void = merge(old, new, store.tally)
+    except AnsweredOtherwise:
+        store.finish()  # another run can take over what is sealed
+        raise
     if void or retry_refused:
         store.finish()  # what is in the journals goes the same way as what is sealed
         clear_run(layout) if void else reopen_refused(layout, columns)

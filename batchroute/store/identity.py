@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import tomli_w
 
-from batchroute.errors import RunFault
+from batchroute.errors import AnsweredOtherwise, RunFault
 from batchroute.input.file import Fingerprint
 from batchroute.job.load import RUN_TABLE, resolved_toml
 from batchroute.job.settings import changed_settings, frozen_settings
@@ -58,11 +58,22 @@ class Identity:
         """The input's files, in its order, as they were when the first run began."""
         return msgspec.convert(self.frozen[FILES], tuple[Fingerprint, ...])
 
+    def threshold_for(self, rows: int | None) -> float | None:
+        """The threshold, where it was settled on for so many rows or more; `rows` None: that is not known yet."""
+        covered = rows is not None and (self.rows is None or rows <= self.rows)
+        return self.threshold if covered else None
+
     def tables(self) -> dict[str, Any]:
         """The job's own tables; decimals are exact."""
         tables = tomllib.loads(self.job, parse_float=Decimal)
         tables.pop(RUN_TABLE, None)
         return tables
+
+    def conflict(self, why: str) -> AnsweredOtherwise:
+        """What to raise where the answers in the directory are not those that this job asks for."""
+        tables = self.tables()
+        output = tables["output"]["path"]
+        return AnsweredOtherwise(f"{output} {why}", output, tables["input"].get("reuse", []))
 
     @property
     def fingerprint(self) -> str:
@@ -79,22 +90,36 @@ def identity_of(job: Job, files: Sequence[Fingerprint]) -> Identity:
 def merge(old: Identity | None, new: Identity, tally: Tally) -> tuple[Identity, bool]:
     """The identity to go on with, and whether all that stands in the directory is void.
 
-    RunFault names every setting that differs and may not, because a row is answered already.
+    AnsweredOtherwise names every setting that differs and may not, because a row is answered already.
     """
     if old is None:
         return new, False
     changed = changed_settings(old.frozen, new.frozen)
     held = [key for key in changed if _held(key, tally)]
     if held:
-        raise RunFault(
-            f"the directory has answers of another job: {', '.join(held)} changed; "
-            "put that back, or use another output.path"
-        )
+        files = f" ({_changed_files(old.files, new.files)})" if FILES in held else ""
+        raise new.conflict(f"has answers of another job: {', '.join(held)} changed{files}; put that back")
     if any(key.startswith(_VOIDING) for key in changed):
         return replace(new, format=old.format), True
     # Another way to the threshold before any row is answered: the old threshold is void, the scores are not.
     threshold = None if any(key.startswith("routing.") for key in changed) else old.threshold
     return replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows, format=old.format), False
+
+
+def _changed_files(old: Sequence[Fingerprint], new: Sequence[Fingerprint]) -> str:
+    """Which files are others than they were, in words."""
+    before, now = {file.name: file for file in old}, {file.name: file for file in new}
+    listed = {
+        "has other content": [name for name in now if name in before and now[name] != before[name]],
+        "is new": [name for name in now if name not in before],
+        "is gone": [name for name in before if name not in now],
+    }
+    words = [f"{names[0]} {what}{_and_more(len(names) - 1)}" for what, names in listed.items() if names]
+    return ", ".join(words) or "their order"
+
+
+def _and_more(count: int) -> str:
+    return f" and {count:,} more" if count else ""
 
 
 def _held(key: str, tally: Tally) -> bool:
