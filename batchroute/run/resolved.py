@@ -13,11 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from batchroute.report.read import scan_rows
-
 if TYPE_CHECKING:
+    import polars as pl
+
     from batchroute.store.directory import RunDirectory
 
 
@@ -26,6 +24,8 @@ def refuse_moved(directory: RunDirectory, threshold: float, rows: int) -> None:
     identity = directory.identity
     if identity.threshold is None:
         return
+    from batchroute.report.read import scan_rows  # noqa: PLC0415 - imports polars, which most runs do not need
+
     found = scan_rows(directory.layout.path)
     moved = sum(moved_rows(frame, threshold) for frame in (found.settled, found.open.lazy()))
     if moved:
@@ -38,6 +38,8 @@ def refuse_moved(directory: RunDirectory, threshold: float, rows: int) -> None:
 
 def moved_rows(results: pl.LazyFrame, threshold: float) -> int:
     """How many rows were answered, refused or paid on the side to which their score would not send them."""
+    import polars as pl  # noqa: PLC0415 - the same
+
     by_score = (pl.col("route_reason") == "score") & pl.col("score").is_not_null()
     final = pl.col("status").is_in(["ok", "refused"]) | (pl.col("cost_usd") > 0)
     moved = (pl.col("score") >= threshold) != (pl.col("route") == "strong")
