@@ -21,18 +21,39 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", metavar="RUN...", type=FILE, nargs=-1, required=True)
+@click.option("--by", metavar="COLUMN", help="Divide the bill by a kept column, route, model, day ...")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", help="With --by: a line for the N costliest values."
+)
+@click.option("--csv", "table", type=FILE, metavar="FILE", help="With --by: write the lines as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--html", type=FILE, metavar="FILE", help="Write one self-contained page; one run only.")
 @click.option("--samples", type=click.IntRange(min=0), default=0, metavar="N", help="Rows to show on the page.")
-def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int) -> int:
-    """Say what a run did and cost; several runs are compared."""
+def report(
+    runs: Sequence[Path],
+    by: str | None,
+    top: int | None,
+    table: Path | None,
+    as_json: bool,
+    html: Path | None,
+    samples: int,
+) -> int:
+    """Say what a run did and cost; several runs are compared.
+
+    With --by the bill of all the runs is divided by the values of a column: one that the job keeps (input.keep),
+    or route, model, day (UTC), status, error_type, service_tier ... The lines add up to the total.
+    """
     from batchroute.cli.show.report import render_comparison, render_report
     from batchroute.report.build import build_report
     from batchroute.report.comparison import compare
     from batchroute.report.figures import json_text
 
+    if by is None and (top is not None or table is not None):
+        raise UsageFault("--top and --csv divide a bill; name the column with --by")
     if html is not None and len(runs) > 1:
         raise UsageFault("--html shows one run; name one")
+    if by is not None and html is None:
+        return _report_by(runs, by, top, table, as_json)
     reports = [build_report(path) for path in runs]
     if html is not None:
         _write_page(html, runs[0], reports[0], samples)
@@ -40,6 +61,23 @@ def report(runs: Sequence[Path], as_json: bool, html: Path | None, samples: int)
         show_json(json_text(reports[0] if len(reports) == 1 else compare(reports)))
     else:
         show(render_report(reports[0]) if len(reports) == 1 else render_comparison(compare(reports)))
+    return 0
+
+
+def _report_by(runs: Sequence[Path], column: str, top: int | None, table: Path | None, as_json: bool) -> int:
+    from batchroute.cli.show.by import render_breakdown
+    from batchroute.report.by import TOP, spending_by
+    from batchroute.report.export.breakdown import write_breakdown
+    from batchroute.report.figures import json_text
+
+    bill = spending_by(runs, column, top=top or TOP)
+    if table is not None:
+        write_breakdown(bill, table)
+        log.info(f"the bill by {bill.column} is in {table}")
+    if as_json:
+        show_json(json_text(bill))
+    elif table is None:
+        show(render_breakdown(bill))
     return 0
 
 

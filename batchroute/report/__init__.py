@@ -4,8 +4,8 @@
     read      what is read of a directory          sums, token_sums   sums over rows
     answers   how they ended, who gave them        all_one_side       what all rows would have cost on one side
     savings   what was saved, by cause             comparison         several runs
-    details   what a page shows beyond figures        by        the bill by the values of a column
-    kept      kept columns as text                   beside    what a bill has beside its rows
+    details   what a page shows beyond figures     beside             what a bill has beside its rows
+    by        the bill by the values of a column   kept               kept columns as text
 
 Asks, routes and scores no row; draws nothing.
 """

@@ -4,7 +4,8 @@ import json
 from datetime import date
 from decimal import Decimal
 from math import fsum
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -20,9 +21,7 @@ from batchroute.report.figures import json_text, write_report
 from batchroute.store.ledger import Ledger, write_ledger
 from runs import FINISHED_AT, failed, ok, refused, write_journal, write_run
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+FORMAT_1 = Path(__file__).parents[1] / "store" / "data" / "format-1" / "run"
 TOPIC = pa.field("topic", pa.string())
 OWN = ["route", "model", "day", "finished_at", "status", "route_reason", "served_model", "finish_reason"]
 OWN += ["error_type", "service_tier", "delivery", "file", "id"]
@@ -192,6 +191,15 @@ def test_what_stands_beside_the_rows(tmp_path: Path) -> None:
     found = spending_by(runs, "route")
     assert (found.router_cost_usd, found.unconfirmed_usd) == (1.0, pytest.approx(0.1))
     assert found.total_usd == pytest.approx(2 * 0.503)
+
+
+def test_a_directory_of_format_1_beside_one_of_today(tmp_path: Path) -> None:
+    new = write_run(tmp_path / "new", [[ok(0, topic="t2", cost_usd=0.5)]], extra=[TOPIC])
+    found = spending_by([FORMAT_1, new], "topic")
+    assert _lines(found)[0] == ("value", "t2", 6)
+    assert found.total_usd == pytest.approx(0.5 + (build_report(FORMAT_1).total_usd or 0))
+    # There `delivery` is a kept column, here it is one of ours: the kept one comes first.
+    assert _lines(spending_by([FORMAT_1, new], "delivery"))[-1] == ("not_on_file", None, 5)
 
 
 def test_a_run_without_rows(tmp_path: Path) -> None:

@@ -127,12 +127,16 @@ def simulated_words(report: Report) -> str | None:
 
 
 def _unknown_cost_words(report: Report) -> str | None:
-    if not report.cost_unknown_rows:
+    words = unknown_cost_words(report.cost_unknown_rows)
+    return words and f"{words}, savings are not stated."
+
+
+def unknown_cost_words(rows: int) -> str | None:
+    """That sums lack the cost of so many rows."""
+    if not rows:
         return None
-    rows = "1 row" if report.cost_unknown_rows == 1 else f"{count(report.cost_unknown_rows)} rows"
-    return (
-        f"The cost of {rows} is unknown (no price or no usage): the sums are without it, savings are not stated."
-    )
+    those = "1 row" if rows == 1 else f"{count(rows)} rows"
+    return f"The cost of {those} is unknown (no price or no usage): the sums are without it"
 
 
 def moved_words(report: Report) -> list[tuple[str, int]]:
@@ -203,14 +207,16 @@ def predicted_rows(report: Report) -> list[tuple[str, str, str, str]]:
     ]
 
 
+UNCONFIRMED = "unconfirmed: requests that were sent and brought no usage, so what they were billed is not known"
+
+
 def unconfirmed_words(report: Report) -> str | None:
     """What the amount is that stands beside the total."""
     if report.unconfirmed_usd == 0:
         return None
-    what = "unconfirmed: requests that were sent and brought no usage, so that what they were billed is not known"
     if report.unconfirmed_usd is None:
-        return what
-    return f"{what}; at most this much" + (
+        return UNCONFIRMED
+    return f"{UNCONFIRMED}; at most this much" + (
         "" if report.max_cost_usd is None else ", which counts against the limit"
     )
 

@@ -1,0 +1,95 @@
+"""A bill by the values of a column on a terminal, within 80 columns: what each value cost, then its tokens.
+
+Computes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from batchroute.cli.show import words
+from batchroute.cli.show.tables import add_row, blocks, table, title, warnings
+from batchroute.cli.show.words import count, money, percent, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from batchroute.report.by import Breakdown, Spending
+
+
+def render_breakdown(bill: Breakdown) -> RenderableType:
+    """All of a bill by a column."""
+    parts: list[RenderableType] = [_title(bill)]
+    if unknown := words.unknown_cost_words(bill.all_rows.cost_unknown_rows):
+        parts += warnings([f"{unknown}."])
+    parts += [_costs(bill), _tokens(bill)]
+    if notes := list(_notes(bill)):
+        parts.append(Text("\n".join(notes), style="dim"))
+    return blocks(parts)
+
+
+def _title(bill: Breakdown) -> Text:
+    runs = plain(bill.runs[0]) if len(bill.runs) == 1 else f"{count(len(bill.runs))} runs"
+    all_rows = bill.all_rows
+    ends = (("answered", all_rows.ok), ("refused", all_rows.refused), ("failed", all_rows.failed))
+    rows = ", ".join(f"{count(number)} {word}" for word, number in ends)
+    return title(runs, f"by {plain(bill.column)}", f"{count(all_rows.rows)} rows: {rows}")
+
+
+def _costs(bill: Breakdown) -> Table:
+    costs = table(plain(bill.column), "rows", "share", "strong", "USD", "share")
+    for line in bill.lines:
+        add_row(costs, label(bill, line), *_cost_cells(line))
+    if bill.router_cost_usd != 0:
+        add_row(costs, "router (embeddings)", *[""] * 3, money(bill.router_cost_usd))
+    at_least = bill.all_rows.cost_unknown_rows and bill.total_usd is not None
+    rows, _, strong, _, _ = _cost_cells(bill.all_rows)
+    add_row(costs, "total, at least" if at_least else "total", rows, "", strong, money(bill.total_usd), bold=True)
+    if bill.unconfirmed_usd != 0:
+        add_row(costs, "not in the total: unconfirmed", *[""] * 3, money(bill.unconfirmed_usd))
+    return costs
+
+
+def _cost_cells(line: Spending) -> tuple[str, str, str, str, str]:
+    strong = "" if line.strong_share is None else percent(line.strong_share)
+    shares = percent(line.row_share), "" if line.cost_share is None else percent(line.cost_share)
+    return count(line.rows), shares[0], strong, money(line.cost_usd), shares[1]
+
+
+def _tokens(bill: Breakdown) -> Table:
+    tokens = table(plain(bill.column), "prompt tok", "cached", "output tok", "refused", "failed")
+    for line in (*bill.lines, bill.all_rows):
+        counts = line.prompt_tokens, line.cached_tokens, line.completion_tokens, line.refused, line.failed
+        add_row(tokens, label(bill, line), *map(count, counts), bold=line.kind == "total")
+    return tokens
+
+
+def label(bill: Breakdown, line: Spending) -> str:
+    """What a line is called: its value, or what it has instead of one."""
+    if line.kind == "value":
+        return "(none)" if line.value is None else plain(line.value)
+    if line.kind == "others":
+        return f"({count(bill.other_values)} other {'value' if bill.other_values == 1 else 'values'})"
+    return "total" if line.kind == "total" else "(not on file)"
+
+
+def _notes(bill: Breakdown) -> Iterator[str]:
+    if not bill.is_kept and bill.column in {"day", "finished_at"}:
+        yield "a day is the one, in UTC, on which a row was settled (finished_at)"
+    kinds = {line.kind for line in bill.lines}
+    if "others" in kinds:
+        shown = sum(line.kind == "value" and line.value is not None for line in bill.lines)
+        yield f"the {count(shown)} values that cost most have a line; --top N is how many do"
+    if "not_on_file" in kinds:
+        runs = ", ".join(map(plain, bill.not_kept_by))
+        kept_not = f", and {runs} did not keep it" if runs else ""
+        yield f"not on file: failed rows have no kept columns until they are answered{kept_not}"
+    if bill.all_rows.open:
+        yield f"{count(bill.all_rows.open)} of the rows were begun and have no answer yet"
+    if bill.unconfirmed_usd != 0:
+        yield words.UNCONFIRMED
