@@ -1,4 +1,4 @@
-"""A night as a scheduler has it: the README's cron line in cron's bare environment, and its sensor."""
+"""A night as a scheduler has it: the cron line of jobs/README.md in cron's bare environment, and its sensor."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ KEY = "sk-night-0123456789"
 
 
 def block(name: str) -> str:
-    """The code in the README behind a comment of this name."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The code in jobs/README.md behind a comment of this name."""
+    readme = (ROOT / "jobs" / "README.md").read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", readme, re.DOTALL)
     assert found, name
     return found[1]
