@@ -27,6 +27,7 @@ send report
 score route
 run learn
 serve
+show
 cli
 __main__
 """
@@ -120,7 +121,7 @@ def test_imports_go_only_downwards() -> None:
         ("send.lane", "from batchroute.report.build import build_report", "not below"),
         ("route.sides", "def f():\n    from batchroute.score.router import load_scorer", "not below"),
         ("types", "from batchroute.errors import UsageFault", "not below"),
-        ("run.engine", "if TYPE_CHECKING:\n    from batchroute.cli.show.words import money", "not below"),
+        ("run.engine", "if TYPE_CHECKING:\n    from batchroute.show.words import money", "not below"),
         ("run.engine", "from batchroute.simulate import start", "from the module"),
         ("run.engine", "from batchroute.send.lane import Lane", None),
         ("serve.app", "from batchroute.serve.chat import ModelNames", None),

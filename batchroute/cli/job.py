@@ -11,8 +11,8 @@ import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
 from batchroute.cli.output import console, log, log_scored, show, show_json, warn_of_loss
-from batchroute.cli.show.words import count, harmless
 from batchroute.errors import Stopped, UsageFault
+from batchroute.show.words import count, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,10 +32,10 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     Run it again after any interruption and it goes on where it stopped. Exits 0, and leaves _SUCCESS, where every
     row is answered, or no more are refused than limits.ok_if_refused lets pass; 3 where more are, or rows failed.
     """
-    from batchroute.cli.show.progress import watcher
-    from batchroute.cli.show.report import render_report
     from batchroute.report.figures import json_text, read_report
     from batchroute.run.engine import RunOptions, run_job
+    from batchroute.show.progress import watcher
+    from batchroute.show.report import render_report
 
     job = _load(job_file, flags, require_keys=True)
     options = RunOptions(
@@ -136,8 +136,8 @@ def plan(job_file: Path, flags: Flags, as_json: bool) -> int:
 
     Scores the input, which `run` then does not do again; sends nothing.
     """
-    from batchroute.cli.show.plan import beyond_the_plan, render_plan, unpriced_words
     from batchroute.run.plan import plan_job, plan_json
+    from batchroute.show.plan import beyond_the_plan, render_plan, unpriced_words
 
     job = _load(job_file, flags, require_keys=False)
     planned = plan_job(job, flags.limit, log_scored())

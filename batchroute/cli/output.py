@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.show.words import count, harmless
 from batchroute.run.streams import take_loss
+from batchroute.show.log import log_now_and_then
+from batchroute.show.words import count, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 log = logging.getLogger("batchroute")  # the library logs to its children; only a command gives it a handler
-_EVERY_S = 5.0
 
 
 def setup_logging(style: str, *, quiet: bool) -> None:
@@ -48,19 +46,6 @@ class _Json(logging.Formatter):
             "message": record.getMessage(),
         }
         return json.dumps(fields)
-
-
-def log_now_and_then(*, first: bool = False) -> Callable[[str], None]:
-    """Logs the messages it is given, but one in five seconds at most; the very first only if asked for."""
-    last = -math.inf if first else time.monotonic()
-
-    def say(message: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _EVERY_S:
-            last = time.monotonic()
-            log.info(message)
-
-    return say
 
 
 def log_scored() -> Callable[[int], None]:

@@ -8,9 +8,9 @@ import click
 
 from batchroute.cli.flags import FILE, require_matplotlib
 from batchroute.cli.output import log, show, show_json
-from batchroute.cli.show.words import count, whatif_words
 from batchroute.errors import UsageFault
 from batchroute.report.export.writers import AUTO, WRITERS
+from batchroute.show.words import count, whatif_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +43,10 @@ def report(
     With --by the bill of all the runs is divided by the values of a column: one that the job keeps (input.keep),
     or route, model, day (UTC), status, error_type, service_tier ... The lines add up to the total.
     """
-    from batchroute.cli.show.report import render_comparison, render_report
     from batchroute.report.build import build_report
     from batchroute.report.comparison import compare
     from batchroute.report.figures import json_text
+    from batchroute.show.report import render_comparison, render_report
 
     if by is None and (top is not None or table is not None):
         raise UsageFault("--top and --csv divide a bill; name the column with --by")
@@ -65,10 +65,10 @@ def report(
 
 
 def _report_by(runs: Sequence[Path], column: str, top: int | None, table: Path | None, as_json: bool) -> int:
-    from batchroute.cli.show.by import render_breakdown
     from batchroute.report.by import TOP, spending_by
     from batchroute.report.export.breakdown import write_breakdown
     from batchroute.report.figures import json_text
+    from batchroute.show.by import render_breakdown
 
     bill = spending_by(runs, column, top=top or TOP)
     if table is not None:
@@ -87,7 +87,7 @@ def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -
 
     refuse_homeless(page)
     require_matplotlib("the page's charts need")
-    from batchroute.cli.show.html import render_html
+    from batchroute.show.html import render_html
 
     text = render_html(report, read_details(run_directory, samples=samples))
     with saving(page):

@@ -15,9 +15,9 @@ import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
 from batchroute.cli.output import log, log_scored, show_json
-from batchroute.cli.show.words import calibration_words, count, harmless
 from batchroute.errors import UsageFault
 from batchroute.run.streams import is_stdout_lost
+from batchroute.show.words import calibration_words, count, harmless
 
 if TYPE_CHECKING:
     from batchroute.run.calibrate import Calibration

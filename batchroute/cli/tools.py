@@ -37,9 +37,9 @@ def train(labels: Sequence[Path], out: Path, device: str | None, sets: Sequence[
     winner) or pairs (prompt, strong, weak). With --strong and --weak the model is for these two, which is best for
     routing between them; without, its table has a row for every model in the labels.
     """
-    from batchroute.cli.show.progress import epochs_shown, trained_words
     from batchroute.job.load import router_section
     from batchroute.learn.train.build import train_model
+    from batchroute.show.progress import epochs_shown, trained_words
 
     spec = router_section([*sets, *(() if device is None else [f"router.device={device}"])])
     with epochs_shown(console(stderr=True)) as on_epoch:
@@ -119,10 +119,10 @@ def evaluate(
     recovered (chance: 0.5); CPT50 the percentage of strong calls that recovers half of it. Keep prompts that a
     model was trained on out of its evaluation.
     """
-    from batchroute.cli.show.evaluation import render_evaluation
     from batchroute.job.load import router_section
     from batchroute.learn.evaluate.build import compare_routers
     from batchroute.report.figures import json_text
+    from batchroute.show.evaluation import render_evaluation
 
     if plot is not None:
         _refuse_unwritable(plot)
@@ -147,7 +147,7 @@ def _refuse_unwritable(plot: Path) -> None:
 
 
 def _draw(evaluation: Evaluation, plot: Path) -> None:
-    from batchroute.cli.show.charts import draw_curves
+    from batchroute.show.charts import draw_curves
     from batchroute.store.files import AS_UMASK_SAYS, saving, whole_file
 
     with saving(plot), whole_file(plot, mode=AS_UMASK_SAYS) as unfinished:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from batchroute.cli.show.progress import progress_table
 from batchroute.run.progress import LaneProgress, Progress
+from batchroute.show.progress import progress_table
 from inputs import lines
 from jobs import on_both, simulated, write_job
 

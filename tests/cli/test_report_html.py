@@ -17,9 +17,9 @@ from runs import FINISHED_AT, WEAK_SIMULATED, failed, ok, refused, write_run
 
 pytest.importorskip("matplotlib", reason="the page's charts are an extra")
 
-from batchroute.cli.show.html import render_html
 from batchroute.report.build import build_report
 from batchroute.report.details import Details, ExpensiveRow, Sample, read_details
+from batchroute.show.html import render_html
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

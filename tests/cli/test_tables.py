@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from batchroute.cli.show.tables import add_row, table
-from batchroute.cli.show.words import interval
+from batchroute.show.tables import add_row, table
+from batchroute.show.words import interval
 
 
 def test_names_are_no_markup_and_figures_are_never_cut() -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
 
-from batchroute.cli.show.progress import epochs_shown
 from batchroute.errors import InputFault, ModelFault, UsageFault
 from batchroute.job.spec import EmbedderSpec, RouterSpec
 from batchroute.learn.evaluate.metrics import apgr
@@ -25,6 +24,7 @@ from batchroute.learn.train.fit import Epoch, split_prompts
 from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
+from batchroute.show.progress import epochs_shown
 from command import assert_one_message
 from labelled import DIMENSION, EASY, HARD, battles, outcomes, pairs, save, vectors, with_vectors
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from msgspec import structs
 from rich.console import Console
 
-from batchroute.cli.show.report import render_comparison, render_report
 from batchroute.errors import RunFault
 from batchroute.job.prices import find_pricing
 from batchroute.report.build import build_report
 from batchroute.report.comparison import compare, drift
 from batchroute.report.figures import FinishCounts, Report, json_text, read_report, write_report
 from batchroute.report.sums import quantiles
+from batchroute.show.report import render_comparison, render_report
 from batchroute.store.ledger import add_unconfirmed
 from batchroute.types import Usage
 from runs import RESULT_SCHEMA, WEAK_SIMULATED, failed, ok, refused, write_journal, write_run

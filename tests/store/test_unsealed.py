@@ -10,8 +10,8 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from batchroute.cli.show.report import render_report
 from batchroute.report.build import build_report
+from batchroute.show.report import render_report
 from batchroute.store.layout import RunLayout
 from batchroute.store.ledger import Ledger, write_ledger
 from runs import failed, ok, refused, write_journal, write_run

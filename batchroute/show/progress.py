@@ -16,9 +16,9 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from batchroute.cli.output import log, log_now_and_then
-from batchroute.cli.show.tables import add_row, table
-from batchroute.cli.show.words import clock, count, digits, money, percent, plain, speed
+from batchroute.show.log import log, log_now_and_then
+from batchroute.show.tables import add_row, table
+from batchroute.show.words import clock, count, digits, money, percent, plain, speed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -16,8 +16,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from batchroute.cli.show.words import count, digits, plain
-from batchroute.cli.show.words import threshold as threshold_words
+from batchroute.show.words import count, digits, plain
+from batchroute.show.words import threshold as threshold_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from batchroute.cli.show import words
-from batchroute.cli.show.tables import add_row, blocks, table, title, warnings
-from batchroute.cli.show.words import count, duration, money, percent, plain, seconds
+from batchroute.show import words
+from batchroute.show.tables import add_row, blocks, table, title, warnings
+from batchroute.show.words import count, duration, money, percent, plain, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchroute.cli.show.tables import add_row, blocks, table
-from batchroute.cli.show.words import count, digits, interval, plain
 from batchroute.learn.evaluate.figures import BASELINES, CHANCE, offer_words
+from batchroute.show.tables import add_row, blocks, table
+from batchroute.show.words import count, digits, interval, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from batchroute.cli.show.tables import add_row, blocks, table, title, warnings
-from batchroute.cli.show.words import count, duration, money, one_line, percent, plain
+from batchroute.show.tables import add_row, blocks, table, title, warnings
+from batchroute.show.words import count, duration, money, one_line, percent, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

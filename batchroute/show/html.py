@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from batchroute.cli.show import charts, words
+from batchroute.show import charts, words
 
 if TYPE_CHECKING:
     from batchroute.report.details import Details
@@ -35,7 +35,7 @@ _FILTERS = (
 def render_html(report: Report, details: Details) -> str:
     """The whole page."""
     environment = Environment(
-        loader=PackageLoader("batchroute", "cli/show"),
+        loader=PackageLoader("batchroute", "show"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

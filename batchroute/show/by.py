@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchroute.cli.show import words
-from batchroute.cli.show.tables import add_row, blocks, table, title, warnings
-from batchroute.cli.show.words import count, money, percent, plain
+from batchroute.show import words
+from batchroute.show.tables import add_row, blocks, table, title, warnings
+from batchroute.show.words import count, money, percent, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

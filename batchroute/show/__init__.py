@@ -4,6 +4,7 @@
     progress                   a run or a training at work, on a terminal or in a log
     html, charts               the page; its charts, and an evaluation's curves
     words, tables              what they share: figures as text, one kind of table
+    log                        what is said meanwhile
 
-Computes no figure.
+Computes no figure, and does not know who looks: a command's terminal, a notebook, a reader of the page.
 """
