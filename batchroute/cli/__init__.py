@@ -1,6 +1,8 @@
 """Words in, exit code out: the commands, their flags, and what they print.
 
     output  where it is said                flags   the flags that commands share
+    demo    demo                            init    init
+    recipes the job files that ship
     job     run, check, plan                scores  score, calibrate
     results report, whatif, export          tools   train, evaluate, serve, simulate
     again   a command that takes over answers
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute import __version__
+from batchroute.cli.demo import demo
+from batchroute.cli.init import init
 from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
 from batchroute.cli.results import export, report, whatif
@@ -62,6 +66,8 @@ def cli() -> None:
 
 # In the order in which `--help` lists them.
 for command in (
+    demo,
+    init,
     run,
     check,
     plan,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Decode: TypeAlias = Callable[[bytes], Any]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_UNFIT_NAME = re.compile(r'["\\\x00-\x1f]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,15 @@ def line_decoder(fields: Fields) -> LineDecoder:
 def _decoder(columns: Iterable[str], kind: Any, default: object) -> Decode:
     """Decodes a line to a struct of these fields; any name will do for a column, but not for a field."""
     names = {f"field_{index}": column for index, column in enumerate(columns)}
+    if any(_UNFIT_NAME.search(column) for column in names.values()):
+        return _decode_slowly
     fields = [(name, kind, default) for name in names]
     return msgspec.json.Decoder(msgspec.defstruct("Line", fields, rename=names, gc=False)).decode
+
+
+def _decode_slowly(line: bytes) -> Any:
+    """For names that the fast parser's structs cannot have: as for a line that it cannot read."""
+    raise ValueError("left to the slow parser")
 
 
 def _kept_text(text: bytes) -> str | None:

@@ -8,6 +8,7 @@
     prepare    an input scored, and nothing sent  process    event loop, collector, open files
     handover   rows an answer sends to another    open     what every command does first
     streams    stdin, stdout, stderr, and their loss
+    propose/   data -> the first draft of a job for it
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
