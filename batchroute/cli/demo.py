@@ -15,8 +15,8 @@ import click
 from batchroute.cli.flags import FILE
 from batchroute.cli.job import run
 from batchroute.cli.recipes import recipe
-from batchroute.cli.show.words import money, percent
 from batchroute.errors import UsageFault
+from batchroute.show.words import money, percent
 
 if TYPE_CHECKING:
     from batchroute.report.figures import Report

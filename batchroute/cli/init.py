@@ -14,8 +14,8 @@ import click
 from batchroute.cli.flags import FILE
 from batchroute.cli.output import log
 from batchroute.cli.recipes import recipe
-from batchroute.cli.show.words import harmless
 from batchroute.errors import UsageFault
+from batchroute.show.words import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
