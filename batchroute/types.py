@@ -30,8 +30,11 @@ Status = Literal["ok", "refused", "failed", "open"]
 Finish = Literal["length", "content_filter", "refusal"]
 OnFinish = Literal["keep", "refuse", "other"]
 # What a lane does, or waits for: the end of a pause after a 429, its own limits, a service tier that is full, an
-# endpoint that is away, money that answers in flight may give back, scores or rows of another lane.
-Doing = Literal["sending", "rate_limited", "paced", "tier_full", "away", "no_money", "waiting", "done", "stopped"]
+# endpoint that is away, money that answers in flight may give back, the time to ask rows again, scores or rows of
+# another lane.
+Doing = Literal[
+    "sending", "rate_limited", "paced", "tier_full", "away", "no_money", "retrying", "waiting", "done", "stopped"
+]
 
 SIDES: tuple[Side, Side] = ("strong", "weak")
 
@@ -47,6 +50,23 @@ class LaneState:
     reason: str = ""
     next_try_s: float | None = None
     gives_up_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a lane stops: in a few words, what was said or found, and what to do about it.
+
+    `doing` is its state from then on. As text: "key rejected (HTTP 401: no such key); check it, then run again".
+    """
+
+    cause: str
+    detail: str = ""
+    advice: str = ""
+    doing: Doing = "stopped"
+
+    def __str__(self) -> str:
+        what = f"{self.cause} ({self.detail})" if self.detail else self.cause
+        return f"{what}; {self.advice}" if self.advice else what
 
 
 class Media(msgspec.Struct, frozen=True, array_like=True):

@@ -27,6 +27,7 @@ _WORDS: dict[Doing, str] = {
     "paced": "waits for its rate",
     "tier_full": "its service tier is full",
     "no_money": "no money for the next row",
+    "retrying": "waits to ask rows again",
     "waiting": "waits for rows",
     "done": "done",
 }

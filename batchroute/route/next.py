@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchroute.send.request import Outcome
-    from batchroute.types import Completion, Finish, OnFinish, RouteReason, Status
+    from batchroute.types import Completion, Finish, OnFinish, RouteReason, Status, StopReason
 
 
 class Done(NamedTuple):
@@ -36,7 +36,7 @@ class Ask(NamedTuple):
 class Stop(NamedTuple):
     """The row stays undone, and its endpoint's lane stops for this reason."""
 
-    reason: str
+    reason: StopReason
 
 
 NextStep: TypeAlias = Done | Ask | Stop

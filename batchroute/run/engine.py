@@ -158,6 +158,8 @@ class _OpenRun:
             self._scrub,
             self._budget,
             self._unconfirmed,
+            self._progress,
+            stopper,
             options.notify,
         )
         self._rows = ShardRun(
@@ -193,14 +195,10 @@ class _OpenRun:
             stack.callback(self._rows.close)
             for name in self._job.endpoints.names:
                 self._lanes[name] = await self._lane_opener.open(name, stack)
-                self._progress.lanes[name].in_flight = self._in_flight_of(name)
             self._stopper.add(self._scoring)
             for lane in self._lanes.values():
                 self._stopper.add(lane)
             await self._work(answered)
-
-    def _in_flight_of(self, name: str) -> Callable[[], int]:
-        return lambda: self._lanes[name].in_flight
 
     async def _work(self, answered: AnsweredParts) -> None:
         beside: list[Awaitable[None]] = [

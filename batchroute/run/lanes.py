@@ -5,12 +5,14 @@ Knows no rows and no scores; when a lane is given requests is the engine's respo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+import msgspec
 
 from batchroute.job.tiers import STANDARD
+from batchroute.run.outage import OutageNotice
 from batchroute.run.substitutes import Substitutes
 from batchroute.send.body import at_standard_tier, dialect_of
 from batchroute.send.endpoint import Endpoint
@@ -19,6 +21,7 @@ from batchroute.send.lane import Lane
 from batchroute.send.open import most_open, open_address, own_limits, retry_policy
 from batchroute.send.request import billed_in
 from batchroute.send.tokens import estimate_tokens
+from batchroute.types import LaneState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Scrubber
     from batchroute.job.spec import Job
+    from batchroute.run.progress import Progress
+    from batchroute.run.stop import Stopper
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.budget import Budget
     from batchroute.send.classify import Answer
@@ -45,10 +50,12 @@ class LaneOpener:
     scrub: Scrubber
     budget: Budget | None
     unconfirmed: Unconfirmed
+    progress: Progress
+    stopper: Stopper
     notify: Callable[[str], None]
 
     async def open(self, name: str, stack: AsyncExitStack) -> Lane[Request]:
-        """The lane of the endpoint `name`, until `stack` ends."""
+        """The lane of the endpoint `name`, until `stack` ends; what it does is seen in `progress`."""
         spec, limits, target = self.job.endpoints[name], self.job.limits, self.targets[name]
         address = await open_address(spec, limits, self.environ, stack)
         endpoint = Endpoint(
@@ -58,22 +65,34 @@ class LaneOpener:
             had_success=self.directory.store.tally.ok[name] > 0,
             read=dialect_of(spec).read,
         )
-        substitutes = Substitutes(target, self.notify)
+        substitutes, progress = Substitutes(target, self.notify), self.progress.lanes[name]
 
         async def send(request: Request) -> Answer:
             answer = await endpoint.send(request.body, tokens=estimate_tokens(request.chars))
             substitutes.see(answer)
+            if answer.error is not None:
+                progress.last_error = answer.error
             return billed_in(request.service_tier, answer)
 
-        return Lane(
+        lane = Lane(
             send if self.budget is not None else self.unconfirmed.watching(send, target.pricing),
             retry_policy(spec, limits),
             own_limits(spec, self.budget, target),
             lambda reason: self.notify(f"the {name} lane stopped: {reason}"),
             most_open=most_open(spec),
             at_standard=_at_standard if spec.on_busy == "standard" else None,
+            where=f"{address.url.host}:{address.url.port}",
+            watch=OutageNotice(name, self.notify).changed,
         )
+        progress.in_flight, progress.state = lambda: lane.in_flight, partial(_state, lane, self.stopper)
+        return lane
+
+
+def _state(lane: Lane[Request], stopper: Stopper) -> LaneState:
+    """What the lane does; where the run is stopped, that is the reason."""
+    state = lane.state()
+    return replace(state, reason=stopper.cause) if state == LaneState("stopped") else state
 
 
 def _at_standard(request: Request) -> Request:
-    return replace(request, body=at_standard_tier(request.body), service_tier=STANDARD)
+    return msgspec.structs.replace(request, body=at_standard_tier(request.body), service_tier=STANDARD)

@@ -29,7 +29,7 @@ class LaneProgress:
     failed: int = 0
     cost_usd: float = 0.0
     in_flight: Callable[[], int] = int
-    state: Callable[[], LaneState] = LaneState
+    state: Callable[[], LaneState] = lambda: LaneState("waiting")
     last_error: str | None = None  # of any attempt, whether or not a retry helped
 
     @property

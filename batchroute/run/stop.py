@@ -6,6 +6,7 @@ Knows what can be stopped and nothing of what it does.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -55,6 +56,15 @@ class Stopper:
         self._notify = notify
         self._wall_clock_s = wall_clock_s
         self._parts: list[Stoppable] = []
+
+    @property
+    def cause(self) -> str:
+        """Why everything stops, in a few words; empty where nothing does."""
+        if self.signal is not None:
+            return signal.Signals(self.signal).name
+        if self.reasons:
+            return self.reasons[0].partition(";")[0]
+        return "the input or the router failed" if self.fault is not None else ""
 
     @property
     def sent(self) -> int:

@@ -10,9 +10,10 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from batchroute.send.rate import WINDOW_S
+from batchroute.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from batchroute.types import Usage
 
 TOKEN_MARGIN = 1.008  # a window of tokens may be full to the last one, so it has no other slack
+
+
+Lack: TypeAlias = Literal["slots", "money", "tokens"]
 
 
 class OverBudget(Exception):
@@ -56,9 +60,15 @@ class Allowance(Protocol):
         """
         ...
 
+    def lack(self, tokens: int, usd: Decimal, now: float) -> Lack | None:
+        """What `wait_s` would wait for, or is over budget for; None: it may leave."""
+        ...
+
     def take(self, tokens: int, usd: Decimal, now: float) -> Permit: ...
 
-    def give(self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False) -> str | None:
+    def give(
+        self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False
+    ) -> StopReason | None:
         """Takes a permit back with what the attempt used; `usage` None: unknown, so the money stays reserved.
 
         `unbilled`: nothing was billed, as nothing was sent or the server refused before any work. Returns why
@@ -197,6 +207,15 @@ class OwnLimits:
                 return self._wait_for_money(self._spending.budget, most_usd)
         return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(tokens, now)
 
+    def lack(self, tokens: int, usd: Decimal, now: float) -> Lack | None:
+        if self.in_flight >= self._limits.max_concurrency:
+            return "slots"
+        spending = self._spending
+        if spending is not None and not spending.budget.fits(self._reserved(spending, usd)):
+            return "money"
+        is_limited = self._limits.tokens_per_minute is not None
+        return "tokens" if is_limited and self._tokens.wait_s(tokens, now) > 0 else None
+
     def _reserved(self, spending: Spending, usd: Decimal) -> Decimal:
         """What is reserved for a request that asks for so much."""
         return usd * spending.budget.overbilled(spending.name)
@@ -217,7 +236,9 @@ class OwnLimits:
         entry = None if self._limits.tokens_per_minute is None else self._tokens.take(tokens, now)
         return Permit(tokens, reserved, entry, usd)
 
-    def give(self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False) -> str | None:
+    def give(
+        self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False
+    ) -> StopReason | None:
         self.in_flight -= 1
         used = _tokens_used(usage, unbilled=unbilled)
         if permit.entry is not None and used is not None:
@@ -226,7 +247,9 @@ class OwnLimits:
         self._changed()
         return over
 
-    def _pay(self, spending: Spending, permit: Permit, usage: Usage | None, *, unbilled: bool) -> str | None:
+    def _pay(
+        self, spending: Spending, permit: Permit, usage: Usage | None, *, unbilled: bool
+    ) -> StopReason | None:
         """Settles a reservation with what the attempt cost; of unknown cost it stays taken."""
         cost = None if usage is None else spending.cost(usage)
         if cost is None and unbilled:
@@ -238,7 +261,11 @@ class OwnLimits:
         if cost > permit.asked_usd > 0:
             spending.budget.learn_overbilled(spending.name, cost / permit.asked_usd)
         if spending.budget.overshot:
-            return "limits.max_cost_usd is passed: an answer was billed more than its request allowed"
+            return StopReason(
+                "limits.max_cost_usd is passed",
+                "an answer was billed more than its request allowed",
+                "raise limits.max_cost_usd to go on",
+            )
         return None
 
 

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from batchroute.types import LaneState
+
 if TYPE_CHECKING:
     from batchroute.send.classify import Presence
 
@@ -20,7 +22,7 @@ class Failure(Generic[Row]):
     """An attempt that failed as all do when the endpoint is away.
 
     `presence`: what came back at all; `probe`: it was sent to see whether the endpoint is back; `first`: the row
-    had not failed before; `last_rows`: no row is left that has not, so nothing else can tell.
+    had not failed before; `last_rows`: no row is left that has not, so nothing else can tell; `error` in words.
     """
 
     row: Row
@@ -28,6 +30,7 @@ class Failure(Generic[Row]):
     probe: bool = False
     first: bool = True
     last_rows: bool = False
+    error: str = ""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Breaker(Generic[Row]):
     outage_s: float
     opened_at: float | None = None
     probes: int = 0  # sent or to be sent since it opened, to rows that had not failed
+    error: str = ""  # of the last failure
     _probe_at: float = 0.0
     _confirmed: bool = False  # the endpoint was away, and nothing was answered well since
     _is_last_rows: bool = False  # a failure since the last success was one of the last rows', and not to blame
@@ -115,7 +119,7 @@ class Breaker(Generic[Row]):
 
     def failed(self, failure: Failure[Row], now: float) -> dict[Row, int]:
         """Returns the failures that an outage now explains, by row, so that no row pays for them."""
-        row, presence = failure.row, failure.presence
+        row, presence, self.error = failure.row, failure.presence, failure.error
         own = row in self._blamed and presence != "unconnected"
         self._suspects += not own and row not in self._streak
         self._streak[row] = self._streak.get(row, 0) + 1
@@ -142,8 +146,19 @@ class Breaker(Generic[Row]):
 
     def gave_up(self, now: float) -> bool:
         """Whether the endpoint was away for longer than the job waits."""
-        longest_s = self.outage_s if self._ever_answered else min(self.outage_s, self.FIRST_ANSWER_S)
-        return self.opened_at is not None and now - self.opened_at >= longest_s
+        return self.opened_at is not None and now - self.opened_at >= self._longest_s
+
+    def state(self, now: float) -> LaneState | None:
+        """What the lane waits for, where the endpoint is away; the next try is not known while a probe is out."""
+        if self.opened_at is None:
+            return None
+        wait_s = self._probe_at - now
+        next_try_s = wait_s if 0 < wait_s < math.inf else None
+        return LaneState("away", self.error, next_try_s, max(0.0, self.opened_at + self._longest_s - now))
+
+    @property
+    def _longest_s(self) -> float:
+        return self.outage_s if self._ever_answered else min(self.outage_s, self.FIRST_ANSWER_S)
 
     def _open(self, now: float) -> None:
         self.opened_at, self.probes = now, 1

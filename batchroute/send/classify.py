@@ -17,7 +17,7 @@ from batchroute.send.parse import parse
 from batchroute.send.usage import read_usage
 from batchroute.send.verdict import WAITING, Told, Verdict, is_money, judge, status_of
 from batchroute.send.waits import retry_after_s
-from batchroute.types import Completion, Usage
+from batchroute.types import Completion, StopReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,13 +34,16 @@ _NOTHING = Completion()
 _NO_STATUS = frozenset({"None", "0", "200", ""})
 _GAVE_UP = frozenset({408, 424, 499})  # over a request that a server, or the one behind it, may have worked on
 
-_ADVICE = {
-    "invalid_key": "set api_key_env, or check the key it names",
-    "permission": "check what the key may use, and the region",
-    "quota": "top up the account or raise its quota",
-    "not_found": "check base_url and model",
-    "redirect": "set base_url to the address it leads to",
-    "certificate": "check base_url and the certificates of this machine",
+MOST_DETAIL_CHARS = 200  # of what a provider says are repeated where a lane stops
+# Of errors that stop a lane: in a few words, and what to do.
+_CAUSES = {
+    "invalid_key": ("key rejected", "set api_key_env, or check the key it names"),
+    "permission": ("no permission", "check what the key may use, and the region"),
+    "quota": ("quota or credit used up", "top up the account or raise its quota"),
+    "not_found": ("address or model not found", "check base_url and model"),
+    "redirect": ("redirected", "set base_url to the address it leads to"),
+    "certificate": ("certificate rejected", "check base_url and the certificates of this machine"),
+    "address": ("no address", "check base_url"),
 }
 
 
@@ -81,11 +84,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return "silent" if self.error_type == "timeout" else "answered"
 
 
-def stop_reason(answer: Answer) -> str:
+def stop_reason(answer: Answer) -> StopReason:
     """Why a lane stops that got this fatal answer, and what to do."""
     if answer.verdict == "over_budget":
-        return answer.error or "limits.max_cost_usd is reached"
-    return f"{answer.error}; {_ADVICE.get(answer.error_type or '', 'fix it')}, then run again"
+        cause, advice = answer.error or "limits.max_cost_usd is reached", "raise limits.max_cost_usd"
+        return StopReason(cause, advice=f"{advice}, then run again", doing="no_money")
+    said, known = shortened(answer.error or "", MOST_DETAIL_CHARS), _CAUSES.get(answer.error_type or "")
+    if known is None:
+        return StopReason(said, advice="fix it, then run again")
+    cause, advice = known
+    return StopReason(cause, said, f"{advice}, then run again")
+
+
+def shortened(text: str, most_chars: int) -> str:
+    """In one line, which says where it is cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= most_chars else f"{line[: most_chars - 1]}…"
 
 
 def malformed(what: str, parsed: dict[str, Any]) -> Answer:

@@ -81,7 +81,8 @@ class Doubt(Generic[AnyRequest]):
         probe = row.admission is not None and self._gate.is_probe(row.admission)
         last_rows = self._policy.excuse_outages and not self._others_may_tell()
         probes = self._gate.breaker.probes
-        forgiven = self._gate.failed(Failure(row, _presence(row, answer), probe, first, last_rows))
+        failure = Failure(row, _presence(row, answer), probe, first, last_rows, answer.error or "")
+        forgiven = self._gate.failed(failure)
         for excused, failures in forgiven.items():
             excused.attempts.forgive(failures)
         if self._gate.breaker.probes > probes:

@@ -271,6 +271,15 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], Verdict, str, str], ...] = (
 )
 
 
+# What the system says of a connection that it could not make.
+_CONNECTING = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ETIMEDOUT: "no connection in time",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "the network cannot be reached",
+}
+
+
 def translate(error: BaseException) -> Answer:
     """The answer that a failed exchange amounts to; raises the error again where it is one of our own."""
     cause = getattr(error, "os_error", error)
@@ -279,7 +288,20 @@ def translate(error: BaseException) -> Answer:
     verdict, kind, words = next(row[1:] for row in _TRANSLATIONS if isinstance(error, row[0]))
     detail = _detail(error)
     message = f"{words}: {detail}" if detail else words
+    if isinstance(error, aiohttp.ClientConnectorError) and verdict == "transient":
+        message = _unconnected(error, words)
     return Answer(verdict=verdict, error_type=kind, error=message, unsent=kind in _UNSENT)
+
+
+def _unconnected(error: aiohttp.ClientConnectorError, words: str) -> str:
+    """Why there is no connection, and to where: "connection refused (127.0.0.1:7999)"."""
+    host = f"[{error.host}]" if ":" in error.host else error.host
+    told = _CONNECTING.get(error.os_error.errno or 0)
+    if told is None:
+        named = "" if isinstance(error, aiohttp.ClientConnectorDNSError) else error.os_error.strerror
+        told = f"{words}: {named}" if named else words
+    proxy = "the proxy: " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    return f"{proxy}{told} ({host}:{error.port})"
 
 
 def _detail(error: BaseException) -> str:

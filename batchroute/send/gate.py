@@ -18,6 +18,7 @@ from batchroute.send.breaker import Breaker
 from batchroute.send.pace import Pace
 from batchroute.send.rate import Rate
 from batchroute.send.tier import FullTier
+from batchroute.types import LaneState, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +41,15 @@ class Admission(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A request in the queue; `failed` already, so it is no good as a probe. `wake` is set while it sleeps."""
+    """A request in the queue; `failed` already, so it is no good as a probe. `wake` is set while it sleeps.
+
+    `paced`: it had to wait for its turn at the speed of the lane.
+    """
 
     tokens: int
     usd: Decimal
     failed: bool
+    paced: bool = False
     wake: asyncio.Future[None] | None = None
 
     def look_again(self) -> None:
@@ -107,7 +112,8 @@ class Gate(Generic[Row]):
     async def _is_due(self, me: _Waiting) -> bool:
         """Whether it still may leave when its turn has come at the speed of the lane."""
         self._set_speed()
-        while (wait_s := self._rate.wait_s(self._clock())) > 0:  # noqa: ASYNC110 - no event tells a time
+        while (wait_s := self._rate.wait_s(self._clock())) > 0:
+            me.paced = True
             await asyncio.sleep(wait_s)
         await self._rate.throttle()
         return self._wait_s(me) <= 0  # else a pause began, or the money went, in the meantime
@@ -120,7 +126,7 @@ class Gate(Generic[Row]):
             self.breaker.probing()
         return Admission(permit, self.breaker.opened_at)
 
-    def give(self, admission: Admission, answer: Answer | None) -> str | None:
+    def give(self, admission: Admission, answer: Answer | None) -> StopReason | None:
         """Takes back what a request had to use; returns why nothing more may be sent, where that is so.
 
         `answer` is the attempt's, None where none was awaited.
@@ -193,21 +199,39 @@ class Gate(Generic[Row]):
             if self._slowed == 0:
                 self._pace.forget()
 
-    def gave_up(self, answer: Answer) -> str | None:
+    def gave_up(self, answer: Answer) -> StopReason | None:
         """Why the lane should wait no longer, after this answer; None where it should."""
         now = self._clock()
         if answer.retry_after_s is not None and answer.retry_after_s > self._outage_s:
-            return f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s; run again later"
+            cause = f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s"
+            return StopReason(cause, advice="run again later")
         if answer.verdict == "rate_limited" and now - self._limited_since > self._outage_s:
-            return "answers nothing but 429 for longer than limits.outage_s; run again later"
+            return StopReason("answers nothing but 429 for longer than limits.outage_s", advice="run again later")
         if answer.verdict == "busy" and self._tier.full_s(now) > self._outage_s:
-            return (
-                "its service tier is full for longer than limits.outage_s; "
-                'run again later, or set on_busy = "standard"'
-            )
+            cause = "its service tier is full for longer than limits.outage_s"
+            return StopReason(cause, advice='run again later, or set on_busy = "standard"')
         if self.breaker.gave_up(now):
-            return f"does not answer ({answer.error}); run again when it is back, or check base_url"
+            return StopReason(
+                "does not answer", answer.error or "", "run again when it is back, or check base_url"
+            )
         return None
+
+    def state(self) -> LaneState | None:
+        """What holds up the request whose turn it is, None where nothing does."""
+        now = self._clock()
+        if (away := self.breaker.state(now)) is not None:
+            return away
+        if (pause_s := self._pace.resume_at - now) > 0:
+            return LaneState("rate_limited", next_try_s=pause_s)
+        if (rest_s := self._tier.resume_at - now) > 0:
+            return LaneState("tier_full", next_try_s=rest_s)
+        if not self._queue:
+            return None
+        head = self._head()
+        lack = self._allowance.lack(head.tokens, head.usd, now)
+        if lack == "money":
+            return LaneState("no_money")
+        return LaneState("paced") if lack == "tokens" or (lack is None and head.paced) else None
 
     def _wait_s(self, me: _Waiting) -> float:
         """0 where it may leave now; infinity: not before something changes."""

@@ -18,13 +18,15 @@ import msgspec
 from tenacity import AsyncRetrying, RetryCallState
 
 from batchroute.send.allowance import OverBudget
-from batchroute.send.classify import Answer
+from batchroute.send.classify import MOST_DETAIL_CHARS, Answer, shortened
 from batchroute.send.doubt import Doubt, OpenRequest, may_be_away
 from batchroute.send.gate import Gate
 from batchroute.send.refusals import SameRefusal
 from batchroute.send.request import AnyRequest, Outcome, Spent
 from batchroute.send.retry import NO_MORE, RETRIABLE, Attempts, RetryDecision, decide
 from batchroute.send.room import Room
+from batchroute.send.state import lane_state
+from batchroute.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from batchroute.send.gate import Admission
     from batchroute.send.request import Sink
     from batchroute.send.retry import RetryPolicy
-    from batchroute.types import Status
+    from batchroute.types import LaneState, Status
 
 
 class Lane(Generic[AnyRequest]):
@@ -41,8 +43,8 @@ class Lane(Generic[AnyRequest]):
 
     `send` makes one attempt; `at_standard` makes the same request for the standard tier of service, where a full
     tier is not waited for. `notify` is told the reason, once, when the lane stops of its own accord or is told
-    one. At most `most_open` requests are taken in at a time: those that wait for another attempt hold no slot, but
-    memory.
+    one, `watch` the state whenever the endpoint `where` (host:port) goes away or is back. At most `most_open`
+    requests are taken in at a time: those that wait for another attempt hold no slot, but memory.
     """
 
     def __init__(
@@ -54,19 +56,24 @@ class Lane(Generic[AnyRequest]):
         *,
         most_open: int,
         at_standard: Callable[[AnyRequest], AnyRequest] | None = None,
+        where: str = "",
+        watch: Callable[[LaneState], None] = lambda state: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.in_flight = 0
         self.sent = 0  # attempts
         self._latest_passed = 0  # the latest to leave of those answered well, as it was counted
-        self.stopped: str | None = None
+        self._stop_reason: StopReason | None = None
         self.gate: Gate[OpenRequest[AnyRequest]] = Gate(allowance, policy.outage_s, clock)
         self._send = send
         self._at_standard = at_standard
         self._policy = policy
         self._notify = notify
+        self._where = where
+        self._watch = watch
         self._clock = clock
         self._stopping = False
+        self._done = False
         self._starved = False
         self._feeding: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], OpenRequest[AnyRequest]] = {}
@@ -85,6 +92,24 @@ class Lane(Generic[AnyRequest]):
             if self._stopping:
                 self._feeding.cancel()
         self._settle_refusals("refused")
+        self._done = not self._stopping
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it stopped, and what to do about that, where it was not told to."""
+        return None if self._stop_reason is None else str(self._stop_reason)
+
+    def state(self) -> LaneState:
+        """What it does now."""
+        return lane_state(
+            self._stop_reason,
+            self.gate.state(),
+            stopping=self._stopping,
+            done=self._done,
+            in_flight=self.in_flight,
+            is_open=bool(self._open),
+            where=self._where,
+        )
 
     async def ask(self, request: AnyRequest, sink: Sink[AnyRequest]) -> None:
         """One request from outside `deliver`, which stands in the same queue; returns when it is settled or left.
@@ -117,12 +142,12 @@ class Lane(Generic[AnyRequest]):
         finally:
             self._starved = False
 
-    def stop(self, reason: str | None = None) -> None:
+    def stop(self, reason: StopReason | None = None) -> None:
         """Sends nothing more; requests in flight are still awaited, all others are left undone."""
         self._stopping = True
-        if reason is not None and self.stopped is None:
-            self.stopped = reason
-            self._notify(reason)
+        if reason is not None and self._stop_reason is None:
+            self._stop_reason = reason
+            self._notify(str(reason))
         if self._feeding:
             self._feeding.cancel()
         for task, row in self._open.items():
@@ -131,7 +156,7 @@ class Lane(Generic[AnyRequest]):
 
     def resume(self) -> None:
         """Takes requests again after it stopped; what was learnt of the endpoint stays known."""
-        self._stopping, self.stopped = False, None
+        self._stopping, self._stop_reason = False, None
         self.gate.resume()
 
     def abandon(self) -> None:
@@ -241,10 +266,13 @@ class Lane(Generic[AnyRequest]):
             self.in_flight -= 1
         others_may_pass = not row.attempts.limited_alone or self._others_may_pass()
         row.attempts.count(answer, sent_at, self.gate.passed, others_may_pass=others_may_pass)
+        opened_at = self.gate.breaker.opened_at
         if may_be_away(answer):
             self._doubt.failed(row, answer, overtaken=self._latest_passed > number)
         else:
             self.gate.learn(answer, sent_at, row.attempts)
+        if self.gate.breaker.opened_at != opened_at:
+            self._watch(self.state())
         if answer.verdict == "ok":
             self._latest_passed = max(self._latest_passed, number)
         waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
@@ -297,7 +325,8 @@ class Lane(Generic[AnyRequest]):
         self._refusals.hold((row, answer))
         if too_many := self._refusals.refused(f"{answer.error_type} {answer.error}"):
             self._settle_refusals("failed")
-            self.stop(f"{too_many} with no success between ({answer.error}); fix the job")
+            detail = shortened(answer.error or "", MOST_DETAIL_CHARS)
+            self.stop(StopReason(f"{too_many} with no success between", detail, "fix the job"))
 
     def _settle_refusals(self, status: Status) -> None:
         for row, answer in self._refusals.release():

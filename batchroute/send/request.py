@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from contextlib import AbstractContextManager
 
+    from batchroute.types import StopReason
+
 
 class Sendable(Protocol):
     """What a lane has to know of a request, whatever it asks for.
@@ -122,7 +124,7 @@ class Delivery(Protocol[AnyRequest]):
         """
         ...
 
-    def stop(self, reason: str | None = None) -> None:
+    def stop(self, reason: StopReason | None = None) -> None:
         """Begins nothing more and leaves what has not begun; what is in flight is awaited."""
         ...
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from batchroute.send.request import Request
+    from batchroute.types import StopReason
 
 LOOKED_UP_AT_ONCE = 1024
 _TEXTS = tuple(name for name in Completion.__struct_fields__ if name != "usage")
@@ -155,7 +156,7 @@ class Reuse:
         """See `Delivery`: no request waits for another one."""
         return contextlib.nullcontext()
 
-    def stop(self, reason: str | None = None) -> None:
+    def stop(self, reason: StopReason | None = None) -> None:
         """See `Delivery`."""
         self._stopping = True
 

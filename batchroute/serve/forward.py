@@ -30,7 +30,7 @@ from batchroute.send.lane import Lane
 from batchroute.send.open import open_address, own_limits, retry_policy
 from batchroute.send.request import Outcome, billed_in
 from batchroute.send.tokens import estimate_tokens
-from batchroute.types import Completion, Prompt
+from batchroute.types import Completion, Prompt, StopReason
 
 if TYPE_CHECKING:
     import contextlib
@@ -143,7 +143,7 @@ class LiveLane:
     def close(self, reason: str) -> None:
         """Abandons all requests, for good."""
         self._rests_until = math.inf
-        self._lane.stop(reason)
+        self._lane.stop(StopReason(reason))
         self._lane.abandon()
 
     async def ask(self, request: Request, relay: EventRelay | None = None) -> Outcome:

@@ -82,7 +82,7 @@ def test_a_wrong_key_is_said_and_not_shown(
 def test_an_address_that_is_wrong(job: Path, batchroute: Command) -> None:
     said = batchroute("check", write_at(job, "http://127.0.0.1:9/v1"), "--online")
     assert said.code == 4
-    assert "no connection" in said.err
+    assert "connection refused (127.0.0.1:9)" in said.err
 
 
 async def picky(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:

@@ -7,7 +7,7 @@ import pytest
 from batchroute.route.next import Ask, Done, NextStep, Policy, RowState, Stop, next_step
 from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome
-from batchroute.types import Completion
+from batchroute.types import Completion, StopReason
 
 OK = Answer(verdict="ok")
 KEY = Answer(verdict="fatal", error_type="invalid_key", error="HTTP 401: no")
@@ -15,6 +15,12 @@ QUOTA = Answer(verdict="fatal", error_type="quota", error="HTTP 429: empty")
 ODD = Answer(verdict="fatal", error_type="redirected", error="HTTP 302")
 MONEY = Answer(
     verdict="over_budget", error_type="budget", error="limits.max_cost_usd: $0.03 are left", unsent=True
+)
+NO_KEY = StopReason("key rejected", "HTTP 401: no", "set api_key_env, or check the key it names, then run again")
+NO_MONEY = StopReason(
+    "limits.max_cost_usd: $0.03 are left",
+    advice="raise limits.max_cost_usd, then run again",
+    doing="no_money",
 )
 
 CUT = Answer(verdict="ok", completion=Completion(response="so far", finish_reason="length"))
@@ -44,23 +50,29 @@ FREE = RowState("weak", other="strong")
             "open",
             KEY,
             RUN,
-            Stop("HTTP 401: no; set api_key_env, or check the key it names, then run again"),
+            Stop(NO_KEY),
         ),
         (
             MOVABLE,
             "open",
             QUOTA,
             DOWNGRADING,
-            Stop("HTTP 429: empty; top up the account or raise its quota, then run again"),
+            Stop(
+                StopReason(
+                    "quota or credit used up",
+                    "HTTP 429: empty",
+                    "top up the account or raise its quota, then run again",
+                )
+            ),
         ),
-        (STRONG, "open", ODD, RUN, Stop("HTTP 302; fix it, then run again")),
+        (STRONG, "open", ODD, RUN, Stop(StopReason("HTTP 302", advice="fix it, then run again"))),
         (STRONG, "open", KEY, SERVER, Done("refused")),
         # Want of money moves the rows that may move, and stops a lane for all others.
-        (STRONG, "open", MONEY, RUN, Stop("limits.max_cost_usd: $0.03 are left")),
-        (MOVABLE, "open", MONEY, RUN, Stop("limits.max_cost_usd: $0.03 are left")),
-        (STRONG, "open", MONEY, DOWNGRADING, Stop("limits.max_cost_usd: $0.03 are left")),
+        (STRONG, "open", MONEY, RUN, Stop(NO_MONEY)),
+        (MOVABLE, "open", MONEY, RUN, Stop(NO_MONEY)),
+        (STRONG, "open", MONEY, DOWNGRADING, Stop(NO_MONEY)),
         (MOVABLE, "open", MONEY, DOWNGRADING, Ask("weak", "budget")),
-        (WEAK, "open", MONEY, DOWNGRADING, Stop("limits.max_cost_usd: $0.03 are left")),
+        (WEAK, "open", MONEY, DOWNGRADING, Stop(NO_MONEY)),
         (MOVABLE, "open", MONEY, SERVER, Done("refused")),
         # How an answer ended counts only where the job says what to make of it.
         (FREE, "ok", CUT, RUN, Done("ok")),
@@ -77,7 +89,7 @@ FREE = RowState("weak", other="strong")
             "open",
             KEY,
             FINISHING,
-            Stop("HTTP 401: no; set api_key_env, or check the key it names, then run again"),
+            Stop(NO_KEY),
         ),
     ],
 )

@@ -333,7 +333,7 @@ def test_a_wrong_key_stops_the_lane_with_its_advice() -> None:
     assert set(bench.left) >= {0, 1, 2, 3}
     assert len(bench.asked) == 4
     assert bench.said == [bench.lane.stopped]
-    assert "HTTP 401: who are you?; set api_key_env, or check the key" in bench.said[0]
+    assert "key rejected (HTTP 401: who are you?); set api_key_env, or check the key" in bench.said[0]
 
 
 def test_answers_in_flight_are_kept_when_another_row_stops_the_lane() -> None:

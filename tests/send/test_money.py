@@ -83,7 +83,7 @@ def test_the_limit_is_never_passed_and_a_higher_one_goes_on(
         job = write_job(tmp_path, JOB, on_both("base_url", provider.url))
         first = batchroute("run", job, "--json")
         assert first.code == 4
-        assert first.err.count("limits.max_cost_usd") == 2, "each lane says it once"
+        assert first.err.count("limits.max_cost_usd: ") == 2, "each lane says it once"
         spent = json.loads(first.out)
         assert spent["cost_usd"] + spent["unconfirmed_usd"] <= 2
         assert billed_usd(provider.stats()) <= 2

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 from batchroute.send.classify import stop_reason
 from batchroute.send.lane import Lane
 from batchroute.send.refusals import SameRefusal
+from batchroute.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -196,7 +197,7 @@ class Fetcher:
         if too_many is None:
             return False
         self._refusals.release()
-        self.lane.stop(f"{too_many} with no success between ({reason}); fix [router.embedder]")
+        self.lane.stop(StopReason(f"{too_many} with no success between", reason, "fix [router.embedder]"))
         return True
 
     def _divide(self, texts: tuple[EmbedText, ...], outcome: Outcome, reason: str) -> None:
@@ -222,7 +223,7 @@ class Fetcher:
         """
         self._failures.append((text.whole, reason))
         if not self._is_answered and not self._unsettled:
-            self.lane.stop(f"{reason}; nothing else was answered meanwhile; run again later")
+            self.lane.stop(StopReason(reason, advice="nothing else was answered meanwhile; run again later"))
 
     def _give_up(self, refusals: list[tuple[str, str]]) -> None:
         self.refused += len(refusals)
