@@ -1,9 +1,10 @@
 """A router of your own: any class with `score`, named in the job file as "module:Class".
 
-    PYTHONPATH=jobs batchroute run jobs/custom-router.toml
+    batchroute run jobs/custom-router.toml
 
-It is imported as Python imports any module: from an installed package, or from a folder on PYTHONPATH. It is made
-without arguments, once, and asked in batches; a prompt's score must not depend on its neighbours in the batch.
+It is imported as Python imports any module, from an installed package or a folder on PYTHONPATH, and found beside
+the job file, too. It is made without arguments, once, and asked in batches; a prompt's score must not depend on
+its neighbours in the batch.
 """
 
 from __future__ import annotations

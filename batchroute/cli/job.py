@@ -98,32 +98,42 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
 def check(job_files: Sequence[Path], flags: Flags, online: bool) -> int:
     """Find every fault that would keep a job from running.
 
-    Looks at all that a run needs (job, input, keys, model, prices); sends nothing without --online.
+    Looks at all that a run needs (job, input, keys, model, prices), and warns of what is hardly meant: sides
+    exchanged, an address or a model misspelt, params that the provider refuses. Sends nothing without --online.
     """
-    from batchroute.run.check import check_job
-
     codes = []
-    for path in job_files:
-        load = partial(flags.load, path, require_keys=True)
-        found = check_job(load, flags.limit)
-        code = _say_found(found.notes, found.faults, flags, UsageFault.exit_code)
-        if online and not code:
-            from batchroute.run.online import check_online
-
-            answered = check_online(load(), os.environ)
-            code = _say_found(answered.notes, answered.faults, flags, Stopped.exit_code)
-        if not code and not flags.quiet:
-            click.echo(f"{path}: fit to run")
-        codes.append(code)
+    for number, path in enumerate(job_files):
+        if len(job_files) > 1 and not flags.quiet:
+            click.echo(f"{'' if number == 0 else chr(10)}{path}:")
+        codes.append(_check(path, flags, f"{path}: " if len(job_files) > 1 else "", online=online))
     return UsageFault.exit_code if UsageFault.exit_code in codes else max(codes)
 
 
-def _say_found(notes: Sequence[str], faults: Sequence[str], flags: Flags, code: int) -> int:
+def _check(path: Path, flags: Flags, whose: str, *, online: bool) -> int:
+    """The exit code for one job; what goes to stderr begins with `whose` it is."""
+    from batchroute.run.check import check_job
+
+    load = partial(flags.load, path, require_keys=True)
+    found = check_job(load, flags.limit)
+    for words in found.warnings:
+        log.warning(f"{whose}{words}")
+    code = _say_found(found.notes, found.faults, flags, whose, UsageFault.exit_code)
+    if online and not code:
+        from batchroute.run.online import check_online
+
+        answered = check_online(load(), os.environ)
+        code = _say_found(answered.notes, answered.faults, flags, whose, Stopped.exit_code)
+    if not code and not flags.quiet:
+        click.echo(f"{path}: fit to run")
+    return code
+
+
+def _say_found(notes: Sequence[str], faults: Sequence[str], flags: Flags, whose: str, code: int) -> int:
     """The exit code: `code` where there is a fault."""
     for note in () if flags.quiet else notes:
         click.echo(harmless(note))
     for fault in faults:
-        log.error(fault)
+        log.error(fault if fault.startswith(whose.removesuffix(" ")) else f"{whose}{fault}")
     return code if faults else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,6 @@ from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from batchroute.cli.flags import Flags
     from batchroute.learn.evaluate.figures import Evaluation
@@ -119,6 +119,7 @@ def evaluate(
     recovered (chance: 0.5); CPT50 the percentage of strong calls that recovers half of it. Keep prompts that a
     model was trained on out of its evaluation.
     """
+    from batchroute.job.beside import find_beside
     from batchroute.job.load import router_section
     from batchroute.learn.evaluate.build import compare_routers
     from batchroute.report.figures import json_text
@@ -126,6 +127,8 @@ def evaluate(
 
     if plot is not None:
         _refuse_unwritable(plot)
+    for name in routers:
+        find_beside(name, Path.cwd())
     found = compare_routers(labels, router_section(sets), routers, models, **settings)
     if plot is not None:
         _draw(found, plot)

@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from batchroute.errors import JobFault
+from batchroute.job.beside import find_beside
 from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
 from batchroute.job.secrets import key_faults
 from batchroute.job.settings import settings
@@ -84,8 +85,8 @@ def load_job(
     """The job in `path`, with `sets` (`section.key=value`) over it and `output` over its output.path.
 
     Paths in the file are taken from its folder, those of flags from the current one; `variables`, then `environ`,
-    fill `${NAME}` in them. Raises JobFault with every fault at once, with those of the keys where
-    `require_keys` asks for them.
+    fill `${NAME}` in them. A class of the user's own is looked for in the file's folder, too. Raises JobFault with
+    every fault at once, with those of the keys where `require_keys` asks for them.
     """
     document = read_toml(path)
     document.remove((RUN_TABLE,))
@@ -156,6 +157,9 @@ def _resolved(
     if found is None or faults or wrong_flags:
         ordered = sorted(dict.fromkeys(faults), key=lambda fault: document.line(fault[0]))
         raise JobFault([*wrong_flags, *(document.fault(loc, what) for loc, what in ordered)])
+    for use in (at(found, "router", "use"), at(found, "router", "embedder", "use")):
+        if ":" in str(use):
+            find_beside(str(use), folder)
     return found
 
 

@@ -6,6 +6,7 @@ job.
 
 from __future__ import annotations
 
+import difflib
 import re
 from bisect import bisect_right
 from contextlib import suppress
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from batchroute.job.rates import Schedule
 
 RUN_LASTS = timedelta(days=7)  # at most: a price that begins within that may meet a run that begins now
+_NEARLY = 0.75  # of difflib's likeness: a slip or two, not another size of the same family
 _MEDIA = ("input_image_mtok", "input_audio_mtok", "input_video_mtok")
 # https://console.groq.com/docs/flex-processing, read 2026-11-28: "Pricing matches the on-demand tier."
 _AS_STANDARD = {"groq": ("flex",)}
@@ -60,6 +62,27 @@ def find_entry(model: str, host: str | None) -> Entry | None:
         with suppress(LookupError):
             return Entry(*get_snapshot().find_provider_model(lookup, None, provider_id, address))
     return None
+
+
+def near_models(model: str, host: str | None) -> list[str]:
+    """Names in the table that are nearly `model`: those that begin so, then those that are like it.
+
+    At the provider that `host` belongs to; behind any other host at all of them.
+    """
+    known = providers
+    with suppress(LookupError):
+        known = [get_snapshot().find_provider(None, None, f"https://{host}")] if host else providers
+    names = {listed.id.lower(): listed.id for provider in known for listed in provider.models}
+    asked = model.lower()
+    longer = sorted(name for name in names if asked and name.startswith(f"{asked}-"))
+    like = difflib.get_close_matches(asked, sorted(names), n=3, cutoff=_NEARLY)
+    return [names[name] for name in dict.fromkeys((*longer, *like)) if names[name] != model]
+
+
+def is_deprecated(model: str, host: str | None) -> bool:
+    """Whether the table lists the model as one that its provider gives up."""
+    entry = find_entry(model, host)
+    return entry is not None and bool(entry.model.deprecated)
 
 
 def _is_provider(url: str) -> bool:

@@ -11,5 +11,7 @@
     propose/   data -> the first draft of a job for it
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
+    advice     what a job hardly means
+
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

@@ -14,6 +14,7 @@ import numpy as np
 from batchroute.errors import BatchrouteError
 from batchroute.input.growing import appended
 from batchroute.job.prices import is_loopback, open_embedder_target, open_targets, price_words
+from batchroute.run.advice import advice
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit
 from batchroute.score.router import check_router
@@ -37,9 +38,10 @@ SHOWN_ROWS = 3  # refused rows that are quoted, of however many there are
 
 @dataclass(slots=True)
 class Findings:
-    """What a check found: `faults` keep the job from running, `notes` do not."""
+    """What a check found: `faults` keep the job from running; `warnings` are hardly meant, `notes` neither."""
 
     faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def attempt(self, look: Callable[[], Found]) -> Found | None:
@@ -74,6 +76,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
         found.notes += _endpoint_notes(spec, targets[name])
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)
+    found.warnings += advice(job, targets)
     return found
 
 

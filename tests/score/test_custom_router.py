@@ -15,7 +15,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 
 def batchroute(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from batchroute.cli import main; main()", *map(str, arguments)]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(JOBS), *sys.path])}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd, env=environ)
 
 
@@ -29,6 +29,6 @@ def test_the_example_routes_a_job(tmp_path: Path) -> None:
 
 def test_the_example_is_evaluated_by_its_path(tmp_path: Path) -> None:
     file = save(outcomes(), tmp_path / "labels.jsonl")
-    said = batchroute("evaluate", file, "--router", "custom_router:Keywords", "--json", cwd=tmp_path)
+    said = batchroute("evaluate", file, "--router", "custom_router:Keywords", "--json", cwd=JOBS)
     figures = json.loads(said.stdout)["routers"]["custom_router:Keywords"]
     assert figures["apgr"] > 0.7  # it looks for "prove" and "derive"

@@ -66,7 +66,7 @@ def import_class(use: str, method: str) -> Any:
     module, _, name = use.partition(":")
     try:
         made = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as fault:
+    except (ImportError, AttributeError, TypeError, SyntaxError) as fault:
         raise ModelFault(f"{use}: cannot be imported and made without arguments: {fault}") from fault
     if not callable(getattr(made, method, None)):
         raise ModelFault(f"{use}: the class needs a method `{method}`")
