@@ -2,7 +2,7 @@
 
     output  where it is said                flags   the flags that commands share
     demo    demo                            init    init
-    recipes the job files that ship
+    requests show                           recipes the job files that ship
     job     run, check, plan                scores  score, calibrate
     results report, whatif, export          tools   train, evaluate, serve, simulate
     again   a command that takes over answers
@@ -23,6 +23,7 @@ from batchroute.cli.demo import demo
 from batchroute.cli.init import init
 from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
+from batchroute.cli.requests import show
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
 from batchroute.cli.tools import evaluate, serve, simulate, train
@@ -70,6 +71,7 @@ for command in (
     init,
     run,
     check,
+    show,
     plan,
     score,
     calibrate,

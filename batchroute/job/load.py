@@ -236,13 +236,14 @@ def resolved_toml(job: Job) -> str:
     values = job.model_dump(exclude_none=True)
     for spec in (*values["endpoints"].values(), values["router"]["embedder"]):
         if "base_url" in spec:
-            spec["base_url"] = _masked_query(spec["base_url"])
+            spec["base_url"] = masked_query(spec["base_url"])
         for name, value in spec.get("headers", {}).items():
             spec["headers"][name] = MASKED if isinstance(value, str) else value
     return tomli_w.dumps(values)
 
 
-def _masked_query(url: str) -> str:
+def masked_query(url: str) -> str:
+    """An address whose query's values, which may be keys, cannot be read."""
     parts = urlsplit(url)
     names = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
     return parts._replace(query="&".join(f"{name}={MASKED}" for name in names)).geturl()

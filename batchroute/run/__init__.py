@@ -8,7 +8,8 @@
     prepare    an input scored, and nothing sent  process    event loop, collector, open files
     handover   rows an answer sends to another    open     what every command does first
     streams    stdin, stdout, stderr, and their loss
-    propose/   data -> the first draft of a job for it
+    propose/   data -> the first draft of a job   preview    the first requests, not sent
+    kept       threshold and scores that are there
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
     advice     what a job hardly means

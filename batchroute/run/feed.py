@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import Endpoints, EndpointSpec
     from batchroute.route.sides import Routes
-    from batchroute.store.rows import DoneRows, RunStore
+    from batchroute.store.rows import DoneRows
     from batchroute.store.scores import ScoredRows, Shard
-    from batchroute.types import Media, Prompt, RefusalType, RouteReason
+    from batchroute.types import Media, Prompt, RefusalType, Result, RouteReason
 
 
 def rows_to_ask(
@@ -119,6 +119,17 @@ class RequestWriter:
         )
 
 
+class Settled(Protocol):
+    """What of the rows is behind them: done, begun and left undone, sent on by an answer."""
+
+    @property
+    def done(self) -> DoneRows: ...
+    @property
+    def unsettled(self) -> Mapping[tuple[str, int], Result]: ...
+    @property
+    def handed_over(self) -> Mapping[str, DoneRows]: ...
+
+
 class Feed:
     """One endpoint's way through the input."""
 
@@ -127,7 +138,7 @@ class Feed:
         name: str,
         source: Source,
         endpoints: Endpoints,
-        store: RunStore,
+        store: Settled,
         *,
         pricing: Pricing | None = None,
         moved: DoneRows | None = None,
@@ -141,7 +152,7 @@ class Feed:
         self._name = name
         self._source = source
         self._endpoints = endpoints
-        self._done: DoneRows = store.done
+        self._done = store.done
         self._unsettled = dict(store.unsettled)
         self._handed_over = store.handed_over
         self._write = RequestWriter(endpoints[name], pricing)

@@ -177,7 +177,7 @@ class ModelNames:
             return self.endpoints[model]
         if model in {PREFIX, f"{PREFIX}-{self.router}"}:
             if self.threshold is None:
-                raise RoutingError(f"the job has no routing.threshold; write one, as in {self.listed()[0]}")
+                raise RoutingError(f"the job's threshold is not known yet; write one, as in {self.listed()[0]}")
             return self.threshold
         if not model.startswith(f"{PREFIX}-"):
             raise RoutingError(f"there is no model {model!r} here; write one of {', '.join(self.listed())}")

@@ -14,6 +14,7 @@ from aiohttp import web
 from batchroute.errors import UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
+from batchroute.run.kept import kept_threshold
 from batchroute.run.open import refuse_unpriced
 from batchroute.run.process import on_signals, raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
@@ -153,7 +154,7 @@ async def open_server(
         batches = _open_batches(job, options, state, live) if options.has_batches(job) else None
         metrics = Metrics(job.endpoints.names)
         chat_api = ChatApi(
-            model_names(job.router.use, job.routing.threshold, job.endpoints),
+            model_names(job.router.use, _threshold(job, options), job.endpoints),
             job.endpoints,
             scoring,
             live,
@@ -171,6 +172,19 @@ async def open_server(
         port = await _listen(runner, options)
         working += [] if batches is None else [asyncio.create_task(batches.queue.run(), name="batches")]
         yield RunningServer(chat_api, port, runner, working)
+
+
+def _threshold(job: Job, options: ServeOptions) -> float | None:
+    """What `model = "router"` stands for; where it is not known yet the operator is told how it comes to be."""
+    found = kept_threshold(job)
+    if found is None:
+        options.notify(
+            f"the job's threshold is not known yet, so a client must name one, as router-{job.router.use}-0.5: "
+            f"`batchroute plan` or `run` of this job finds it and keeps it in {job.output.path}; then start again"
+        )
+    elif job.routing.threshold is None:
+        options.notify(f"router stands for the threshold {found!r}, found for {job.output.path}")
+    return found
 
 
 def _embed_context(job: Job, options: ServeOptions, budget: Budget | None, scrub: Scrubber) -> EmbedContext:

@@ -1,0 +1,74 @@
+"""`serve` of a job that names a share or a budget: `router` is the threshold that its run directory knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+
+import jobs
+from batchroute.job.load import load_job
+from batchroute.run.plan import plan_job
+from inputs import lines
+from serving import LONG, SHORT, client, headers_of, serving, user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from batchroute.job.spec import Job
+    from command import Said
+    from serving import Served
+
+    Command = Callable[..., Said]
+
+# Each way to a threshold that is not the threshold itself.
+WAYS: list[dict[str, Any]] = [{"routing.strong_fraction": 0.5}, {"routing.budget_usd": 0.0005}]
+
+
+def job_of(folder: Path, *changes: dict[str, Any]) -> Job:
+    lines(folder / "prompts.jsonl", *({"prompt": SHORT * (1 + 9 * row)} for row in range(20)))
+    ours = [{"routing.threshold": None}, jobs.simulated(latency_s=0), jobs.on_both("params", {"max_tokens": 5})]
+    return load_job(jobs.write_job(folder, *ours, *changes), environ={})
+
+
+def routed(served: Served, model: str, text: str) -> dict[str, str]:
+    with client(served) as ask:
+        return headers_of(ask.chat.completions.with_raw_response.create(model=model, messages=user(text)))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: next(iter(way)))
+def test_after_a_plan_router_is_its_threshold(tmp_path: Path, way: dict[str, Any]) -> None:
+    job = job_of(tmp_path, way)
+    planned = plan_job(job).threshold
+    with serving(job) as served:
+        assert any(repr(planned) in words for words in served.said)
+        assert {routed(served, "router", text)["route"] for text in (SHORT, LONG)} == {"strong", "weak"}
+        assert float(routed(served, "router", LONG)["threshold"]) == planned
+
+
+def test_after_a_run_router_is_the_runs_threshold(tmp_path: Path, batchroute: Command) -> None:
+    job = job_of(tmp_path, WAYS[0])
+    assert batchroute("run", tmp_path / "job.toml", "--quiet").code == 0
+    (tmp_path / "run" / "plan.json").unlink(missing_ok=True)
+    with serving(job) as served:
+        assert routed(served, "router", LONG)["route"] == "strong"
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: next(iter(way)))
+def test_before_it_says_what_to_do(tmp_path: Path, way: dict[str, Any]) -> None:
+    with serving(job_of(tmp_path, way)) as served:
+        [words] = [words for words in served.said if "threshold" in words]
+        assert "batchroute plan" in words
+        assert str(tmp_path / "run") in words
+        with pytest.raises(openai.NotFoundError, match="threshold is not known yet"):
+            routed(served, "router", LONG)
+        assert routed(served, "router-length-0.5", LONG)["route"] == "strong"
+
+
+def test_the_threshold_of_another_router_or_share_is_not_taken(tmp_path: Path) -> None:
+    plan_job(job_of(tmp_path, WAYS[0]))
+    for change in ({"routing.strong_fraction": 0.4}, {**WAYS[0], "router.use": "random"}):
+        with serving(job_of(tmp_path, change)) as served:
+            assert any("not known yet" in words for words in served.said)
