@@ -85,11 +85,3 @@ def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
             raise UsageFault(f"{flag} {name}: must be NAME=VALUE")
         found[name] = value
     return found
-
-
-def require_matplotlib(what_needs: str) -> None:
-    """UsageFault where the extra is not installed; it begins with `what_needs`, as "--plot needs"."""
-    try:
-        import matplotlib as _  # noqa: F401  # whether it can be imported is the question
-    except ImportError as missing:
-        raise UsageFault(f"{what_needs} matplotlib: pip install 'batchroute[html]'") from missing

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE, require_matplotlib
+from batchroute.cli.flags import FILE
 from batchroute.cli.output import log, show, show_json
 from batchroute.errors import UsageFault
 from batchroute.report.export.writers import AUTO, WRITERS
@@ -14,28 +15,40 @@ from batchroute.show.words import count, whatif_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from batchroute.report.by import Breakdown
     from batchroute.report.figures import Report
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", type=FILE, nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", type=FILE, nargs=-1)
 @click.option("--by", metavar="COLUMN", help="Divide the bill by a kept column, route, model, day ...")
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", help="With --by: a line for the N costliest values."
 )
 @click.option("--csv", "table", type=FILE, metavar="FILE", help="With --by: write the lines as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--html", type=FILE, metavar="FILE", help="Write one self-contained page; one run only.")
-@click.option("--samples", type=click.IntRange(min=0), default=0, metavar="N", help="Rows to show on the page.")
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write one self-contained page; without FILE as report.html in the run's directory.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Rows to show on the page, with their texts; also what errors say.",
+)
 def report(
     runs: Sequence[Path],
     by: str | None,
     top: int | None,
     table: Path | None,
     as_json: bool,
-    html: Path | None,
+    html: str | None,
     samples: int,
 ) -> int:
     """Say what a run did and cost; several runs are compared.
@@ -48,15 +61,19 @@ def report(
     from batchroute.report.figures import json_text
     from batchroute.show.report import render_comparison, render_report
 
+    page = None
+    if html is not None:
+        runs, page = _runs_and_page(runs, html)
+    if not runs:
+        raise UsageFault("name the directory of a run, or several")
     if by is None and (top is not None or table is not None):
         raise UsageFault("--top and --csv divide a bill; name the column with --by")
-    if html is not None and len(runs) > 1:
-        raise UsageFault("--html shows one run; name one")
-    if by is not None and html is None:
-        return _report_by(runs, by, top, table, as_json)
+    breakdown = None if by is None else _divided(runs, by, top, table)
+    if breakdown is not None and page is None:
+        return _show_divided(breakdown, table, as_json)
     reports = [build_report(path) for path in runs]
-    if html is not None:
-        _write_page(html, runs[0], reports[0], samples)
+    if page is not None:
+        _write_page(page, runs, reports, breakdown, samples)
     elif as_json:
         show_json(json_text(reports[0] if len(reports) == 1 else compare(reports)))
     else:
@@ -64,16 +81,22 @@ def report(
     return 0
 
 
-def _report_by(runs: Sequence[Path], column: str, top: int | None, table: Path | None, as_json: bool) -> int:
+def _divided(runs: Sequence[Path], column: str, top: int | None, table: Path | None) -> Breakdown:
+    """The bill by a column, also as CSV where `table` is a file."""
     from batchroute.report.by import TOP, spending_by
     from batchroute.report.export.breakdown import write_breakdown
-    from batchroute.report.figures import json_text
-    from batchroute.show.by import render_breakdown
 
     bill = spending_by(runs, column, top=top or TOP)
     if table is not None:
         write_breakdown(bill, table)
         log.info(f"the bill by {bill.column} is in {table}")
+    return bill
+
+
+def _show_divided(bill: Breakdown, table: Path | None, as_json: bool) -> int:
+    from batchroute.report.figures import json_text
+    from batchroute.show.by import render_breakdown
+
     if as_json:
         show_json(json_text(bill))
     elif table is None:
@@ -81,15 +104,32 @@ def _report_by(runs: Sequence[Path], column: str, top: int | None, table: Path |
     return 0
 
 
-def _write_page(page: Path, run_directory: Path, report: Report, samples: int) -> None:
-    from batchroute.report.details import read_details
-    from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
+def _runs_and_page(runs: Sequence[Path], html: str) -> tuple[Sequence[Path], Path]:
+    """What to report, and the file to write; without a name it lies in the directory of the run."""
+    from batchroute.store.files import refuse_homeless
+    from batchroute.store.layout import RunLayout
 
+    if html and Path(html).is_dir():  # `report --html RUN`: what follows the flag is a run, not a file
+        runs, html = [*runs, Path(html)], ""
+    if not html and len(runs) > 1:
+        raise UsageFault("several runs on one page: name its file, as --html nights.html")
+    page = Path(html) if html or not runs else RunLayout(runs[0]).page
     refuse_homeless(page)
-    require_matplotlib("the page's charts need")
-    from batchroute.show.html import render_html
+    return runs, page
 
-    text = render_html(report, read_details(run_directory, samples=samples))
+
+def _write_page(
+    page: Path, runs: Sequence[Path], reports: Sequence[Report], by: Breakdown | None, samples: int
+) -> None:
+    from batchroute.report.comparison import compare
+    from batchroute.report.details import read_details
+    from batchroute.show.page.render import render_nights, render_run
+    from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
+
+    if len(reports) == 1:
+        text = render_run(reports[0], read_details(runs[0], samples=samples), by)
+    else:
+        text = render_nights(compare(reports), by)
     with saving(page):
         write_whole(page, text.encode(), mode=AS_UMASK_SAYS)
     log.info(f"the report is in {page}")

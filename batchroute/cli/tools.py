@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchroute.cli.flags import FILE, job_flags, pairs, require_matplotlib
+from batchroute.cli.flags import FILE, job_flags, pairs
 from batchroute.cli.output import console, log, show, show_json, warn_of_loss
 from batchroute.errors import UsageFault
 
@@ -145,12 +145,11 @@ def _refuse_unwritable(plot: Path) -> None:
 
     if plot.suffix not in {".png", ".svg"}:
         raise UsageFault(f"--plot {plot}: give a name that ends in .png or .svg")
-    require_matplotlib("--plot needs")
     refuse_homeless(plot)
 
 
 def _draw(evaluation: Evaluation, plot: Path) -> None:
-    from batchroute.show.charts import draw_curves
+    from batchroute.show.curves import draw_curves
     from batchroute.store.files import AS_UMASK_SAYS, saving, whole_file
 
     with saving(plot), whole_file(plot, mode=AS_UMASK_SAYS) as unfinished:

@@ -8,6 +8,7 @@ are joined until each holds a twentieth of the rows: a thin one says little, and
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import msgspec
 from batchroute.report.figures import Report  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # Example: 100 rows in two bins, 50 and 50, against 40 and 60 of another 100. The index is
 #     (0.4 - 0.5) * ln(0.4 / 0.5) + (0.6 - 0.5) * ln(0.6 / 0.5) = 0.022 + 0.018 = 0.04: no change.
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 STABLE_BELOW = 0.10
 SHIFTED_ABOVE = 0.25
 _THINNEST = 0.05  # share of all rows
+_SHIFTED_SOMEWHAT = "the prompts have shifted somewhat"
+_SHIFTED = "other prompts than before: choose the threshold anew"
 # Chance alone hardly ever exceeds three times its average.
 _CHANCE = 3.0
 
@@ -35,12 +38,66 @@ class Drift(msgspec.Struct, frozen=True):
     psi: float
     verdict: str
 
+    @property
+    def is_shift(self) -> bool:
+        """Whether the prompts have changed, so that the threshold is to be thought over."""
+        return self.verdict in {_SHIFTED_SOMEWHAT, _SHIFTED}
+
 
 class Comparison(msgspec.Struct, frozen=True):
     """The runs in the order asked for; entry i of `drifts` compares run i + 1 with the first."""
 
     runs: list[Report]
     drifts: list[Drift | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What several runs come to; an amount that one of them does not know is None."""
+
+    ok: int
+    refused: int
+    failed: int
+    strong_rows: int
+    weak_rows: int
+    total_usd: float | None
+    all_strong_usd: float | None
+    savings_usd: float | None
+    cost_unknown_rows: int
+
+    @property
+    def strong_fraction(self) -> float | None:
+        routed = self.strong_rows + self.weak_rows
+        return self.strong_rows / routed if routed else None
+
+    @property
+    def savings_fraction(self) -> float | None:
+        if self.savings_usd is None or not self.all_strong_usd:
+            return None
+        return self.savings_usd / self.all_strong_usd
+
+
+def add_up(reports: Sequence[Report]) -> Totals:
+    return Totals(
+        ok=sum(report.ok for report in reports),
+        refused=sum(report.refused for report in reports),
+        failed=sum(report.failed for report in reports),
+        strong_rows=sum(report.strong_rows for report in reports),
+        weak_rows=sum(report.weak_rows for report in reports),
+        total_usd=_sum_if_known(report.total_usd for report in reports),
+        all_strong_usd=_sum_if_known(report.all_strong_usd for report in reports),
+        savings_usd=_sum_if_known(report.savings_usd for report in reports),
+        cost_unknown_rows=sum(report.cost_unknown_rows for report in reports),
+    )
+
+
+def _sum_if_known(amounts: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for usd in amounts:
+        if usd is None:
+            return None
+        total += usd
+    return total
 
 
 def compare(reports: Sequence[Report]) -> Comparison:
@@ -87,5 +144,5 @@ def _verdict(psi: float, chance: float) -> str:
     if psi < chance:
         return "too few rows to tell a change from chance"
     if psi <= SHIFTED_ABOVE:
-        return "the prompts have shifted somewhat"
-    return "other prompts than before: choose the threshold anew"
+        return _SHIFTED_SOMEWHAT
+    return _SHIFTED

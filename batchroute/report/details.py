@@ -1,6 +1,7 @@
-"""What a page shows beyond the figures: its timeline, its most expensive rows, rows near the threshold.
+"""What a page shows beyond the figures: its timeline, an example of each error, the dearest rows, samples.
 
-Rows stay rows here, but never many: at most SLICES points of time, MOST_EXPENSIVE rows, and the samples asked for.
+Rows stay rows here, but never many: at most SLICES points of time, MOST_EXPENSIVE rows, an example for each of the
+MOST_KINDS of errors, and the samples asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SLICES = 60
 MOST_EXPENSIVE = 10
+MOST_KINDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,17 @@ class ExpensiveRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorExample:
+    """A row that was refused or failed for `error_type`; `text`, which may quote the row, only on demand."""
+
+    error_type: str
+    file: str
+    row: int
+    id: str | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One answered row; `kept` are its kept columns as text."""
 
@@ -64,6 +77,7 @@ class Sample:
 @dataclass(frozen=True, slots=True)
 class Details:
     timeline: Timeline | None
+    errors: Sequence[ErrorExample]
     most_expensive: Sequence[ExpensiveRow]
     samples: Sequence[Sample]
 
@@ -74,7 +88,12 @@ def read_details(run: Path, *, samples: int = 0) -> Details:
     job = read_job(run)
     threshold = job.threshold
     near = _samples(RunLayout(run).parts(), threshold, samples) if samples and threshold is not None else []
-    return Details(_timeline(settled, list(job.endpoints)), _most_expensive(settled), near)
+    return Details(
+        timeline=_timeline(settled, list(job.endpoints)),
+        errors=_errors(settled, with_text=samples > 0),
+        most_expensive=_most_expensive(settled),
+        samples=near,
+    )
 
 
 def _timeline(settled: pl.LazyFrame, endpoints: Sequence[str]) -> Timeline | None:
@@ -92,6 +111,17 @@ def _timeline(settled: pl.LazyFrame, endpoints: Sequence[str]) -> Timeline | Non
     for name, position, slice_rows, slice_usd in sums.iter_rows():
         rows[name][position], cost_usd[name][position] = slice_rows, slice_usd
     return Timeline(began, slice_us / 1e6, rows, cost_usd)
+
+
+def _errors(settled: pl.LazyFrame, *, with_text: bool) -> list[ErrorExample]:
+    """Of each kind of error one row, the most frequent kinds first."""
+    text = pl.col("error") if with_text else pl.lit(None, pl.String)
+    unanswered = settled.filter(pl.col("status") != "ok").with_columns(pl.col("error_type").fill_null("unknown"))
+    # A struct, so that all of an example comes from one row.
+    example = pl.struct("file", "row", "id", text.alias("text")).first()
+    kinds = unanswered.group_by("error_type").agg(pl.len(), example.alias("example"))
+    most = kinds.sort("len", "error_type", descending=[True, False]).head(MOST_KINDS).collect()
+    return [ErrorExample(error_type=kind, **row) for kind, _, row in most.iter_rows()]
 
 
 def _most_expensive(settled: pl.LazyFrame) -> list[ExpensiveRow]:

@@ -2,7 +2,8 @@
 
     report, plan, evaluation   what a terminal shows
     progress                   a run or a training at work, on a terminal or in a log
-    html, charts               the page; its charts, and an evaluation's curves
+    page                       a room of its own: the page of a run, or of several
+    curves                     an evaluation's curves, drawn into a file
     words, tables              what they share: figures as text, one kind of table
     log                        what is said meanwhile
 

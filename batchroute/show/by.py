@@ -28,8 +28,8 @@ def render_breakdown(bill: Breakdown) -> RenderableType:
     if unknown := words.unknown_cost_words(bill.all_rows.cost_unknown_rows):
         parts += warnings([f"{unknown}."])
     parts += [_costs(bill), _tokens(bill)]
-    if notes := list(_notes(bill)):
-        parts.append(Text("\n".join(notes), style="dim"))
+    if lines := list(notes(bill)):
+        parts.append(Text("\n".join(lines), style="dim"))
     return blocks(parts)
 
 
@@ -78,7 +78,8 @@ def label(bill: Breakdown, line: Spending) -> str:
     return "total" if line.kind == "total" else "(not on file)"
 
 
-def _notes(bill: Breakdown) -> Iterator[str]:
+def notes(bill: Breakdown) -> Iterator[str]:
+    """What must be known to read the lines."""
     if not bill.is_kept and bill.column in {"day", "finished_at"}:
         yield "a day is the one, in UTC, on which a row was settled (finished_at)"
     kinds = {line.kind for line in bill.lines}

@@ -221,7 +221,7 @@ def unconfirmed_words(report: Report) -> str | None:
     )
 
 
-def saved_rows(report: Report) -> list[tuple[str, str]]:
+def causes_of(report: Report) -> list[tuple[str, float]]:
     """What the savings come from, each with its amount; nothing where that is not known."""
     causes = (
         ("saved by routing", report.saved_routing_usd),
@@ -229,7 +229,12 @@ def saved_rows(report: Report) -> list[tuple[str, str]]:
         ("saved by delivery", report.saved_delivery_usd),
         ("saved by caching", report.saved_caching_usd),
     )
-    return [(words, money(usd)) for words, usd in causes if usd is not None]
+    return [(words, usd) for words, usd in causes if usd is not None]
+
+
+def saved_rows(report: Report) -> list[tuple[str, str]]:
+    """The same as text."""
+    return [(words, money(usd)) for words, usd in causes_of(report)]
 
 
 def lengths_words(report: Report) -> str | None:

@@ -66,7 +66,7 @@ COLUMNS = (
     Column("attempts", pa.int32(), Use.REQUIRED | _EVERYWHERE),
     Column("latency_s", _NUMBER, _EVERYWHERE),
     Column("error_type", _TEXT, _EVERYWHERE | Use.REPEATS),
-    Column("error", _TEXT, Use.FAILED),
+    Column("error", _TEXT, _EVERYWHERE),
     Column("finished_at", pa.timestamp("us", tz="UTC"), Use.REQUIRED | _EVERYWHERE),
     Column("request_id", _TEXT, Use.REPORT, since=2),
     Column("service_tier", _TEXT, Use.REPORT | Use.REPEATS, since=2),

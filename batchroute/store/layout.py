@@ -1,7 +1,7 @@
 """Where everything of a run lies in its directory, and the lock that makes the directory one process's own.
 
     job.toml  lock  journal-00003  failed.jsonl  ledger.json  embeddings.journal
-    plan.json  status.json  report.json  _SUCCESS
+    plan.json  status.json  report.json  report.html  _SUCCESS
     scores/part-00000.parquet    what the router says, in input order
     results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
     requests/part-00000.parquet  fingerprints of the requests that the part's ok rows answer
@@ -38,6 +38,7 @@ class RunLayout:
         self.plan = path / "plan.json"  # what a plan foretold, for the report
         self.status = path / "status.json"  # what the lanes do while a run works, or did last
         self.report = path / "report.json"
+        self.page = path / "report.html"  # where `report --html` writes it, if asked for no other place
         self.success = path / "_SUCCESS"  # stands there where the last run's exit code was 0
         self.scores = path / "scores"
         self.results = path / "results"

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pytest
 from aiohttp import web
 
-pytest.importorskip("matplotlib", reason="the page's charts are an extra")
 from jobs import on_both, write_job
 from upstream import upstream
 
@@ -99,16 +97,19 @@ def test_hostile_text_and_echoed_keys_harm_no_output(tmp_path: Path) -> None:
             said_by(tmp_path, "report", "run", code=0),
             said_by(tmp_path, "report", "run", "--json", code=0),
             said_by(tmp_path, "report", "run", "--html", "page.html", "--samples", "20", code=0),
+            said_by(tmp_path, "report", "run", "--html", "--by", "id", code=0),
+            said_by(tmp_path, "report", "run", "run", "--html", "nights.html", code=0),
             said_by(tmp_path, "export", "run", "out.csv", code=0),
             said_by(tmp_path, "export", "run", "out.jsonl", code=0),
             said_by(tmp_path, "export", "run", "out.parquet", code=0),
         ]
     assert not [text for text in said if CONTROL.search(text)]
     assert leaks(*said, *every_file(tmp_path)) == set()
-    page = (tmp_path / "page.html").read_text()
-    assert "<script" not in page.lower()
-    assert "<img" not in page.lower()
-    assert not CONTROL.search(page)
+    for name in ("page.html", "run/report.html", "nights.html"):
+        page = (tmp_path / name).read_text()
+        assert "<script" not in page.lower()
+        assert "<img" not in page.lower()
+        assert not CONTROL.search(page)
     with (tmp_path / "out.csv").open(newline="") as file:
         cells = [cell for row in csv.reader(line.replace("\0", "") for line in file) for cell in row]
     assert not [cell for cell in cells if cell[:1] in {"=", "+", "-", "@", "\t", "\r"}]

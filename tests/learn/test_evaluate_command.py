@@ -219,28 +219,12 @@ def test_the_table_fits_80_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_curves_are_drawn(tmp_path: Path, batchroute: Command, suffix: str) -> None:
-    pytest.importorskip("matplotlib", reason="drawing is an extra")
     plot = tmp_path / f"curves{suffix}"
     said = batchroute("evaluate", save(pairs(), tmp_path / "labels.csv"), "--plot", plot)
     assert said.code == 0
     assert f"the curves are in {plot}" in said.err
     head = plot.read_bytes()[:400]
     assert head.startswith(b"\x89PNG") if suffix == ".png" else b"<svg" in head
-
-
-def test_without_matplotlib_there_is_a_word_about_it(tmp_path: Path) -> None:
-    file = save(pairs(), tmp_path / "labels.csv")
-    (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')")
-    run = subprocess.run(
-        [sys.executable, "-c", COMMAND, "evaluate", file, "--plot", "curves.png"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": ":".join([str(tmp_path), *sys.path])},
-    )
-    assert run.returncode == 2
-    assert "--plot needs matplotlib: pip install 'batchroute[html]'" in run.stderr
-    assert "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize(

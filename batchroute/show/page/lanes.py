@@ -1,0 +1,129 @@
+"""What the lanes did and what they waited for, over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchroute.show.page.plots import time_ticks
+from batchroute.show.page.values import Plot, Row, Shape, Table, boxes, stacked
+from batchroute.show.words import count, duration, one_line, percent, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchroute.report.figures import Report
+    from batchroute.report.lanes import LaneReport, LaneTimeline
+    from batchroute.types import Doing
+
+# In the order in which they are stacked; a lane that is done or has stopped draws nothing.
+_DOINGS: Mapping[Doing, str] = {
+    "sending": "sending",
+    "rate_limited": "paused by 429",
+    "paced": "at its own rate limit",
+    "tier_full": "service tier full",
+    "retrying": "rows wait for a retry",
+    "waiting": "waits for rows",
+    "no_money": "no money for the next row",
+    "away": "endpoint away",
+}
+_MOST_BARS = 120
+_TEXT_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane as the page shows it."""
+
+    name: str
+    model: str
+    state: str
+    rows: str
+    last_error: str | None
+    plot: Plot | None
+
+
+def lanes_of(report: Report) -> list[Lane]:
+    """As they were last seen."""
+    models = {bill.route: bill.model for bill in report.models}
+    return [_lane(name, lane, models.get(name)) for name, lane in report.lanes.items()]
+
+
+def _lane(name: str, lane: LaneReport, model: str | None) -> Lane:
+    outcomes = [
+        (lane.ok, "answered"),
+        (lane.refused, "refused"),
+        (lane.failed, "failed"),
+        (lane.in_flight, "in flight"),
+    ]
+    said = ", ".join(f"{count(rows)} {what}" for rows, what in outcomes if rows)
+    return Lane(
+        name=name,
+        model=plain(model or "never sent"),
+        state=_short(lane.state),
+        rows=said or "no rows",
+        last_error=None if lane.last_error is None else _short(lane.last_error),
+        plot=None if lane.timeline is None or not lane.timeline.slots else _bands(name, lane.timeline),
+    )
+
+
+def _short(text: str) -> str:
+    line = one_line(text)
+    return line if len(line) <= _TEXT_CHARS else line[: _TEXT_CHARS - 1] + "…"
+
+
+def times_table(report: Report) -> Table | None:
+    """How long each lane did what; None where no run has written it down."""
+    timed = {name: lane.timeline for name, lane in report.lanes.items() if lane.timeline is not None}
+    sums = {name: _seconds(timeline.slots) for name, timeline in timed.items()}
+    shown = [doing for doing in _DOINGS if any(seconds.get(doing) for seconds in sums.values())]
+    if not shown:
+        return None
+    rows = []
+    for name, seconds in sums.items():
+        at_work_s = sum(seconds.get(doing, 0.0) for doing in shown)
+        cells = [duration(seconds.get(doing, 0.0)) for doing in shown]
+        looks = [(_look(doing, name), seconds.get(doing, 0.0)) for doing in shown]
+        rows.append(Row(name, cells, stacked(looks, at_work_s), dot=name))
+    headings = ["Lane", *(_DOINGS[doing].capitalize() for doing in shown)]
+    return Table("Where the lanes' time went", headings, rows, bars="share of the time")
+
+
+def _bands(name: str, timeline: LaneTimeline) -> Plot:
+    """Stacked by what was done, a bar for each slot or for some that are joined."""
+    joined = -(-len(timeline.slots) // _MOST_BARS)
+    bars = [_seconds(timeline.slots[start : start + joined]) for start in range(0, len(timeline.slots), joined)]
+    width = 100 * joined / len(timeline.slots)
+    edges: dict[Doing, list[tuple[float, float, float, float]]] = {doing: [] for doing in _DOINGS}
+    for number, seconds in enumerate(bars):
+        level = 100.0
+        for doing in _DOINGS:
+            if height := min(100 * seconds.get(doing, 0.0) / (joined * timeline.step_s), level):
+                edges[doing].append((number * width, min((number + 1) * width, 100.0), level - height, level))
+                level -= height
+    shown = [doing for doing in _DOINGS if edges[doing]]
+    span_s = len(timeline.slots) * timeline.step_s
+    unit, ticks = time_ticks(span_s)
+    whole, sums = sum(_seconds(timeline.slots).values()), _seconds(timeline.slots)
+    shares = ", ".join(f"{_DOINGS[doing]} {percent(sums[doing] / whole)}" for doing in shown)
+    return Plot(
+        caption="",
+        text=f"The {name} lane over {duration(span_s)}: {shares or 'nothing to do'}.",
+        shapes=[Shape(_look(doing, name), boxes(edges[doing])) for doing in shown],
+        x_label=f"{unit} since the start",
+        x_ticks=ticks,
+        legend=[(_look(doing, name), _DOINGS[doing]) for doing in shown],
+    )
+
+
+def _look(doing: Doing, lane: str) -> str:
+    return lane if doing == "sending" else doing
+
+
+def _seconds(slots: Sequence[Mapping[Doing, float]]) -> Mapping[Doing, float]:
+    """The slots joined to one."""
+    sums: dict[Doing, float] = {}
+    for slot in slots:
+        for doing, seconds in slot.items():
+            sums[doing] = sums.get(doing, 0.0) + seconds
+    return sums

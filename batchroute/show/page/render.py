@@ -1,0 +1,75 @@
+"""A report, or several side by side, as the text of one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from batchroute import __version__
+from batchroute.report.comparison import add_up
+from batchroute.show import words
+from batchroute.show.page import bill, lanes, nights, plots, rows, state
+
+if TYPE_CHECKING:
+    from batchroute.report.by import Breakdown
+    from batchroute.report.comparison import Comparison
+    from batchroute.report.details import Details
+    from batchroute.report.figures import Report
+
+_FILTERS = ("count", "money", "percent", "duration", "speed", "threshold", "plain", "printable", "sentence")
+
+
+def render_run(report: Report, details: Details, by: Breakdown | None = None) -> str:
+    """The page of one run."""
+    timeline = details.timeline
+    return _rendered(
+        "run.html.j2",
+        report=report,
+        details=details,
+        state_lines=state.state_lines(report),
+        budget=bill.budget_bar(report),
+        savings=bill.savings_table(report),
+        unknown_savings=bill.unknown_savings(report),
+        plan=bill.plan_table(report),
+        models=bill.models_table(report),
+        beside=bill.beside_table(report),
+        column=None if by is None else bill.column_table(by),
+        lanes=lanes.lanes_of(report),
+        lane_times=lanes.times_table(report),
+        over_time=[] if timeline is None else [plots.cost_plot(timeline), plots.speed_plot(timeline)],
+        scores=plots.score_plot(report),
+        errors=rows.errors_table(report, details.errors),
+        has_error_texts=any(example.text is not None for example in details.errors),
+        finish=rows.finish_table(report),
+        latency=rows.latency_table(report),
+        expensive=rows.expensive_table(details.most_expensive),
+    )
+
+
+def render_nights(comparison: Comparison, by: Breakdown | None = None) -> str:
+    """The page of several runs."""
+    return _rendered(
+        "nights.html.j2",
+        runs=comparison.runs,
+        names=nights.names_of(comparison),
+        totals=add_up(comparison.runs),
+        warnings=nights.warnings(comparison),
+        nights=nights.nights_table(comparison),
+        column=None if by is None else bill.column_table(by),
+        drift=nights.drift_table(comparison),
+        requests=nights.requests_table(comparison),
+    )
+
+
+def _rendered(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("batchroute", "show/page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({name: getattr(words, name) for name in _FILTERS})
+    common = {"words": words, "version": __version__}
+    return environment.get_template(template).render(**common, **values)

@@ -1,0 +1,46 @@
+"""How far a run has come, and what to do where it is not complete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchroute.show.words import count, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchroute.report.figures import Report
+
+
+def state_lines(report: Report) -> list[str]:
+    """Why the run is in its state, and what changes that; nothing where it is complete."""
+    if report.state == "complete":
+        return []
+    if report.state == "running":
+        return ["A run is at work in this directory; these are its figures so far."]
+    return list(_causes(report))
+
+
+def _causes(report: Report) -> Iterator[str]:
+    if report.state == "refusals":
+        yield (
+            f"Every row has ended, but more were refused ({count(report.refused)}) than limits.ok_if_refused lets "
+            "pass. The errors below say why; run the job with --retry refused to ask these rows again."
+        )
+    for name, lane in report.lanes.items():
+        if lane.doing == "no_money":
+            yield f"The {name} lane has no money for its next row: raise limits.max_cost_usd, then run again."
+        elif lane.doing in {"stopped", "away"}:
+            yield f"The {name} lane is {one_line(lane.state)}."
+    if report.failed:
+        yield f"{_rows(report.failed)} failed, listed in failed.jsonl; the next run asks them again."
+    if report.remaining:
+        yield f"Of {_rows(report.remaining)} there is no answer yet: run the job again to go on."
+    if report.rows is None:
+        yield "How many rows there are is not known before the whole input is scored: run the job again to go on."
+    if report.unsealed:
+        yield f"What is known of {_rows(report.unsealed)} is safe, but not in the results yet: run the job again."
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{count(number)} rows"
