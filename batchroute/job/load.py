@@ -21,7 +21,7 @@ from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
 from batchroute.job.secrets import key_faults
 from batchroute.job.settings import settings
 from batchroute.job.spec import Endpoints, InputSpec, Job, RouterJob, RouterSpec, ScoringJob
-from batchroute.job.toml import FROM_FLAG, Document, dotted, parse_set, read_toml
+from batchroute.job.toml import FROM_FLAG, Document, Place, dotted, parse_set, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +43,8 @@ _PATHS: tuple[tuple[str, ...], ...] = (
     ("router", "embedder", "model"),
     ("router", "embedder", "cache"),
 )
+# Addresses and commands among them, and the tables whose keys are free.
+_MAY_HOLD_SECRETS = {"api_key_env", "api_key_command", "api_key_header", "base_url", "headers", "params"}
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 # Only one of each may stand. `--set routing.threshold=0.4` over a file that has strong_fraction means the
 # threshold, not a contradiction, so a flag removes the rivals that the file has; two flags that clash are a
@@ -88,7 +90,7 @@ def load_job(
     fill `${NAME}` in them. A class of the user's own is looked for in the file's folder, too. Raises JobFault with
     every fault at once, with those of the keys where `require_keys` asks for them.
     """
-    document = read_toml(path)
+    document = read_toml(path, _plain_names())
     document.remove((RUN_TABLE,))
     document.values.setdefault("name", path.stem)
     wrong_flags = [fault for text in sets for fault in _set(document, text)]
@@ -96,6 +98,11 @@ def load_job(
         document.override(("output", "path"), str(output))
     known = {**environ, **(variables or {})}
     return _resolved(Job, document, wrong_flags, path.absolute().parent, known, environ if require_keys else None)
+
+
+def _plain_names() -> frozenset[str]:
+    """The names of settings whose values may be shown in a message: no key is pasted there."""
+    return frozenset(str(loc[-1]) for loc, _ in settings()) - _MAY_HOLD_SECRETS
 
 
 def scoring_sections(
@@ -123,10 +130,10 @@ def _of_flags(
     model: type[_Model], values: dict[str, Any], sets: Sequence[str], variables: Mapping[str, str]
 ) -> _Model:
     """Settings that come from flags alone: `values`, with `sets` over them."""
-    document = Document("", values, {(section,): FROM_FLAG for section in values})
+    document = Document("", values, {(section,): Place(FROM_FLAG) for section in values})
     wrong_flags = [fault for text in sets for fault in _set(document, text)]
     sections = " and ".join(f"[{section}]" for section in model.model_fields)
-    for loc in [loc for loc in document.lines if loc[0] not in model.model_fields]:
+    for loc in [loc for loc in document.places if loc[0] not in model.model_fields]:
         wrong_flags.append(document.fault(loc, f"only {sections} can be set here"))
         document.remove(loc[:1])
     return _resolved(model, document, wrong_flags, Path.cwd(), variables)

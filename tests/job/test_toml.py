@@ -69,7 +69,7 @@ y = 3
 
 
 def test_every_kind_of_key_has_its_line(tmp_path: Path) -> None:
-    lines = parsed(tmp_path, DOCUMENT).lines
+    lines = {loc: place.line for loc, place in parsed(tmp_path, DOCUMENT).places.items()}
     expected: dict[Loc, int] = {
         ("name",): 2,
         ("quoted key", "inner"): 3,
@@ -98,16 +98,16 @@ def test_every_value_of_any_document_has_a_line(
 ) -> None:
     text = tomli_w.dumps(values)
     document = parsed(tmp_path_factory.mktemp("toml"), text.replace("\n", "\r\n") if windows else text)
-    assert set(document.lines) == set(places(document.values))
-    assert all(1 <= line <= text.count("\n") + 1 for line in document.lines.values())
+    assert set(document.places) == set(places(document.values))
+    assert all(1 <= place.line <= text.count("\n") + 1 for place in document.places.values())
 
 
 @given(st.lists(KEYS, min_size=1, max_size=6, unique=True))
 def test_a_key_stands_on_its_own_line(tmp_path_factory: pytest.TempPathFactory, keys: list[str]) -> None:
     text = tomli_w.dumps({"table": dict.fromkeys(keys, 0)})
-    lines = parsed(tmp_path_factory.mktemp("toml"), text).lines
+    places = parsed(tmp_path_factory.mktemp("toml"), text).places
     for key in keys:
-        assert tomllib.loads(text.split("\n")[lines["table", key] - 1]) == {key: 0}
+        assert tomllib.loads(text.split("\n")[places["table", key].line - 1]) == {key: 0}
 
 
 def test_a_missing_key_stands_where_its_table_does(tmp_path: Path) -> None:
