@@ -3,6 +3,7 @@
     output  where it is said                flags   the flags that commands share
     demo    demo                            init    init
     requests show                           recipes the job files that ship
+    settings  settings, schema
     job     run, check, plan                scores  score, calibrate
     results report, whatif, export          tools   train, evaluate, serve, simulate
     again   a command that takes over answers
@@ -26,6 +27,7 @@ from batchroute.cli.output import log, setup_logging
 from batchroute.cli.requests import show
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
+from batchroute.cli.settings import schema, settings
 from batchroute.cli.tools import evaluate, serve, simulate, train
 from batchroute.errors import BatchrouteError, Stopped, UsageFault
 from batchroute.run.streams import open_standard_streams, take_loss
@@ -82,5 +84,7 @@ for command in (
     evaluate,
     serve,
     simulate,
+    settings,
+    schema,
 ):
     cli.add_command(command)

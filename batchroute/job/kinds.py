@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from batchroute.job.rules import VARIABLE_NAME
@@ -61,7 +61,11 @@ def _endpoint_url(url: str) -> str:
 
 
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
-Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list)]
+Texts: TypeAlias = Annotated[
+    list[Text],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"type": ["string", "array"], "minLength": 1, "items": {"type": "string", "minLength": 1}}),
+]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
@@ -71,6 +75,7 @@ Usd: TypeAlias = Annotated[
     BeforeValidator(_as_decimal),
     Field(ge=0),
     PlainSerializer(float, return_type=float, when_used="json"),  # 25 and 25.0 are the same setting
+    WithJsonSchema({"type": "number", "minimum": 0}),
 ]
 BaseUrl: TypeAlias = Annotated[str, AfterValidator(_endpoint_url)]
 EnvName: TypeAlias = Annotated[

@@ -1,64 +1,50 @@
-"""The table of settings in jobs/README.md is what the models say; run as a script, this prints it."""
+"""What `settings` lists, and the table in jobs/README.md, which `batchroute settings --markdown` prints."""
 
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING
 
-from batchroute.job.settings import section_of, settings
+import pytest
+
+from command import assert_one_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-KINDS = {str: "text", int: "whole number", float: "number", bool: "true/false", Decimal: "number"}
+    from command import Said
 
+    Command = Callable[..., Said]
 
-def table() -> str:
-    rows = ["| key | type | default | may change on resume | what it is |", "|---|---|---|---|---|"]
-    for loc, info in settings():
-        resume = (info.json_schema_extra or {}).get("resume")
-        if loc[:2] != ("endpoints", "weak") and resume is not None:
-            key = ".".join(map(str, loc)).replace("endpoints.strong", "endpoints.*")
-            cells = (f"`{key}`", kind(info.annotation), default(info), "yes" if resume else "no", info.description)
-            rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+README = Path(__file__).parents[2] / "jobs" / "README.md"
 
 
-def kind(annotation: Any) -> str:
-    if section_of(annotation) is not None and get_origin(annotation) is not dict:
-        return "table"
-    if get_origin(annotation) is Literal:
-        return " \\| ".join(f"`{choice}`" for choice in get_args(annotation))
-    if get_origin(annotation) in {list, dict}:
-        return "text or list" if get_origin(annotation) is list else "table"
-    return ", ".join(names(annotation))
+def test_the_table_of_settings_is_true(batchroute: Command) -> None:
+    table = batchroute("settings", "--markdown").out.strip()
+    assert table.startswith("| key | type | default |")
+    assert table in README.read_text(encoding="utf-8"), "put what `batchroute settings --markdown` prints there"
 
 
-def names(annotation: Any) -> Iterator[str]:
-    for part in get_args(annotation) or (annotation,):
-        if part in KINDS:
-            yield KINDS[part]
-        elif isinstance(part, type) and part is not NoneType:
-            raise TypeError(f"no word for {part}")
-        elif get_args(part):
-            yield kind(part)
+def test_every_setting_is_listed_with_its_default(batchroute: Command) -> None:
+    said = batchroute("settings").out
+    assert "input.path  text or list; required; stays once a row is answered\n    file, glob" in said
+    assert "endpoints.*.max_concurrency  whole number; 64 by default\n" in said
+    found = json.loads(batchroute("settings", "--json").out)["settings"]
+    assert [each["key"] for each in found] == [line.split("  ")[0] for line in said.splitlines()[::2]]
+    by_key = {each["key"]: each for each in found}
+    assert by_key["input.path"]["required"]
+    assert by_key["limits.on_budget"]["choices"] == ["stop", "downgrade"]
+    assert by_key["limits.outage_s"] == {**by_key["limits.outage_s"], "default": 3600, "may_change": True}
 
 
-def default(info: Any) -> str:
-    if info.is_required():
-        return "required"
-    value = info.default
-    if value is None or value in ([], {}):
-        return ""
-    return f"`{json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)}`"
+@pytest.mark.parametrize(("words", "count"), [(["max_cost"], 1), (["limits.", "routing."], 12), (["cost"] * 2, 1)])
+def test_words_choose_settings(batchroute: Command, words: list[str], count: int) -> None:
+    found = json.loads(batchroute("settings", *words, "--json").out)["settings"]
+    assert len(found) == count
+    assert all(any(word in each["key"] for word in words) for each in found)
 
 
-def test_the_table_of_settings_is_true() -> None:
-    assert table() in (Path(__file__).parents[2] / "jobs" / "README.md").read_text(encoding="utf-8")
-
-
-if __name__ == "__main__":
-    print(table())  # noqa: T201 - a script's whole purpose
+def test_a_word_in_no_name(batchroute: Command) -> None:
+    assert_one_message(batchroute("settings", "no_such"), 2, "no_such", "lists all")
+    assert_one_message(batchroute("settings", "--json", "--markdown"), 2, "either")
