@@ -185,13 +185,41 @@ def _write_followup(run_directory: Path, threshold: float, out: Path) -> None:
 @click.argument("out", metavar="OUT", type=FILE)
 @click.option("--format", type=click.Choice([AUTO, *WRITERS]), default=AUTO, help="How to write.")
 @click.option("--exact", is_flag=True, help="Leave cells of a CSV that look like formulas as they are.")
-def export(run_directory: Path, out: Path, format: str, exact: bool) -> int:  # noqa: A002  # the flag
+@click.option("--focus", is_flag=True, help="Write the bill instead, as FOCUS 1.2 rows for finance tools.")
+@click.option("--tag", metavar="COLUMN", help="With --focus: a kept column whose values become a tag.")
+@click.option("--account", metavar="ID", help="With --focus: the BillingAccountId; the API's host by default.")
+def export(
+    run_directory: Path,
+    out: Path,
+    format: str,  # noqa: A002  # the flag
+    exact: bool,
+    focus: bool,
+    tag: str | None,
+    account: str | None,
+) -> int:
     """Write a run's results in input order as one file.
 
-    OUT ends in .parquet, .jsonl or .csv.
+    OUT ends in .parquet, .jsonl or .csv. With --focus it is the run's bill, .parquet or .csv: one row a day (UTC),
+    model, tier of service and kind of token, in the columns of the FinOps Open Cost and Usage Specification 1.2.
     """
+    if focus:
+        return _export_focus(run_directory, out, format, tag=tag, account=account, exact=exact)
+    if tag is not None or account is not None:
+        raise UsageFault("--tag and --account are for the rows of --focus")
     from batchroute.report.export.files import export_run
 
     rows = export_run(run_directory, out, format=format, exact=exact)
     log.info(f"{count(rows)} rows: {out}")
+    return 0
+
+
+def _export_focus(
+    run_directory: Path, out: Path, style: str, *, tag: str | None, account: str | None, exact: bool
+) -> int:
+    from batchroute.report.export.focus_file import export_focus
+
+    if style != AUTO:
+        raise UsageFault("--format is how results are written; the ending of OUT says it for --focus")
+    rows = export_focus(run_directory, out, tag=tag, account=account, exact=exact)
+    log.info(f"{count(rows)} FOCUS 1.2 rows: {out}")
     return 0

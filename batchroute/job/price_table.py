@@ -52,9 +52,9 @@ def find_entry(model: str, host: str | None) -> Entry | None:
     """
     prefix, _, name = model.partition("/")
     lookups: list[tuple[str, str | None, str | None]]  # name, provider, address, in turn
-    if host is not None and _is_provider(url := f"https://{host}"):
+    if host is not None and provider_name(host) is not None:
         # Another provider's price for the same name would be a wrong price, so nothing else is asked.
-        lookups = [(model, None, url)]
+        lookups = [(model, None, f"https://{host}")]
     else:
         # `openai/gpt-4o` names its provider; a bare name is looked for among those of all providers.
         lookups = [*([(name, prefix, None)] if name else []), (model, None, None)]
@@ -85,12 +85,12 @@ def is_deprecated(model: str, host: str | None) -> bool:
     return entry is not None and bool(entry.model.deprecated)
 
 
-def _is_provider(url: str) -> bool:
+def provider_name(host: str) -> str | None:
+    """Which provider of the table a host belongs to; None: none of them."""
     try:
-        get_snapshot().find_provider(None, None, url)
+        return str(get_snapshot().find_provider(None, None, f"https://{host}").name)
     except LookupError:
-        return False
-    return True
+        return None
 
 
 def schedules(entry: Entry, asked: str | None, now: datetime) -> Mapping[str, Schedule]:

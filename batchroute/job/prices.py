@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from batchroute.job.price_table import find_entry, moments, schedules, source_of
+from batchroute.job.price_table import find_entry, moments, provider_name, schedules, source_of
 from batchroute.job.rates import Rates, cache_tokens, highest, rates_for
 from batchroute.job.spec import Price
 from batchroute.job.tiers import AUTO, STANDARD, may_answer, tier_of
@@ -199,6 +199,19 @@ def _of_table(model: str, host: str | None, asked: str) -> Pricing | None:
     changes = any(schedules(entry, asked, moment) != tiers for moment in moments(entry, now))
     source = source_of(entry, now)
     return Pricing(model, source, tiers, asked, entry=entry if changes else None, host=host)
+
+
+def schedule_at(model: str, base_url: str | None, tier: str, at: datetime) -> Schedule | None:
+    """The lines of a tier by the bundled table, as they are at a moment; None where it does not know them."""
+    host = _host(base_url)
+    entry = None if is_loopback(host) else find_entry(model, host)
+    return None if entry is None else schedules(entry, tier, at).get(tier)
+
+
+def provider_at(base_url: str | None) -> str | None:
+    """Who sends the bill for requests to this address: by name where the table knows the host, else the host."""
+    host = _host(base_url)
+    return host and (provider_name(host) or host)
 
 
 @lru_cache(maxsize=256)

@@ -21,7 +21,7 @@ def router_cost_of(job: RunJob, earlier: Report | None) -> float | None:
     None: an embedder that sends a bill has been at work, and no report says how much.
     """
     known = None if earlier is None else earlier.router_cost_usd
-    return 0.0 if known is None and not job.embedding_is_billed else known
+    return 0.0 if known is None and job.embedder is None else known
 
 
 def unconfirmed_usd_of(run: Path, spent_usd: float, earlier: Report | None) -> float | None:

@@ -50,14 +50,17 @@ class RunEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """What job.toml says of a run; `rows` is None until the whole input is scored."""
+    """What job.toml says of a run; `rows` is None until the whole input is scored.
+
+    `embedder` is the router's where that is behind an API: only such a one sends a bill.
+    """
 
     name: str
     endpoints: Mapping[str, RunEndpoint]
     threshold: float | None = None
     rows: int | None = None
     files: tuple[str, ...] = ()
-    embedding_is_billed: bool = False
+    embedder: RunEndpoint | None = None
     embedding_is_cached: bool = False
     ok_if_refused: float = 0.0
     max_cost_usd: Decimal | None = None
@@ -76,14 +79,17 @@ def read_job(run: Path) -> RunJob:
             threshold=identity.threshold,
             rows=identity.rows,
             files=tuple(file.name for file in identity.files),
-            # Only an embedder behind an API sends a bill.
-            embedding_is_billed=embedder.get("use") == "openai",
+            embedder=_embedder(embedder) if embedder.get("use") == "openai" else None,
             embedding_is_cached=embedder.get("cache") is not None,
             ok_if_refused=float(limits.get("ok_if_refused", 0)),
             max_cost_usd=limits.get("max_cost_usd"),
         )
     except (KeyError, TypeError, AttributeError) as broken:
         raise RunFault(f"{layout.job}: not as a run wrote it ({broken!r})") from broken
+
+
+def _embedder(table: dict[str, Any]) -> RunEndpoint:
+    return RunEndpoint(model=table.get("model") or "", base_url=table.get("base_url"))
 
 
 def _endpoint(table: dict[str, Any]) -> RunEndpoint:

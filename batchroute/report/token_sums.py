@@ -15,9 +15,9 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batchroute.job.prices import Target
+    from batchroute.job.prices import Pricing, Target
 
-_LONGEST_PROMPT = 2**62
+LONGEST_PROMPT = 2**62  # longer than any
 # The rows that one endpoint answered first, and the other once more because of that answer.
 _ASKED_TWICE = ("check", "finish")
 
@@ -44,7 +44,7 @@ class TokenSum:
 
 def token_sums(settled: pl.LazyFrame, targets: Iterable[Target]) -> list[TokenSum]:
     """Of the ok rows whose tokens are known; a sum has prompts of one band of each price of the `targets`."""
-    ends = _band_ends(targets)
+    ends = band_ends(target.pricing for target in targets)
     is_twice = pl.col("route_reason").is_in(_ASKED_TWICE).fill_null(value=False)
     times = pl.when(is_twice).then(2).otherwise(1)
     prompt = pl.col("prompt_tokens") // times
@@ -57,7 +57,7 @@ def token_sums(settled: pl.LazyFrame, targets: Iterable[Target]) -> list[TokenSu
         "service_tier",
         is_reused=pl.col("attempts") == 0,
         is_twice=is_twice,
-        band=pl.sum_horizontal(pl.lit(0), *(prompt > end for end in ends[:-1])),
+        band=band_of(prompt, ends),
         prompt=prompt,
         cached=cached,
         written=written,
@@ -80,8 +80,13 @@ def mean_completions(sums: Sequence[TokenSum]) -> dict[str, float]:
     }
 
 
-def _band_ends(targets: Iterable[Target]) -> list[int]:
-    """Where the price of a prompt changes with its length, for any of them, in any tier."""
-    pricings = [target.pricing for target in targets if target.pricing is not None]
-    lines = chain.from_iterable(schedule for pricing in pricings for schedule in pricing.tiers.values())
-    return [*sorted({rates.up_to for rates in lines if rates.up_to is not None}), _LONGEST_PROMPT]
+def band_ends(pricings: Iterable[Pricing | None]) -> list[int]:
+    """Where the price of a prompt changes with its length, for any of them, in any tier; and beyond all that."""
+    known = [pricing for pricing in pricings if pricing is not None]
+    lines = chain.from_iterable(schedule for pricing in known for schedule in pricing.tiers.values())
+    return [*sorted({rates.up_to for rates in lines if rates.up_to is not None}), LONGEST_PROMPT]
+
+
+def band_of(prompt: pl.Expr, ends: Sequence[int]) -> pl.Expr:
+    """The number of the band that a prompt of so many tokens is in."""
+    return pl.sum_horizontal(pl.lit(0), *(prompt > end for end in ends[:-1]))

@@ -181,7 +181,7 @@ def _moved_usd(job: RunJob, settled: pl.LazyFrame, routed: pl.LazyFrame) -> floa
 
 def _router_again_usd(run: Path, job: RunJob) -> float | None:
     """What scoring the input anew costs: a directory of its own has scores of its own."""
-    if not job.embedding_is_billed or job.embedding_is_cached:
+    if job.embedder is None or job.embedding_is_cached:
         return 0.0
     report = read_report(run)
     return None if report is None else report.router_cost_usd
