@@ -1,12 +1,13 @@
 """Words in, exit code out: the commands, their flags, and what they print.
 
-    output  where it is said                flags   the flags that commands share
-    demo    demo                            init    init
-    requests show                           recipes the job files that ship
-    settings  settings, schema
-    job     run, check, plan                scores  score, calibrate
-    results report, whatif, export          tools   train, evaluate, serve, simulate
-    again   a command that takes over answers
+    output    where it is said             flags     the flags that commands share
+    help      what --help looks like       recipes   the job files that ship
+    demo      demo                         init      init
+    requests  show                         settings  settings, schema
+    job       run, check, plan             scores    score, calibrate
+    results   report, whatif, export       tools     train, evaluate, serve, simulate
+    again     a command that takes over answers
+
 Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
 `--help` is there at once.
 """
@@ -21,6 +22,7 @@ import click
 
 from batchroute import __version__
 from batchroute.cli.demo import demo
+from batchroute.cli.help import PROGRAM, Commands
 from batchroute.cli.init import init
 from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
@@ -58,33 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="batchroute")
+@click.group(
+    cls=Commands,
+    sections={
+        "First steps": (demo, init, check, show),
+        "Run": (plan, run, serve),
+        "Look": (report, whatif, export),
+        "Route": (score, calibrate, train, evaluate),
+        "Reference": (settings, schema, simulate),
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name=PROGRAM)
 def cli() -> None:
     """Send every prompt of a big file to the right model at the lowest cost.
 
     A job file says where the prompts are, which two endpoints answer them, and what share goes to the strong one.
     """
-
-
-# In the order in which `--help` lists them.
-for command in (
-    demo,
-    init,
-    run,
-    check,
-    show,
-    plan,
-    score,
-    calibrate,
-    report,
-    whatif,
-    export,
-    train,
-    evaluate,
-    serve,
-    simulate,
-    settings,
-    schema,
-):
-    cli.add_command(command)

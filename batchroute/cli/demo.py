@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE
+from batchroute.cli.help import command
 from batchroute.cli.job import run
 from batchroute.cli.recipes import recipe
 from batchroute.errors import UsageFault
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _WHERE = "runs/demo"
 
 
-@click.command()
+@command("demo", "demo --output /tmp/demo", exits=(4, 130))
 @click.option("--output", type=FILE, metavar="DIR", help=f"The run directory; else the next free {_WHERE}.")
 @click.pass_context
 def demo(context: click.Context, output: Path | None) -> int:

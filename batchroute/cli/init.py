@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE
+from batchroute.cli.help import command
 from batchroute.cli.output import log
 from batchroute.cli.recipes import recipe
 from batchroute.errors import UsageFault
@@ -36,7 +37,7 @@ RECIPES = {
 _MAX_COST_USD = 10.0
 
 
-@click.command()
+@command("init prompts.jsonl", 'init "data/*.parquet" --provider anthropic -o job.toml', exits=(4,))
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option("-o", "job_file", type=FILE, metavar="JOB", help="The job file; else named after DATA, or job.toml.")
 @click.option("--prompt", metavar="COLUMN", help="The column to ask, of text or of chat messages.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.help import command
 from batchroute.cli.output import console, log, log_scored, show, show_json, warn_of_loss
 from batchroute.errors import Stopped, UsageFault
 from batchroute.show.words import count, harmless
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from batchroute.run.end import RunEnd
 
 
-@click.command()
+@command(
+    "run job.toml",
+    "run nightly.toml --var DATE=2026-11-28 --quiet",
+    "run job.toml --limit 1000 --output runs/pilot",
+    exits=(3, 4, 130),
+)
 @click.argument("job_file", metavar="JOB", type=FILE)
 @job_flags
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
@@ -87,7 +93,7 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
         )
 
 
-@click.command()
+@command("check job.toml", "check jobs/*.toml --online", exits=(4,))
 @click.argument("job_files", metavar="JOB...", type=FILE, nargs=-1, required=True)
 @job_flags
 @click.option(
@@ -137,7 +143,7 @@ def _say_found(notes: Sequence[str], faults: Sequence[str], flags: Flags, whose:
     return code if faults else 0
 
 
-@click.command()
+@command("plan job.toml", "plan job.toml --set routing.strong_fraction=0.1 --json", exits=(4,))
 @click.argument("job_file", metavar="JOB", type=FILE)
 @job_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE
+from batchroute.cli.help import command
 from batchroute.cli.output import log, show, show_json
 from batchroute.errors import UsageFault
 from batchroute.report.export.writers import AUTO, WRITERS
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from batchroute.report.figures import Report
 
 
-@click.command()
+@command(
+    "report runs/first",
+    "report runs/2026-11-27 runs/2026-11-28",
+    "report runs/first --html report.html",
+    exits=(4,),
+)
 @click.argument("runs", metavar="RUN...", type=FILE, nargs=-1)
 @click.option("--by", metavar="COLUMN", help="Divide the bill by a kept column, route, model, day ...")
 @click.option(
@@ -135,7 +141,9 @@ def _write_page(
     log.info(f"the report is in {page}")
 
 
-@click.command()
+@command(
+    "whatif runs/first --strong-fraction 0.1", "whatif runs/first --threshold 0.6 --output second.toml", exits=(4,)
+)
 @click.argument("run_directory", metavar="RUN", type=FILE)
 @click.option("--threshold", type=click.FloatRange(min=0), metavar="T", help="Lowest score that goes strong.")
 @click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
@@ -180,7 +188,7 @@ def _write_followup(run_directory: Path, threshold: float, out: Path) -> None:
     log.info(f"batchroute run {out}  # asks the rows that change or have no answer; into {written.output}")
 
 
-@click.command()
+@command("export runs/first answers.jsonl", "export runs/first bill.csv --focus", exits=(4,))
 @click.argument("run_directory", metavar="RUN", type=FILE)
 @click.argument("out", metavar="OUT", type=FILE)
 @click.option("--format", type=click.Choice([AUTO, *WRITERS]), default=AUTO, help="How to write.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.help import command
 from batchroute.cli.output import log, log_scored, show_json
 from batchroute.errors import UsageFault
 from batchroute.run.streams import is_stdout_lost
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from batchroute.run.calibrate import Calibration
 
 
-@click.command()
+@command("score prompts.jsonl --prompt question -o scores.parquet", "score -", exits=(4,))
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "out", type=FILE, metavar="OUT.parquet", help="Where to write the scores.")
 @click.option("--prompt", metavar="COLUMN", help="The text column of a data file.")
@@ -69,7 +70,7 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
     return 0
 
 
-@click.command()
+@command("calibrate job.toml --strong-fraction 0.1", "calibrate job.toml --budget 25", exits=(4,))
 @click.argument("source", metavar="INPUT")
 @click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
 @click.option("--budget", "budget_usd", metavar="USD", help="What a job may cost; INPUT is its job file.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchroute.cli.help import command
 from batchroute.cli.output import show_json
 from batchroute.errors import UsageFault
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from batchroute.job.described import Setting
 
 
-@click.command()
+@command("settings", "settings limits cost")
 @click.argument("keys", metavar="[KEY...]", nargs=-1)
 @click.option("--markdown", is_flag=True, help="Print a table in Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -66,7 +67,7 @@ def _default(setting: Setting) -> str:
     return "" if setting.default is None else json.dumps(setting.default)
 
 
-@click.command()
+@command("schema", "schema > batchroute.schema.json")
 def schema() -> int:
     """Print the JSON schema of job files, for editors.
 

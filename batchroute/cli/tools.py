@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.flags import FILE, job_flags, pairs
+from batchroute.cli.help import command
 from batchroute.cli.output import console, log, show, show_json, warn_of_loss
 from batchroute.errors import UsageFault
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from batchroute.learn.evaluate.figures import Evaluation
 
 
-@click.command()
+@command(
+    "train labels.jsonl -o my-router",
+    "train battles.parquet -o my-router --strong big --weak small",
+    exits=(4,),
+)
 @click.argument("labels", metavar="LABELS...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "out", type=FILE, required=True, metavar="MODEL", help="The model's directory.")
 @click.option("--strong", metavar="NAME", help="The model in the labels that stands for the strong side.")
@@ -49,7 +54,7 @@ def train(labels: Sequence[Path], out: Path, device: str | None, sets: Sequence[
     return 0
 
 
-@click.command()
+@command("serve job.toml", "serve job.toml --host 0.0.0.0 --api-key-env CLIENT_KEY", exits=(4, 130))
 @click.argument("job_file", metavar="JOB", type=FILE)
 @job_flags
 @click.option("--host", default="127.0.0.1", help="The address to listen on; others than this need a key.")
@@ -87,7 +92,11 @@ def _announce(host: str, port: int) -> None:
     warn_of_loss()
 
 
-@click.command()
+@command(
+    "evaluate labels.jsonl --strong big --weak small",
+    "evaluate labels.jsonl --model my-router --plot curves.svg",
+    exits=(4,),
+)
 @click.argument("labels", metavar="LABELS...", type=FILE, nargs=-1, required=True)
 @click.option("--strong", metavar="NAME", help="The model in the labels that stands for the strong side.")
 @click.option("--weak", metavar="NAME", help="The one for the weak side.")
@@ -157,7 +166,7 @@ def _draw(evaluation: Evaluation, plot: Path) -> None:
     log.info(f"the curves are in {plot}")
 
 
-@click.command()
+@command("simulate --port 8000", "simulate --latency-s 0.3 --fault 500=0.02 --requests-per-minute 600")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--latency-s", type=float, default=0.0, help="How long an answer takes.")
 @click.option("--jitter-s", type=float, default=0.0, help="Up to so much longer, at random.")
