@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import Stopped
 from batchroute.report.figures import read_report, state_of_ended, write_report
+from batchroute.score.api.paid import read_bill
+from batchroute.store.files import saving
+from batchroute.store.ledger import add_unconfirmed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.report.figures import State
+    from batchroute.run.unconfirmed import Unconfirmed
+    from batchroute.send.budget import Budget
+    from batchroute.store.directory import RunDirectory
+    from batchroute.store.rows import RunStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,30 @@ def write_running(run: Path) -> None:
     write_report(run, replace(before or build_report(run), state="running"))
 
 
-def write_end(run: Path, end: RunEnd, *, ok_if_refused: float, router_usd: float | None) -> None:
-    """report.json, and `_SUCCESS` where the state is `complete`; see `build_report` for `router_usd`."""
+def spent_usd(store: RunStore, budget: Budget | None) -> float:
+    """What is known of the bill of the whole directory; embeddings are counted where there is a budget."""
+    return float(store.spent_usd if budget is None else budget.spent)
+
+
+def close_books(directory: RunDirectory, budget: Budget | None, unconfirmed: Unconfirmed) -> None:
+    """All rows in sealed parts, and on file what is unconfirmed."""
+    directory.store.finish()
+    if budget is not None:
+        budget.close()
+        return
+    with saving(directory.layout.path):
+        add_unconfirmed(directory.layout.ledger, unconfirmed.usd, unconfirmed.unpriced)
+
+
+def write_end(run: Path, end: RunEnd, *, ok_if_refused: float) -> None:
+    """report.json, and `_SUCCESS` where the state is `complete`."""
     from batchroute.report.build import build_report  # noqa: PLC0415 - the same
 
+    embeddings = read_bill(run)
     report = build_report(
         run,
         wall_s=end.wall_s,
         state=end.state(ok_if_refused),
-        router_cost_usd=router_usd,
+        router_cost_usd=float(embeddings.usd) if embeddings.complete else None,
     )
     write_report(run, report)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from batchroute.input.growing import appended
 from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
-from batchroute.run.end import RunEnd, write_end, write_running
+from batchroute.run.end import RunEnd, close_books, spent_usd, write_end, write_running
 from batchroute.run.feed import rows_to_ask
 from batchroute.run.lanes import LaneOpener
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
@@ -27,6 +28,7 @@ from batchroute.run.progress import Progress
 from batchroute.run.resolved import refuse_moved
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
+from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.paid import read_bill
@@ -37,7 +39,6 @@ from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
 from batchroute.store.layout import locked
-from batchroute.store.ledger import add_unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -144,11 +145,11 @@ class _OpenRun:
             source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
         )
         self._lanes: dict[str, Lane[Request]] = {}
-        self._progress = Progress.of(
-            job.endpoints, scored=lambda: self._scoring.rows, done_before=self._store.tally.done
-        )
+        self._progress = Progress.of(job, scored=lambda: self._scoring.rows, done_before=self._store.tally.done)
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._budget = self._open_budget()
+        self._progress.spent_usd = partial(spent_usd, self._store, self._budget)
+        self._status = StatusFile(directory.layout.path, self._progress)
         self._unconfirmed = Unconfirmed()
         self._lane_opener = LaneOpener(
             job,
@@ -205,6 +206,7 @@ class _OpenRun:
             self._store.keep_synced(),
             self._store.keep_sealed(),
             self._stopper.in_time(self._job.limits),
+            self._status.keep(),
         ]
         if self._options.watch is not None:
             beside.append(self._options.watch(self._progress))
@@ -300,8 +302,8 @@ class _OpenRun:
 
     def _open_budget(self) -> Budget | None:
         layout = self._directory.layout
-        spent_usd = self._store.spent_usd + read_bill(layout.path).usd
-        return open_budget(layout.ledger, self._job.limits.max_cost_usd, spent_usd)
+        spent = self._store.spent_usd + read_bill(layout.path).usd
+        return open_budget(layout.ledger, self._job.limits.max_cost_usd, spent)
 
     def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits, job = self._options, self._job.limits, self._job
@@ -325,20 +327,10 @@ class _OpenRun:
 
     def _conclude(self, *, asked: bool) -> RunEnd:
         """Everything on file, the report last; a fault goes on to the caller where nothing was sent before it."""
-        self._store.finish()
-        if self._budget is not None:
-            self._budget.close()
-        else:
-            with saving(self._directory.layout.path):
-                add_unconfirmed(self._directory.layout.ledger, self._unconfirmed.usd, self._unconfirmed.unpriced)
-        end, folder = self._end(asked=asked), self._directory.layout.path
-        embeddings = read_bill(folder)
-        write_end(
-            folder,
-            end,
-            ok_if_refused=self._job.limits.ok_if_refused,
-            router_usd=float(embeddings.usd) if embeddings.complete else None,
-        )
+        close_books(self._directory, self._budget, self._unconfirmed)
+        self._status.end(asked=asked)
+        end = self._end(asked=asked)
+        write_end(self._directory.layout.path, end, ok_if_refused=self._job.limits.ok_if_refused)
         fault = self._stopper.fault
         if fault is not None and not self._stopper.sent:
             raise fault

@@ -12,7 +12,7 @@ from batchroute.types import LaneState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchroute.job.spec import Endpoints
+    from batchroute.job.spec import Job
     from batchroute.types import Result
 
 
@@ -41,23 +41,28 @@ class LaneProgress:
 class Progress:
     """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs.
 
-    Those of input.reuse are among them. `simulated`: no money is really spent on one side at least.
+    Those of input.reuse are among them. `simulated`: no money is really spent on one side at least. `spent_usd` is
+    what is known of the bill of the whole directory, which `max_cost_usd` limits.
     """
 
     rows: int | None = None
     scored: Callable[[], int] = int
     done_before: int = 0
     simulated: bool = False
+    spent_usd: Callable[[], float] = float
+    max_cost_usd: float | None = None
     started_s: float = field(default_factory=time.monotonic)
     lanes: Mapping[str, LaneProgress] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
 
     @staticmethod
-    def of(endpoints: Endpoints, scored: Callable[[], int], done_before: int) -> Progress:
+    def of(job: Job, scored: Callable[[], int], done_before: int) -> Progress:
         """Before anything is asked."""
+        endpoints, limits = job.endpoints, job.limits
         return Progress(
             scored=scored,
             done_before=done_before,
+            max_cost_usd=None if limits.max_cost_usd is None else float(limits.max_cost_usd),
             simulated=any(spec.simulate is not None for _, spec in endpoints.items()),
             lanes={name: LaneProgress() for name in endpoints.names},
         )
