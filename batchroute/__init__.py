@@ -1,11 +1,13 @@
 """Send every prompt of a big file to the right model at the lowest cost.
 
-    from batchroute import RunOptions, load_job, run
+    import batchroute as br
 
-    end = run(load_job(Path("job.toml"), environ=os.environ), RunOptions(environ=os.environ))
+    run = br.run("job.toml")
+    run = br.run(df, prompt="text", strong="gpt-6.1-sol", weak="gpt-6-luna", strong_fraction=0.1)
+    run.df()
 
-Names are imported when they are first used: the package itself brings nothing heavy. The rooms are listed in
-`batchroute/README.md`.
+Every command has a function of its name. Names are imported when they are first used: the package itself brings
+nothing heavy. The rooms are listed in `batchroute/README.md`.
 """
 
 from __future__ import annotations
@@ -17,77 +19,118 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchroute.errors import BatchrouteError as BatchrouteError
+    from batchroute.errors import InputFault as InputFault
+    from batchroute.errors import JobFault as JobFault
+    from batchroute.errors import ModelFault as ModelFault
     from batchroute.errors import RoutingError as RoutingError
+    from batchroute.errors import RunFault as RunFault
+    from batchroute.errors import Stopped as Stopped
     from batchroute.errors import Unanswered as Unanswered
-    from batchroute.job.load import load_job as load_job
+    from batchroute.errors import UsageFault as UsageFault
     from batchroute.job.spec import Job as Job
-    from batchroute.learn.train.build import train_model as train_model
-    from batchroute.report.build import build_report as build_report
-    from batchroute.report.export.files import export_run as export_run
+    from batchroute.python.commands import calibrate as calibrate
+    from batchroute.python.commands import check as check
+    from batchroute.python.commands import compare as compare
+    from batchroute.python.commands import export as export
+    from batchroute.python.commands import plan as plan
+    from batchroute.python.commands import report as report
+    from batchroute.python.commands import report_by as report_by
+    from batchroute.python.commands import whatif as whatif
+    from batchroute.python.jobs import load_job as load_job
+    from batchroute.python.jobs import make_job as make_job
+    from batchroute.python.result import Run as Run
+    from batchroute.python.result import open_run as open_run
+    from batchroute.python.routers import evaluate as evaluate
+    from batchroute.python.routers import score as score
+    from batchroute.python.routers import train as train
+    from batchroute.python.run import IncompleteRun as IncompleteRun
+    from batchroute.python.run import arun as arun
+    from batchroute.python.run import run as run
+    from batchroute.python.servers import serve as serve
+    from batchroute.python.servers import simulate as simulate
     from batchroute.report.figures import Report as Report
-    from batchroute.run.check import check_job as check_job
-    from batchroute.run.end import RunEnd as RunEnd
-    from batchroute.run.engine import RunOptions as RunOptions
-    from batchroute.run.engine import arun_job as arun
-    from batchroute.run.engine import run_job as run
-    from batchroute.run.followup import write_followup as write_followup
     from batchroute.run.plan import Plan as Plan
-    from batchroute.run.plan import plan_job as plan
-    from batchroute.run.whatif import what_if as what_if
     from batchroute.serve.controller import Controller as Controller
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BatchrouteError": "batchroute.errors:BatchrouteError",
-    "Controller": "batchroute.serve.controller:Controller",
-    "Job": "batchroute.job.spec:Job",
-    "Plan": "batchroute.run.plan:Plan",
-    "Report": "batchroute.report.figures:Report",
-    "RoutingError": "batchroute.errors:RoutingError",
-    "RunEnd": "batchroute.run.engine:RunEnd",
-    "RunOptions": "batchroute.run.engine:RunOptions",
-    "Unanswered": "batchroute.errors:Unanswered",
-    "arun": "batchroute.run.engine:arun_job",
-    "build_report": "batchroute.report.build:build_report",
-    "check_job": "batchroute.run.check:check_job",
-    "export_run": "batchroute.report.export.files:export_run",
-    "load_job": "batchroute.job.load:load_job",
-    "plan": "batchroute.run.plan:plan_job",
-    "run": "batchroute.run.engine:run_job",
-    "train_model": "batchroute.learn.train.build:train_model",
-    "what_if": "batchroute.run.whatif:what_if",
-    "write_followup": "batchroute.run.followup:write_followup",
+    "BatchrouteError": "batchroute.errors",
+    "Controller": "batchroute.serve.controller",
+    "IncompleteRun": "batchroute.python.run",
+    "InputFault": "batchroute.errors",
+    "Job": "batchroute.job.spec",
+    "JobFault": "batchroute.errors",
+    "ModelFault": "batchroute.errors",
+    "Plan": "batchroute.run.plan",
+    "Report": "batchroute.report.figures",
+    "RoutingError": "batchroute.errors",
+    "Run": "batchroute.python.result",
+    "RunFault": "batchroute.errors",
+    "Stopped": "batchroute.errors",
+    "Unanswered": "batchroute.errors",
+    "UsageFault": "batchroute.errors",
+    "arun": "batchroute.python.run",
+    "calibrate": "batchroute.python.commands",
+    "check": "batchroute.python.commands",
+    "compare": "batchroute.python.commands",
+    "evaluate": "batchroute.python.routers",
+    "export": "batchroute.python.commands",
+    "load_job": "batchroute.python.jobs",
+    "make_job": "batchroute.python.jobs",
+    "open_run": "batchroute.python.result",
+    "plan": "batchroute.python.commands",
+    "report": "batchroute.python.commands",
+    "report_by": "batchroute.python.commands",
+    "run": "batchroute.python.run",
+    "score": "batchroute.python.routers",
+    "serve": "batchroute.python.servers",
+    "simulate": "batchroute.python.servers",
+    "train": "batchroute.python.routers",
+    "whatif": "batchroute.python.commands",
 }
 __all__ = [
     "BatchrouteError",
     "Controller",
+    "IncompleteRun",
+    "InputFault",
     "Job",
+    "JobFault",
+    "ModelFault",
     "Plan",
     "Report",
     "RoutingError",
-    "RunEnd",
-    "RunOptions",
+    "Run",
+    "RunFault",
+    "Stopped",
     "Unanswered",
+    "UsageFault",
     "__version__",
     "arun",
-    "build_report",
-    "check_job",
-    "export_run",
+    "calibrate",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
     "load_job",
+    "make_job",
+    "open_run",
     "plan",
+    "report",
+    "report_by",
     "run",
-    "train_model",
-    "what_if",
-    "write_followup",
+    "score",
+    "serve",
+    "simulate",
+    "train",
+    "whatif",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -28,7 +28,7 @@ score route
 run learn
 serve
 show
-cli
+python cli
 __main__
 """
 LINE_OF = {room: number for number, line in enumerate(LAYERS.split("\n")) for room in line.split()}

@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -21,10 +23,10 @@ from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
 from batchroute.job.secrets import key_faults
 from batchroute.job.settings import settings
 from batchroute.job.spec import Endpoints, InputSpec, Job, RouterJob, RouterSpec, ScoringJob
-from batchroute.job.toml import FROM_FLAG, Document, Place, dotted, parse_set, read_toml
+from batchroute.job.toml import FROM_FLAG, Document, Place, dotted, parse_key, parse_set, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from batchroute.job.rules import Fault
     from batchroute.job.toml import Loc
@@ -33,6 +35,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 RUN_TABLE = "batchroute"  # the table that a run directory's job.toml has besides the job
 MASKED = "***"
+SETTINGS = "settings:"  # how messages name what Python set
 
 # They are made absolute: cron starts a job from any folder, and the run directory keeps the job for later.
 _PATHS: tuple[tuple[str, ...], ...] = (
@@ -80,11 +83,14 @@ def load_job(
     *,
     environ: Mapping[str, str],
     sets: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
     variables: Mapping[str, str] | None = None,
     output: Path | None = None,
     require_keys: bool = False,
 ) -> Job:
-    """The job in `path`, with `sets` (`section.key=value`) over it and `output` over its output.path.
+    """The job in `path`, with `output` over its output.path, and over all that `sets` and `settings`.
+
+    Those are `section.key=value` as on a command line, and values by `section.key`.
 
     Paths in the file are taken from its folder, those of flags from the current one; `variables`, then `environ`,
     fill `${NAME}` in them. A class of the user's own is looked for in the file's folder, too. Raises JobFault with
@@ -93,9 +99,12 @@ def load_job(
     document = read_toml(path, _plain_names())
     document.remove((RUN_TABLE,))
     document.values.setdefault("name", path.stem)
-    wrong_flags = [fault for text in sets for fault in _set(document, text)]
     if output is not None:
         document.override(("output", "path"), str(output))
+    wrong_flags = [fault for text in sets for fault in _set(document, text)]
+    if settings:
+        document = replace(document, flag=SETTINGS)
+        wrong_flags += _put_all(document, settings)
     known = {**environ, **(variables or {})}
     return _resolved(Job, document, wrong_flags, path.absolute().parent, known, environ if require_keys else None)
 
@@ -105,8 +114,30 @@ def _plain_names() -> frozenset[str]:
     return frozenset(str(loc[-1]) for loc, _ in settings()) - _MAY_HOLD_SECRETS
 
 
+def job_of(
+    values: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str],
+    settings: Mapping[str, Any],
+    variables: Mapping[str, str] | None = None,
+    require_keys: bool = False,
+) -> Job:
+    """The job whose tables are `values`, as those of a job file, with `settings` over them; see `load_job`.
+
+    Paths are taken from the current folder.
+    """
+    document = Document("", _plain(values), {(name,): Place(FROM_FLAG) for name in values}, flag=SETTINGS)
+    wrong_flags = list(_put_all(document, settings))
+    known = {**environ, **(variables or {})}
+    return _resolved(Job, document, wrong_flags, Path.cwd(), known, environ if require_keys else None)
+
+
 def scoring_sections(
-    data: str, prompt: str | None, sets: Sequence[str], variables: Mapping[str, str] | None = None
+    data: str,
+    prompt: str | None,
+    sets: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[InputSpec, RouterSpec]:
     """What scoring a data file needs where there is no job file: the defaults, with `sets` over them.
 
@@ -114,24 +145,30 @@ def scoring_sections(
     """
     column = {} if prompt is None else {"prompt": prompt}
     values = {"input": {"path": data, **column}, "router": {}}
-    job = _of_flags(ScoringJob, values, sets, variables or {})
+    job = _of_flags(ScoringJob, values, sets, variables or {}, settings)
     return job.input, job.router
 
 
-def router_section(sets: Sequence[str]) -> RouterSpec:
+def router_section(sets: Sequence[str] = (), settings: Mapping[str, Any] | None = None) -> RouterSpec:
     """The [router] of a command that takes no job file: the defaults, with `sets` over them.
 
     Raises JobFault with every fault at once.
     """
-    return _of_flags(RouterJob, {"router": {}}, sets, {}).router
+    return _of_flags(RouterJob, {"router": {}}, sets, {}, settings).router
 
 
 def _of_flags(
-    model: type[_Model], values: dict[str, Any], sets: Sequence[str], variables: Mapping[str, str]
+    model: type[_Model],
+    values: dict[str, Any],
+    sets: Sequence[str],
+    variables: Mapping[str, str],
+    settings: Mapping[str, Any] | None,
 ) -> _Model:
-    """Settings that come from flags alone: `values`, with `sets` over them."""
-    document = Document("", values, {(section,): Place(FROM_FLAG) for section in values})
+    """Settings that come from flags alone: `values`, with `sets` and `settings` over them."""
+    flag = "--set" if settings is None else SETTINGS
+    document = Document("", values, {(section,): Place(FROM_FLAG) for section in values}, flag=flag)
     wrong_flags = [fault for text in sets for fault in _set(document, text)]
+    wrong_flags += _put_all(document, settings or {})
     sections = " and ".join(f"[{section}]" for section in model.model_fields)
     for loc in [loc for loc in document.places if loc[0] not in model.model_fields]:
         wrong_flags.append(document.fault(loc, f"only {sections} can be set here"))
@@ -171,12 +208,40 @@ def _resolved(
 
 
 def _set(document: Document, text: str) -> Iterator[str]:
-    """Apply one --set; it replaces the setting it cannot stand beside, so a flag never clashes with the file."""
+    """Apply one --set."""
     try:
         loc, value = parse_set(text)
-        document.override(loc, value)
-    except (ValueError, TypeError) as fault:
+    except ValueError as fault:
         yield f"--set {fault}"
+    else:
+        yield from _put(document, loc, value)
+
+
+def _put_all(document: Document, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Apply values by their dotted keys."""
+    for key, value in settings.items():
+        loc = parse_key(key)
+        if loc is None:
+            yield f"{SETTINGS} {key}: is no key; write it as section.key"
+        else:
+            yield from _put(document, loc, _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """A copy in the types that TOML's parser makes."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _put(document: Document, loc: Loc, value: Any) -> Iterator[str]:
+    """Change one setting; it replaces one it cannot stand beside, so a flag never clashes with the file."""
+    try:
+        document.override(loc, value)
+    except TypeError as fault:
+        yield f"{document.flag} {fault}"
         return
     for table, keys in _RIVALS:
         key = loc[len(table)] if loc[: len(table)] == table and len(loc) > len(table) else None

@@ -52,7 +52,8 @@ _TOKEN = re.compile(
 class Document:
     """A parsed TOML file, with what flags have changed in it.
 
-    `text` are the file's lines, `plain` the names of settings whose values may be shown.
+    `text` are the file's lines, `plain` the names of settings whose values may be shown; `flag` is what
+    messages call a change.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Document:
     places: dict[Loc, Place]
     text: Sequence[str] = ()
     plain: frozenset[str] = frozenset()
+    flag: str = "--set"
 
     def line(self, loc: Loc) -> int:
         """Where `loc` was written, 0 for a flag; a key that is missing stands where its table does.
@@ -72,7 +74,7 @@ class Document:
         """One entry of a JobFault, with its line where it is but one thing on it."""
         line, column = self._place(loc)
         if line == FROM_FLAG:
-            return f"--set {dotted(loc)}: {what}"
+            return f"{self.flag} {dotted(loc)}: {what}"
         is_inside = bool(self.text[line - 1 : line]) and bool(self.text[line - 1][: column - 1].strip())
         shown = excerpt(self.text, line, column, self.plain) if is_inside else ""
         return f"{self.name}:{line}: {dotted(loc)}: {what}{shown}"
@@ -155,14 +157,21 @@ def parse_set(text: str) -> tuple[Loc, Any]:
     shown = ".".join(_key(part) for part in key.strip().split("."))
     if not equals:
         raise ValueError(f"{shown}: has no value; write --set section.key=value")
-    try:
-        loc, _ = _only_leaf(tomllib.loads(f"{key} = 0"))
-    except (tomllib.TOMLDecodeError, ValueError):
-        raise ValueError(f"{shown}: is no key; write --set section.key=value") from None
+    loc = parse_key(key)
+    if loc is None:
+        raise ValueError(f"{shown}: is no key; write --set section.key=value")
     try:
         return loc, _toml_value(value.strip())
     except tomllib.TOMLDecodeError:
         raise ValueError(f"{dotted(loc)}: has no valid TOML value; check its quotes, also the shell's") from None
+
+
+def parse_key(text: str) -> Loc | None:
+    """`section.key` as a place; None for what is no key."""
+    try:
+        return _only_leaf(tomllib.loads(f"{text} = 0"))[0]
+    except (tomllib.TOMLDecodeError, ValueError):
+        return None
 
 
 def _toml_value(text: str) -> Any:

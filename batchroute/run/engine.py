@@ -83,10 +83,10 @@ def run_job(job: Job, options: RunOptions) -> RunEnd:
 
 async def arun_job(job: Job, options: RunOptions) -> RunEnd:
     """As `run_job`, inside a running event loop whose signals it handles meanwhile."""
-    return await Run(job, options).go()
+    return await JobRun(job, options).go()
 
 
-class Run:
+class JobRun:
     """One run of a job, once; `stop` ends it early."""
 
     def __init__(self, job: Job, options: RunOptions) -> None:
@@ -100,6 +100,13 @@ class Run:
         From inside the event loop of `go`, at any time.
         """
         self._stopper.stop(reason)
+
+    def interrupt(self, number: int) -> None:
+        """What a signal of this number does, where none arrives: in another thread than the main one.
+
+        From inside the event loop of `go`; the first one drains as `stop` does, a second one abandons.
+        """
+        self._stopper.interrupt(number)
 
     async def go(self) -> RunEnd:
         """See `run_job`; `arun_job` is the same."""

@@ -56,6 +56,7 @@ class Stopper:
         self._notify = notify
         self._wall_clock_s = wall_clock_s
         self._parts: list[Stoppable] = []
+        self._in_flight: Callable[[], int] = int
 
     @property
     def cause(self) -> str:
@@ -108,21 +109,22 @@ class Stopper:
         for part in self._parts:
             part.abandon()
 
+    def interrupt(self, number: int) -> None:
+        """A first signal drains, a second one abandons."""
+        if self.signal is not None:
+            self.abandon()
+            return
+        self.signal = number
+        self._notify(
+            f"stopping: waiting up to {self._drain_s:g} s for {self._in_flight()} answers in flight; "
+            "run the same command again to go on"
+        )
+        self.drain()
+
     def on_signals(self, in_flight: Callable[[], int]) -> AbstractContextManager[None]:
-        """A first SIGINT or SIGTERM drains, a second one abandons; no signal ends the process meanwhile."""
-
-        def received(number: int) -> None:
-            if self.signal is not None:
-                self.abandon()
-                return
-            self.signal = number
-            self._notify(
-                f"stopping: waiting up to {self._drain_s:g} s for {in_flight()} answers in flight; "
-                "run the same command again to go on"
-            )
-            self.drain()
-
-        return on_signals(received)
+        """Gives each SIGINT or SIGTERM to `interrupt`; none ends the process meanwhile."""
+        self._in_flight = in_flight
+        return on_signals(self.interrupt)
 
     async def in_time(self, limits: Limits) -> None:
         """Stops at limits.stop_at or after limits.max_wall_s, whichever comes first.

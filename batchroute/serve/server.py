@@ -78,6 +78,11 @@ def serve(job: Job, options: ServeOptions) -> int:
 
     UsageFault before anything is listened to where the job cannot be served, or not safely.
     """
+    return run_loop(_serve(job, options, *prepare(job, options)))
+
+
+def prepare(job: Job, options: ServeOptions) -> tuple[AccessPolicy, Scorer]:
+    """What `open_server` needs; UsageFault where the job cannot be served, or not safely."""
     refuse_unservable(job)
     refuse_unpriced(job, open_targets(job.endpoints))
     access = access_policy(options.host, options.allow_hosts, _client_key(options))
@@ -86,8 +91,7 @@ def serve(job: Job, options: ServeOptions) -> int:
     elif options.batch_share:
         options.notify("limits.max_cost_usd is kept for live requests; batches are off")
     raise_file_limit(connections(asked_by(job.endpoints, job.router)) + MOST_CLIENTS)
-    scorer = load_for_serving(job)
-    return run_loop(_serve(job, options, access, scorer))
+    return access, load_for_serving(job)
 
 
 def refuse_unservable(job: Job) -> None:

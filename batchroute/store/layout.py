@@ -2,6 +2,7 @@
 
     job.toml  lock  journal-00003  failed.jsonl  ledger.json  embeddings.journal
     plan.json  status.json  report.json  report.html  _SUCCESS
+    input.parquet                the frame that Python gave as input
     scores/part-00000.parquet    what the router says, in input order
     results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
     requests/part-00000.parquet  fingerprints of the requests that the part's ok rows answer
@@ -32,6 +33,7 @@ class RunLayout:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.job = path / "job.toml"  # the resolved job, and what the directory is held to
+        self.frame = path / "input.parquet"  # the input, where that was a frame and no file
         self.failed = path / "failed.jsonl"  # the rows that the next run asks again
         self.ledger = path / "ledger.json"  # what is unconfirmed, and how far a run at work may spend
         self.paid = path / "embeddings.journal"  # what embeddings cost: spent, whatever becomes of their scores
@@ -74,12 +76,13 @@ class RunLayout:
 
     def foreign(self) -> list[Path]:
         """What lies in a directory where a run is to begin, but for what a first start may have left there."""
-        ours = {_LOCK, unfinished_name(self.job.name)}
+        frame = self.frame.name
+        ours = {_LOCK, frame, *map(unfinished_name, (self.job.name, frame))}
         return [entry for entry in self.path.iterdir() if entry.name not in ours]
 
     def clearable(self) -> list[Path]:
-        """All that a run wrote but the lock, the job, and the bill for embeddings, which stays to be paid."""
-        kept = {_LOCK, self.job.name, self.paid.name}
+        """All but the lock, the job, its input, and the bill for embeddings, which stays to be paid."""
+        kept = {_LOCK, self.job.name, self.frame.name, self.paid.name}
         return [entry for entry in self.path.iterdir() if entry.name not in kept]
 
 

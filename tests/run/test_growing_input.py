@@ -16,7 +16,7 @@ import tomli_w
 
 from batchroute.errors import RunFault
 from batchroute.run.check import check_job
-from batchroute.run.engine import Run, RunOptions, run_job
+from batchroute.run.engine import JobRun, RunOptions, run_job
 from batchroute.run.plan import plan_job
 from inputs import line_of, lines
 from jobs import job_of
@@ -105,4 +105,4 @@ def test_an_input_that_was_rewritten_is_another_one(folder: Path, server: Thread
     data = (folder / "prompts.jsonl").read_bytes()
     (folder / "prompts.jsonl").write_bytes(data.replace(b"question 7", b"question x") + b"{}\n")
     with pytest.raises(RunFault, match=r"input\.path changed"):
-        asyncio.run(Run(job, RunOptions(environ={})).go())
+        asyncio.run(JobRun(job, RunOptions(environ={})).go())

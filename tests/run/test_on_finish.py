@@ -212,9 +212,9 @@ def test_a_stop_leaves_no_lane_waiting_for_the_other(tmp_path: Path, servers: Se
         server.control({"latency_s": 0.05})
 
     async def stopped_early() -> int:
-        from batchroute.run.engine import Run  # noqa: PLC0415 - beside its use
+        from batchroute.run.engine import JobRun  # noqa: PLC0415 - beside its use
 
-        run = Run(job, RunOptions(environ={}))
+        run = JobRun(job, RunOptions(environ={}))
         asyncio.get_running_loop().call_later(0.6, run.stop, "enough")
         return (await run.go()).exit_code(0.0)
 

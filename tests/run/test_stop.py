@@ -19,7 +19,7 @@ import pytest
 from batchroute.errors import ModelFault, UsageFault
 from batchroute.job.spec import Limits
 from batchroute.report.build import build_report
-from batchroute.run.engine import Run, RunOptions, run_job
+from batchroute.run.engine import JobRun, RunOptions, run_job
 from batchroute.run.stop import Stopper, seconds_until
 from inputs import lines
 from jobs import job_of
@@ -70,7 +70,7 @@ def test_a_run_is_stopped_by_its_caller_and_goes_on_later(tmp_path: Path, server
         run.stop("enough for today")
 
     said: list[str] = []
-    run = Run(job, RunOptions(environ={}, watch=stop_soon, notify=said.append))
+    run = JobRun(job, RunOptions(environ={}, watch=stop_soon, notify=said.append))
     end = asyncio.run(run.go())
     assert (end.stopped, end.signal, end.exit_code(0.0)) == (("enough for today",), None, 4)
     assert said == ["enough for today"]

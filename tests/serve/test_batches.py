@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.run.end import RunEnd
+from batchroute.serve.batch import queue as queue_module
 from batchroute.serve.batch.batches import BatchStore, Counts, wake_worker, woken
 from batchroute.serve.batch.files import ApiError, FileStore, checked_id, new_id
 from batchroute.serve.batch.lines import ALL_WEAK, batch_job, read_batch_input
@@ -200,7 +201,7 @@ def test_a_batch_is_cancelled_and_what_is_answered_is_kept(tmp_path: Path) -> No
 
 
 def test_a_batch_waits_for_an_endpoint_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchroute.serve.batch.queue.FIRST_REST_S", 0.1)
+    monkeypatch.setattr(queue_module, "FIRST_REST_S", 0.1)
     with threaded_simulator() as provider:
         provider.refuse()
         with batching(tmp_path, provider.url, {"limits.outage_s": 0.5}) as (_, ask):
@@ -295,7 +296,7 @@ def test_a_batch_survives_whatever_dies(tmp_path: Path) -> None:
 
 
 def test_a_batch_survives_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchroute.serve.batch.queue.FIRST_REST_S", 0.1)
+    monkeypatch.setattr(queue_module, "FIRST_REST_S", 0.1)
     rows, concurrency = 60, 4
     changes = {"endpoints.weak.max_concurrency": 2 * concurrency}
     with threaded_simulator(Behaviour(latency_s=0.5, count_prompts=True)) as provider:

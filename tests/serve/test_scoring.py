@@ -17,6 +17,7 @@ from batchroute.errors import ModelFault, Stopped, UsageFault
 from batchroute.job.spec import RouterSpec
 from batchroute.score.rater import AT_ONCE_CHARS, Rated, open_thread_rater
 from batchroute.score.router import Scorer, load_scorer
+from batchroute.serve import scoring as scoring_module
 from batchroute.serve.scoring import JointScoring
 from batchroute.simulate.behaviour import Behaviour
 from checkpoints import routellm_checkpoint, routellm_scores
@@ -179,7 +180,7 @@ class Away:
 
 
 def test_a_rater_that_stopped_is_told_and_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchroute.serve.scoring.REST_S", 0.01)
+    monkeypatch.setattr(scoring_module, "REST_S", 0.01)
     begun: Counter[str] = Counter()
 
     @asynccontextmanager

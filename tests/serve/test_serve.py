@@ -14,6 +14,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from batchroute.serve import forward
 from batchroute.serve.app import LARGEST_REQUEST
 from serving import KEY, LONG, SHORT, asking, client, error_in, headers_of, post, serve, user, wait_for
 from upstream import answer, completion, upstream
@@ -197,7 +198,7 @@ def test_retries_are_the_servers_affair(served: Served, servers: Both) -> None:
 def test_an_endpoint_that_is_away_is_told_and_tried_again_later(
     tmp_path: Path, servers: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchroute.serve.forward.REST_S", 0.5)
+    monkeypatch.setattr(forward, "REST_S", 0.5)
     changes = {"limits.outage_s": 1.0, "endpoints.weak.max_attempts": 50}
     servers[1].refuse()
     with serve(tmp_path, servers[0].url, servers[1].url, changes) as served, client(served) as ask:

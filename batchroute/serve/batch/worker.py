@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import Job
-from batchroute.run.engine import Run, RunOptions
+from batchroute.run.engine import JobRun, RunOptions
 from batchroute.run.process import run_loop
 from batchroute.run.streams import open_standard_streams
 from batchroute.serve.batch.batches import Batch, BatchError, BatchStore, Counts, ended, failed, held_up, woken
@@ -130,7 +130,7 @@ async def _watched_run(job: Job, batch: Batch, batches: BatchStore, files: FileS
                 looking_since = time.monotonic()
         run.stop(reason)
 
-    run = Run(job, RunOptions(environ=os.environ, watch=watch, notify=logging.warning))
+    run = JobRun(job, RunOptions(environ=os.environ, watch=watch, notify=logging.warning))
     return await run.go()
 
 
