@@ -74,7 +74,7 @@ def report(
         raise UsageFault("name the directory of a run, or several")
     if by is None and (top is not None or table is not None):
         raise UsageFault("--top and --csv divide a bill; name the column with --by")
-    breakdown = None if by is None else _divided(runs, by, top, table)
+    breakdown = None if by is None else _divided(runs, by, top or _lines(page), table)
     if breakdown is not None and page is None:
         return _show_divided(breakdown, table, as_json)
     reports = [build_report(path) for path in runs]
@@ -87,12 +87,18 @@ def report(
     return 0
 
 
-def _divided(runs: Sequence[Path], column: str, top: int | None, table: Path | None) -> Breakdown:
+def _lines(page: Path | None) -> int:
+    from batchroute.report.by import TOP, TOP_ON_PAGE
+
+    return TOP if page is None else TOP_ON_PAGE
+
+
+def _divided(runs: Sequence[Path], column: str, top: int, table: Path | None) -> Breakdown:
     """The bill by a column, also as CSV where `table` is a file."""
-    from batchroute.report.by import TOP, spending_by
+    from batchroute.report.by import spending_by
     from batchroute.report.export.breakdown import write_breakdown
 
-    bill = spending_by(runs, column, top=top or TOP)
+    bill = spending_by(runs, column, top=top)
     if table is not None:
         write_breakdown(bill, table)
         log.info(f"the bill by {bill.column} is in {table}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["value", "others", "not_on_file", "total"]
 
-TOP = 40
+TOP, TOP_ON_PAGE = 40, 15  # where nothing else is asked for
 _DAY = pl.when(pl.col("finished_at").dt.epoch("us") > 0).then(pl.col("finished_at").dt.date()).cast(pl.String)
 # What a bill can be divided by, beside kept columns.
 _OWN = {

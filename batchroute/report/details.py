@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SLICES = 60
+SHORTEST_S = 0.1  # of what has a timeline
 MOST_EXPENSIVE = 10
 MOST_KINDS = 20
 
@@ -101,7 +102,7 @@ def _timeline(settled: pl.LazyFrame, endpoints: Sequence[str]) -> Timeline | Non
     # A failure without a time has the epoch's.
     routed = settled.filter(pl.col("route").is_not_null() & (at.dt.epoch("us") > 0))
     began, ended = routed.select(at.min().alias("began"), at.max().alias("ended")).collect().row(0)
-    if began is None:
+    if began is None or (ended - began).total_seconds() < SHORTEST_S:
         return None
     slice_us = max(1, -(-int((ended - began).total_seconds() * 1e6 + 1) // SLICES))
     number = ((at - began).dt.total_microseconds() // slice_us).alias("slice")

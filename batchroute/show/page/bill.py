@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchroute.report.figures import ModelBill, Report
 
 _MOST_MODELS = 20
+_MINUS = "\N{MINUS SIGN}"  # as wide as a plus
 
 
 def budget_bar(report: Report) -> list[Segment]:
@@ -55,7 +56,7 @@ def savings_table(report: Report) -> Table:
     rows = [Row("All rows strong", [money(report.all_strong_usd)], bar("strong", 0.0, report.all_strong_usd))]
     for (cause, usd), before, after in zip(causes, levels, levels[1:], strict=False):
         look = "saved" if usd >= 0 else "more"
-        rows.append(Row(cause.capitalize(), [_less(usd)], bar(look, after, before)))
+        rows.append(Row(_named(cause, usd), [_less(usd)], bar(look, after, before)))
     sides = [
         ("strong", report.strong_cost_usd),
         ("weak", report.weak_cost_usd),
@@ -72,10 +73,14 @@ def _total_words(report: Report, label: str) -> str:
     return f"{label}, at least" if report.cost_unknown_rows and report.total_usd is not None else label
 
 
+def _named(cause: str, usd: float) -> str:
+    return (cause if usd >= 0 else cause.replace("saved", "lost")).capitalize()
+
+
 def _less(usd: float) -> str:
     """An amount as it changes the sum above it; what is rounded to nothing has no sign."""
     amount = money(abs(usd))
-    return amount if amount == money(0.0) else f"{'-' if usd > 0 else '+'}{amount}"
+    return amount if amount == money(0.0) else f"{_MINUS if usd > 0 else '+'}{amount}"
 
 
 def models_table(report: Report) -> Table:
@@ -97,7 +102,7 @@ def models_table(report: Report) -> Table:
         "Cost by side and model",
         ["Side and model", "USD", "Rows", "Prompt tokens", "of them cached", "Output tokens"],
         rows,
-        bars="USD, drawn",
+        bars="USD, to scale",
         notes=[f"{count(moved)} of the rows: {what}." for what, moved in words.moved_words(report)],
     )
 
@@ -146,7 +151,7 @@ def column_table(bill: Breakdown) -> Table:
     """The bill by a column; its lines, which are bounded, add up to it."""
     dearest = max((line.cost_usd or 0.0 for line in bill.lines), default=0.0)
     rows = [
-        Row(label(bill, line), _spending(line), stacked([("router", line.cost_usd)], dearest))
+        Row(label(bill, line), _spending(line), stacked([("amount", line.cost_usd)], dearest))
         for line in bill.lines
     ]
     if bill.router_cost_usd != 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchroute.show.page.plots import time_ticks
-from batchroute.show.page.values import Plot, Row, Shape, Table, boxes, stacked
+from batchroute.show.page.values import Plot, Row, Shape, Table, boxes
 from batchroute.show.words import count, duration, one_line, percent, plain
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class Lane:
 
 def lanes_of(report: Report) -> list[Lane]:
     """As they were last seen."""
-    models = {bill.route: bill.model for bill in report.models}
+    by_cost = sorted(report.models, key=lambda bill: bill.cost_usd or 0.0)
+    models = {bill.route: bill.model for bill in by_cost}  # of several that a lane asked, the one that cost most
     return [_lane(name, lane, models.get(name)) for name, lane in report.lanes.items()]
 
 
@@ -74,19 +75,22 @@ def _short(text: str) -> str:
 
 def times_table(report: Report) -> Table | None:
     """How long each lane did what; None where no run has written it down."""
-    timed = {name: lane.timeline for name, lane in report.lanes.items() if lane.timeline is not None}
-    sums = {name: _seconds(timeline.slots) for name, timeline in timed.items()}
-    shown = [doing for doing in _DOINGS if any(seconds.get(doing) for seconds in sums.values())]
-    if not shown:
-        return None
-    rows = []
-    for name, seconds in sums.items():
-        at_work_s = sum(seconds.get(doing, 0.0) for doing in shown)
-        cells = [duration(seconds.get(doing, 0.0)) for doing in shown]
-        looks = [(_look(doing, name), seconds.get(doing, 0.0)) for doing in shown]
-        rows.append(Row(name, cells, stacked(looks, at_work_s), dot=name))
-    headings = ["Lane", *(_DOINGS[doing].capitalize() for doing in shown)]
-    return Table("Where the lanes' time went", headings, rows, bars="share of the time")
+    timelines = {name: lane.timeline for name, lane in report.lanes.items() if lane.timeline is not None}
+    sums = {name: _seconds(timeline.slots) for name, timeline in timelines.items()}
+    shown = [doing for doing in _DOINGS if any(doing in seconds for seconds in sums.values())]
+    rows = [
+        Row(
+            _DOINGS[doing].capitalize(),
+            [_time(seconds.get(doing, 0.0), sum(seconds.values())) for seconds in sums.values()],
+            dot=doing,
+        )
+        for doing in shown
+    ]
+    return Table("Where the lanes' time went", ["", *sums], rows) if rows else None
+
+
+def _time(seconds: float, of_s: float) -> str:
+    return f"{duration(seconds)} ({percent(seconds / of_s)})" if seconds else "0"
 
 
 def _bands(name: str, timeline: LaneTimeline) -> Plot:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Of more, the last ones are shown: a line each in three tables is a good kilobyte.
 MOST_RUNS = 120
 _MOST_NAMES = 3
+_SIDES = [("strong", "strong"), ("weak", "weak"), ("router", "router")]
 
 
 def nights_table(comparison: Comparison) -> Table:
@@ -28,7 +29,7 @@ def nights_table(comparison: Comparison) -> Table:
     if hidden := len(comparison.runs) - len(shown):
         notes.append(f"{count(hidden)} earlier runs are in the sums above, and not in the table.")
     headings = ["Run", "Rows", "Strong share", "Refused or failed", "USD", "Saved"]
-    return Table("Cost by run", headings, rows, bars="USD by side, to scale", notes=notes)
+    return Table("Cost by run", headings, rows, bars="USD by side, to scale", legend=_SIDES, notes=notes)
 
 
 def _night(report: Report, drift: Drift | None, dearest: float) -> Row:

@@ -25,18 +25,21 @@ def errors_table(report: Report, examples: Sequence[ErrorExample]) -> Table | No
     example_of = {example.error_type: example for example in examples}
     kinds = list(report.errors.items())
     most = max(report.errors.values())
-    rows = []
-    for kind, number in kinds[:_MOST_KINDS]:
-        example = example_of.get(kind)
-        where = "" if example is None else _place(example.file, example.row, example.id)
-        said = None if example is None or example.text is None else printable(example.text[:_ERROR_CHARS])
-        rows.append(Row(plain(kind), [count(number), where], stacked([("alert", number)], most), note=said))
+    rows = [
+        Row(plain(kind), [count(number)], stacked([("alert", number)], most), _example(example_of.get(kind)))
+        for kind, number in kinds[:_MOST_KINDS]
+    ]
     if others := kinds[_MOST_KINDS:]:
         number = sum(rows for _, rows in others)
-        rows.append(
-            Row(f"{count(len(others))} other kinds", [count(number), ""], stacked([("alert", number)], most))
-        )
-    return Table("Refused or failed, by kind", ["Kind", "Rows", "For example"], rows, bars="rows, drawn")
+        rows.append(Row(f"{count(len(others))} other kinds", [count(number)], stacked([("alert", number)], most)))
+    return Table("Refused or failed, by kind", ["Kind", "Rows"], rows, bars="rows, to scale")
+
+
+def _example(example: ErrorExample | None) -> str | None:
+    if example is None:
+        return None
+    place = f"for example {_place(example.file, example.row, example.id)}"
+    return place if example.text is None else f"{place}: {printable(example.text[:_ERROR_CHARS])}"
 
 
 def finish_table(report: Report) -> Table | None:

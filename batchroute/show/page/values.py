@@ -36,13 +36,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`headings` has one more than each row has cells; `bars` is the heading of the bars, if there are any."""
+    """`headings` has one more than each row has cells; `bars` is the heading of the bars, if there are any.
+
+    `legend` are the looks of the bars, where they need it.
+    """
 
     caption: str
     headings: Sequence[str]
     rows: Sequence[Row]
     bars: str = ""
+    legend: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a phone shows each row as a card."""
+        return len(self.headings) + bool(self.bars) > 3 or any(row.note is not None for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +94,9 @@ def stacked(parts: Iterable[tuple[str, float | None]], whole: float) -> list[Seg
     return bar
 
 
-def round_ticks(top: float, most: int = 4) -> list[float]:
+def round_ticks(top: float, most: int = 5) -> list[float]:
     """Round numbers from 0 to `top`, at most `most` steps of 1, 2 or 5 times a power of ten."""
-    # For a top of 23 and at most 4 steps a step is at least 5.75, so it is 10: 0, 10, 20.
+    # For a top of 23 and at most 5 steps a step is at least 4.6, so it is 5: 0, 5, 10, 15, 20.
     least = top / most
     power = 10.0 ** floor(log10(least))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
