@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +92,7 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
             f"that is more than limits.ok_if_refused = {allowed} lets pass, so there is no _SUCCESS; "
             "--retry refused asks these rows again"
         )
+    log.info(f"what it cost, as a page to keep: batchroute report {shlex.quote(str(where))} --html")
 
 
 @command("check job.toml", "check jobs/*.toml --online", exits=(4,))
