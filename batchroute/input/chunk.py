@@ -5,7 +5,7 @@ Knows nothing of file formats: `Records` hides them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,12 +44,13 @@ class Position:
     """Where a chunk starts or ends.
 
     `file` is an index into the source's files, `row` the number of the row there, `offset` its byte in the
-    (decompressed) JSON lines, or its row number in a Parquet file.
+    (decompressed) text, or its row number in a Parquet file. `line` is the physical line it stands on, from 0.
     """
 
     file: int
     row: int
     offset: int
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ class Records(Protocol):
         """Each row's kept columns as one message (see `keep.pack`), b"" where none is kept."""
         ...
 
-    def head(self, n: int) -> tuple[Records, int]:
-        """The first n rows, and the offset behind them."""
+    def head(self, n: int) -> tuple[Records, int, int]:
+        """The first n rows, and the offset and the line behind them."""
         ...
 
     def row_label(self, row: int) -> str:
@@ -147,8 +148,8 @@ class Chunk:
         """Its first n rows (at least one)."""
         if n >= len(self.rows):
             return self
-        records, offset = self.records.head(n)
-        end = Position(self.position.file, int(self.rows[n - 1]) + 1, offset)
+        records, offset, line = self.records.head(n)
+        end = Position(self.position.file, int(self.rows[n - 1]) + 1, offset, line)
         return replace(self, rows=self.rows[:n], end=end, records=records)
 
     def _vectors(self, indices: NDArray[np.int64]) -> tuple[Vectors | None, Iterable[bool]]:

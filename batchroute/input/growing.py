@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
-from batchroute.input.lines import open_bytes
 from batchroute.input.look import is_row
+from batchroute.input.stream import open_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

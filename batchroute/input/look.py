@@ -19,17 +19,19 @@ import msgspec
 
 from batchroute.errors import InputFault
 from batchroute.input.keep import WHOLE_LINE
-from batchroute.input.lines import ChunkLimits, LineSplitter, open_bytes
+from batchroute.input.lines import Lines
 from batchroute.input.names import instead_of
 from batchroute.input.row import BATCH_FIELDS, Unreadable, shown
+from batchroute.input.split import ChunkLimits, Splitter
+from batchroute.input.stream import open_bytes
 from batchroute.input.text import Replaced, loads_slowly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batchroute.input.file import InputFile
-    from batchroute.input.lines import Line
     from batchroute.input.open import Source
+    from batchroute.input.split import Record
 
 _LIMITS = ChunkLimits(chunk_bytes=64 << 10)
 _SHOWN_BYTES = 40
@@ -74,9 +76,9 @@ def refuse_unreadable(source: Source) -> None:
         _look_for(missing, files)
 
 
-def _first_row(file: InputFile) -> tuple[Line | None, set[str] | None]:
+def _first_row(file: InputFile) -> tuple[Record | None, set[str] | None]:
     """Its first line that is not blank, and the columns of the first that is a row; None where there is none."""
-    first: Line | None = None
+    first: Record | None = None
     for line in _lines(file):
         if (columns := _columns(line)) is not None:
             return first, columns
@@ -102,16 +104,14 @@ def _look_for(missing: set[str], files: Sequence[InputFile]) -> None:
     )
 
 
-def _lines(file: InputFile) -> Iterator[Line]:
+def _lines(file: InputFile) -> Iterator[Record]:
     """Those that are not blank."""
     with open_bytes(file) as stream:
-        for block in LineSplitter(stream.read, _LIMITS):
-            yield from (
-                line for line in block.lines if isinstance(line, Unreadable) or (line and not line.isspace())
-            )
+        for block in Splitter(stream.read, _LIMITS, Lines()):
+            yield from block.records
 
 
-def _columns(line: Line) -> set[str] | None:
+def _columns(line: Record) -> set[str] | None:
     """The names of a row's columns; None for a line that is no row."""
     if isinstance(line, Unreadable) or not _OBJECT.match(line):
         return None
@@ -143,7 +143,7 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _without_rows(first: Line) -> str:
+def _without_rows(first: Record) -> str:
     """Why none of a file's lines is a row, by the first one."""
     if isinstance(first, Unreadable):
         return f"not one line can be read: {first.why}"

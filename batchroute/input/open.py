@@ -15,11 +15,14 @@ from batchroute.errors import InputFault
 from batchroute.input.chunk import Chunk, Fields, Position
 from batchroute.input.files import find_files
 from batchroute.input.growing import as_begun, without_torn_ends
-from batchroute.input.jsonl import line_decoder, records_of
 from batchroute.input.keep import WHOLE_LINE, make_keep
-from batchroute.input.lines import ChunkLimits, LineSplitter, open_bytes
+from batchroute.input.lines import Lines
+from batchroute.input.objects import object_decoder
 from batchroute.input.parquet import ColumnRecords, check_columns, open_parquet, read_from
+from batchroute.input.records import TextRecords
 from batchroute.input.row import make_row_reader, prompt_column
+from batchroute.input.split import ChunkLimits, Splitter
+from batchroute.input.stream import open_bytes
 from batchroute.input.text import Replaced
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.file import Fingerprint, InputFile
     from batchroute.input.row import Kind, RowReader
+    from batchroute.input.split import Place
     from batchroute.job.spec import InputSpec
 
 SourceFormat = Literal["parquet", "jsonl", "openai-batch"]
@@ -70,7 +74,7 @@ class Source:
         stop = end or Position(len(self.files), 0, 0)
         while at < stop and at.file < len(self.files):
             file = self.files[at.file]
-            chunks = self._parquet_chunks(file, at) if file.format == "parquet" else self._line_chunks(file, at)
+            chunks = self._parquet_chunks(file, at) if file.format == "parquet" else self._text_chunks(file, at)
             yield from chunks if at.file < stop.file else _before(stop, chunks)
             at = Position(at.file + 1, 0, 0)
 
@@ -78,17 +82,15 @@ class Source:
         """What distinguishes this input from another: per file its name, size, and hashes of its two ends."""
         return [file.fingerprint() for file in self.files]
 
-    def _line_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
+    def _text_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
+        decoder = object_decoder(self.fields, in_array=False)
         with open_bytes(file) as stream:
             stream.skip(start.offset)
-            decoder = line_decoder(self.fields)
-            for block in LineSplitter(stream.read, self.limits, start.row, start.offset):
-                records = records_of(block, decoder)
-                if len(records.at):
-                    position = Position(start.file, block.first, block.offset)
-                    end = Position(start.file, block.first + len(block.lines), block.end)
-                    rows = records.at + block.first
-                    yield Chunk(file.name, position, end, rows, records, self.reader, self.counter)
+            for block in Splitter(stream.read, self.limits, Lines(), start.row, start.line, start.offset):
+                if block.records:
+                    position, end = _position(start.file, block.start), _position(start.file, block.end)
+                    records = TextRecords(decoder, block)
+                    yield Chunk(file.name, position, end, block.rows, records, self.reader, self.counter)
 
     def _parquet_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
         with open_parquet(file) as opened:
@@ -98,6 +100,11 @@ class Source:
                 records = ColumnRecords(self.fields, batch, first)
                 rows = np.arange(first, behind)
                 yield Chunk(file.name, position, end, rows, records, self.reader, self.counter)
+
+
+def _position(file: int, place: Place | None) -> Position:
+    """A place in a file; where nothing more can come of it, the beginning of the next one."""
+    return Position(file + 1, 0, 0) if place is None else Position(file, place.row, place.offset, place.line)
 
 
 def _before(stop: Position, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -176,8 +183,8 @@ def _has_batch_lines(spec: InputSpec, files: Sequence[InputFile]) -> bool:
 
 def _first_line(file: InputFile) -> bytes:
     with open_bytes(file) as stream:
-        block = next(iter(LineSplitter(stream.read, ChunkLimits())), None)
-    line = b"" if block is None else block.lines[0]
+        blocks = Splitter(stream.read, ChunkLimits(), Lines())
+        line = next((block.records[0] for block in blocks if block.records), b"")
     return line if isinstance(line, bytes) else b""
 
 

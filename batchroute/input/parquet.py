@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Fields
     from batchroute.input.file import InputFile
-    from batchroute.input.lines import ChunkLimits
     from batchroute.input.row import Kind, Unreadable, Values
+    from batchroute.input.split import ChunkLimits
     from batchroute.input.text import Replaced
     from batchroute.types import Vectors
 
@@ -209,9 +209,9 @@ class ColumnRecords:
         here = [name for name in self.fields.keep.columns if name in self.batch.schema.names]
         return self.fields.keep.messages({name: self._taken(name, indices) for name in here}, len(indices))
 
-    def head(self, n: int) -> tuple[ColumnRecords, int]:
+    def head(self, n: int) -> tuple[ColumnRecords, int, int]:
         """See `chunk.Records`."""
-        return replace(self, batch=self.batch.slice(0, n)), self.first + n
+        return replace(self, batch=self.batch.slice(0, n)), self.first + n, 0
 
     def row_label(self, row: int) -> str:
         """See `chunk.Records`."""

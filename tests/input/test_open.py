@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Position
-from batchroute.input.lines import ChunkLimits, LineSplitter
+from batchroute.input.lines import Lines
+from batchroute.input.split import ChunkLimits, Splitter
 from inputs import keys, line_of, lines, parquet, prompts, source, unpacked, user_texts
 
 if TYPE_CHECKING:
@@ -54,14 +55,17 @@ def test_runs_hold_every_line_once_whatever_their_extent(data: bytes, limits: Ch
         at += len(block)
         return block
 
-    runs = list(LineSplitter(read, limits))
-    seen = {run.first + i: line for run in runs for i, line in enumerate(run.lines)}
+    blocks = list(Splitter(read, limits, Lines()))
+    seen = {row: line for block in blocks for row, line in zip(block.rows.tolist(), block.records, strict=True)}
     expected = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    for number, line in enumerate(expected):
-        assert seen.get(number, b"").strip() == line.strip()  # type: ignore[union-attr]
-    assert all(len(run.lines) <= limits.rows for run in runs)
-    for run in runs:
-        assert data[run.offset : run.end].rstrip(b"\n") == b"\n".join(run.lines).rstrip(b"\n")  # type: ignore[arg-type]
+    assert seen == {number: line for number, line in enumerate(expected) if line.strip()}
+    assert all(len(block.records) <= limits.rows for block in blocks)
+    for block in blocks:
+        for line, end in zip(block.records, block.ends.tolist(), strict=True):
+            assert data[:end].removesuffix(b"\n").endswith(line)  # type: ignore[arg-type]
+    places = [place for block in blocks for place in (block.start, block.end) if place is not None]
+    assert places == sorted(places)
+    assert all(place.row == place.line for place in places)
 
 
 @given(FILE_BYTES, LIMITS)

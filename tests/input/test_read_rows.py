@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Fields
-from batchroute.input.jsonl import line_decoder
 from batchroute.input.keep import Keep
+from batchroute.input.objects import object_decoder
 from batchroute.input.row import Unreadable
 from batchroute.input.text import Replaced
 from inputs import kept, lines, parquet, prompts, source
@@ -122,7 +122,7 @@ JSON = st.recursive(
 def test_lines_are_read_as_json_loads_reads_them(row: dict[str, Any], spaced: bool) -> None:
     line = json.dumps(row, separators=None if spaced else (",", ":")).encode()
     keep = Keep(("c", "d"), pa.schema([("c", pa.string()), ("d", pa.string())]))
-    decoder = line_decoder(Fields(("a", "b"), None, 0, keep))
+    decoder = object_decoder(Fields(("a", "b"), None, 0, keep), in_array=False)
     expected = json.loads(line.decode().encode("utf-8", "replace"))
     found = decoder.values(line, Replaced())
     assert not isinstance(found, Unreadable)
@@ -146,7 +146,8 @@ LINE = st.builds(
 
 @given(LINE)
 def test_a_damaged_line_is_refused_when_python_refuses_it(line: bytes) -> None:
-    decoder = line_decoder(Fields(("a",), None, 0, Keep(("a",), pa.schema([("a", pa.string())]))))
+    keep = Keep(("a",), pa.schema([("a", pa.string())]))
+    decoder = object_decoder(Fields(("a",), None, 0, keep), in_array=False)
     try:
         fine = isinstance(json.loads(line.decode()), dict)
     except ValueError:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Position
-from batchroute.input.lines import ChunkLimits
+from batchroute.input.split import ChunkLimits
 from inputs import keys, lines, parquet, source
 
 if TYPE_CHECKING:

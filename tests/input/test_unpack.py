@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.input.lines import ChunkLimits, open_bytes
+from batchroute.input.split import ChunkLimits
+from batchroute.input.stream import open_bytes
 from batchroute.input.unpack import TornStream
 from inputs import keys, line_of, lines, prompts, source, user_texts
 

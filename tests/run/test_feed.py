@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from answers import result
 from batchroute.errors import InputFault
-from batchroute.input.lines import ChunkLimits
+from batchroute.input.split import ChunkLimits
 from batchroute.job.prices import find_pricing
 from batchroute.job.spec import Endpoints, Price, RouterSpec
 from batchroute.run.feed import Feed

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchroute.errors import RunFault
-from batchroute.input.lines import ChunkLimits
+from batchroute.input.split import ChunkLimits
 from batchroute.job.spec import RouterSpec
 from batchroute.route.threshold import threshold_for_share
 from batchroute.run.scoring import Scoring

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.input.chunk import Chunk
-    from batchroute.input.lines import ChunkLimits
+    from batchroute.input.split import ChunkLimits
     from batchroute.types import Prompt
 
 
