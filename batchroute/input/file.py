@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import fs
 
-Format = Literal["parquet", "jsonl"]
+Format = Literal["parquet", "jsonl", "csv", "json"]
+
+JSON: frozenset[Format] = frozenset({"jsonl", "json"})  # either ending may hold lines or one array
 
 _MIB = 1 << 20
 
@@ -66,6 +68,10 @@ class InputFile:
             last = head.read(_MIB)
         digests = (hashlib.sha256(part).hexdigest() for part in (first, last))
         return Fingerprint(self.name, self.size, *digests)
+
+    def changed_at_s(self) -> float:
+        """When it was last written to, in seconds of Unix time; 0 where its file system does not say."""
+        return float(self.system.get_file_info(self.inner).mtime_ns or 0) / 1e9
 
     def appended(self) -> int:
         """How many bytes it has got since its size was taken."""

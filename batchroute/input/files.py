@@ -16,15 +16,28 @@ import pyarrow as pa
 from pyarrow import fs
 
 from batchroute.errors import InputFault
-from batchroute.input.file import InputFile
+from batchroute.input.file import JSON, InputFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batchroute.input.file import Format
 
-_FORMATS: dict[str, Format] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_NAMED_FORMATS: dict[str, Format] = {"parquet": "parquet", "jsonl": "jsonl", "openai-batch": "jsonl"}
+_FORMATS: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+}
+_NAMED_FORMATS: dict[str, Format] = {
+    "parquet": "parquet",
+    "jsonl": "jsonl",
+    "openai-batch": "jsonl",
+    "csv": "csv",
+    "json": "json",
+}
 _PACKED = (".gz", ".zst")
 _PACKED_OTHERWISE = (".7z", ".br", ".bz2", ".lz4", ".lzma", ".snappy", ".xz", ".z", ".zip")
 _MAGIC = re.compile(r"[*?\[]")
@@ -172,7 +185,7 @@ class _Search:
 
     def _is_data(self, path: str) -> bool:
         by_ending = _format(path) or _format_of_packed(path)
-        return by_ending is not None and by_ending == (self.wanted or by_ending)
+        return by_ending is not None and (self.wanted in {None, by_ending} or {by_ending, self.wanted} == JSON)
 
     def _listing(self, directory: str) -> list[fs.FileInfo]:
         infos: list[fs.FileInfo] = self.system.get_file_info(fs.FileSelector(directory))
@@ -248,8 +261,9 @@ def _input_file(found: _Found, name: str, wanted: Format | None) -> InputFile:
 
 def _without_format(path: str) -> str:
     if _format_of_packed(path) is not None:
-        return "only gzip and zstd are unpacked, and only around JSON lines; unpack it"
+        return "only gzip and zstd are unpacked, and never around Parquet; unpack it"
     return (
-        "the ending does not show the format (.parquet, .jsonl, .ndjson, .gz and .zst behind the last two); "
+        "the ending does not show the format (.parquet; .jsonl, .ndjson, .json, .csv, .tsv, and these with .gz or "
+        ".zst behind); "
         "set input.format"
     )

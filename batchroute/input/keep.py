@@ -17,7 +17,7 @@ from batchroute.errors import InputFault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-WHOLE_LINE = "*"  # as the name of a JSONL column: the line itself
+WHOLE_LINE = "*"  # as the name of a column of JSON: the line or the element itself
 _WHOLE_LINE_SHOWN = "input"
 # Text travels as its bytes: Parquet may hold some that is not UTF-8.
 _AS_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
@@ -52,15 +52,15 @@ class Keep:
 
 
 def make_keep(
-    wanted: Sequence[str], parquet: Sequence[tuple[str, pa.Schema]], *, lines: bool, reserved: Iterable[str]
+    wanted: Sequence[str], tables: Sequence[tuple[str, pa.Schema]], *, lines: bool, reserved: Iterable[str]
 ) -> Keep:
-    """The kept columns over all files: `parquet` are paths and schemas, `lines` says that JSONL is among them.
+    """The kept columns over all files: `tables` are paths and schemas, `lines` says that JSON is among them.
 
     A name in `reserved` gets the prefix `input_`. InputFault for a column that is missing, and for one whose
     types in different files cannot become one.
     """
-    columns = _expand(wanted, [schema for _, schema in parquet], lines=lines)
-    types = [_type(column, parquet, lines=lines) for column in columns]
+    columns = _expand(wanted, [schema for _, schema in tables], lines=lines)
+    types = [_type(column, tables, lines=lines) for column in columns]
     shown = [_WHOLE_LINE_SHOWN if column == WHOLE_LINE and lines else column for column in columns]
     names = _free_names(shown, set(reserved))
     return Keep(columns, pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)]))
@@ -71,15 +71,15 @@ def _expand(wanted: Sequence[str], schemas: Sequence[pa.Schema], *, lines: bool)
         return tuple(dict.fromkeys(wanted))
     if lines:
         raise InputFault(
-            'input.keep: "*" means other columns for Parquet and for JSONL; name the columns, or use one format'
+            'input.keep: "*" is one column of JSON, but all of other formats; name the columns, or use one format'
         )
     return tuple(dict.fromkeys(name for schema in schemas for name in schema.names))
 
 
-def _type(column: str, parquet: Sequence[tuple[str, pa.Schema]], *, lines: bool) -> pa.DataType:
+def _type(column: str, tables: Sequence[tuple[str, pa.Schema]], *, lines: bool) -> pa.DataType:
     """The one type of a column over all files that have it."""
     found = pa.string() if lines else None
-    for path, schema in parquet:
+    for path, schema in tables:
         if column not in schema.names:
             continue
         here = plain_type(schema.field(column).type)

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from batchroute.errors import InputFault
 from batchroute.input.chunk import Chunk, Fields, Position
+from batchroute.input.delimited import read_header
+from batchroute.input.file import JSON
 from batchroute.input.files import find_files
+from batchroute.input.forms import form_of, json_format
 from batchroute.input.growing import as_begun, without_torn_ends
 from batchroute.input.keep import WHOLE_LINE, make_keep
 from batchroute.input.lines import Lines
-from batchroute.input.objects import object_decoder
 from batchroute.input.parquet import ColumnRecords, check_columns, open_parquet, read_from
 from batchroute.input.records import TextRecords
 from batchroute.input.row import make_row_reader, prompt_column
@@ -29,14 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
-
     from batchroute.input.file import Fingerprint, InputFile
     from batchroute.input.row import Kind, RowReader
     from batchroute.input.split import Place
     from batchroute.job.spec import InputSpec
 
-SourceFormat = Literal["parquet", "jsonl", "openai-batch"]
+SourceFormat = Literal["parquet", "jsonl", "csv", "json", "openai-batch"]
 
 _BATCH_LINE_KEYS = ("custom_id", "url", "body")
 
@@ -66,8 +67,8 @@ class Source:
         """The rows from `start` up to but not including `end`, in input order, in the same chunks every time.
 
         Both are positions or ends of chunks, or of a chunk's `head`; without them the input is read from its first
-        row, to its last. The last chunk is cut at `end`, and what lies behind it is not read. Plain JSONL is
-        sought, Parquet row groups before `start` are not read, compressed lines are read through. Raises Stopped
+        row, to its last. The last chunk is cut at `end`, and what lies behind it is not read. Plain text is
+        sought, Parquet row groups before `start` are not read, compressed text is read through. Raises Stopped
         when a file cannot be read any further, InputFault where a Parquet file is broken.
         """
         at = start or Position(0, 0, 0)
@@ -82,14 +83,30 @@ class Source:
         """What distinguishes this input from another: per file its name, size, and hashes of its two ends."""
         return [file.fingerprint() for file in self.files]
 
+    def count(self, most: int) -> int:
+        """How many rows there are, counted until they are so many; of Parquet only the footers are read."""
+        rows = 0
+        counts = self._row_counts()
+        while rows < most and (more := next(counts, None)) is not None:
+            rows += more
+        return rows
+
+    def _row_counts(self) -> Iterator[int]:
+        for at, file in enumerate(self.files):
+            if file.format == "parquet":
+                with open_parquet(file) as opened:
+                    yield opened.metadata.num_rows
+            else:
+                yield from (len(chunk.rows) for chunk in self._text_chunks(file, Position(at, 0, 0)))
+
     def _text_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
-        decoder = object_decoder(self.fields, in_array=False)
+        form = form_of(file, self.fields)
         with open_bytes(file) as stream:
             stream.skip(start.offset)
-            for block in Splitter(stream.read, self.limits, Lines(), start.row, start.line, start.offset):
+            for block in Splitter(stream.read, self.limits, form.framing, start.row, start.line, start.offset):
                 if block.records:
                     position, end = _position(start.file, block.start), _position(start.file, block.end)
-                    records = TextRecords(decoder, block)
+                    records = TextRecords(form.decoder, block)
                     yield Chunk(file.name, position, end, block.rows, records, self.reader, self.counter)
 
     def _parquet_chunks(self, file: InputFile, start: Position) -> Iterator[Chunk]:
@@ -137,16 +154,17 @@ def open_source(
     InputFault for what can be known to be wrong before the first row.
     """
     found = find_files(spec.path, spec.format, None if output is None else str(output))
+    found = [_of_its_format(file) for file in found] if spec.format == "auto" else found
     files = without_torn_ends(found) if begun is None else as_begun(found, begun)
     schemas = [(file, _schema(file)) for file in files]
-    parquet = [(file, schema) for file, schema in schemas if schema is not None]
+    tables = [(file, schema) for file, schema in schemas if schema is not None]
     batch_lines = _has_batch_lines(spec, files)
-    if batch_lines and parquet:
-        raise InputFault(f"{parquet[0][0].path}: openai-batch input is JSON lines only; take this file out")
+    if batch_lines and (other := next((file for file in files if file.format != "jsonl"), None)) is not None:
+        raise InputFault(f"{other.path}: openai-batch input is JSON lines only; take this file out")
     reader = make_row_reader(spec, batch_lines=batch_lines, score_text=score_text, raw=raw)
-    named = [(file.path, schema) for file, schema in parquet]
-    _check_columns(spec, reader, parquet, vector_column)
-    keep = make_keep(spec.keep, named, lines=len(parquet) < len(files), reserved=reserved)
+    named = [(file.path, schema) for file, schema in tables]
+    _check_columns(spec, reader, tables, vector_column)
+    keep = make_keep(spec.keep, named, lines=any(file.format in JSON for file in files), reserved=reserved)
     source = Source(
         files=files,
         keep_schema=keep.schema,
@@ -158,11 +176,19 @@ def open_source(
     return source if vector_column is None else _with_vectors(source)
 
 
+def _of_its_format(file: InputFile) -> InputFile:
+    return replace(file, format=json_format(file)) if file.format in JSON else file
+
+
 def _schema(file: InputFile) -> pa.Schema | None:
-    """A Parquet file's schema; None for lines. Either way the file was opened, so it can be."""
+    """The columns of Parquet and CSV; None of JSON, and of an empty file. Each was opened, so it can be."""
     if file.format == "parquet":
         with open_parquet(file) as opened:
             return opened.schema_arrow
+    if file.format == "csv":
+        names = filter(None, read_header(file).names)
+        schema = pa.schema([(name, pa.string()) for name in names])
+        return schema if len(schema) else None
     file.open().close()
     return None
 
@@ -189,11 +215,11 @@ def _first_line(file: InputFile) -> bytes:
 
 
 def _check_columns(
-    spec: InputSpec, reader: RowReader, parquet: Sequence[tuple[InputFile, pa.Schema]], vector_column: str | None
+    spec: InputSpec, reader: RowReader, tables: Sequence[tuple[InputFile, pa.Schema]], vector_column: str | None
 ) -> None:
     vectors: list[tuple[str, Kind]] = [] if vector_column is None else [(vector_column, "vector")]
     kept: list[tuple[str, Kind]] = [(name, "any") for name in spec.keep if name != WHOLE_LINE]
-    for file, schema in parquet:
+    for file, schema in tables:
         check_columns(file, schema, [*reader.needs, *vectors, *kept])
 
 

@@ -42,6 +42,15 @@ def loads_slowly(text: bytes | str, replaced: Replaced) -> Any:
         raise ValueError("nested too deep") from None
 
 
+def is_json(text: bytes) -> bool:
+    """Whether Python's parser reads it."""
+    try:
+        loads_slowly(text, Replaced())
+    except ValueError:
+        return False
+    return True
+
+
 def without_lone_surrogates(value: Any, replaced: Replaced) -> Any:
     """The same JSON value in characters that UTF-8 can write."""
     if isinstance(value, str):

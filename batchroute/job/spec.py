@@ -87,7 +87,9 @@ class InputSpec(_Section):
     """Where the prompts are and which columns mean what."""
 
     path: Texts = _fixed(..., "file, glob, directory or address (s3://...), or a list of them", min_length=1)
-    format: Literal["auto", "parquet", "jsonl", "openai-batch"] = _fixed("auto", "how the files are written")
+    format: Literal["auto", "parquet", "jsonl", "csv", "json", "openai-batch"] = _fixed(
+        "auto", "how the files are written; json: each is one array of objects"
+    )
     prompt: Text | None = _fixed(None, 'text column; "prompt" when none of the three is given')
     messages: Text | None = _fixed(None, "column of chat messages, instead of `prompt`")
     template: Text | None = _fixed(None, "Jinja template over the columns, instead of `prompt`")
@@ -97,6 +99,7 @@ class InputSpec(_Section):
     params: Text | None = _fixed(None, "column merged over the endpoint's params for its row")
     reuse: Texts = _fixed([], "finished runs whose equal requests are answered from there at no cost")
     route: Text | None = _fixed(None, 'column that forces a row "strong" or "weak"')
+    min_rows: int = _free(0, "with fewer rows than these nothing is sent, exit 2", ge=0)
 
     @model_validator(mode="before")
     @classmethod

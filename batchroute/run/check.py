@@ -15,6 +15,7 @@ from batchroute.errors import BatchrouteError
 from batchroute.input.growing import appended
 from batchroute.job.prices import is_loopback, open_embedder_target, open_targets, price_words
 from batchroute.run.advice import advice
+from batchroute.run.hints import NO_ROWS
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit
 from batchroute.score.router import check_router
@@ -91,6 +92,8 @@ def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
         if rows == limit:
             break
     yield f"input: {rows:,} rows in {len(source.files):,} files, {source.format}"
+    if rows == 0:
+        yield NO_ROWS
     if refused:
         yield f"input: {refused:,} rows will be refused: {'; '.join(quoted)}" + (
             " ..." if refused > len(quoted) else ""

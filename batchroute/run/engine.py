@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import AnsweredOtherwise, BatchrouteError, cause_of
-from batchroute.input.growing import appended
 from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.end import RunEnd, close_books, spent_usd, write_end, write_running
 from batchroute.run.feed import rows_to_ask
+from batchroute.run.hints import input_hints
 from batchroute.run.lanes import LaneOpener
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
@@ -193,9 +193,9 @@ class _OpenRun:
                 await asyncio.to_thread(write_running, folder)
                 await self._ask(answered)
             end = await asyncio.to_thread(self._conclude, asked=not complete)
-            if (words := await asyncio.to_thread(appended, self._source.files)) is not None:
-                run = self._directory.layout.path
-                self._options.notify(f"{words}. Another --output with --set input.reuse={run} asks for that alone")
+            hints = input_hints(self._source, self._job.input, self._directory.layout, end.rows)
+            for words in await asyncio.to_thread(list, hints):
+                self._options.notify(words)
             return end
 
     async def _ask(self, answered: AnsweredParts) -> None:

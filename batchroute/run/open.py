@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from batchroute.errors import UsageFault
+from batchroute.errors import InputFault, UsageFault
 from batchroute.input.look import refuse_unreadable
 from batchroute.input.open import open_source
 from batchroute.job.media import media_tokens
@@ -37,6 +37,7 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
     """
     embedder = router.embedder
     identity = None if output is None else known_identity(RunLayout(output))
+    begun = None if output is None or identity is None else _begun(RunLayout(output), identity)
     source = open_source(
         spec,
         score_text=router.text,
@@ -44,9 +45,13 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
         reserved=reserved_names() if identity is None else reserved_names(identity.format),
         output=output,
         raw=raw,
-        begun=None if output is None or identity is None else _begun(RunLayout(output), identity),
+        begun=begun,
     )
     refuse_unreadable(source)
+    if begun is None and (rows := source.count(spec.min_rows)) < spec.min_rows:
+        raise InputFault(
+            f"the input has only {rows:,} rows, input.min_rows asks for {spec.min_rows:,}; nothing was sent"
+        )
     return source
 
 

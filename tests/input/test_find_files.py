@@ -174,7 +174,7 @@ def test_what_pyarrow_does_not_reach_fsspec_may() -> None:
         ("gone.jsonl", "gone.jsonl: no input file matches"),
         ("*.nothing", "no input file matches"),
         ("empty", "no input file matches"),
-        ("a.csv", "the ending does not show the format"),
+        ("a.txt", "the ending does not show the format"),
         ("zero.parquet", "a Parquet file of zero bytes"),
         ("text.parquet", "not a readable Parquet file"),
         ("nowhere://x/y", "cannot be reached"),
@@ -183,7 +183,7 @@ def test_what_pyarrow_does_not_reach_fsspec_may() -> None:
 def test_files_that_cannot_be_input_are_faults(tmp_path: Path, path: str, why: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "zero.parquet").touch()
-    for name in ("a.csv", "text.parquet"):
+    for name in ("a.txt", "text.parquet"):
         (tmp_path / name).write_text("no data")
     with pytest.raises(InputFault, match=why):
         source(path if "://" in path else tmp_path / path)  # type: ignore[arg-type]

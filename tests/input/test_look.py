@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from batchroute.errors import InputFault
 from batchroute.input.look import refuse_unreadable
 from batchroute.input.names import instead_of
-from inputs import lines, prompts, source
+from inputs import lines, prompts, source, user_texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,16 +37,21 @@ def looked_at(*paths: Path, **settings: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "cure"),
     [
-        (json.dumps(ARRAY).encode(), JQ),
-        (json.dumps(ARRAY, indent=2).encode(), JQ),
-        (b"\xef\xbb\xbf" + json.dumps(ARRAY, indent=2).encode(), JQ),
-        (b'[\n{"prompt": "a"},\n{"prompt": "b"}\n]\n', JQ),  # whose last object alone would be a row
-        (b'[ {"prompt": "a"},\n{"prompt": "b"}\n]\n', JQ),
+        (b'[{"role": "user"}]\n[{"role": "user"}]\n', JQ),  # lines that are arrays
+        (b'["a", "b"]', JQ),
+        (b"[]", JQ),
         (json.dumps(ARRAY[0], indent=1).encode(), "write each object on a line of its own, as UTF-8: jq -c ."),
         (GOOD.replace(b"\n", b"\r"), "write each object on a line of its own"),
         (GOOD.decode().encode("utf-16"), "it is UTF-16: iconv -f UTF-16 -t UTF-8"),
         (GOOD.decode().encode("utf-16-be"), "it is UTF-16"),
-        (b"prompt,id\na,1\n", 'write one JSON object a line, such as {"prompt": "..."}'),
+        (
+            b"prompt,id\na,1\n",
+            'write one JSON object a line, such as {"prompt": "..."}; if it is CSV, name it .csv',
+        ),
+        (
+            b'{"version": 1, "data": [{"prompt": "a"},\n{"prompt": "b"}]}',
+            "its rows stand in 'data', write them one a",
+        ),
         (b'"a"\n"b"\n', "write one JSON object a line"),
         (b"{'prompt': 'a'}\n", "Python's dicts are no JSON: write each with json.dumps"),
         (b'{"prompt": "\xff"}\n', "on a line of its own, as UTF-8"),
@@ -65,6 +70,28 @@ def test_a_file_without_a_row_is_a_fault_with_its_cure(
     (tmp_path / f"d/bad.{ending}").write_bytes(data)
     with pytest.raises(InputFault, match=rf"^{tmp_path}/d/bad\.{ending}: not one line .*{re.escape(cure)}"):
         looked_at(tmp_path / "d")
+
+
+ARRAYS = [
+    json.dumps(ARRAY).encode(),
+    json.dumps(ARRAY, indent=2).encode(),
+    b"\xef\xbb\xbf" + json.dumps(ARRAY, indent=2).encode(),
+    b'[\n{"prompt": "a"},\n{"prompt": "b"}\n]\n',  # whose last object alone would be a row
+    b'[ {"prompt": "a"},\n{"prompt": "b"}\n]\n',
+]
+
+
+@pytest.mark.parametrize("data", ARRAYS)
+@pytest.mark.parametrize("ending", ["jsonl", "ndjson.gz", "json"])
+def test_an_array_is_read_whatever_its_file_is_called_but_not_as_lines(
+    tmp_path: Path, data: bytes, ending: str
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(zipped(data) if ending.endswith("gz") else data)
+    looked_at(path)
+    assert user_texts(source(path)) == ["a", "b"]
+    with pytest.raises(InputFault, match=f"not one line .*{re.escape(JQ)}"):
+        looked_at(path, format="jsonl")
 
 
 def test_parquet_called_jsonl_and_the_other_way_round(tmp_path: Path) -> None:

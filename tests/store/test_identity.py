@@ -120,6 +120,7 @@ FROZEN: Changes = {
 }
 FREE: Changes = {
     "name": ({}, {"name": "weekly"}),
+    "input.min_rows": ({}, {"input.min_rows": 7}),
     "output.path": ({}, {"output.path": "/elsewhere"}),
     "output.mode": ({}, {"output.mode": "0750"}),
     "router.device": ({}, {"router.device": "cpu"}),
