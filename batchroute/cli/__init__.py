@@ -38,9 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_COMPLETING = f"_{PROGRAM.upper()}_COMPLETE"  # as click names it
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line. Errors the user can act on are one message and an exit code, all others a traceback."""
-    open_standard_streams()
+    if _COMPLETING not in os.environ:  # what a shell completes click writes as bytes, which those streams refuse
+        open_standard_streams()
     setup_logging("text", quiet=False)
     # Two allocators keep what each has freed from the other: Arrow's own makes a run a tenth larger.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -16,9 +16,34 @@ from batchroute.errors import AnsweredOtherwise, RunFault, UsageFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from click.shell_completion import CompletionItem
+
     from batchroute.job.spec import Job
 
+
+class _Completed(click.Path):
+    """A path for which a shell offers those that fit, where there are some, else what it offers itself."""
+
+    def __init__(self, fits: Callable[[Path], bool], otherwise: str) -> None:
+        super().__init__(path_type=Path)
+        self._fits = fits
+        self._otherwise = otherwise  # "file" or "dir", as click names them
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """As click calls it."""
+        from click.shell_completion import CompletionItem
+
+        folder, begun = os.path.split(incomplete)
+        there = Path(folder)
+        names = sorted(entry.name for entry in there.iterdir()) if there.is_dir() else []
+        shown = [name for name in names if name.startswith(begun) and (begun or not name.startswith("."))]
+        found = [CompletionItem(str(there / name)) for name in shown if self._fits(there / name)]
+        return found or [CompletionItem(incomplete, type=self._otherwise)]
+
+
 FILE = click.Path(path_type=Path)
+JOB = _Completed(lambda path: path.suffix == ".toml", "file")
+RUN = _Completed(lambda path: (path / "job.toml").is_file(), "dir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +74,7 @@ class Flags:
 _OPTIONS = (
     click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set section.key to a TOML value."),
     click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Fill ${NAME} in paths."),
-    click.option("--output", type=FILE, metavar="DIR", help="Use this run directory."),
+    click.option("--output", type=RUN, metavar="DIR", help="Use this run directory."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."),
     click.option("--quiet", is_flag=True, help="Say only what went wrong."),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How to say it."),

@@ -18,35 +18,17 @@ _FIRST_COLUMN = 30  # a longer name has its words on the next line
 _OTHER = "Other options"
 # By the names of their parameters; what is nowhere here goes with _OTHER.
 _GROUPS = {
-    "Job": ("sets", "variables", "retry", "online", "provider"),
-    "Input": ("limit", "prompt", "rows"),
-    "Routing": ("threshold", "strong_fraction", "budget_usd", "strong", "weak", "routers", "models", "device"),
-    "Output": (
-        *(
-            "output",
-            "out",
-            "job_file",
-            "force",
-            "format",
-            "exact",
-            "focus",
-            "as_json",
-            "markdown",
-            "by",
-            "top",
-            "table",
-        ),
-        *("html", "samples", "plot", "licence", "quiet", "log_format"),
-    ),
-    "Server": ("host", "port", "api_key_env", "allow_hosts", "state"),
-    "Answers": ("latency_s", "jitter_s", "chunk_s", "response_tokens", "reasoning_tokens", "media_tokens"),
-    "Limits": (
-        *("batch_share", "max_disk_mb", "requests_per_minute", "tokens_per_minute", "max_concurrency"),
-        "retry_after_s",
-    ),
-    "Faults": ("faults", "poison", "busy", "tier_answer", "busy_error", "refuse"),
+    "Job": "sets variables retry online provider",
+    "Input": "limit prompt rows",
+    "Routing": "threshold strong_fraction budget_usd strong weak routers models device",
+    "Output": "output out job_file force format exact focus tag account as_json markdown by top table html "
+    "samples plot licence quiet log_format",
+    "Server": "host port api_key_env allow_hosts state",
+    "Answers": "latency_s jitter_s chunk_s response_tokens reasoning_tokens media_tokens",
+    "Limits": "batch_share max_disk_mb requests_per_minute tokens_per_minute max_concurrency retry_after_s",
+    "Faults": "faults poison busy tier_answer busy_error refuse",
 }
-_GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}
+_GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
 # The same for every command; a code that it cannot end with is not among its own.
 _EXITS = {
     0: "it did what it is for",

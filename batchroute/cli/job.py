@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.flags import JOB, Flags, job_flags
 from batchroute.cli.help import command
 from batchroute.cli.output import console, log, log_scored, show, show_json, warn_of_loss
 from batchroute.errors import Stopped, UsageFault
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "run job.toml --limit 1000 --output runs/pilot",
     exits=(3, 4, 130),
 )
-@click.argument("job_file", metavar="JOB", type=FILE)
+@click.argument("job_file", metavar="JOB", type=JOB)
 @job_flags
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--retry", type=click.Choice(["refused"]), help="Ask refused rows again too.")
@@ -96,7 +96,7 @@ def _say_goodbye(job: Job, end: RunEnd) -> None:
 
 
 @command("check job.toml", "check jobs/*.toml --online", exits=(4,))
-@click.argument("job_files", metavar="JOB...", type=FILE, nargs=-1, required=True)
+@click.argument("job_files", metavar="JOB...", type=JOB, nargs=-1, required=True)
 @job_flags
 @click.option(
     "--online",
@@ -146,7 +146,7 @@ def _say_found(notes: Sequence[str], faults: Sequence[str], flags: Flags, whose:
 
 
 @command("plan job.toml", "plan job.toml --set routing.strong_fraction=0.1 --json", exits=(4,))
-@click.argument("job_file", metavar="JOB", type=FILE)
+@click.argument("job_file", metavar="JOB", type=JOB)
 @job_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def plan(job_file: Path, flags: Flags, as_json: bool) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.flags import JOB, Flags, job_flags
 from batchroute.cli.help import command
 from batchroute.cli.output import log, show_json
 from batchroute.show.words import count, harmless, money, one_line, threshold
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @command("show job.toml", "show job.toml --rows 1 --json", exits=(4,))
-@click.argument("job_file", metavar="JOB", type=FILE)
+@click.argument("job_file", metavar="JOB", type=JOB)
 @job_flags
 @click.option("--rows", type=click.IntRange(min=1), default=3, metavar="N", help="So many rows; 3 by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE
+from batchroute.cli.flags import FILE, RUN
 from batchroute.cli.help import command
 from batchroute.cli.output import log, show, show_json
 from batchroute.errors import UsageFault
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "report runs/first --html report.html",
     exits=(4,),
 )
-@click.argument("runs", metavar="RUN...", type=FILE, nargs=-1)
+@click.argument("runs", metavar="RUN...", type=RUN, nargs=-1)
 @click.option("--by", metavar="COLUMN", help="Divide the bill by a kept column, route, model, day ...")
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", help="With --by: a line for the N costliest values."
@@ -150,7 +150,7 @@ def _write_page(
 @command(
     "whatif runs/first --strong-fraction 0.1", "whatif runs/first --threshold 0.6 --output second.toml", exits=(4,)
 )
-@click.argument("run_directory", metavar="RUN", type=FILE)
+@click.argument("run_directory", metavar="RUN", type=RUN)
 @click.option("--threshold", type=click.FloatRange(min=0), metavar="T", help="Lowest score that goes strong.")
 @click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -195,7 +195,7 @@ def _write_followup(run_directory: Path, threshold: float, out: Path) -> None:
 
 
 @command("export runs/first answers.jsonl", "export runs/first bill.csv --focus", exits=(4,))
-@click.argument("run_directory", metavar="RUN", type=FILE)
+@click.argument("run_directory", metavar="RUN", type=RUN)
 @click.argument("out", metavar="OUT", type=FILE)
 @click.option("--format", type=click.Choice([AUTO, *WRITERS]), default=AUTO, help="How to write.")
 @click.option("--exact", is_flag=True, help="Leave cells of a CSV that look like formulas as they are.")
