@@ -84,5 +84,7 @@ def show_json(encoded: bytes) -> None:
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
+    # FORCE_COLOR puts colours into a file or a pipe, too; there nothing can be drawn anew in place.
+    stream = sys.stderr if stderr else sys.stdout
     # Highlighting would colour every number and path, also in text that is a user's prompt.
-    return Console(stderr=stderr, highlight=False)
+    return Console(stderr=stderr, highlight=False, force_interactive=None if stream.isatty() else False)

@@ -44,7 +44,7 @@ def train(labels: Sequence[Path], out: Path, device: str | None, sets: Sequence[
     """
     from batchroute.job.load import router_section
     from batchroute.learn.train.build import train_model
-    from batchroute.show.progress import epochs_shown, trained_words
+    from batchroute.show.training import epochs_shown, trained_words
 
     spec = router_section([*sets, *(() if device is None else [f"router.device={device}"])])
     with epochs_shown(console(stderr=True)) as on_epoch:

@@ -1,7 +1,7 @@
 """What a run did and cost, computed from its directory alone; and its results as one file (`export`).
 
     build     a directory -> `Report`              figures   the values of report.json
-    read      what is read of a directory          sums, token_sums   sums over rows
+    read      what is read of a directory          sums, token_sums   sums over rows (tokens: their values)
     answers   how they ended, who gave them        all_one_side       what all rows would have cost on one side
     savings   what was saved, by cause             comparison         several runs
     details   what a page shows beyond figures     beside             what a bill has beside its rows

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.prices import Target
     from batchroute.job.rates import Schedule
-    from batchroute.report.token_sums import TokenSum
+    from batchroute.report.tokens import TokenSum
 
 # Worked example, strong at 2 USD per million tokens in and 10 out, weak at 0.2 and 1. Strong answered two rows, of
 # 1,000 tokens in and 300 and 500 out; weak answered one of 3,000 in and 100 out.

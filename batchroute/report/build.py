@@ -20,7 +20,8 @@ from batchroute.report.lanes import read_status
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
-from batchroute.report.token_sums import mean_completions, token_sums
+from batchroute.report.token_sums import token_sums
+from batchroute.report.tokens import mean_completions
 
 if TYPE_CHECKING:
     from pathlib import Path

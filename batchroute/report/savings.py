@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchroute.job.prices import Target
-    from batchroute.report.token_sums import TokenSum
+    from batchroute.report.tokens import TokenSum
 
 # Worked example. Strong costs 2 USD per million tokens in, 0.2 read from a cache, 2.5 written to one, 10 out, half
 # of each in flex; weak costs 0.2 and 1 out. Four rows of 1,000 tokens in and 100 out, in millionths of a dollar;

@@ -6,11 +6,12 @@ handful of sums is all that is held, whatever the number of rows. Knows bands; p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import polars as pl
+
+from batchroute.report.tokens import TokenSum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,26 +21,6 @@ if TYPE_CHECKING:
 LONGEST_PROMPT = 2**62  # longer than any
 # The rows that one endpoint answered first, and the other once more because of that answer.
 _ASKED_TWICE = ("check", "finish")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSum:
-    """Rows that one endpoint answered, and the sums of their tokens; no prompt is longer than `longest_prompt`.
-
-    `is_reused`: another run paid for them. `is_twice`: their tokens are those of two answers, one of each
-    endpoint, which no result tells apart; `prompt` is half of theirs, as both read the same.
-    """
-
-    route: str
-    service_tier: str | None
-    is_reused: bool
-    is_twice: bool
-    longest_prompt: int
-    rows: int
-    prompt: int
-    cached: int
-    written: int
-    completion: int
 
 
 def token_sums(settled: pl.LazyFrame, targets: Iterable[Target]) -> list[TokenSum]:
@@ -68,16 +49,6 @@ def token_sums(settled: pl.LazyFrame, targets: Iterable[Target]) -> list[TokenSu
         pl.len().alias("rows"), pl.col("prompt", "cached", "written", "completion").sum()
     )
     return [TokenSum(longest_prompt=ends[row.pop("band")], **row) for row in sums.collect().iter_rows(named=True)]
-
-
-def mean_completions(sums: Sequence[TokenSum]) -> dict[str, float]:
-    """By endpoint the tokens of its mean answer; one that answered no row by itself is not in it."""
-    alone = [each for each in sums if not each.is_twice]
-    return {
-        name: sum(each.completion for each in alone if each.route == name) / rows
-        for name in dict.fromkeys(each.route for each in alone)
-        if (rows := sum(each.rows for each in alone if each.route == name))
-    }
 
 
 def band_ends(pricings: Iterable[Pricing | None]) -> list[int]:

@@ -11,6 +11,7 @@
     propose/   data -> the first draft of a job   preview    the first requests, not sent
     kept       threshold and scores that are there
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
+    spending   what the directory has cost so far
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
     advice     what a job hardly means
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.budget import Budget
     from batchroute.store.directory import RunDirectory
-    from batchroute.store.rows import RunStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +68,6 @@ def write_running(run: Path) -> None:
 
     before = read_report(run)
     write_report(run, replace(before or build_report(run), state="running"))
-
-
-def spent_usd(store: RunStore, budget: Budget | None) -> float:
-    """What is known of the bill of the whole directory; embeddings are counted where there is a budget."""
-    return float(store.spent_usd if budget is None else budget.spent)
 
 
 def close_books(directory: RunDirectory, budget: Budget | None, unconfirmed: Unconfirmed) -> None:

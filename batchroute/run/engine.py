@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from batchroute.errors import AnsweredOtherwise, BatchrouteError, cause_of
 from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
-from batchroute.run.end import RunEnd, close_books, spent_usd, write_end, write_running
+from batchroute.run.end import RunEnd, close_books, write_end, write_running
 from batchroute.run.feed import rows_to_ask
 from batchroute.run.hints import input_hints
 from batchroute.run.lanes import LaneOpener
@@ -28,6 +27,7 @@ from batchroute.run.progress import Progress
 from batchroute.run.resolved import refuse_moved
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
+from batchroute.run.spending import Spending
 from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
 from batchroute.run.unconfirmed import Unconfirmed
@@ -152,10 +152,10 @@ class _OpenRun:
             source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
         )
         self._lanes: dict[str, Lane[Request]] = {}
-        self._progress = Progress.of(job, scored=lambda: self._scoring.rows, done_before=self._store.tally.done)
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._embedded_usd = read_bill(directory.layout.path).usd  # by earlier runs
         self._budget = self._open_budget()
-        self._progress.spent_usd = partial(spent_usd, self._store, self._budget)
+        self._progress = self._open_progress()
         self._status = StatusFile(directory.layout.path, self._progress)
         self._unconfirmed = Unconfirmed()
         self._lane_opener = LaneOpener(
@@ -308,9 +308,21 @@ class _OpenRun:
         )
 
     def _open_budget(self) -> Budget | None:
-        layout = self._directory.layout
-        spent = self._store.spent_usd + read_bill(layout.path).usd
-        return open_budget(layout.ledger, self._job.limits.max_cost_usd, spent)
+        spent_usd = self._store.spent_usd + self._embedded_usd
+        return open_budget(self._directory.layout.ledger, self._job.limits.max_cost_usd, spent_usd)
+
+    def _open_progress(self) -> Progress:
+        done_before = self._store.tally.done
+        progress = Progress.of(self._job, scored=lambda: self._scoring.rows, done_before=done_before)
+        progress.stops_in_s = lambda: self._stopper.left_s
+        progress.money = Spending(
+            self._targets,
+            self._store.tally,
+            rows_usd=lambda: self._store.spent_usd,
+            embeddings_usd=lambda: self._scoring.spent_usd or self._embedded_usd,
+            budget=self._budget,
+        ).now
+        return progress
 
     def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits, job = self._options, self._job.limits, self._job

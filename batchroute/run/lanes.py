@@ -84,7 +84,8 @@ class LaneOpener:
             where=f"{address.url.host}:{address.url.port}",
             watch=OutageNotice(name, self.notify).changed,
         )
-        progress.in_flight, progress.state = lambda: lane.in_flight, partial(_state, lane, self.stopper)
+        progress.in_flight, progress.sent = lambda: lane.in_flight, lambda: lane.sent
+        progress.state = partial(_state, lane, self.stopper)
         return lane
 
 

@@ -1,4 +1,4 @@
-"""What a run has done so far, as counters that a display reads. Draws nothing."""
+"""What a run has done so far, as counters that a display reads. Draws nothing, and knows no speeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class LaneProgress:
     """One lane's rows of this run, and what is known of their bill.
 
-    `rows` is how many it has to settle; None until all scores are known.
+    `rows` is how many it has to settle; None until all scores are known. `tokens` are those of its answers, `sent`
+    its attempts; the limits are those of the job file.
     """
 
     rows: int | None = None
@@ -28,29 +29,59 @@ class LaneProgress:
     refused: int = 0
     failed: int = 0
     cost_usd: float = 0.0
+    tokens: int = 0
     in_flight: Callable[[], int] = int
+    sent: Callable[[], int] = int
     state: Callable[[], LaneState] = lambda: LaneState("waiting")
     last_error: str | None = None  # of any attempt, whether or not a retry helped
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
 
     @property
     def settled(self) -> int:
         return self.ok + self.refused + self.failed
+
+    @property
+    def left(self) -> int | None:
+        """Rows still to settle."""
+        return None if self.rows is None else max(0, self.rows - self.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """USD of the whole directory; None is unknown.
+
+    `unconfirmed_usd` counts against a limit, too. `all_strong_usd` is an estimate of what the answers so far would
+    have cost at the strong endpoint.
+    """
+
+    spent_usd: float | None = None
+    unconfirmed_usd: float = 0.0
+    all_strong_usd: float | None = None
+
+    @property
+    def saved_usd(self) -> float | None:
+        """About what was saved against all rows strong."""
+        if self.all_strong_usd is None or self.spent_usd is None:
+            return None
+        return self.all_strong_usd - self.spent_usd
 
 
 @dataclass(slots=True)
 class Progress:
     """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs.
 
-    Those of input.reuse are among them. `simulated`: no money is really spent on one side at least. `spent_usd` is
-    what is known of the bill of the whole directory, which `max_cost_usd` limits.
+    Those of input.reuse are among them. `simulated`: no money is really spent on one side at least. `stops_in_s`
+    says, once the run is ended early, how long answers in flight are still awaited.
     """
 
     rows: int | None = None
     scored: Callable[[], int] = int
     done_before: int = 0
     simulated: bool = False
-    spent_usd: Callable[[], float] = float
     max_cost_usd: float | None = None
+    money: Callable[[], Money] = Money
+    stops_in_s: Callable[[], float | None] = lambda: None
     started_s: float = field(default_factory=time.monotonic)
     lanes: Mapping[str, LaneProgress] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
@@ -64,7 +95,12 @@ class Progress:
             done_before=done_before,
             max_cost_usd=None if limits.max_cost_usd is None else float(limits.max_cost_usd),
             simulated=any(spec.simulate is not None for _, spec in endpoints.items()),
-            lanes={name: LaneProgress() for name in endpoints.names},
+            lanes={
+                name: LaneProgress(
+                    requests_per_minute=spec.requests_per_minute, tokens_per_minute=spec.tokens_per_minute
+                )
+                for name, spec in endpoints.items()
+            },
         )
 
     @property
@@ -72,31 +108,26 @@ class Progress:
         return sum(lane.settled for lane in self.lanes.values())
 
     @property
-    def cost_usd(self) -> float:
-        return sum(lane.cost_usd for lane in self.lanes.values())
+    def done(self) -> int:
+        """Rows that have ended, over all runs."""
+        return self.done_before + self.settled
+
+    @property
+    def in_flight(self) -> int:
+        return sum(lane.in_flight() for lane in self.lanes.values())
 
     @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self.started_s
 
-    @property
-    def rows_per_s(self) -> float:
-        return self.settled / max(self.elapsed_s, 1e-3)
-
-    @property
-    def eta_s(self) -> float | None:
-        """Time left at each lane's speed so far, the slower lane's; None while nothing is known to go by."""
-        left_s = [0.0]
-        for lane in self.lanes.values():
-            if lane.rows is None or (lane.settled == 0 < lane.rows):
-                return None
-            if lane.rows > lane.settled:
-                left_s.append((lane.rows - lane.settled) * self.elapsed_s / lane.settled)
-        return max(left_s)
-
-    def add(self, name: str, result: Result) -> None:
+    def add(self, name: str, result: Result, earlier: Result | None) -> None:
+        """A result, which has what an `earlier` one of the same row had: that was counted where it came up."""
         lane = self.lanes[name]
         lane.cost_usd += result.cost_usd or 0.0
+        lane.tokens += _tokens(result)
+        if earlier is not None:
+            lane.cost_usd -= earlier.cost_usd or 0.0
+            lane.tokens -= _tokens(earlier)
         if result.status == "ok":
             lane.ok += 1
         elif result.status == "refused":
@@ -105,3 +136,7 @@ class Progress:
             lane.failed += 1
         if result.error_type is not None and result.status != "open":
             self.errors[result.error_type] += 1
+
+
+def _tokens(result: Result) -> int:
+    return (result.prompt_tokens or 0) + (result.completion_tokens or 0)

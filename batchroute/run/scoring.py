@@ -12,6 +12,7 @@ from batchroute.store.files import saving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from decimal import Decimal
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
@@ -80,6 +81,11 @@ class Scoring:
     def stopped(self) -> str | None:
         """Why the rater ended before all rows were scored, where it was not stopped."""
         return None if self._rater is None else self._rater.stopped
+
+    @property
+    def spent_usd(self) -> Decimal | None:
+        """What is known of the bill of the directory's embeddings; None while this run has begun none."""
+        return None if self._rater is None else self._rater.spent_usd
 
     async def run(self) -> None:
         """Until all is scored, `stop` was called or the rater stopped; what was scored is sealed either way."""

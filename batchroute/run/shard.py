@@ -214,8 +214,8 @@ class ShardRun:
 
     def keep(self, name: str, result: Result) -> None:
         """Puts a result on file, and counts it."""
-        self._store.record(result)
-        self._progress.add(name, result)
+        earlier = self._store.record(result)
+        self._progress.add(name, result, earlier)
 
     def earlier(self, request: Request) -> Result | None:
         """What earlier runs spent on a row that they did not settle."""

@@ -76,7 +76,7 @@ class StatusFile:
             updated_at=now,
             rows=progress.rows,
             done=progress.done_before + progress.settled,
-            spent_usd=progress.spent_usd(),
+            spent_usd=progress.money().spent_usd,
             max_cost_usd=progress.max_cost_usd,
             lanes={name: self._look_at(name, lane, now, seconds) for name, lane in progress.lanes.items()},
         )

@@ -57,6 +57,14 @@ class Stopper:
         self._wall_clock_s = wall_clock_s
         self._parts: list[Stoppable] = []
         self._in_flight: Callable[[], int] = int
+        self._abandoned_at: float | None = None  # on the event loop's clock
+
+    @property
+    def left_s(self) -> float | None:
+        """How long answers in flight are still awaited; None where the run is not ended early."""
+        if self._abandoned_at is None:
+            return None
+        return max(0.0, self._abandoned_at - asyncio.get_running_loop().time())
 
     @property
     def cause(self) -> str:
@@ -103,9 +111,12 @@ class Stopper:
         self.stopping = True
         for part in self._parts:
             part.stop()
-        asyncio.get_running_loop().call_later(self._drain_s, self.abandon)
+        loop = asyncio.get_running_loop()
+        self._abandoned_at = loop.time() + self._drain_s
+        loop.call_at(self._abandoned_at, self.abandon)
 
     def abandon(self) -> None:
+        """Does not wait for what is in flight."""
         for part in self._parts:
             part.abandon()
 

@@ -10,6 +10,7 @@ import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -58,7 +59,8 @@ class Rated:
 class Rater(Protocol):
     """Gives questions their scores; `ahead` is how many rows it can use at a time.
 
-    `sent` is how many requests it made, `stopped` why it ended of its own accord. After `stop` it begins nothing
+    `sent` is how many requests it made, `stopped` why it ended of its own accord, `spent_usd` what is known of the
+    bill of the run directory's embeddings, over all runs. After `stop` it begins nothing
     more, after `abandon` it does not wait for what is in flight, either.
     """
 
@@ -68,6 +70,8 @@ class Rater(Protocol):
     def sent(self) -> int: ...
     @property
     def stopped(self) -> str | None: ...
+    @property
+    def spent_usd(self) -> Decimal: ...
 
     async def rate(self, questions: Questions) -> Rated | None:
         """None where the rater stopped before all of them had their scores."""
@@ -91,6 +95,7 @@ class ThreadRater:
     ahead: int = 1
     sent: int = 0
     stopped: str | None = None
+    spent_usd: Decimal = Decimal(0)
 
     async def rate(self, questions: Questions) -> Rated | None:
         if self.scorer.quick and len(questions.texts) == 1 and questions.chars[0] <= AT_ONCE_CHARS:

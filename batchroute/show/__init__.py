@@ -1,7 +1,9 @@
 """How things look: every table and page, from values that others computed.
 
     report, plan, evaluation   what a terminal shows
-    progress                   a run or a training at work, on a terminal or in a log
+    progress                   a run at work, on a terminal or in a log
+    frame, run_words, speed    ... drawn, in words, and how fast it is
+    training                   a training at work, and what came of it
     page                       a room of its own: the page of a run, or of several
     curves                     an evaluation's curves, drawn into a file
     words, tables              what they share: figures as text, one kind of table

@@ -1,20 +1,46 @@
-"""What is said while something works: the one logger, and messages that do not come more often than they are read.
+"""What is said while something works: the one logger, above what is drawn, and not more often than it is read.
 
 Gives the logger no handler: a command does, or whoever calls the library.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
 
 log = logging.getLogger("batchroute")
 _EVERY_S = 5.0
+
+
+class _Above(logging.Handler):
+    """Prints what is logged above what is drawn on a console, in whole words."""
+
+    def __init__(self, console: Console, formatter: logging.Formatter | None) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(self.format(record), markup=False, emoji=False)
+
+
+@contextlib.contextmanager
+def logged_above(console: Console) -> Iterator[None]:
+    """Where the console is drawn anew in place, a line that went past it would tear what stands there."""
+    handlers = log.handlers[:]
+    log.handlers[:] = [_Above(console, handler.formatter) for handler in handlers]
+    try:
+        yield
+    finally:
+        log.handlers[:] = handlers
 
 
 def log_now_and_then(*, first: bool = False) -> Callable[[str], None]:

@@ -35,10 +35,15 @@ def money(usd: float | None) -> str:
 
 
 def spent_of(usd: float | None, limit_usd: float) -> str:
+    """What was spent of a limit, and where that stands."""
+    return f"{of_limit(usd, limit_usd)} (limits.max_cost_usd)"
+
+
+def of_limit(usd: float | None, limit_usd: float) -> str:
     """What was spent of a limit, in cents where the limit has no smaller part of a dollar."""
     places = 2 if round(limit_usd, 2) == limit_usd else 4
     spent = UNKNOWN if usd is None else f"{usd:,.{places}f}"
-    return f"{spent} of {limit_usd:,.{places}f} (limits.max_cost_usd)"
+    return f"{spent} of {limit_usd:,.{places}f}"
 
 
 def percent(fraction: float | None) -> str:

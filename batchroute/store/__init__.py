@@ -5,7 +5,7 @@
     columns   the result columns, by format       rows      which rows are done, and the bill
     journal   an append-only file of records      parts     a journal -> a sealed Parquet part
     unsealed  what is not in a part yet           scores    scores on disk, in input order
-    ledger    money that is unconfirmed
+    ledger    money that is unconfirmed               tally     done rows, their bill and tokens
 
 Knows no network and no prices; decides nothing about a row.
 """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Job
     from batchroute.store.layout import RunLayout
-    from batchroute.store.rows import Tally
+    from batchroute.store.tally import Tally
 
 FILES = "input.path"
 # What a lane asks is frozen with that lane's first answer, everything else with the first answer at all.

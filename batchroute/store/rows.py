@@ -7,10 +7,8 @@ reasons stand in failed.jsonl and are asked again. Knows no network and no price
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +19,7 @@ from batchroute.store.files import saving, sync_file
 from batchroute.store.journal import Journal, read_journal, row_encoder
 from batchroute.store.layout import RunLayout, number_of
 from batchroute.store.parts import seal, write_part
+from batchroute.store.tally import TALLIED, Tally, known_usd
 from batchroute.store.unsealed import read_failed, write_failed
 
 if TYPE_CHECKING:
@@ -100,29 +99,6 @@ class DoneRows:
 # in failed.jsonl until journal 4 is sealed: a reader drops from the failed rows those that are done.
 
 
-@dataclass(slots=True)
-class Tally:
-    """Done rows of the whole directory, by how they ended, and what they cost as far as is known.
-
-    `ok` counts by the name of the endpoint.
-    """
-
-    refused: int = 0
-    cost_usd: Decimal = Decimal(0)
-    ok: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def done(self) -> int:
-        return self.refused + self.ok.total()
-
-    def add(self, status: str, route: str | None, cost_usd: float | None, rows: int = 1) -> None:
-        self.cost_usd += Decimal(repr(cost_usd or 0.0))
-        if status == "refused":
-            self.refused += rows
-        else:
-            self.ok[str(route)] += rows
-
-
 class RunStore:
     """The rows of one locked run directory. All methods but `keep_sealed` and `keep_synced` are synchronous."""
 
@@ -133,6 +109,7 @@ class RunStore:
         self.done = DoneRows()
         self.unsettled: dict[tuple[str, int], Result] = {}
         self.handed_over: dict[str, DoneRows] = {}
+        self._unsettled_usd = Decimal(0)
         self._columns = columns
         self._encode = row_encoder(columns.format)
         self._full: asyncio.Queue[tuple[Journal, int, list[Result]]] = asyncio.Queue()
@@ -143,25 +120,30 @@ class RunStore:
             self._journal = self._new_journal()
             self._load()
 
-    def record(self, result: Result) -> None:
-        """Puts a row's end on file; once this returns the row is not asked again, unless it failed."""
+    def record(self, result: Result) -> Result | None:
+        """Puts a row's end on file; once this returns the row is not asked again, unless it failed.
+
+        Returns what stood there of the row before, which failed or was left open; the new result has that, too.
+        """
         with saving(self._journal.path):
             self._journal.append(result)
         place = (result.file, result.row)
+        earlier = self.unsettled.pop(place, None)
+        self._unsettled_usd -= known_usd(earlier)
         if result.status in {"ok", "refused"}:
-            self.unsettled.pop(place, None)
-            self.tally.add(result.status, result.route, result.cost_usd)
+            self.tally.add(result)
             self.done.add_row(*place)
         else:
             self.unsettled[place] = result
+            self._unsettled_usd += known_usd(result)
         if self._full.empty() and (self._journal.records >= JOURNAL_ROWS or self._journal.bytes >= JOURNAL_BYTES):
             self._roll()
+        return earlier
 
     @property
     def spent_usd(self) -> Decimal:
         """What is known of the bill of all rows, those failed or left open among them."""
-        known = (result.cost_usd for result in self.unsettled.values() if result.cost_usd is not None)
-        return self.tally.cost_usd + sum((Decimal(repr(cost)) for cost in known), Decimal(0))
+        return self.tally.cost_usd + self._unsettled_usd
 
     def failed(self) -> list[Result]:
         """The rows that the next run asks again, gone through at each call."""
@@ -250,6 +232,7 @@ class RunStore:
             for result in read_journal(journal):
                 self._load_record(result)
         self._forget_settled()
+        self._unsettled_usd = sum(map(known_usd, self.unsettled.values()), Decimal(0))
         self._find_handed_over()
         older = [journal for journal in self.layout.journals() if journal != self._journal.path]
         for journal in older:
@@ -259,7 +242,7 @@ class RunStore:
 
     def _load_record(self, result: Result) -> None:
         if result.status in {"ok", "refused"}:
-            self.tally.add(result.status, result.route, result.cost_usd)
+            self.tally.add(result)
             self.done.add_row(result.file, result.row)
         else:
             self.unsettled[result.file, result.row] = result
@@ -273,16 +256,14 @@ class RunStore:
     def _load_part(self, part: Path) -> None:
         try:
             with pq.ParquetFile(part) as file:  # `read_table` takes twice as long for a part of this size
-                table = file.read(["file", "row", "status", "route", "cost_usd"])
+                table = file.read(["file", "row", *TALLIED])
         except (OSError, pa.ArrowInvalid) as error:
             raise RunFault(f"{part}: cannot be read ({error}); it belongs to the results, restore it") from error
         rows = table["row"].to_numpy()
         files = table["file"].dictionary_encode().combine_chunks()
         for code, name in enumerate(files.dictionary.to_pylist()):
             self.done.add(name, rows[files.indices.to_numpy() == code])
-        totals: list[Any] = [([], "count_all"), ("cost_usd", "sum")]
-        for group in table.group_by(["status", "route"]).aggregate(totals).to_pylist():
-            self.tally.add(group["status"], group["route"], group["cost_usd_sum"], group["count_all"])
+        self.tally.add_part(table)
 
     def _forget_settled(self) -> None:
         """Drops rows that are done by now, though failed.jsonl or an older record lists them."""

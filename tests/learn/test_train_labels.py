@@ -24,7 +24,7 @@ from batchroute.learn.train.fit import Epoch, split_prompts
 from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
-from batchroute.show.progress import epochs_shown
+from batchroute.show.training import epochs_shown
 from command import assert_one_message
 from labelled import DIMENSION, EASY, HARD, battles, outcomes, pairs, save, vectors, with_vectors
 

@@ -15,7 +15,7 @@ from batchroute.job.spec import Price
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.build import build_report
 from batchroute.report.savings import savings_by_cause
-from batchroute.report.token_sums import TokenSum, mean_completions
+from batchroute.report.tokens import TokenSum, mean_completions
 from runs import failed, ok, write_run
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from batchroute.job.settings import frozen_settings, settings
 from batchroute.run.open import open_input
 from batchroute.store.identity import Identity, find_identity, identity_of, merge, read_identity, write_identity
 from batchroute.store.layout import RunLayout
-from batchroute.store.rows import Tally
+from batchroute.store.tally import Tally
 from inputs import lines
 from jobs import job_of
 

@@ -190,6 +190,10 @@ class ApiRater:
     def stopped(self) -> str | None:
         return self._fetcher.lane.stopped
 
+    @property
+    def spent_usd(self) -> Decimal:
+        return self._known.paid.bill.usd
+
     async def rate(self, questions: Questions) -> Rated | None:
         usable = [text for text, refused in zip(questions.texts, questions.refused, strict=True) if not refused]
         self.empty += usable.count("")

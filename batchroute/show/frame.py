@@ -1,0 +1,185 @@
+"""A run at work as a few lines of text that fit a terminal, to be drawn anew in place.
+
+    0:12:41, about 0:00:42 left, 5,000 done before
+    all     ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━────────────────── 61 %  12,204 of 20,000  182.3 rows/s
+            $3.21 of 100.00, saved about $20.1000 (86.2 %) against all strong
+    strong  ━━━━━━━━━━━━━━━━━━────────────────────────────  40 %     800 of 2,000    12.1 rows/s
+            sending, 64 in flight, 150,000 of 200,000 tokens/min
+    ...
+
+Lines are made of phrases and broken between these, else between words. They are made by hand: drawn four times a
+second, a table would cost several times as much. Knows no terminals but their size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, chop_cells
+from rich.text import Text
+
+from batchroute.report.lanes import lane_words
+from batchroute.show.run_words import (
+    ended_words,
+    lane_rows_words,
+    left_words,
+    money_words,
+    rows_words,
+    speed_words,
+    use_words,
+    whole_percent,
+)
+from batchroute.show.words import clock, count, one_line, plain, speed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from batchroute.run.progress import LaneProgress, Progress
+    from batchroute.show.speed import LaneSpeed, Speed
+    from batchroute.types import Doing
+
+_LEAST_BAR = 10
+_GAP = "  "
+_WHOLE = "all"
+_LINE_END = Text("\n", no_wrap=True, overflow="crop")
+_LINES = "\N{BOX DRAWINGS HEAVY HORIZONTAL}", "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
+_ASCII_LINES = "=", "-"
+_STYLES: dict[Doing, str] = {
+    "sending": "green",
+    "rate_limited": "yellow",
+    "paced": "green",
+    "tier_full": "yellow",
+    "away": "bold red",
+    "no_money": "yellow",
+    "waiting": "dim",
+    "done": "green",
+    "stopped": "bold red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a frame has to fit: columns and lines, and whether there is more than ASCII."""
+
+    width: int
+    height: int
+    ascii_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """One bar and its figures; `done` of `rows`, or none where `rows` is None."""
+
+    name: str
+    done: int
+    rows: int | None
+    figures: tuple[str, str]
+
+    @property
+    def percent(self) -> str:
+        return "" if self.rows is None else whole_percent(self.done, self.rows)
+
+
+def frame_with_hint(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Text:
+    """The frame, and below it what Ctrl-C does; one line of the screen stays free.
+
+    The last line is short, as the terminal puts its ^C behind it: what went over the edge would tear the frame.
+    """
+    hint = "Ctrl-C stops in order" if progress.stops_in_s() is None else "Ctrl-C again leaves them"
+    room = replace(screen, height=max(1, screen.height - 2))
+    return _LINE_END.join(
+        [frame(progress, now, room, local), Text(hint[: max(0, screen.width - len("^C"))], "dim")]
+    )
+
+
+def frame(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Text:
+    """No more lines than the screen has, and none that is longer than it is wide.
+
+    Lower down stands what can be missed: a low screen cuts it off.
+    """
+    whole, *lanes = _bars(progress, now, screen)
+    names = max(cell_len(plain(name)) for name in (_WHOLE, *progress.lanes))
+    indent = min(names + len(_GAP), screen.width // 4)
+    lines = [*_title(progress, now, screen.width), *whole]
+    lines += _packed(money_words(progress), screen.width, indent, "bold")
+    for (name, lane), bar in zip(progress.lanes.items(), lanes, strict=True):
+        lines += [*bar, *_lane_lines(lane, now.lanes[name], local, screen.width, indent)]
+    lines += _packed(ended_words(progress), screen.width, indent, "red")
+    return _LINE_END.join(lines[: screen.height])
+
+
+def _title(progress: Progress, now: Speed, width: int) -> list[Text]:
+    simulated = ["SIMULATED"] if progress.simulated else []
+    before = [f"{count(progress.done_before)} done before"] if progress.done_before else []
+    phrases = [*simulated, clock(progress.elapsed_s), left_words(progress, now.eta_s), *before]
+    return _packed(phrases, width, 0, "" if progress.stops_in_s() is None else "bold yellow")
+
+
+def _lane_lines(lane: LaneProgress, now: LaneSpeed, local: datetime, width: int, indent: int) -> list[Text]:
+    """What the lane does, what it uses, and the last error where what it does is not about that."""
+    state, in_flight = lane.state(), lane.in_flight()
+    out = [f"{count(in_flight)} in flight"] if in_flight else []
+    phrases = [one_line(lane_words(state, local)), *out, *use_words(lane, now)]
+    lines = _packed(phrases, width, indent, _STYLES[state.doing])
+    if lane.last_error is not None and state.doing != "away":
+        lines += _packed([f"last error: {plain(lane.last_error)}"], width, indent, "dim red")
+    return lines
+
+
+def _bars(progress: Progress, now: Speed, screen: Screen) -> Iterator[list[Text]]:
+    """The whole and its lanes, with their figures in columns; without bars where these would be too short.
+
+    Where not even the figures fit, these are broken as all phrases are.
+    """
+    bars = [_Bar(_WHOLE, progress.done, progress.rows, (rows_words(progress), speed_words(progress, now)))]
+    for name, lane in progress.lanes.items():
+        figures = lane_rows_words(lane), speed(now.lanes[name].rows_per_s)
+        bars.append(_Bar(plain(name), lane.settled, lane.rows, figures))
+    names, percents = (
+        max(map(cell_len, column)) for column in zip(*((b.name, b.percent) for b in bars), strict=True)
+    )
+    counts, speeds = (max(map(len, column)) for column in zip(*(b.figures for b in bars), strict=True))
+    room = screen.width - names - percents - counts - speeds - 4 * len(_GAP)
+    for bar in bars:
+        if room < -len(_GAP):
+            yield _packed([bar.name, bar.percent, *bar.figures], screen.width, 0, "")
+            continue
+        line = Text(bar.name + " " * (names - cell_len(bar.name)), "bold")
+        if room >= _LEAST_BAR:
+            line.append(_GAP).append_text(_drawn(bar, room, ascii_only=screen.ascii_only))
+        line.append(f"{_GAP}{bar.percent:>{percents}}{_GAP}{bar.figures[0]:>{counts}}")
+        line.append(f"{_GAP}{bar.figures[1]:>{speeds}}", "cyan")
+        yield [line]
+
+
+def _drawn(bar: _Bar, width: int, *, ascii_only: bool) -> Text:
+    """Two kinds of line, so that it can be read without colours, too."""
+    if bar.rows is None:
+        return Text(" " * width)
+    full, rest = _ASCII_LINES if ascii_only else _LINES
+    filled = width * bar.done // bar.rows if bar.rows else width
+    return Text.assemble((full * filled, "green"), (rest * (width - filled), "dim"))
+
+
+def _packed(phrases: Iterable[str], width: int, indent: int, style: str) -> list[Text]:
+    """Phrases with commas between them, on as few lines as they need."""
+    room = max(1, width - indent)
+    lines: list[str] = []
+    for piece in _pieces(", ".join(filter(None, phrases)), room):
+        if lines and cell_len(lines[-1]) + 1 + cell_len(piece) <= room:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(piece)
+    return [Text(" " * indent + line, style) for line in lines]
+
+
+def _pieces(text: str, room: int) -> Iterator[str]:
+    """What is not broken: all up to a comma where that fits, else words; only a longer word is cut."""
+    for part in text.replace(", ", ",\n").splitlines():
+        if cell_len(part) <= room:
+            yield part
+            continue
+        for word in part.split():
+            yield from [word] if cell_len(word) <= room else chop_cells(word, room)
