@@ -16,7 +16,8 @@ from batchroute.errors import InputFault, RunFault
 from batchroute.input.keep import plain_type
 from batchroute.store.files import saving, whole_file
 from batchroute.store.identity import find_identity
-from batchroute.store.layout import RunLayout, locked
+from batchroute.store.layout import RunLayout
+from batchroute.store.lock import locked
 from batchroute.store.unsealed import has_answers
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from batchroute.send.open import asked_by, connections, scrubber_for
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
-from batchroute.store.layout import locked
+from batchroute.store.lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -19,7 +19,7 @@ from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory
-from batchroute.store.layout import locked
+from batchroute.store.lock import locked
 from batchroute.store.scores import Scores
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from batchroute.serve.chat import model_names
 from batchroute.serve.forward import LIVE_OUTAGE_S, LiveEndpoints, open_live_endpoints
 from batchroute.serve.metrics import Metrics
 from batchroute.serve.scoring import JointScoring
-from batchroute.store.layout import locked
+from batchroute.store.lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -139,7 +139,7 @@ async def open_server(
     """A server inside a running event loop; at the end it awaits requests under way, up to limits.drain_s."""
     async with contextlib.AsyncExitStack() as stack:
         state = options.state or Path(f"{job.output.path}.serve")
-        stack.enter_context(locked(state, 0o700))
+        stack.enter_context(locked(state, 0o700, "a server"))
         budget = None
         if job.limits.max_cost_usd is not None:
             budget = open_live_budget(job.limits.max_cost_usd, state)

@@ -1,11 +1,12 @@
 """The run directory: what is done, what it cost, and who may write.
 
-    files     whole and durable, or not at all    layout    every name in the directory, and its lock
+    files     whole and durable, or not at all    layout    every name in the directory
     identity  job.toml: whose directory it is     directory a directory opened, or begun
     columns   the result columns, by format       rows      which rows are done, and the bill
     journal   an append-only file of records      parts     a journal -> a sealed Parquet part
     unsealed  what is not in a part yet           scores    scores on disk, in input order
-    ledger    money that is unconfirmed               tally     done rows, their bill and tokens
+    ledger    money that is unconfirmed           tally     done rows, their bill and tokens
+    lock      whose the directory is
 
 Knows no network and no prices; decides nothing about a row.
 """

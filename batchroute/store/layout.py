@@ -1,4 +1,4 @@
-"""Where everything of a run lies in its directory, and the lock that makes the directory one process's own.
+"""Where everything of a run lies in its directory.
 
     job.toml  lock  journal-00003  failed.jsonl  ledger.json  embeddings.journal
     plan.json  status.json  report.json  report.html  _SUCCESS
@@ -12,19 +12,12 @@ The only place that has these names. Knows nothing of what the files hold.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 from typing import TYPE_CHECKING
 
-from batchroute.errors import Stopped
-from batchroute.store.files import make_directory, refuse_file_in_the_way, saving, unfinished_name
+from batchroute.store.files import unfinished_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-_LOCK = "lock"
 
 
 class RunLayout:
@@ -32,6 +25,7 @@ class RunLayout:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = path / "lock"  # whose the directory is
         self.job = path / "job.toml"  # the resolved job, and what the directory is held to
         self.frame = path / "input.parquet"  # the input, where that was a frame and no file
         self.failed = path / "failed.jsonl"  # the rows that the next run asks again
@@ -77,12 +71,12 @@ class RunLayout:
     def foreign(self) -> list[Path]:
         """What lies in a directory where a run is to begin, but for what a first start may have left there."""
         frame = self.frame.name
-        ours = {_LOCK, frame, *map(unfinished_name, (self.job.name, frame))}
+        ours = {self.lock.name, frame, *map(unfinished_name, (self.job.name, frame))}
         return [entry for entry in self.path.iterdir() if entry.name not in ours]
 
     def clearable(self) -> list[Path]:
         """All but the lock, the job, its input, and the bill for embeddings, which stays to be paid."""
-        kept = {_LOCK, self.job.name, self.frame.name, self.paid.name}
+        kept = {self.lock.name, self.job.name, self.frame.name, self.paid.name}
         return [entry for entry in self.path.iterdir() if entry.name not in kept]
 
 
@@ -104,25 +98,3 @@ def fingerprints_of(part: Path) -> Path:
 def number_of(path: Path) -> int:
     """The number of a part or a journal."""
     return int(path.stem.rpartition("-")[2])
-
-
-@contextlib.contextmanager
-def locked(path: Path, mode: int) -> Iterator[None]:
-    """Makes the directory, and makes it this process's own; the lock dies with the process, however it ends."""
-    refuse_file_in_the_way(path)
-    with saving(path):
-        make_directory(path, mode)
-        handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _lock(handle, path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, path: Path) -> None:
-    # flock and not a file with a process id in it: the kernel gives the lock back when the process ends, however.
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Stopped(f"{path}: another run is at work in this directory; wait for it, or stop it") from None

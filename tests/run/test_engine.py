@@ -420,7 +420,7 @@ def test_a_directory_at_work_is_refused(
         server.control({"latency_s": 0.2})
     assert run_job(job, RunOptions(environ={}, watch=watch)).complete
     assert len(refused) == 1
-    assert "another run is at work in this directory" in refused[0]
+    assert f"run: a run is at work here: pid {os.getpid()} on " in refused[0]
 
 
 def run_job_elsewhere(job: Job) -> RunEnd:

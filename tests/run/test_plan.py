@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import pytest
 from batchroute.job.load import load_job
 from batchroute.route.forecast.evidence import earlier_answers
 from batchroute.run.plan import plan_job
-from batchroute.store.layout import locked
+from batchroute.store.lock import locked
 from command import assert_one_message
 from jobs import simulated, write_job
 
@@ -236,4 +237,4 @@ def test_an_earlier_run_of_the_name_beside_tells_the_length_of_answers(job: Path
 
 def test_a_directory_at_work_is_left_alone(job: Path, batchroute: Command) -> None:
     with locked(job.parent / "runs/one", 0o700):
-        assert_one_message(batchroute("plan", job), 4, "another run is at work")
+        assert_one_message(batchroute("plan", job), 4, f"a run is at work here: pid {os.getpid()} on ")

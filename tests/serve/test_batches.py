@@ -334,7 +334,7 @@ def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
         command = [*COMMAND, "serve", str(job), "--port", "0"]
         second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (second.returncode, second.stdout) == (4, "")
-    assert "at work in this directory" in second.stderr
+    assert "a server is at work here: pid " in second.stderr
 
 
 # --- files

@@ -9,7 +9,7 @@ from answers import result
 from batchroute.errors import RunFault
 from batchroute.run.open import open_input
 from batchroute.store.directory import RunDirectory, open_run_directory
-from batchroute.store.layout import locked
+from batchroute.store.lock import locked
 from inputs import lines
 from jobs import job_of
 from steps import hit_at_every_step

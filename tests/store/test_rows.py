@@ -27,7 +27,8 @@ from batchroute.store.columns import ResultColumns
 from batchroute.store.directory import clear_run
 from batchroute.store.files import saving
 from batchroute.store.journal import Journal, read_journal
-from batchroute.store.layout import RunLayout, locked
+from batchroute.store.layout import RunLayout
+from batchroute.store.lock import locked
 from batchroute.store.rows import JOURNAL_ROWS, SYNC_EVERY_S, RunStore
 from batchroute.store.unsealed import read_failed, reopen_refused, write_failed
 from steps import hit_at_every_step
@@ -418,7 +419,7 @@ def test_saving_names_the_place_and_the_reason(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, pathlib
-from batchroute.store.layout import locked
+from batchroute.store.lock import locked
 with locked(pathlib.Path(sys.argv[1]), 0o700):
     print("held", flush=True)
     sys.stdin.read()
@@ -431,7 +432,10 @@ def test_a_directory_has_one_run_at_a_time_and_a_dead_one_blocks_none(tmp_path: 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Stopped, match="another run is at work"), locked(path, 0o700):
+        with (
+            pytest.raises(Stopped, match=f"a run is at work here: pid {holder.pid} on .* since "),
+            locked(path, 0o700),
+        ):
             raise AssertionError("the lock was taken twice")
         holder.send_signal(signal.SIGKILL)
         holder.wait(20)
