@@ -6,7 +6,7 @@
     requests  show                         settings  settings, schema
     job       run, check, plan             scores    score, calibrate
     results   report, whatif, export       tools     train, evaluate, serve, simulate
-    again     a command that takes over answers
+    again     a command that takes over    places    what a path is, and what was meant
 
 Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
 `--help` is there at once.
@@ -26,6 +26,7 @@ from batchroute.cli.help import PROGRAM, Commands
 from batchroute.cli.init import init
 from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
+from batchroute.cli.places import meant_command
 from batchroute.cli.requests import show
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
@@ -56,12 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code)
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.command is cli:
+            _say_what_was_meant(sys.argv[1:] if arguments is None else arguments)
         sys.exit(UsageFault.exit_code)
     except click.Abort:
         sys.exit(130)
     except BatchrouteError as error:
         log.error(str(error))
         sys.exit(error.exit_code)
+
+
+def _say_what_was_meant(arguments: Sequence[str]) -> None:
+    if (words := meant_command(arguments)) is not None:
+        log.error(words)
 
 
 @click.group(

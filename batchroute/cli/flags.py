@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchroute.cli.output import setup_logging
+from batchroute.cli.places import job_at
 from batchroute.errors import AnsweredOtherwise, RunFault, UsageFault
 
 if TYPE_CHECKING:
@@ -58,11 +60,11 @@ class Flags:
     log_format: str
 
     def load(self, path: Path, *, require_keys: bool) -> Job:
-        """The job in `path` with these flags over it."""
+        """The job in `path` with these flags over it; UsageFault where it is no job file."""
         from batchroute.job.load import load_job
 
         return load_job(
-            path,
+            job_at(path),
             environ=os.environ,
             sets=self.sets,
             variables=self.variables,
@@ -99,6 +101,35 @@ def job_flags(command: Callable[..., int]) -> Callable[..., int]:
             raise RunFault(f"{fault.why}, or take over what stays into another directory:\n  {advised}") from fault
 
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), with_flags)
+
+
+def share_of(text: str) -> float:
+    """The value of a flag that takes a share of rows; click says whose value is wrong."""
+    value = _number(text.strip().removesuffix("%"))
+    if text.strip().endswith("%") or 1 < value <= 100:
+        raise click.BadParameter(f"{text} is no share from 0 to 1; {value:g} % is {value / 100:.2f}")
+    if not 0 <= value <= 1:
+        raise click.BadParameter(f"{text} is no share from 0 to 1")
+    return value
+
+
+def threshold_of(text: str) -> float:
+    """The value of a flag that takes a threshold."""
+    value = _number(text)
+    if not 0 <= value <= math.nextafter(1, 2):  # that is the threshold of a share of 0
+        raise click.BadParameter(f"{text} is no threshold: scores lie in [0, 1]")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        hint = f"; write {text.replace(',', '.')}" if text.count(",") == 1 else ""
+        raise click.BadParameter(f"{text} is no number{hint}") from None
+    if math.isnan(value):
+        raise click.BadParameter(f"{text} is no number")
+    return value
 
 
 def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE, RUN
+from batchroute.cli.flags import FILE, RUN, share_of, threshold_of
 from batchroute.cli.help import command
 from batchroute.cli.output import log, show, show_json
+from batchroute.cli.places import kind_of, run_at
 from batchroute.errors import UsageFault
 from batchroute.report.export.writers import AUTO, WRITERS
 from batchroute.show.words import count, whatif_words
@@ -67,7 +69,7 @@ def report(
     from batchroute.report.figures import json_text
     from batchroute.show.report import render_comparison, render_report
 
-    page = None
+    page, runs = None, [run_at(run) for run in runs]
     if html is not None:
         runs, page = _runs_and_page(runs, html)
     if not runs:
@@ -151,8 +153,8 @@ def _write_page(
     "whatif runs/first --strong-fraction 0.1", "whatif runs/first --threshold 0.6 --output second.toml", exits=(4,)
 )
 @click.argument("run_directory", metavar="RUN", type=RUN)
-@click.option("--threshold", type=click.FloatRange(min=0), metavar="T", help="Lowest score that goes strong.")
-@click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
+@click.option("--threshold", type=threshold_of, metavar="T", help="Lowest score that goes strong.")
+@click.option("--strong-fraction", type=share_of, metavar="F", help="Share that is to go strong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--output", "out", type=FILE, metavar="JOB.toml", help="Write the job that asks the rows that change."
@@ -167,6 +169,7 @@ def whatif(
     """
     from batchroute.run.whatif import share_of_run, what_if, whatif_json
 
+    run_directory = run_at(run_directory)
     if (threshold is None) == (strong_fraction is None):
         raise UsageFault("say at what threshold: either --threshold T or --strong-fraction F")
     if threshold is None:
@@ -216,6 +219,9 @@ def export(
     OUT ends in .parquet, .jsonl or .csv. With --focus it is the run's bill, .parquet or .csv: one row a day (UTC),
     model, tier of service and kind of token, in the columns of the FinOps Open Cost and Usage Specification 1.2.
     """
+    if kind_of(out) == "run" and kind_of(run_directory) != "run":
+        raise UsageFault(f"the run comes first: batchroute export {shlex.join([str(out), str(run_directory)])}")
+    run_directory = run_at(run_directory)
     if focus:
         return _export_focus(run_directory, out, format, tag=tag, account=account, exact=exact)
     if tag is not None or account is not None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE, Flags, job_flags
+from batchroute.cli.flags import FILE, Flags, job_flags, share_of
 from batchroute.cli.help import command
 from batchroute.cli.output import log, log_scored, show_json
+from batchroute.cli.places import data_at, kind_of
 from batchroute.errors import UsageFault
 from batchroute.run.streams import is_stdout_lost
 from batchroute.show.words import calibration_words, count, harmless
@@ -47,6 +48,7 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
         job = flags.load(Path(source), require_keys=False)
         data, router, limits = job.input, job.router, job.limits
     else:
+        data_at(Path(source))
         data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
     scorer = load_scorer(router)
     open_rater = rater_opener(router, EmbedContext(os.environ, limits, log.warning))
@@ -72,7 +74,7 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
 
 @command("calibrate job.toml --strong-fraction 0.1", "calibrate job.toml --budget 25", exits=(4,))
 @click.argument("source", metavar="INPUT")
-@click.option("--strong-fraction", type=click.FloatRange(0, 1), metavar="F", help="Share that is to go strong.")
+@click.option("--strong-fraction", type=share_of, metavar="F", help="Share that is to go strong.")
 @click.option("--budget", "budget_usd", metavar="USD", help="What a job may cost; INPUT is its job file.")
 @click.option("--prompt", metavar="COLUMN", help="The text column of a data file that is to be scored.")
 @job_flags
@@ -110,10 +112,13 @@ def _for_share(source: str, share: float, prompt: str | None, flags: Flags) -> C
 
     if source.endswith(".toml"):
         return calibrate_job(flags.load(Path(source), require_keys=False), share, flags.limit, log_scored())
+    path = data_at(Path(source))
     if prompt is not None:
         data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
         return calibrate_data(data, router, share, flags.limit, log_scored())
-    return calibrate_scores(Path(source), share, flags.limit)
+    if path.suffix != ".parquet" and kind_of(path) == "data":
+        raise UsageFault(f"{path} has no scores yet: name the text column to be scored, as --prompt prompt")
+    return calibrate_scores(path, share, flags.limit)
 
 
 def _for_budget(source: str, budget_usd: Decimal, flags: Flags) -> Calibration:

@@ -12,6 +12,7 @@ import click
 from batchroute.cli.flags import FILE, JOB, job_flags, pairs
 from batchroute.cli.help import command
 from batchroute.cli.output import console, log, show, show_json, warn_of_loss
+from batchroute.cli.places import labels_at
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def train(labels: Sequence[Path], out: Path, device: str | None, sets: Sequence[
 
     spec = router_section([*sets, *(() if device is None else [f"router.device={device}"])])
     with epochs_shown(console(stderr=True)) as on_epoch:
-        trained = train_model(labels, out, router=spec, on_epoch=on_epoch, **settings)
+        trained = train_model(labels_at(labels), out, router=spec, on_epoch=on_epoch, **settings)
     click.echo(trained_words(trained))
     warn_of_loss()
     return 0
@@ -138,7 +139,7 @@ def evaluate(
         _refuse_unwritable(plot)
     for name in routers:
         find_beside(name, Path.cwd())
-    found = compare_routers(labels, router_section(sets), routers, models, **settings)
+    found = compare_routers(labels_at(labels), router_section(sets), routers, models, **settings)
     if plot is not None:
         _draw(found, plot)
     if as_json:

@@ -6,6 +6,7 @@ Knows paths, variables and flags; what the settings mean is said in `spec` and `
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -194,7 +195,7 @@ def _resolved(
     try:
         found = model.model_validate(document.values)
     except ValidationError as error:
-        faults += [_explained(fault) for fault in error.errors(include_url=False, include_input=False)]
+        faults += [_explained(fault, document) for fault in error.errors(include_url=False, include_input=False)]
     if environ_with_keys is not None:
         # Defaults may name keys, too, as the embedder's do, but only a document that was sound has got them.
         faults += key_faults(document.values if found is None else found.model_dump(), environ_with_keys)
@@ -281,15 +282,30 @@ def _absolute(text: str, base: Path, loc: Loc) -> str:
     return os.path.normpath(base / Path(text).expanduser())
 
 
-def _explained(fault: Any) -> Fault:
-    """pydantic's finding in our words, which never hold a value from the file."""
+def _explained(fault: Any, document: Document) -> Fault:
+    """pydantic's finding in our words, which hold no value from the file but that of a number."""
     kind, loc, about = fault["type"], tuple(part for part in fault["loc"] if part != "[key]"), fault.get("ctx", {})
     if kind == "extra_forbidden":
-        return loc, f"unknown key; {_advice(loc)}"
-    return loc, _WORDS[kind].format(**about).replace("'", '"') if kind in _WORDS else fault["msg"]
+        return loc, f"unknown key; {_advice(loc, is_flag=document.line(loc) == FROM_FLAG)}"
+    words = _WORDS[kind].format(**about).replace("'", '"') if kind in _WORDS else fault["msg"]
+    is_number = kind in {"float_type", "int_type", "less_than_equal"}
+    return loc, words + (_number_meant(at(document.values, *map(str, loc)), about.get("le")) if is_number else "")
 
 
-def _advice(loc: Loc) -> str:
+def _number_meant(value: Any, most: float | None) -> str:
+    """The number that a wrong one may stand for: a share as a percentage, a comma as a point, one in quotes."""
+    if isinstance(value, str):
+        text = value.strip().removesuffix("%").strip().replace(",", ".")
+        if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) is None:
+            return ""
+        is_percentage = value.strip().endswith("%")
+        return f"; {text} % is {float(text) / 100:.2f}" if is_percentage else f"; write {text}"
+    if most == 1 and isinstance(value, int | float) and 1 < value <= 100:
+        return f"; {value:g} % is {value / 100:.2f}"
+    return "; scores lie in [0, 1]" if most == math.nextafter(1, 2) else ""
+
+
+def _advice(loc: Loc, *, is_flag: bool) -> str:
     """What the writer of an unknown key may have meant."""
     known = [place for place, _ in settings()]
     key = str(loc[-1])
@@ -299,7 +315,7 @@ def _advice(loc: Loc) -> str:
         return f"did you mean {near}?"
     for place in known:
         if place[-1] == key and len(place) > 1:
-            return f"it belongs in [{dotted(place[:-1])}]"
+            return f"did you mean {dotted(place)}?" if is_flag else f"it belongs in [{dotted(place[:-1])}]"
     return "remove it"
 
 
