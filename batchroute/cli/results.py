@@ -169,9 +169,9 @@ def whatif(
     """
     from batchroute.run.whatif import share_of_run, what_if, whatif_json
 
-    run_directory = run_at(run_directory)
     if (threshold is None) == (strong_fraction is None):
         raise UsageFault("say at what threshold: either --threshold T or --strong-fraction F")
+    run_directory = run_at(run_directory)
     if threshold is None:
         threshold = share_of_run(run_directory, strong_fraction or 0.0)
     found = what_if(run_directory, threshold)
