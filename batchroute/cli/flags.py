@@ -107,7 +107,8 @@ def share_of(text: str) -> float:
     """The value of a flag that takes a share of rows; click says whose value is wrong."""
     value = _number(text.strip().removesuffix("%"))
     if text.strip().endswith("%") or 1 < value <= 100:
-        raise click.BadParameter(f"{text} is no share from 0 to 1; {value:g} % is {value / 100:.2f}")
+        share = format(value / 100, ".2f" if value.is_integer() else "g")
+        raise click.BadParameter(f"{text} is no share from 0 to 1; {value:g} % is {share}")
     if not 0 <= value <= 1:
         raise click.BadParameter(f"{text} is no share from 0 to 1")
     return value

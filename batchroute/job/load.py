@@ -299,10 +299,14 @@ def _number_meant(value: Any, most: float | None) -> str:
         if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) is None:
             return ""
         is_percentage = value.strip().endswith("%")
-        return f"; {text} % is {float(text) / 100:.2f}" if is_percentage else f"; write {text}"
+        return f"; {_percentage(float(text))}" if is_percentage else f"; write {text}"
     if most == 1 and isinstance(value, int | float) and 1 < value <= 100:
-        return f"; {value:g} % is {value / 100:.2f}"
+        return f"; {_percentage(float(value))}"
     return "; scores lie in [0, 1]" if most == math.nextafter(1, 2) else ""
+
+
+def _percentage(value: float) -> str:
+    return f"{value:g} % is {value / 100:{'.2f' if value.is_integer() else 'g'}}"
 
 
 def _advice(loc: Loc, *, is_flag: bool) -> str:

@@ -127,7 +127,7 @@ def test_every_fault_comes_at_once_with_its_line(tmp_path: Path) -> None:
         ("[routing]\nthreshold = 2", "must be 1 or less; scores lie in [0, 1]"),
         ("[routing]\nstrong_fraction = 20", "must be 1 or less; 20 % is 0.20"),
         ("[routing]\nstrong_fraction = 2000", "must be 1 or less"),
-        ("[routing]\nstrong_fraction = '7,5 %'", "must be a number; 7.5 % is 0.07"),
+        ("[routing]\nstrong_fraction = '7,5 %'", "must be a number; 7.5 % is 0.075"),
         ("[limits]\nok_if_refused = -1", "must be 0 or more"),
         ("[limits]\noutage_s = 0", "must be above 0"),
         ("[limits]\nstop_after_same_refusal = 1.5", "must be a whole number"),
