@@ -148,8 +148,8 @@ def _head(path: Path, data: str | None, provider: str) -> list[str]:
 
 
 def _say(path: Path, proposal: Proposal | None, provider: str) -> None:
-    asked = "" if proposal is None else f" asks {proposal.asks} = {proposal.value!r},"
-    log.info(f"{path}:{asked} of two models of {provider}; no key stands in it")
+    asked = "" if proposal is None else f"asks {proposal.asks} = {proposal.value!r} of "
+    log.info(f"{path}: {asked}two models of {provider}; --prompt and --provider choose others")
     for note in () if proposal is None else proposal.notes:
         log.info(note)
     fill_in = [] if proposal is not None else ["fill in input.path and what to ask, then:"]

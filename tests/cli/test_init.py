@@ -56,6 +56,12 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"Prompt": "What is #?", "ID": "#", "level": 3},
         {"prompt": "Prompt", "id": "ID", "keep": ["level"]},
     ),
+    "word": (
+        {"ticket id": "#", "customer message": "It broke, #!", "agent reply": LONG},
+        {"prompt": "customer message", "id": "ticket id"},
+    ),
+    "preferences": ({"chosen": LONG, "rejected": LONG, "task": "Do #"}, {"prompt": "task"}),
+    "answered": ({"messages": [*chat("Hi #"), {"role": "assistant", "content": "Hi"}]}, {"template": "messages"}),
     "messages": ({"messages": chat("Hi #"), "uuid": "u#"}, {"messages": "messages", "id": "uuid"}),
     "json_messages": ({"chat": json.dumps(chat("Hi #"))}, {"messages": "chat"}),
     "prompt_goes_first": ({"prompt": "Hi #", "messages": chat("Hi")}, {"prompt": "prompt"}),
@@ -68,7 +74,9 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "odd": ({'Fr"age\n[ü] \\ = #1': "What?" + LONG, "n_id": "#"}, {"prompt": 'Fr"age\n[ü] \\ = #1', "id": "n_id"}),
     "bell": ({"bell\x07": "a text #", "${HOME}": 3}, {"prompt": "bell\x07", "keep": ["${HOME}"]}),
 }
-PARQUET = ["prompt", "messages", "json_messages", "sharegpt", "alpaca", "odd"]
+PARQUET = ["prompt", "messages", "json_messages", "sharegpt", "answered", "alpaca", "odd"]
+JSON = ["prompt", "messages", "sharegpt", "alpaca", "odd", "bell"]
+CSV = ["prompt", "question", "upper", "word", "json_messages", "alpaca", "odd"]
 
 
 @pytest.fixture
@@ -87,6 +95,10 @@ def write_rows(path: Path, form: str, rows: int = 20) -> None:
     wanted = [row(n, **FORMS[form][0]) for n in range(rows)]
     if path.suffix == ".parquet":
         pl.DataFrame(wanted).write_parquet(path)
+    elif path.suffix == ".csv":
+        pl.DataFrame(wanted).write_csv(path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(wanted))
     else:
         path.write_text("".join(json.dumps(each) + "\n" for each in wanted))
 
@@ -96,7 +108,13 @@ def values(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("form", "suffix"), [*((form, "jsonl") for form in FORMS), *((form, "parquet") for form in PARQUET)]
+    ("form", "suffix"),
+    [
+        *((form, "jsonl") for form in FORMS),
+        *((form, "parquet") for form in PARQUET),
+        *((form, "json") for form in JSON),
+        *((form, "csv") for form in CSV),
+    ],
 )
 def test_the_job_is_fit_to_run_for_every_form_of_data(
     folder: Path, batchroute: Command, form: str, suffix: str
@@ -119,8 +137,9 @@ def test_the_job_is_fit_to_run_for_every_form_of_data(
     assert KEY not in (folder / "data.toml").read_text() + said.out + said.err
 
 
-def test_sharegpt_asks_the_first_question(folder: Path, batchroute: Command) -> None:
-    write_rows(folder / "data.jsonl", "sharegpt")
+@pytest.mark.parametrize("form", ["sharegpt", "answered", "alpaca"])
+def test_a_template_asks_every_row(folder: Path, batchroute: Command, form: str) -> None:
+    write_rows(folder / "data.jsonl", form)
     assert batchroute("init", "data.jsonl").code == 0
     simulated = "endpoints.{0}.simulate={{latency_s=0}}"
     sets = [part for side in ("strong", "weak") for part in ("--set", simulated.format(side))]
