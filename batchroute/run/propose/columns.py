@@ -25,9 +25,19 @@ _PROMPTS = (
     *("prompt", "question", "instruction", "query", "input", "user", "problem", "request", "message", "text"),
     *("content", "document", "article", "body", "title"),
 )
+# A word in the names of columns that hold what somebody or something has said to that.
 _ANSWERS = frozenset(
-    {"answer", "answers", "output", "outputs", "response", "responses", "completion", "target", "label", "labels"}
-    | {
+    [
+        "answer",
+        "answers",
+        "output",
+        "outputs",
+        "response",
+        "responses",
+        "completion",
+        "target",
+        "label",
+        "labels",
         "chosen",
         "rejected",
         "solution",
@@ -38,7 +48,7 @@ _ANSWERS = frozenset(
         "summary",
         "rationale",
         "system",
-    }
+    ]
 )
 _IDS = ("id", "uuid", "uid", "key", "prompt_id", "question_id", "row_id", "custom_id")
 _TEXT_SHARE = 0.9  # of a column that is text, though some rows hold something else

@@ -1,4 +1,4 @@
-"""What of a column is asked: its texts, its chats, or what a template takes out of it; by the forms of data sets."""
+"""What of a column is asked: its texts, its chats, or what a template takes out; by the forms of data sets."""
 
 from __future__ import annotations
 
