@@ -6,7 +6,9 @@ rows tells whether the same frame comes again. Knows nothing of what its columns
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pyarrow as pa
@@ -21,7 +23,7 @@ from batchroute.store.lock import locked
 from batchroute.store.unsealed import has_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -49,15 +51,14 @@ def table_of(frame: object) -> pa.Table:
     library = type(frame).__module__.partition(".")[0]
     if library not in _READERS and hasattr(frame, "__arrow_c_stream__"):
         library = "pyarrow"
-    read = _READERS.get(library)
-    if read is None:
+    try:
+        table = _READERS[library](frame) if library in _READERS else None
+    except Exception as error:  # whatever its library raises
+        raise InputFault(f"the frame cannot be read: {error}; give its columns plain types") from error
+    if not isinstance(table, pa.Table):
         raise InputFault(
             f"a {type(frame).__name__} is no input; give a job, a path, or a frame of polars, pandas or Arrow"
         )
-    try:
-        table = read(frame)
-    except Exception as error:  # whatever its library raises
-        raise InputFault(f"the frame cannot be read: {error}; give its columns plain types") from error
     names = table.column_names
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -70,11 +71,17 @@ def _stream(frame: Any) -> pa.Table:
 
 
 def _polars(frame: Any) -> pa.Table:
-    return (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
+    import polars as pl  # noqa: PLC0415 - the caller has it
+
+    found = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    odd = [name for name, kind in getattr(found, "schema", {}).items() if kind == pl.Object]
+    if odd:
+        raise TypeError(f"{odd[0]!r} holds Python objects")
+    return found.to_arrow()
 
 
 def _pandas(frame: Any) -> pa.Table:
-    table = pa.Table.from_pandas(frame)
+    table = pa.Table.from_pandas(frame.set_axis(map(str, frame.columns), axis=1))
     taken = set(table.column_names)
     names = []
     for name in table.column_names:
@@ -91,16 +98,18 @@ def _datasets(frame: Any) -> pa.Table:
     return frame.with_format("arrow")[:]
 
 
-def _listed(frame: Any) -> pa.Table:
+def _listed(frame: Any) -> pa.Table | None:
     import polars as pl  # noqa: PLC0415 - slow to import
 
+    if not isinstance(frame, list | tuple):
+        return None
     if all(isinstance(row, str) for row in frame):
         return pa.table({"prompt": pa.array(frame, pa.large_string())})
     return pl.from_dicts(frame, infer_schema_length=None).to_arrow()
 
 
 # By the library that has the type; `builtins` are lists and tuples.
-_READERS: dict[str, Callable[[Any], pa.Table]] = {
+_READERS: dict[str, Callable[[Any], pa.Table | None]] = {
     "pyarrow": _stream,
     "polars": _polars,
     "pandas": _pandas,
@@ -116,13 +125,43 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.large_string() if pa.types.is_string(kind) else kind)
 
 
+class _HashingFile(io.RawIOBase):
+    """Forgets what is written to it, but for its digest."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, block: Any) -> int:
+        self.digest.update(block)
+        size = memoryview(block).nbytes
+        self._size += size
+        return size
+
+
 def digest_of(table: pa.Table) -> str:
-    """The same for the same columns with the same values, in whatever pieces they lie in memory."""
-    digest = hashlib.sha256(table.schema.remove_metadata().serialize())
-    for start in range(0, table.num_rows, _GROUP_ROWS):
-        rows = table.slice(start, _GROUP_ROWS).combine_chunks()
-        digest.update(pa.concat_tables([rows]).to_batches()[0].serialize())
-    return digest.hexdigest()
+    """The same for the same columns with the same values, in whatever pieces they lie in memory.
+
+    Arrow leaves open what stands under a null; Parquet writes only what is there. Of a Parquet file all counts but
+    its end, which names the version that wrote it. InputFault for a column that Parquet has no type for.
+    """
+    file = _HashingFile()
+    file.digest.update(str([(field.name, field.type) for field in table.schema]).encode())
+    with (
+        _parquet_types(),
+        pq.ParquetWriter(
+            file, table.schema, compression="none", use_dictionary=False, write_statistics=False
+        ) as writer,
+    ):
+        for start in range(0, table.num_rows, _GROUP_ROWS):
+            writer.write_table(table.slice(start, _GROUP_ROWS).combine_chunks())
+        return file.digest.hexdigest()
 
 
 def keep_frame(run: Path, table: pa.Table, mode: int) -> None:
@@ -143,8 +182,14 @@ def keep_frame(run: Path, table: pa.Table, mode: int) -> None:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes it as Parquet; InputFault for a column that Parquet has no type for."""
-    try:
+    with _parquet_types():
         pq.write_table(table, path, compression="zstd", row_group_size=_GROUP_ROWS)
+
+
+@contextlib.contextmanager
+def _parquet_types() -> Iterator[None]:
+    try:
+        yield
     except pa.ArrowException as error:
         raise InputFault(f"the frame cannot be kept as Parquet: {error}; leave that column out") from error
 

@@ -125,7 +125,7 @@ def job_for(
         )
     else:
         stem = PurePath(source).name.partition(".")[0].strip("*") or "data"
-        values = _bare(stem, os.fspath(source), own)
+        values = _bare(own.get("name", stem), os.fspath(source), own)
     if output is not None:
         own["output.path"] = output
     return job_files.job_of(
@@ -187,7 +187,7 @@ def _job_of_frame(
     table = table_of(frame)
     place = {} if output is None else {"output.path": output}
     job = job_files.job_of(
-        _bare("frame", "frame", own),
+        _bare(own.get("name", "frame"), "frame", own),
         environ=os.environ,
         settings={**own, **place},
         variables=variables,
