@@ -27,6 +27,7 @@ from batchroute.cli.init import init
 from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
 from batchroute.cli.places import meant_command
+from batchroute.cli.reconcile import reconcile
 from batchroute.cli.requests import show
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
@@ -77,7 +78,7 @@ def _say_what_was_meant(arguments: Sequence[str]) -> None:
     sections={
         "First steps": (demo, init, check, show),
         "Run": (plan, run, serve),
-        "Look": (report, whatif, export),
+        "Look": (report, whatif, export, reconcile),
         "Route": (score, calibrate, train, evaluate),
         "Reference": (settings, schema, simulate),
     },

@@ -34,7 +34,7 @@ _EXITS = {
     0: "it did what it is for",
     1: "a bug of ours: a traceback; what was paid for is safe",
     2: "bad usage, job file, data or model: one message, and nothing was sent",
-    3: "finished, but rows were refused or failed; they are listed",
+    3: "finished, but rows were refused or failed, or lines differ: see the list",
     4: "stopped early by something outside; run it again to go on",
     130: "stopped by Ctrl-C (143: by SIGTERM); answers in flight were kept",
 }

@@ -1,6 +1,7 @@
 """How things look: every table and page, from values that others computed.
 
     report, plan, evaluation   what a terminal shows
+    by, reconcile              ... of a bill by a column, and of one beside a provider's
     progress                   a run at work, on a terminal or in a log
     frame, run_words, speed    ... drawn, in words, and how fast it is
     training                   a training at work, and what came of it

@@ -252,6 +252,8 @@ def _of_sku(sku: Sku, meter: str, meter_name: str) -> Row:
     is_banded = sku.longest_prompt < LONGEST_PROMPT
     return {
         "ChargeDescription": f"{meter_name} of {sku.model}, {sku.tier} tier",
+        **dict.fromkeys(("ResourceId", "ResourceName"), sku.model),
+        "ResourceType": "Model",
         "SkuId": sku_id,
         "SkuMeter": meter_name,
         "SkuPriceDetails": _json({**details, "x_LongestPrompt": sku.longest_prompt} if is_banded else details),
