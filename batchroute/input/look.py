@@ -59,7 +59,7 @@ def refuse_unreadable(source: Source) -> None:
     faults, rows = [], False
     for look in looks:
         columns, fault = look.first_row()
-        rows, missing = rows or columns is not None, missing - (columns or set())
+        rows, missing = rows or columns is not None, missing - set(columns or ())
         fault = fault or (None if columns is None else look.without_rows_of(columns, source.reader.columns))
         if fault is not None:
             faults.append(f"{look.file.path}: {fault}")
@@ -81,14 +81,14 @@ class _Look:
             for block in Splitter(stream.read, _LIMITS, self.form.framing):
                 yield from block.records
 
-    def columns(self, record: Record) -> set[str] | None:
+    def columns(self, record: Record) -> list[str] | None:
         """Those of a row; None for a record that is no row."""
         if self.file.format in JSON:
             return columns_of(record)
         values = self.form.decoder.values(record, Replaced())
-        return None if isinstance(values, Unreadable) else set(self.form.decoder.fields.names)
+        return None if isinstance(values, Unreadable) else self.form.decoder.fields.names
 
-    def first_row(self) -> tuple[set[str] | None, str | None]:
+    def first_row(self) -> tuple[list[str] | None, str | None]:
         """The columns of the first record that is a row; where there are records and none is, why."""
         if self.file.format == "json" and (words := self._no_array()) is not None:
             return None, words
@@ -101,10 +101,10 @@ class _Look:
             first = record if first is None else first
         return None, None if first is None else self._without_rows(first)
 
-    def without_rows_of(self, columns: set[str], wanted: Sequence[str]) -> str | None:
+    def without_rows_of(self, columns: Sequence[str], wanted: Sequence[str]) -> str | None:
         """Why a file called .json has no rows though it is an object on a line: a description of other files."""
         is_called_json = ".json" in Path(self.file.path.lower()).suffixes
-        if self.file.format != "jsonl" or not is_called_json or not wanted or not columns.isdisjoint(wanted):
+        if self.file.format != "jsonl" or not is_called_json or not wanted or not set(wanted).isdisjoint(columns):
             return None
         if sum(1 for _ in islice(self.records(), 2)) > 1:
             return None
@@ -149,8 +149,8 @@ def _look_for(missing: set[str], looks: Sequence[_Look]) -> None:
     """InputFault for those that no row has."""
     there: dict[str, None] = {}
     for record in (record for look in looks for record in look.records()):
-        columns = columns_of(record) or set()
-        missing -= columns
+        columns = columns_of(record) or []
+        missing -= set(columns)
         if not missing:
             return
         if len(there) < _MOST_NAMES:
@@ -162,21 +162,21 @@ def _look_for(missing: set[str], looks: Sequence[_Look]) -> None:
     )
 
 
-def columns_of(record: Record) -> set[str] | None:
+def columns_of(record: Record) -> list[str] | None:
     """The names of a JSON object's fields; None for what is none."""
     if isinstance(record, Unreadable) or not _OBJECT.match(record):
         return None
     try:
         if not record.isascii():
             record.decode()
-        return set(_decode(record))
+        return list(_decode(record))
     except (ValueError, RecursionError):
         return _columns_slowly(record)
 
 
-def _columns_slowly(record: bytes) -> set[str] | None:
+def _columns_slowly(record: bytes) -> list[str] | None:
     try:
-        return set(loads_slowly(record, Replaced()))
+        return list(loads_slowly(record, Replaced()))
     except ValueError:
         return None
 

@@ -154,8 +154,11 @@ def open_source(
     InputFault for what can be known to be wrong before the first row.
     """
     found = find_files(spec.path, spec.format, None if output is None else str(output))
-    found = [_of_its_format(file) for file in found] if spec.format == "auto" else found
-    files = without_torn_ends(found) if begun is None else as_begun(found, begun)
+    files = found if begun is None else as_begun(found, begun)
+    if spec.format == "auto":
+        files = [_of_its_format(file) for file in files]
+    if begun is None:
+        files = without_torn_ends(files)
     schemas = [(file, _schema(file)) for file in files]
     tables = [(file, schema) for file, schema in schemas if schema is not None]
     batch_lines = _has_batch_lines(spec, files)

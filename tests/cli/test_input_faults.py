@@ -69,9 +69,39 @@ def test_a_column_that_no_row_has(
 def test_a_file_without_a_row(
     tmp_path: Path, server: ThreadedSimulator, run_anywhere: Callable[..., Said], command: str
 ) -> None:
-    (tmp_path / "prompts.jsonl").write_text(json.dumps([{"prompt": "a"}], indent=1))
-    words = "prompts.jsonl: not one line is a row, the first begins '['; an array is no JSON lines"
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": "a"}, indent=1))
+    words = "prompts.jsonl: not one line is a row, the first begins '{'; write each object on a line of its own"
     assert_fault(run_anywhere(command, job_for(tmp_path, server, {})), server, words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.csv", "id,promt\n1,a\n", "a.csv: no column 'prompt'; did you mean 'promt'? it has id, promt"),
+        ("a.csv", "prompt,prompt\na,b\n", "a.csv: several columns are called 'prompt'"),
+        ("a.json", '[{"promt": "a"}]', "a.json: no row has a column 'prompt'; did you mean 'promt'?"),
+        ("a.json", '{"data": [{"prompt": "a"}]}', "a.json: one object and no rows; its rows stand in 'data'"),
+        (
+            "a.jsonl",
+            '{"prompt": "a"}\n' * 9,
+            "the input has only 9 rows, input.min_rows asks for 10",
+        ),
+    ],
+)
+def test_a_fault_of_any_format(
+    tmp_path: Path,
+    server: ThreadedSimulator,
+    run_anywhere: Callable[..., Said],
+    command: str,
+    name: str,
+    data: str,
+    words: str,
+) -> None:
+    (tmp_path / name).write_text(data)
+    job = job_for(tmp_path, server, {"input.path": name, "input.min_rows": 10})
+    assert_fault(run_anywhere(command, job), server, words)
     assert not (tmp_path / "run").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -166,3 +167,34 @@ def test_a_last_line_without_an_end_is_a_row_where_nothing_comes(
     append(path, end)
     found: list[Any] = [prompt.refusal is not None for prompt in prompts(source(path))]
     assert found == [False] + ([] if refused is None else [refused])
+
+
+@pytest.mark.parametrize("rest", [b'te"\n', b"t", b'te"\n"later"\n', b'""'])
+@pytest.mark.parametrize("torn", [b'"la', b"la", b'"la\n\nla', b'"la\n"'])
+def test_a_record_that_is_being_written_belongs_to_those_who_read_the_rest(
+    tmp_path: Path, torn: bytes, rest: bytes
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'prompt\n"a\n\nb"\nc\n' + torn)
+    thread = later(path, rest)
+    of = source(path)
+    thread.join()
+    assert (of.files[0].size, user_texts(of)) == (16, ["a\n\nb", "c"])
+    assert user_texts(source(path, begun=begun(of))) == ["a\n\nb", "c"]
+
+
+@pytest.mark.parametrize("age_s", [0, 3600])
+def test_a_record_without_a_newline_is_a_row_where_nothing_comes(tmp_path: Path, age_s: int) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"prompt\na\nb")
+    os.utime(path, (time.time() - age_s,) * 2)
+    assert user_texts(source(path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("data", [b'prompt\n"a"\n', b'[{"prompt": "a"}]'])
+def test_csv_and_arrays_are_read_as_long_as_they_were(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / ("a.json" if data.startswith(b"[") else "a.csv")
+    path.write_bytes(data)
+    of = source(path)
+    append(path, b"\nlate\n")
+    assert user_texts(of) == user_texts(source(path, begun=begun(of))) == ["a"]
