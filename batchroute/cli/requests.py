@@ -39,9 +39,7 @@ def show(job_file: Path, flags: Flags, rows: int, as_json: bool) -> int:
         return 0
     click.echo(harmless("\n".join(_lines(preview))))
     if preview.threshold is None and preview.rows:
-        log.info(
-            "the threshold is found when all rows are scored, as `plan` and `run` do; until then sides are open"
-        )
+        log.info("the threshold is known when all rows are scored, as `plan` and `run` do")
     return 0
 
 
@@ -49,40 +47,36 @@ def _lines(preview: Preview) -> Iterator[str]:
     if not preview.rows:
         yield "the input has no rows"
     for row in preview.rows:
-        yield f"{one_line(row.file)}, row {row.row}{_id(row)}: {_way(row, preview.threshold)}"
+        row_id = "" if row.id is None else f", id {one_line(row.id)}"
+        yield f"{one_line(row.file)}, row {row.row}{row_id}"
+        yield f"  {_way(row, preview.threshold)}"
         for request in row.requests:
-            yield from (f"  {line}" for line in _request(request, named=row.route is None))
+            yield from (f"  {line}" for line in _request(request, is_open=row.route is None))
         yield ""
-
-
-def _id(row: ShownRow) -> str:
-    return "" if row.id is None else f", id {one_line(row.id)}"
-
-
-_REASONS = {
-    "override": "as the row says",
-    "too_long": "as it is too long for the other side",
-}
 
 
 def _way(row: ShownRow, at: float | None) -> str:
     """Where it goes and why, or why nowhere."""
-    score = "no score" if row.score is None else f"score {threshold(row.score)}"
     if row.refusal is not None:
         return f"refused: {one_line(row.refusal)}"
+    score = "no score" if row.score is None else f"score {threshold(row.score)}"
     if row.route is None:
-        return f"{score}, strong or weak: the threshold is not known yet"
-    relation = f"{'at least' if row.route == 'strong' else 'below'} the threshold {threshold(at)}"
-    return f"{row.route}, {score}, {_REASONS.get(str(row.route_reason), relation)}"
+        return f"{score}: strong or weak, as the threshold will be"
+    return f"{score}: {row.route}, {_why(row, at)}"
 
 
-def _request(request: ShownRequest, *, named: bool) -> Iterator[str]:
-    side = f"if {request.endpoint}: " if named else ""
+def _why(row: ShownRow, at: float | None) -> str:
+    if row.route_reason == "override":
+        return "as the row says"
+    if row.route_reason == "too_long":
+        return "as it is too long for the other side"
+    return f"{'at least' if row.route == 'strong' else 'below'} the threshold {threshold(at)}"
+
+
+def _request(request: ShownRequest, *, is_open: bool) -> Iterator[str]:
+    side = f"if {request.endpoint}: " if is_open else ""
     yield f"{side}{request.model}, POST {request.url}"
     yield from (f"{name}: {value}" for name, value in request.headers.items())
-    most = "unknown" if request.most_usd is None else f"{money(request.most_usd)} USD"
-    yield (
-        f"about {count(request.input_tokens)} input tokens, {count(request.tokens)} with the longest answer; "
-        f"costs at most {most} an attempt"
-    )
+    most = "an unknown cost" if request.most_usd is None else f"{money(request.most_usd)} USD"
+    yield f"about {count(request.input_tokens)} tokens, {count(request.tokens)} with its answer; at most {most}"
     yield bytes(request.body).decode()
