@@ -19,7 +19,7 @@ _OTHER = "Other options"
 # By the names of their parameters; what is nowhere here goes with _OTHER.
 _GROUPS = {
     "Job": "sets variables retry online provider",
-    "Input": "limit prompt rows",
+    "Input": "limit prompt rows invoice columns dates within",
     "Routing": "threshold strong_fraction budget_usd strong weak routers models device",
     "Output": "output out job_file force format exact focus tag account as_json markdown by top table html "
     "samples plot licence quiet log_format",
@@ -31,7 +31,7 @@ _GROUPS = {
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
 # The same for every command; a code that it cannot end with is not among its own.
 _EXITS = {
-    0: "it did what it is for",
+    0: "done",
     1: "a bug of ours: a traceback; what was paid for is safe",
     2: "bad usage, job file, data or model: one message, and nothing was sent",
     3: "finished, but rows were refused or failed, or lines differ: see the list",

@@ -59,6 +59,8 @@ def init(data: str | None, job_file: Path | None, prompt: str | None, provider: 
         raise UsageFault("--prompt names a column of DATA; name that, too")
     path = Path(f"{_stem(data)}.toml") if job_file is None else job_file
     refuse_homeless(path)
+    if path.is_dir():
+        raise UsageFault(f"{path}: is a directory; -o JOB names a file")
     if path.exists() and not force:
         raise UsageFault(f"{path}: is there already; --force overwrites it, -o JOB names another")
     proposal = None if data is None else propose(read_sample(_absolute(data)), prompt)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from batchroute.run.preview import Preview, ShownRequest, ShownRow
 
 
+_SHOWN_CHARS = 4000  # of a body; an image in it has millions
+
+
 @command("show job.toml", "show job.toml --rows 1 --json", exits=(4,))
 @click.argument("job_file", metavar="JOB", type=JOB)
 @job_flags
@@ -79,4 +82,5 @@ def _request(request: ShownRequest, *, is_open: bool) -> Iterator[str]:
     yield from (f"{name}: {value}" for name, value in request.headers.items())
     most = "an unknown cost" if request.most_usd is None else f"{money(request.most_usd)} USD"
     yield f"about {count(request.input_tokens)} tokens, {count(request.tokens)} with its answer; at most {most}"
-    yield bytes(request.body).decode()
+    body = bytes(request.body).decode()
+    yield body if len(body) <= _SHOWN_CHARS else f"{body[:_SHOWN_CHARS]}... ({len(body):,} characters: see --json)"

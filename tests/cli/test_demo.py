@@ -77,6 +77,7 @@ def test_where_nothing_can_be_written(folder: Path, batchroute: Command, place: 
 def test_the_wheel_has_what_the_demo_needs() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     shipped = wheel["force-include"]
+    assert "!jobs" in (ROOT / ".dockerignore").read_text().split(), "an image is built from what is not ignored"
     assert shipped == {name: f"batchroute/{name}" for name in shipped}
     job = recipe("demo")
     data = tomllib.loads(job.read_text())["input"]["path"]

@@ -191,6 +191,8 @@ def test_a_file_that_is_there_stays(folder: Path, batchroute: Command) -> None:
     assert (folder / "job.toml").read_text() == "mine"
     assert batchroute("init", "--force").code == 0
     assert batchroute("init", "-o", "other.toml").code == 0
+    (folder / "sub").mkdir()
+    assert_one_message(batchroute("init", "-o", "sub", "--force"), 2, "is a directory")
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,16 @@ def test_on_a_terminal_nothing_of_the_data_is_obeyed_and_no_key_shown(
     assert [row["row"] for row in json.loads(said.out)["rows"]] == [0, 1, 2, 3, 4]
 
 
+def test_a_long_body_is_cut_for_people_only(tmp_path: Path, batchroute: Command) -> None:
+    path = job_file(tmp_path)
+    lines(tmp_path / "prompts.jsonl", {"prompt": "x" * 9000, "id": 1, "route": None})
+    said = batchroute("show", path)
+    assert "characters: see --json" in said.out
+    assert len(said.out) < 5000
+    [row] = json.loads(batchroute("show", path, "--json").out)["rows"]
+    assert row["requests"][0]["body"]["messages"][0]["content"] == "x" * 9000
+
+
 def test_without_keys_and_for_simulated_sides(tmp_path: Path, batchroute: Command) -> None:
     assert batchroute("show", job_file(tmp_path)).code == 0
     path = job_file(tmp_path, jobs.simulated(), jobs.on_both("api_key_env", None))
