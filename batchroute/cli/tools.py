@@ -123,7 +123,8 @@ def evaluate(
 ) -> int:
     """Compare routers on labelled prompts.
 
-    They stand beside chance, prompt length and an oracle. LABELS are Parquet, JSONL or CSV files of outcomes
+    They stand beside an oracle and two controls, which are never recommended: random (the mean of 100 random
+    routers) and length (the characters of the prompt). LABELS are Parquet, JSONL or CSV files of outcomes
     (prompt, model, score), battles (prompt, model_a, model_b, winner) or pairs (prompt, strong, weak). Without
     --router and --model it is the built-in router. APGR is the mean share of the gap between the models that is
     recovered (chance: 0.5); CPT50 the percentage of strong calls that recovers half of it. Keep prompts that a

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchroute.learn.evaluate.figures import BASELINES, CHANCE, offer_words
+from batchroute.learn.evaluate.figures import CHANCE, is_control, offer_words
 from batchroute.show.tables import add_row, blocks, table
 from batchroute.show.words import count, digits, interval, plain
 
@@ -55,7 +55,7 @@ def _routers(evaluation: Evaluation) -> Table:
         apgr, apgr10, auc = digits(figures.apgr, 3), digits(figures.apgr10, 3), digits(figures.auc, 4)
         calls = (digits(percent, 1) for percent in (figures.cpt20, figures.cpt50, figures.cpt80))
         cells = (apgr, interval(figures.apgr_ci), apgr10, *calls, auc)
-        add_row(routers, plain(name), *cells, bold=name not in BASELINES)
+        add_row(routers, plain(name), *cells, bold=not is_control(name))
     return routers
 
 

@@ -11,9 +11,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from batchroute.learn.evaluate.metrics import (
+    ALL,
     SHARES,
     apgr,
     coarse_apgr,
+    draw_figures,
     drawn_apgr,
     drawn_curves,
     draws,
@@ -157,6 +159,23 @@ def test_a_draw_counts_what_a_copied_data_set_would_hold(n: int, seed: int) -> N
     expected = apgr(scores[copied], strong[copied], weak[copied], grid=100 * len(copied))
     found = drawn_apgr(rank(scores), strong - weak, counts[None])[0]
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+@given(st.integers(1, 7), st.integers(1, 40), st.integers(1, 9))
+def test_each_draw_is_of_one_of_a_routers_scores_in_turn(routers: int, count: int, part: int) -> None:
+    """However the draws come in parts."""
+    random = np.random.default_rng(routers)
+    n = 12
+    scores, strong, weak = random.random((routers, n)), np.ones(n), random.random(n) / 2
+    counts = np.concatenate(list(draws(n, 0, count)))
+    parts = [counts[start : start + part] for start in range(0, count, part)]
+    found = draw_figures({"several": scores}, strong - weak, weak, {ALL: np.arange(n)}, parts)
+    for number in range(count):
+        ranking = rank(scores[number % routers])
+        [expected] = drawn_apgr(ranking, strong - weak, counts[number : number + 1])
+        assert found.apgr["several", ALL][number] == pytest.approx(expected, rel=1e-12)
+        [curve] = drawn_curves(ranking, strong - weak, counts[number : number + 1], SHARES)
+        np.testing.assert_allclose(found.gain["several"][number], curve, rtol=1e-12)
 
 
 def test_draws_follow_their_seed_and_hold_n_prompts_each() -> None:

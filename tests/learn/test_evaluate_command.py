@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.evaluate.build import evaluate_labels, find_rivals
+from batchroute.learn.evaluate.metrics import apgr, random_scores
 from batchroute.learn.labels.sides import Labels
 from batchroute.report.figures import json_text
 from command import assert_one_message
@@ -76,7 +77,7 @@ def test_routers_stand_between_their_baselines() -> None:
     assert found.routers["oracle"].apgr == pytest.approx(0.8)
     assert knows.apgr == pytest.approx(0.8)
     assert not_.apgr == pytest.approx(0.2)
-    assert same.apgr == found.routers["random"].apgr == 0.5
+    assert same.apgr == 0.5
     assert (same.cpt20, same.cpt50, same.cpt80) == pytest.approx((20, 50, 80))
     assert (knows.cpt20, knows.cpt50, knows.cpt80) == pytest.approx((8, 20, 32))
     assert knows.auc == pytest.approx(0.92)
@@ -141,13 +142,47 @@ def test_routers_that_are_no_better_than_chance_are_not_recommended() -> None:
     assert "none is better than chance" in found.verdict
 
 
+def test_random_is_the_mean_of_100_routers_of_the_seed_and_its_interval_that_of_one() -> None:
+    labels = hard_and_easy()
+    found = evaluated(labels, own(Same))
+    random = found.routers["random"]
+    scores = random_scores(len(labels.prompts), seed=0)
+    apgrs = [apgr(each, labels.strong, labels.weak) for each in scores]
+    assert len(apgrs) == 100
+    assert random.apgr == pytest.approx(np.mean(apgrs), abs=1e-9)
+    assert random.apgr == pytest.approx(0.5, abs=0.03)
+    assert random.auc == pytest.approx(np.trapezoid([quality for _, quality in random.curve], dx=0.01))
+    hard = np.flatnonzero(np.array(labels.domains) == "hard")
+    in_hard = [apgr(each[hard], labels.strong[hard], labels.weak[hard]) for each in scores]
+    assert random.domains["hard"].apgr == pytest.approx(np.mean(in_hard), abs=1e-9)
+    assert random.apgr_ci is not None
+    low, high = random.apgr_ci
+    # the prompts drawn and the router drawn: wider than one of them alone
+    assert low < np.percentile(apgrs, 10) < np.percentile(apgrs, 90) < high
+    assert evaluated(labels, own(Same)).routers["random"] == random
+    assert evaluate_labels(labels, "a", "b", [], 1, 200).routers["random"].apgr != random.apgr
+
+
+@pytest.mark.parametrize("router", ["random", "length", own(Same)])
+def test_a_control_is_never_recommended(router: str) -> None:
+    """Long prompts are the hard ones, and the draw of seed 3 happens to know them."""
+    prompts = ["x" * (n + 1) for n in range(20)]
+    labels = labels_of(np.ones(20), [float(n < 10) for n in range(20)], prompts)
+    for seed in range(20):
+        rivals = find_rivals([router], [], RouterSpec(device="cpu", seed=seed), "gpt-4o", "gpt-4o-mini")
+        found = evaluate_labels(labels, "gpt-4o", "gpt-4o-mini", rivals, draw_count=50)
+        assert "Routing is worth it" not in found.verdict
+        assert "route by it" not in found.verdict
+        assert [offer.router for offer in found.offers] == ([router] if router == own(Same) else [])
+        assert ("No router was evaluated, only controls" in found.verdict) == (router != own(Same))
+
+
 def test_length_that_does_as_well_is_mentioned() -> None:
     prompts = ["x" * (n + 1) for n in range(200)]
     weak = [float(n < 100) for n in range(200)]
-    assert (
-        "Prompt length is better than chance"
-        in evaluated(labels_of(np.ones(200), weak, prompts), own(Same)).verdict
-    )
+    said = evaluated(labels_of(np.ones(200), weak, prompts), own(Same)).verdict
+    assert "Prompt length is better than chance" in said
+    assert "Routing by these is not worth it" in said
     as_good = [prompt + " full" * (len(prompt) > 100) for prompt in prompts]
     verdict = evaluated(labels_of(np.ones(200), weak, as_good), own(Knows)).verdict
     assert "Routing is worth it here" in verdict

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from batchroute.errors import UsageFault
 from batchroute.job.spec import EmbedderSpec
-from batchroute.learn.evaluate.figures import DomainFigures, Evaluation, RouterFigures, verdict
+from batchroute.learn.evaluate.figures import DomainFigures, Evaluation, RouterFigures, is_control, verdict
 from batchroute.learn.evaluate.metrics import (
     ALL,
     DRAWS,
@@ -20,6 +20,7 @@ from batchroute.learn.evaluate.metrics import (
     draws,
     interval,
     quality_curve,
+    random_scores,
     share_reaching,
 )
 from batchroute.learn.evaluate.offers import make_offer, price_calls
@@ -31,13 +32,15 @@ from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer, model_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from batchroute.job.spec import RouterSpec
     from batchroute.learn.evaluate.metrics import Domain, DrawnFigures, Rows
     from batchroute.learn.labels.sides import Labels
     from batchroute.types import Floats
+
+    Figure = TypeVar("Figure", float, Floats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def find_rivals(
         (path.resolve().name, router.model_copy(update={"use": "mf", "model": str(path)})) for path in models
     ]
     rivals = [Rival(name, _for_pair(spec, strong, weak)) for name, spec in specs or [(router.use, router)]]
-    rivals = [rival for rival in rivals if rival.name != "length"]  # a baseline, and in any case there
+    rivals = [rival for rival in rivals if rival.name != "length"]  # a control, and in any case there
     names = [rival.name for rival in rivals]
     twice = next((name for name in names if names.count(name) > 1 or name == "oracle"), None)
     if twice is not None:
@@ -121,22 +124,23 @@ def evaluate_labels(
     seed: int = 0,
     draw_count: int = DRAWS,
 ) -> Evaluation:
-    """Scores the prompts with every rival and sets them beside chance, prompt length and an oracle.
+    """Scores the prompts with every rival and sets them beside the controls and an oracle.
 
-    Chance is exact, a constant score; length is the characters of the prompt. `seed` is that of the draws behind
-    the intervals. ModelFault where a router will not do.
+    The controls: `random`, the mean of as many random routers, and `length`, the characters of the prompt. `seed`
+    is that of the random routers and of the draws behind the intervals. ModelFault where a router will not do.
     """
     count = len(labels.prompts)
     questions = bare_questions(labels.prompts, labels.vectors)
     scores = {rival.name: load_scorer(rival.spec).score(questions) for rival in rivals}
     length = np.fromiter(map(len, labels.prompts), np.float64, count)
-    scores |= {"random": np.full(count, 0.5), "length": length, "oracle": labels.gain}
+    scores |= {"random": random_scores(count, seed), "length": length, "oracle": labels.gain}
     domains: dict[Domain, Rows] = {ALL: np.arange(count)}
     domains |= {name: np.flatnonzero(np.array(labels.domains) == name) for name in sorted(set(labels.domains))}
     drawn = draw_figures(scores, labels.gain, labels.weak, domains, draws(count, seed, draw_count))
     calls = price_calls(labels.prompts, strong_model, weak_model)
     is_better = _has_gap(labels.strong, labels.weak)
-    offers = [make_offer(rival.name, scores[rival.name], labels, drawn, calls) for rival in rivals if is_better]
+    judged = [rival.name for rival in rivals if is_better and not is_control(rival.name)]
+    offers = [make_offer(name, scores[name], labels, drawn, calls) for name in judged]
     evaluation = Evaluation(
         rows=count,
         strong=float(labels.strong.mean()),
@@ -165,7 +169,7 @@ def _figures(
     drawn: DrawnFigures,
 ) -> RouterFigures:
     strong, weak = labels.strong, labels.weak
-    curve = quality_curve(scores[name], strong, weak, SHARES)
+    curve = _mean_of(scores[name], lambda each: quality_curve(each, strong, weak, SHARES))
     overall = _of_domain(scores[name], strong, weak, drawn.apgr[name, ALL])
     length = _of_domain(scores["length"], strong, weak, drawn.apgr["length", ALL])
     over_length, over_length_ci = None, None
@@ -177,13 +181,13 @@ def _figures(
     return RouterFigures(
         apgr=overall.apgr,
         apgr_ci=overall.apgr_ci,
-        apgr10=_rounded(coarse_apgr(scores[name], strong, weak)) if has_gap else None,
+        apgr10=_rounded(_mean_of(scores[name], lambda each: coarse_apgr(each, strong, weak))) if has_gap else None,
         cpt20=cpt20,
         cpt50=cpt50,
         cpt80=cpt80,
         auc=float(np.trapezoid(curve, SHARES)),
         domains={
-            domain: _of_domain(scores[name][rows], strong[rows], weak[rows], drawn.apgr[name, domain])
+            domain: _of_domain(scores[name][..., rows], strong[rows], weak[rows], drawn.apgr[name, domain])
             for domain, rows in domains.items()
             if domain is not ALL
         },
@@ -195,8 +199,15 @@ def _figures(
 
 def _of_domain(scores: Floats, strong: Floats, weak: Floats, drawn_apgr: Floats) -> DomainFigures:
     if not _has_gap(strong, weak):
-        return DomainFigures(len(scores), None, None)
-    return DomainFigures(len(scores), _rounded(apgr(scores, strong, weak)), interval(drawn_apgr))
+        return DomainFigures(len(strong), None, None)
+    recovered = _mean_of(scores, lambda each: apgr(each, strong, weak))
+    return DomainFigures(len(strong), _rounded(recovered), interval(drawn_apgr))
+
+
+def _mean_of(scores: Floats, figure: Callable[[Floats], Figure]) -> Figure:
+    """A figure of a router's scores [n]; of several, [k, n], the mean."""
+    figures = [figure(each) for each in np.atleast_2d(scores)]
+    return figures[0] if len(figures) == 1 else np.mean(figures, axis=0)
 
 
 def _cpt(curve: Floats, labels: Labels, part: float) -> float:
@@ -211,4 +222,4 @@ def _has_gap(strong: Floats, weak: Floats) -> bool:
 
 def _rounded(figure: float) -> float:
     """Without the last digits, in which sums differ: chance is 0.5 and nothing near it."""
-    return round(figure, 9)
+    return round(float(figure), 9)

@@ -1,7 +1,8 @@
 """What an evaluation says, as values and in plain words; None is what cannot be known, never 0.
 
 The words: is a router better than chance and than length here, and is routing worth it at all? A difference counts
-where its 95 % interval leaves the value behind; anything else is "cannot be told".
+where its 95 % interval leaves the value behind; anything else is "cannot be told". Chance and length are controls:
+routers are held against them, and they are never recommended.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class RouterFigures:
     `apgr` is taken on 100 steps of the strong share, `apgr10` at RouteLLM's ten quantiles of the scores, both
     None where the strong side is no better. `cpt20` ... are the percentages of strong calls that recover 20 %
     ... of the gap, `auc` the mean quality over all shares, `curve` [strong percentage, mean quality].
-    `over_length` is what its APGR is above that of prompt length, over the same draws. Intervals hold 95 %.
+    `over_length` is what its APGR is above that of prompt length, over the same draws. Intervals hold 95 %. The
+    figures of `random` are means over 100 random routers, and its interval is that of one of them.
     """
 
     apgr: float | None
@@ -86,6 +88,11 @@ class Evaluation:
     verdict: str
 
 
+def is_control(name: str) -> bool:
+    """Whether a router of that name only shows what can be had without one."""
+    return name in BASELINES or name.startswith("random:")
+
+
 def verdict(evaluation: Evaluation) -> str:
     """Some sentences, the last of which says what to do."""
     return " ".join((*_of_models(evaluation), *(_of_routers(evaluation) if _is_routable(evaluation) else ())))
@@ -122,7 +129,9 @@ def _of_models(evaluation: Evaluation) -> list[str]:
 
 
 def _of_routers(evaluation: Evaluation) -> list[str]:
-    own = {name: figures for name, figures in evaluation.routers.items() if name not in BASELINES}
+    own = {name: figures for name, figures in evaluation.routers.items() if not is_control(name)}
+    if not own:
+        return ["No router was evaluated, only controls: name one by --router or --model."]
     length = evaluation.routers["length"]
     sentences = [_of_router(name, figures) for name, figures in own.items()]
     good = [name for name, figures in own.items() if _above(figures.apgr_ci, CHANCE)]
@@ -130,15 +139,19 @@ def _of_routers(evaluation: Evaluation) -> list[str]:
         best = max(good, key=lambda name: own[name].apgr or 0.0)
         sentences.append(f"Routing is worth it here: {_offer(evaluation, best)}.")
         if not _above(own[best].over_length_ci, 0.0) and _above(length.apgr_ci, CHANCE):
-            sentences.append("Prompt length alone does about as well.")
-    elif _above(length.apgr_ci, CHANCE):
-        sentences.append('Prompt length is better than chance: of these, route by it (router.use = "length").')
-    else:
-        sentences.append(
-            "Routing by these is not worth it: none is better than chance, which any share gives for nothing; "
-            "train one on labels of your own, or take one model."
-        )
+            sentences.append(f"Prompt length alone does {_against(own[best].over_length_ci)}.")
+        return sentences
+    if _above(length.apgr_ci, CHANCE):
+        sentences.append("Prompt length is better than chance, so these prompts do tell which model they need.")
+    sentences.append(
+        "Routing by these is not worth it: none is better than chance, which any share gives for nothing; "
+        "train one on labels of your own, or take one model."
+    )
     return sentences
+
+
+def _against(over_length: Interval | None) -> str:
+    return "better" if over_length is not None and over_length[1] < 0 else "about as well"
 
 
 def _of_router(name: str, figures: RouterFigures) -> str:

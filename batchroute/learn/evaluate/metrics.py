@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Rows: TypeAlias = NDArray[np.int64]
     Domain: TypeAlias = str | None
 
+RANDOM_ROUTERS = 100  # of which the control `random` is the mean
 FINE_GRID = 100
 COARSE_GRID = 10  # RouteLLM's
 SHARES = np.linspace(0, 1, FINE_GRID + 1)  # of the prompts, sent strong
@@ -131,6 +132,12 @@ def rank(scores: Floats) -> Ranking:
     return Ranking(order, np.unique(-scores[order], return_index=True)[1])
 
 
+def random_scores(n: int, seed: int) -> Floats:
+    """[RANDOM_ROUTERS, n] scores that know nothing of the prompts."""
+    scores: Floats = np.random.default_rng((seed, RANDOM_ROUTERS)).random((RANDOM_ROUTERS, n))
+    return scores
+
+
 def draws(n: int, seed: int, count: int = DRAWS) -> Iterator[Counts]:
     """Parts of [count, n]: how often each of n prompts is in each draw; the same for the same n and seed."""
     random = np.random.default_rng(seed)
@@ -150,19 +157,32 @@ def draw_figures(
 ) -> DrawnFigures:
     """The figures of n prompts in the draws of `parts`; `scores` [n] by router, `gain` and `weak` [n] by prompt.
 
-    `domains` has the rows of each domain; ALL is one of them.
+    `domains` has the rows of each domain; ALL is one of them. Of a router with several scores, [k, n], draw d
+    takes those of number d modulo k: its figures differ by the prompts drawn, and by the scores drawn, too.
     """
-    ranks = {(name, domain): rank(scores[name][rows]) for name in scores for domain, rows in domains.items()}
+    ranks = {
+        (name, domain): [rank(each[rows]) for each in np.atleast_2d(scores[name])]
+        for name in scores
+        for domain, rows in domains.items()
+    }
     apgrs: dict[tuple[str, Domain], list[Floats]] = {key: [] for key in ranks}
     gains: dict[str, list[Floats]] = {name: [] for name in scores}
     weaks: list[Floats] = []
+    first = 0
     for counts in parts:
-        for (name, domain), ranking in ranks.items():
+        for (name, domain), rankings in ranks.items():
             rows = domains[domain]
-            apgrs[name, domain].append(drawn_apgr(ranking, gain[rows], counts[:, rows]))
+            drawn = np.empty(len(counts))
+            for ranking, mine in _dealt(rankings, first):
+                drawn[mine] = drawn_apgr(ranking, gain[rows], counts[mine][:, rows])
+            apgrs[name, domain].append(drawn)
         for name in scores:
-            gains[name].append(drawn_curves(ranks[name, ALL], gain, counts, SHARES))
+            curved = np.empty((len(counts), len(SHARES)))
+            for ranking, mine in _dealt(ranks[name, ALL], first):
+                curved[mine] = drawn_curves(ranking, gain, counts[mine], SHARES)
+            gains[name].append(curved)
         weaks.append(counts @ weak / len(gain))
+        first += len(counts)
     curves = {name: np.concatenate(drawn) for name, drawn in gains.items()}
     return DrawnFigures(
         apgr={key: np.concatenate(drawn) for key, drawn in apgrs.items()},
@@ -170,6 +190,12 @@ def draw_figures(
         weak=np.concatenate(weaks),
         gap=next(iter(curves.values()))[:, -1],  # where all goes strong every router has the same gain
     )
+
+
+def _dealt(rankings: Sequence[Ranking], first: int) -> Iterator[tuple[Ranking, slice]]:
+    """Each of k rankings with its draws among those of a part, whose first draw has the number `first`."""
+    for number, ranking in enumerate(rankings):
+        yield ranking, slice((number - first) % len(rankings), None, len(rankings))
 
 
 def drawn_apgr(ranking: Ranking, gain: Floats, counts: Counts) -> Floats:
@@ -186,7 +212,7 @@ def drawn_curves(ranking: Ranking, gain: Floats, counts: Counts, shares: Floats)
     """[draws, shares] mean gain over all-weak when these shares go strong; every draw needs a prompt."""
     size, gained = (np.pad(np.cumsum(part, axis=1), ((0, 0), (1, 0))) for part in _grouped(ranking, gain, counts))
     curves = [np.interp(shares * n[-1], n, g) / n[-1] for n, g in zip(size, gained, strict=True)]
-    return np.array(curves)
+    return np.array(curves).reshape(len(counts), len(shares))
 
 
 def interval(values: Floats) -> tuple[float, float] | None:
