@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells
+from rich.control import Control
+from rich.segment import ControlType
 from rich.text import Text
 
 from batchroute.report.lanes import lane_words
@@ -30,7 +32,7 @@ from batchroute.show.run_words import (
     use_words,
     whole_percent,
 )
-from batchroute.show.words import clock, count, one_line, plain, speed
+from batchroute.show.words import brief, clock, count, one_line, plain, speed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,15 +85,13 @@ class _Bar:
 
 
 def frame_with_hint(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Text:
-    """The frame, and below it what Ctrl-C does; one line of the screen stays free.
+    """The frame, what Ctrl-C does, and an empty line for what the terminal writes at the cursor: ^C, or Killed.
 
-    The last line is short, as the terminal puts its ^C behind it: what went over the edge would tear the frame.
+    One line of the screen stays free.
     """
     hint = "Ctrl-C stops in order" if progress.stops_in_s() is None else "Ctrl-C again leaves them"
-    room = replace(screen, height=max(1, screen.height - 2))
-    return _LINE_END.join(
-        [frame(progress, now, room, local), Text(hint[: max(0, screen.width - len("^C"))], "dim")]
-    )
+    room = replace(screen, height=max(1, screen.height - 3))
+    return _LINE_END.join([frame(progress, now, room, local), Text(hint[: screen.width], "dim"), Text()])
 
 
 def frame(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Text:
@@ -110,6 +110,15 @@ def frame(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Te
     return _LINE_END.join(lines[: screen.height])
 
 
+def up_over_wrapped(drawn: Text, width: int) -> Control:
+    """A terminal that has become narrower has broken lines in two: erases the lines that rich does not know of.
+
+    Rich goes up as many lines as it has drawn. Of 11 two are now broken: it would stop two lines below the top.
+    """
+    more = sum(max(0, cell_len(line) - 1) // width for line in drawn.plain.splitlines())
+    return Control(*((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * more)
+
+
 def _title(progress: Progress, now: Speed, width: int) -> list[Text]:
     simulated = ["SIMULATED"] if progress.simulated else []
     before = [f"{count(progress.done_before)} done before"] if progress.done_before else []
@@ -124,7 +133,7 @@ def _lane_lines(lane: LaneProgress, now: LaneSpeed, local: datetime, width: int,
     phrases = [one_line(lane_words(state, local)), *out, *use_words(lane, now)]
     lines = _packed(phrases, width, indent, _STYLES[state.doing])
     if lane.last_error is not None and state.doing != "away":
-        lines += _packed([f"last error: {plain(lane.last_error)}"], width, indent, "dim red")
+        lines += _packed([f"last error: {brief(lane.last_error)}"], width, indent, "dim red")
     return lines
 
 

@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.live import Live
+from rich.text import Text
 
 from batchroute.report.lanes import lane_words
-from batchroute.show.frame import Screen, frame_with_hint
+from batchroute.show.frame import Screen, frame_with_hint, up_over_wrapped
 from batchroute.show.log import log, logged_above
 from batchroute.show.run_words import (
     ended_words,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rich.console import Console
-    from rich.text import Text
 
     from batchroute.run.progress import LaneProgress, Progress
     from batchroute.show.speed import Speed
@@ -65,11 +65,14 @@ def _live(console: Console) -> Callable[[Progress], Awaitable[None]]:
             redirect_stdout=sys.stdout.isatty(),
             vertical_overflow="crop",
         )
+        last = Text()
         with live, logged_above(console):
             console.show_cursor()  # a run that is killed must not leave a terminal without one
             while True:
+                console.control(up_over_wrapped(last, console.width))
+                last = drawn()
                 # Not in the event loop: a terminal that is halted by Ctrl-S takes nothing, and the run goes on.
-                await asyncio.to_thread(live.update, drawn(), refresh=True)
+                await asyncio.to_thread(live.update, last, refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
     return draw

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 _NAME_CHARS = 60
+_BRIEF_CHARS = 140
 _TEXT_CHARS = 4000
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), _REPLACED)  # all but tab and line feed
@@ -89,6 +90,12 @@ def plain(text: str) -> str:
     """A name from outside, without control characters and of bounded length."""
     name = one_line(text)
     return name if len(name) <= _NAME_CHARS else name[: _NAME_CHARS - 1] + "…"
+
+
+def brief(text: str) -> str:
+    """The beginning of a sentence from outside, in whole words where it has any."""
+    line = one_line(text[:_BRIEF_CHARS])
+    return line if len(text) <= _BRIEF_CHARS else (line.rpartition(" ")[0] or line) + " …"
 
 
 def sentence(words: str) -> str:

@@ -45,6 +45,16 @@ class Screen:
             else:
                 self._control(part[1], part[2])
 
+    def narrowed(self, width: int) -> None:
+        """As most terminals do it when their window becomes narrower: lines that are too long are broken."""
+        broken: list[str] = []
+        for number, line in enumerate(self.lines):
+            pieces = [line[at : at + width] for at in range(0, len(line.rstrip()), width)] or [""]
+            broken += pieces
+            if number == self._line:
+                row, column = len(broken) - 1, self._column
+        self.lines, self._width, self._line, self._column = broken, width, row, column
+
     def _control(self, number: str, letter: str) -> None:
         if letter == "A":
             top = max(0, len(self.lines) - self._height)
