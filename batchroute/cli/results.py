@@ -67,7 +67,8 @@ def report(
     from batchroute.report.build import build_report
     from batchroute.report.comparison import compare
     from batchroute.report.figures import json_text
-    from batchroute.show.report import render_comparison, render_report
+    from batchroute.show.comparison import render_comparison
+    from batchroute.show.report import render_report
 
     page, runs = None, [run_at(run) for run in runs]
     if html is not None:

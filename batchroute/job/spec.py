@@ -168,6 +168,11 @@ class RouterSpec(_Section):
     seed: int = _fixed(0, "seed of the random router", ge=0)
     embedder: EmbedderSpec = Field(default=EmbedderSpec(), description="what turns prompts into vectors")
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is the model that ships."""
+        return self.use == "mf" and self.model == "builtin"
+
 
 class RoutingSpec(_Section):
     """Which rows go strong; exactly one of the three."""

@@ -65,6 +65,7 @@ def build_report(
         unconfirmed_usd=unconfirmed_usd_of(run, spent_usd, earlier),
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
+        builtin_router=job.builtin_router,
         lanes={} if (status := read_status(run)) is None else status.lanes,
         reasoning_tokens=begun.tokens("reasoning_tokens"),
         retries=begun.count("retries"),

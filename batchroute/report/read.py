@@ -60,6 +60,7 @@ class RunJob:
     threshold: float | None = None
     rows: int | None = None
     files: tuple[str, ...] = ()
+    builtin_router: bool = False
     embedder: RunEndpoint | None = None
     embedding_is_cached: bool = False
     ok_if_refused: float = 0.0
@@ -72,13 +73,15 @@ def read_job(run: Path) -> RunJob:
     identity = read_identity(layout)
     try:
         tables = identity.tables()
-        limits, embedder = tables.get("limits", {}), tables.get("router", {}).get("embedder", {})
+        limits, router = tables.get("limits", {}), tables.get("router", {})
+        embedder = router.get("embedder", {})
         return RunJob(
             name=tables.get("name", run.name),
             endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
             threshold=identity.threshold,
             rows=identity.rows,
             files=tuple(file.name for file in identity.files),
+            builtin_router=(router.get("use", "mf"), router.get("model", "builtin")) == ("mf", "builtin"),
             embedder=_embedder(embedder) if embedder.get("use") == "openai" else None,
             embedding_is_cached=embedder.get("cache") is not None,
             ok_if_refused=float(limits.get("ok_if_refused", 0)),

@@ -63,7 +63,7 @@ class Plan:
 
     `rows` counts those too that will be `refused` because the input makes them unusable. `all_strong_usd` and
     `all_weak_usd` are for every usable row, wherever its length or an override would send it. `is_over`: every row
-    of the run has ended, and the figures are what came of them.
+    of the run has ended, and the figures are what came of them. `builtin_router`: the model that ships scores.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Plan:
     win_mass_kept: float | None
     frontier: Sequence[FrontierPoint]
     is_over: bool = False
+    builtin_router: bool = False
 
     @property
     def strong_rows(self) -> int:
@@ -111,7 +112,7 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
         shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])
         frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
-        plan, run = _plan(job.name, here, whole, estimator, frontier), Path(job.output.path)
+        plan, run = _plan(job, here, whole, estimator, frontier), Path(job.output.path)
         if scored.ended:
             return _as_it_was(plan, run)
         if not scored.begun:
@@ -196,10 +197,10 @@ def _kept(totals: Totals, whole: Whole) -> float | None:
     return totals.win_mass / whole.win_mass if whole.win_mass else None
 
 
-def _plan(name: str, totals: Totals, whole: Whole, estimator: Estimator, frontier: list[FrontierPoint]) -> Plan:
+def _plan(job: Job, totals: Totals, whole: Whole, estimator: Estimator, frontier: list[FrontierPoint]) -> Plan:
     assumed = estimator.assumed
     return Plan(
-        name=name,
+        name=job.name,
         threshold=totals.threshold,
         rows=whole.rows,
         refused=whole.refused,
@@ -211,6 +212,7 @@ def _plan(name: str, totals: Totals, whole: Whole, estimator: Estimator, frontie
         time_s=estimator.time_s(totals),
         win_mass_kept=_kept(totals, whole),
         frontier=frontier,
+        builtin_router=job.router.is_builtin,
     )
 
 

@@ -1,7 +1,8 @@
 """How things look: every table and page, from values that others computed.
 
     report, plan, evaluation   what a terminal shows
-    by, reconcile              ... of a bill by a column, and of one beside a provider's
+    comparison, by, reconcile  ... of several runs, of a bill by a column, and beside a provider's
+    terms                      a line for each word that not everybody knows
     progress                   a run at work, on a terminal or in a log
     frame, run_words, speed    ... drawn, in words, and how fast it is
     training                   a training at work, and what came of it

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchroute.show import words
+from batchroute.show import terms, words
 from batchroute.show.tables import add_row, blocks, table, title, warnings
 from batchroute.show.words import count, money, percent, plain
 
@@ -93,4 +93,4 @@ def notes(bill: Breakdown) -> Iterator[str]:
     if bill.all_rows.open:
         yield f"{count(bill.all_rows.open)} of the rows were begun and have no answer yet"
     if bill.unconfirmed_usd != 0:
-        yield words.UNCONFIRMED
+        yield terms.UNCONFIRMED

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from batchroute.learn.evaluate.figures import CHANCE, is_control, offer_words
+from batchroute.show import terms
 from batchroute.show.tables import add_row, blocks, table
 from batchroute.show.words import count, digits, interval, plain
 
@@ -24,7 +25,7 @@ _HEADING_CHARS = 14
 
 def render_evaluation(evaluation: Evaluation) -> RenderableType:
     """All of an evaluation."""
-    parts: list[RenderableType] = [_models(evaluation), _routers(evaluation)]
+    parts: list[RenderableType] = [_models(evaluation), _routers(evaluation), Text(terms.APGR, style="dim")]
     if len(evaluation.domains) > 1:
         parts += _domains(evaluation)
     if evaluation.offers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
+from batchroute.show import terms
 from batchroute.show.tables import add_row, blocks, table, title, warnings
 from batchroute.show.words import count, duration, money, one_line, percent, plain
 
@@ -96,7 +97,9 @@ def _frontier(plan: Plan) -> Group:
         )
     here = f"threshold {plan.threshold!r}, strong from here"
     kept = "" if plan.win_mass_kept is None else f"; {percent(plan.win_mass_kept)} of the expected wins are kept"
-    return Group(Text(here + kept, style="bold"), Text("at other shares:"), points)
+    notes = [terms.EXPECTED_WINS, *([terms.BUILTIN_ROUTER] if plan.builtin_router else [])]
+    below = Text("\n".join(notes), style="dim")
+    return Group(Text(here + kept, style="bold"), Text("at other shares:"), points, below)
 
 
 def _assumed(plan: Plan) -> Text:

@@ -1,6 +1,6 @@
 """A report on a terminal, read from the top like an invoice: rows, money, then how it went.
 
-Several reports stand side by side, one column a run. Computes nothing but shares.
+Computes nothing but shares.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from batchroute.show import words
+from batchroute.show import terms, words
 from batchroute.show.tables import add_row, blocks, table, title, warnings
 from batchroute.show.words import count, duration, money, percent, plain, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
     from rich.table import Table
 
-    from batchroute.report.comparison import Comparison
     from batchroute.report.figures import Report
-    from batchroute.types import Side
 
 _BAR_WIDTH = 2
 _FEWEST_BARS, _MOST_BARS = 10, 25
@@ -132,8 +130,12 @@ def _errors(errors: dict[str, int]) -> Table:
 
 def _scores(report: Report) -> Text:
     drawn = draw_histogram(report.score_histogram, report.threshold)
-    wins = words.wins_words(report)
-    return drawn if wins is None else drawn.append(f"\n{wins}")
+    if wins := words.wins_words(report):
+        drawn.append(f"\n{wins}")
+        drawn.append(f"\n{terms.EXPECTED_WINS}", style="dim")
+    if report.builtin_router:
+        drawn.append(f"\n{terms.BUILTIN_ROUTER}", style="dim")
+    return drawn
 
 
 def draw_histogram(histogram: Sequence[int], threshold: float | None) -> Text:
@@ -168,49 +170,3 @@ def _lines(bars: Sequence[int]) -> Iterable[str]:
     eighths = [round(8 * _BAR_HEIGHT * rows / max(bars)) or (rows > 0) for rows in bars]
     for level in reversed(range(_BAR_HEIGHT)):
         yield "".join(_EIGHTHS[min(8, max(0, height - 8 * level))] * _BAR_WIDTH for height in eighths)
-
-
-def render_comparison(comparison: Comparison) -> RenderableType:
-    """Cost, share, latency and errors as a table, drift of the scores in words below it."""
-    runs = comparison.runs
-    figures = table("", *(plain(report.run) for report in runs), folded=True)
-    for label, figure in _LINES:
-        add_row(figures, label, *map(figure, runs))
-    # A set would put the error types in another order each time.
-    for error_type in dict.fromkeys(error for report in runs for error in report.errors):
-        add_row(figures, f"  {plain(error_type)}", *(count(report.errors.get(error_type, 0)) for report in runs))
-    return Group(figures, Text(), *map(Text, _notes(comparison)))
-
-
-def _p95(report: Report, side: Side) -> str:
-    latency = report.latency_s.get(side)
-    return seconds(latency.p95 if latency else None)
-
-
-_LINES: tuple[tuple[str, Callable[[Report], str]], ...] = (
-    ("state", lambda report: report.state),
-    ("rows", lambda report: count(report.rows)),
-    ("answered", lambda report: count(report.ok)),
-    ("strong share", lambda report: percent(report.strong_fraction)),
-    ("threshold", lambda report: words.threshold(report.threshold)),
-    ("total, USD", lambda report: money(report.total_usd)),
-    ("all strong, USD", lambda report: money(report.all_strong_usd)),
-    ("saved", lambda report: percent(report.savings_fraction)),
-    ("output tokens", lambda report: count(report.completion_tokens)),
-    ("strong latency p95, s", lambda report: _p95(report, "strong")),
-    ("weak latency p95, s", lambda report: _p95(report, "weak")),
-    ("time", lambda report: duration(report.wall_s)),
-    ("retries", lambda report: count(report.retries)),
-    ("refused or failed", lambda report: count(report.refused + report.failed)),
-)
-
-
-def _notes(comparison: Comparison) -> Iterator[str]:
-    first, *others = comparison.runs
-    for other, found in zip(others, comparison.drifts, strict=True):
-        if found is not None:
-            index = f"stability index {found.psi:.3f}"
-            yield f"{plain(other.run)} against {plain(first.run)}: {found.verdict} ({index})"
-    for report in comparison.runs:
-        if made_up := words.simulated_words(report):
-            yield f"{plain(report.run)}: {made_up}"

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batchroute.job.tiers import STANDARD, tier_of
+from batchroute.show import terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,7 +168,7 @@ def wins_words(report: Report) -> str | None:
     if report.win_mass_kept is None:
         return None
     strong = f"the {percent(report.strong_fraction)} of the rows that went strong"
-    return f"{strong} hold {percent(report.win_mass_kept)} of all expected wins (the sum of the scores)"
+    return f"{strong} hold {percent(report.win_mass_kept)} of all expected wins"
 
 
 # What stands of `FinishCounts` in a table, below these headings.
@@ -219,16 +220,13 @@ def predicted_rows(report: Report) -> list[tuple[str, str, str, str]]:
     ]
 
 
-UNCONFIRMED = "unconfirmed: requests that were sent and brought no usage, so what they were billed is not known"
-
-
 def unconfirmed_words(report: Report) -> str | None:
     """What the amount is that stands beside the total."""
     if report.unconfirmed_usd == 0:
         return None
     if report.unconfirmed_usd is None:
-        return UNCONFIRMED
-    return f"{UNCONFIRMED}; at most this much" + (
+        return terms.UNCONFIRMED
+    return f"{terms.UNCONFIRMED}; at most this much" + (
         "" if report.max_cost_usd is None else ", which counts against the limit"
     )
 

@@ -21,7 +21,8 @@ from batchroute.report.build import build_report
 from batchroute.report.comparison import compare, drift
 from batchroute.report.figures import FinishCounts, Report, json_text, read_report, write_report
 from batchroute.report.sums import quantiles
-from batchroute.show.report import render_comparison, render_report
+from batchroute.show.comparison import render_comparison
+from batchroute.show.report import render_report
 from batchroute.store.ledger import add_unconfirmed
 from batchroute.types import Usage
 from runs import RESULT_SCHEMA, WEAK_SIMULATED, failed, ok, refused, write_journal, write_run
