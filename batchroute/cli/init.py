@@ -14,6 +14,7 @@ import click
 from batchroute.cli.flags import FILE
 from batchroute.cli.help import command
 from batchroute.cli.output import log
+from batchroute.cli.places import refuse_no_prompts
 from batchroute.cli.recipes import recipe
 from batchroute.errors import UsageFault
 from batchroute.show.words import harmless
@@ -55,6 +56,8 @@ def init(data: str | None, job_file: Path | None, prompt: str | None, provider: 
     from batchroute.run.propose.sample import read_sample
     from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
 
+    if data is not None:
+        refuse_no_prompts(Path(data))
     if prompt is not None and data is None:
         raise UsageFault("--prompt names a column of DATA; name that, too")
     path = Path(f"{_stem(data)}.toml") if job_file is None else job_file

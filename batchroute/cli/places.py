@@ -92,6 +92,20 @@ def data_at(path: Path) -> Path:
     return path
 
 
+def refuse_no_prompts(path: Path) -> None:
+    """UsageFault where what a job is to be written for is a job, a run or a model; a glob may be anything."""
+    words: dict[Kind, Callable[[Path], str]] = {
+        "job": lambda job: (
+            f"{job} is a job file already; to look for faults in it: batchroute check {_quoted(job)}"
+        ),
+        "run": lambda run: f"{run} is a run directory; its answers are data, too: {_quoted(run / 'results')}",
+        "model": lambda model: f"{model} is a router's model, not data; a job names it as router.model",
+    }
+    kind = kind_of(path)
+    if kind in words:
+        raise UsageFault(words[kind](path))
+
+
 def labels_at(paths: Sequence[Path]) -> Sequence[Path]:
     """The same of files of labels."""
     for path in paths:

@@ -211,6 +211,19 @@ def test_data_that_cannot_be_read(folder: Path, batchroute: Command, content: by
     assert not (folder / "data.toml").exists()
 
 
+def test_what_is_no_data_is_named(folder: Path, batchroute: Command) -> None:
+    write_rows(folder / "data.jsonl", "prompt")
+    assert batchroute("init", "data.jsonl").code == 0
+    assert_one_message(batchroute("init", "data.toml", "-o", "x.toml"), 2, "job file already", "batchroute check")
+    simulated = [f"endpoints.{side}.simulate={{latency_s=0}}" for side in ("strong", "weak")]
+    sets = [part for each in simulated for part in ("--set", each)]
+    assert batchroute("run", "data.toml", "--quiet", *sets).code == 0
+    assert_one_message(batchroute("init", "runs/data"), 2, "run directory", "runs/data/results")
+    again = batchroute("init", "runs/data/results", "-o", "again.toml")
+    assert again.code == 0, again.err
+    assert values(folder / "again.toml")["input"]["prompt"] != "response"
+
+
 def test_a_column_can_be_named(folder: Path, batchroute: Command) -> None:
     write_rows(folder / "data.jsonl", "prompt")
     assert_one_message(batchroute("init", "data.jsonl", "--prompt", "answr"), 2, "did you mean 'answer'")
