@@ -162,7 +162,7 @@ def libraries_behind(module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "unknown"),
     [
-        ("cli", {*HEAVY}),
+        ("cli", {*HEAVY, "asyncio", "tomllib"}),
         ("job.load", {"torch", "polars", "pyarrow", "aiohttp", "numpy"}),
         ("send.lane", {"torch", "polars", "pyarrow", "aiohttp", "pydantic"}),
         ("store.rows", {"torch", "polars", "aiohttp", "pydantic"}),

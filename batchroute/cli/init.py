@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,6 +114,8 @@ def _stem(name: str | None) -> str:
 
 
 def key_variable(provider: str) -> str | None:
+    import tomllib
+
     endpoints = tomllib.loads(recipe(RECIPES[provider]).read_text(encoding="utf-8"))["endpoints"]
     name: str | None = endpoints["strong"].get("api_key_env")
     return name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -35,6 +34,8 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
 
     INPUT is a data file, a job file, or - for one prompt a line from stdin.
     """
+    import asyncio
+
     from batchroute.input.growing import appended
     from batchroute.job.load import scoring_sections
     from batchroute.job.spec import Limits
