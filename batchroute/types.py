@@ -64,6 +64,12 @@ class StopReason:
     advice: str = ""
     doing: Doing = "stopped"
 
+    @property
+    def brief(self) -> str:
+        """The same without what was said."""
+        cause = "no money for the next row" if self.doing == "no_money" else self.cause
+        return f"{cause}; {self.advice}" if self.advice else cause
+
     def __str__(self) -> str:
         what = f"{self.cause} ({self.detail})" if self.detail else self.cause
         return f"{what}; {self.advice}" if self.advice else what

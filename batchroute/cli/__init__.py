@@ -7,6 +7,7 @@
     job       run, check, plan             scores    score, calibrate
     results   report, whatif, export       tools     train, evaluate, serve, simulate
     again     a command that takes over    places    what a path is, and what was meant
+    status    status
 
 Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
 `--help` is there at once.
@@ -32,6 +33,7 @@ from batchroute.cli.requests import show
 from batchroute.cli.results import export, report, whatif
 from batchroute.cli.scores import calibrate, score
 from batchroute.cli.settings import schema, settings
+from batchroute.cli.status import status
 from batchroute.cli.tools import evaluate, serve, simulate, train
 from batchroute.errors import BatchrouteError, Stopped, UsageFault
 from batchroute.run.streams import open_standard_streams, take_loss
@@ -78,7 +80,7 @@ def _say_what_was_meant(arguments: Sequence[str]) -> None:
     sections={
         "First steps": (demo, init, check, show),
         "Run": (plan, run, serve),
-        "Look": (report, whatif, export, reconcile),
+        "Look": (status, report, whatif, export, reconcile),
         "Route": (score, calibrate, train, evaluate),
         "Reference": (settings, schema, simulate),
     },

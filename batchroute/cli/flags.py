@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from batchroute.errors import BatchrouteError
     from batchroute.job.spec import Job
 
 
@@ -95,10 +96,7 @@ def job_flags(command: Callable[..., int]) -> Callable[..., int]:
         try:
             return command(flags=Flags(**shared), **values)
         except AnsweredOtherwise as fault:
-            from batchroute.cli.again import command_that_reuses
-
-            advised = command_that_reuses(fault)
-            raise RunFault(f"{fault.why}, or take over what stays into another directory:\n  {advised}") from fault
+            raise with_advice(fault) from fault
 
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), with_flags)
 
@@ -131,6 +129,16 @@ def _number(text: str) -> float:
     if math.isnan(value):
         raise click.BadParameter(f"{text} is no number")
     return value
+
+
+def with_advice(error: BatchrouteError) -> BatchrouteError:
+    """The error as a command says it: with the command that takes over what stays, where that helps."""
+    if not isinstance(error, AnsweredOtherwise):
+        return error
+    from batchroute.cli.again import command_that_reuses
+
+    advised = command_that_reuses(error)
+    return RunFault(f"{error.why}, or take over what stays into another directory:\n  {advised}")
 
 
 def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import JOB, Flags, job_flags
+from batchroute.cli.flags import JOB, Flags, job_flags, with_advice
 from batchroute.cli.help import command
-from batchroute.cli.output import console, log, log_scored, show, show_json, warn_of_loss
-from batchroute.errors import Stopped, UsageFault
-from batchroute.show.words import count, harmless
+from batchroute.cli.output import console, log, log_scored, say_summary, show, show_json, warn_of_loss
+from batchroute.errors import BatchrouteError, Stopped, UsageFault
+from batchroute.show.words import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,24 +43,38 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     from batchroute.run.engine import RunOptions, run_job
     from batchroute.show.progress import watcher
     from batchroute.show.report import render_report
+    from batchroute.show.summary import summary_of
 
-    job = _load(job_file, flags, require_keys=True)
-    options = RunOptions(
-        environ=os.environ,
-        limit=flags.limit,
-        retry_refused=retry == "refused",
-        watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
-        notify=log.warning,
-    )
-    end = run_job(job, options)
+    job = None
+    try:
+        job = _load(job_file, flags, require_keys=True)
+        options = RunOptions(
+            environ=os.environ,
+            limit=flags.limit,
+            retry_refused=retry == "refused",
+            watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
+            notify=log.warning,
+        )
+        end = run_job(job, options)
+    except BatchrouteError as error:
+        return _say_error(job_file.stem if job is None else job.name, job, with_advice(error))
     report = read_report(Path(job.output.path))
     if report is not None and as_json:
         show_json(json_text(report))
     elif report is not None and not flags.quiet:
         show(render_report(report))
     warn_of_loss()
-    _say_goodbye(job, end)
+    _say_where(job, end)
+    say_summary(summary_of(job, end, report))
     return end.exit_code(job.limits.ok_if_refused)
+
+
+def _say_error(name: str, job: Job | None, error: BatchrouteError) -> int:
+    from batchroute.show.summary import summary_of_error
+
+    log.error(str(error))
+    say_summary(summary_of_error(name, None if job is None else job.output.path, error))
+    return error.exit_code
 
 
 def _load(path: Path, flags: Flags, *, require_keys: bool) -> Job:
@@ -70,28 +84,20 @@ def _load(path: Path, flags: Flags, *, require_keys: bool) -> Job:
     return job
 
 
-def _say_goodbye(job: Job, end: RunEnd) -> None:
+def _say_where(job: Job, end: RunEnd) -> None:
     where = Path(job.output.path)
-    allowed = job.limits.ok_if_refused
-    state = end.state(allowed)
+    state = end.state(job.limits.ok_if_refused)
     if not end.asked:
         already = "the job was complete" if state == "complete" else "every row had ended"
         log.info(f"{already} already, nothing was sent; results are in {where / 'results'}")
     elif end.complete:
         log.info(f"{state}; results are in {where / 'results'}")
     else:
-        log.warning(f"not complete; run the same command again to go on. What is answered is in {where}")
+        log.info(f"what is answered is in {where / 'results'}")
     if end.failed:
-        log.warning(
-            f"{count(end.failed)} rows failed, listed in {where / 'failed.jsonl'}; the next run asks them again"
-        )
+        log.info(f"the rows that failed are listed in {where / 'failed.jsonl'}")
     if end.refused:
-        log.warning(f"{count(end.refused)} rows were refused; their `error` column says why")
-    if state == "refusals":
-        log.warning(
-            f"that is more than limits.ok_if_refused = {allowed} lets pass, so there is no _SUCCESS; "
-            "--retry refused asks these rows again"
-        )
+        log.info("the `error` column of rows that were refused says why")
     log.info(f"what it cost, as a page to keep: batchroute report {shlex.quote(str(where))} --html")
 
 

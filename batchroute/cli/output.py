@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
+    from batchroute.show.summary import Summary
+
 log = logging.getLogger("batchroute")  # the library logs to its children; only a command gives it a handler
+_SUMMARY = logging.WARNING + 1  # said with --quiet, too; no warning
 
 
 def setup_logging(style: str, *, quiet: bool) -> None:
@@ -34,18 +38,29 @@ def setup_logging(style: str, *, quiet: bool) -> None:
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        plain = record.levelno <= logging.INFO or record.levelno == _SUMMARY
+        mark = "" if plain else f"{record.levelname.lower()}: "
         return harmless(mark + record.getMessage())
 
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),
+            "level": "info" if record.levelno == _SUMMARY else record.levelname.lower(),
             "message": record.getMessage(),
         }
+        if (summary := getattr(record, "summary", None)) is not None:
+            import msgspec
+
+            fields["summary"] = msgspec.to_builtins(summary)
         return json.dumps(fields)
+
+
+def say_summary(summary: Summary) -> None:
+    """The last line of a run, also where only what went wrong is said."""
+    line = summary.line(datetime.now().astimezone())
+    log.log(_SUMMARY, "%s", line, extra={"summary": summary})
 
 
 def log_scored() -> Callable[[int], None]:

@@ -22,8 +22,10 @@ from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
 from batchroute.report.token_sums import token_sums
 from batchroute.report.tokens import mean_completions
+from batchroute.store.lock import lock_state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from batchroute.report.read import Rows, RunJob
@@ -35,12 +37,13 @@ def build_report(
     wall_s: float = 0.0,
     state: State | None = None,
     router_cost_usd: float | None = None,
+    stopped: Sequence[str] | None = None,
 ) -> Report:
     """What the run in the directory `run` did so far.
 
     `wall_s` is the time since the report that stands there now was written, and is added to that one's; the
-    router's cost is the total over all runs of the directory, and taken from that report where None. Without
-    `state` the rows decide.
+    router's cost is the total over all runs of the directory, and taken from that report where None, as is why the
+    last run `stopped`. Without `state` the lock, the rows and that report decide.
     Raises RunFault where `run` is no run directory.
     """
     job, earlier, rows = read_job(run), read_report(run), scan_rows(run)
@@ -56,7 +59,8 @@ def build_report(
     return Report(
         name=job.name,
         run=run.resolve().name,
-        state=state or _state(job, settled, rows.unsealed),
+        state=state or _state(run, job, settled, rows.unsealed, earlier),
+        stopped=list(stopped) if stopped is not None else [] if earlier is None else earlier.stopped,
         simulated=[name for name, endpoint in job.endpoints.items() if endpoint.simulated],
         rows=job.rows,
         unsealed=rows.unsealed,
@@ -85,10 +89,16 @@ def build_report(
     )
 
 
-def _state(job: RunJob, settled: Groups, unsealed: int) -> State:
-    """What the rows say; they do not tell whether a signal or a lane ended the run."""
+def _state(run: Path, job: RunJob, settled: Groups, unsealed: int, earlier: Report | None) -> State:
+    """What lock and rows say; that something ended the last run early is known from its report.
+
+    A run that was killed has left the report that it began with.
+    """
+    if lock_state(run).held:
+        return "running"
+    ended_early = earlier is not None and (earlier.state == "running" or bool(earlier.stopped))
     done = settled.count("rows")
-    if unsealed or done != job.rows or settled.ended("failed").count("rows"):
+    if ended_early or unsealed or done != job.rows or settled.ended("failed").count("rows"):
         return "incomplete"
     return state_of_ended(settled.ended("refused").count("rows"), done, job.ok_if_refused)
 

@@ -92,7 +92,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `other_models` count answers by tier, and by model where that is not the one asked for; they, `finish`,
     `mean_output_tokens` and `latency_s` are by endpoint, as is the `route` of a bill.
     `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against. `lanes`: how each was
-    last seen. `builtin_router`: the scores are those of the model that ships.
+    last seen. `builtin_router`: the scores are those of the model that ships. `stopped`: why the last run ended
+    early, and what to do about it.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     predicted: Predicted | None = None
     builtin_router: bool = False
     lanes: dict[str, LaneReport] = {}
+    stopped: list[str] = []
 
 
 def state_of_ended(refused: int, done: int, ok_if_refused: float) -> State:

@@ -6,29 +6,36 @@ The report is made of the files of the directory; here only what they do not tel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from signal import Signals
+from typing import TYPE_CHECKING, Any
 
-from batchroute.errors import Stopped
+from batchroute.errors import AnsweredOtherwise, Stopped
 from batchroute.report.figures import read_report, state_of_ended, write_report
 from batchroute.score.api.paid import read_bill
 from batchroute.store.files import saving
 from batchroute.store.ledger import add_unconfirmed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from batchroute.report.figures import State
+    from batchroute.run.stop import Stopper
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.budget import Budget
+    from batchroute.send.lane import Lane
     from batchroute.store.directory import RunDirectory
+    from batchroute.types import StopReason
+
+GO_ON = "run the same command again to go on"
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
     """How a run ended; the rows are those of the whole directory.
 
-    `stopped` holds why a lane, or the run, ended early; `signal` the number of the signal that ended it; `asked`
-    is False for a job that had no row left to ask. Figures stand in report.json.
+    `stopped` holds why a lane, or the run, ended early, `causes` the same in fewer words; `signal` the number of
+    the signal that ended it; `asked` is False for a job that had no row left to ask. Figures stand in report.json.
     """
 
     rows: int | None
@@ -39,6 +46,12 @@ class RunEnd:
     asked: bool
     stopped: tuple[str, ...] = ()
     signal: int | None = None
+    causes: tuple[str, ...] = ()
+
+    @property
+    def by_signal(self) -> tuple[str, ...]:
+        """The signal that ended it, in words, if one did."""
+        return () if self.signal is None else (f"ended by {Signals(self.signal).name}; {GO_ON}",)
 
     @property
     def complete(self) -> bool:
@@ -58,6 +71,49 @@ class RunEnd:
         if self.stopped:
             return Stopped.exit_code
         return 0 if self.state(ok_if_refused) == "complete" else 3
+
+
+def run_end(
+    directory: RunDirectory,
+    stopper: Stopper,
+    lanes: Mapping[str, Lane[Any]],
+    *,
+    rows: int | None,
+    wall_s: float,
+    asked: bool,
+) -> RunEnd:
+    """How the run ended that worked in the directory, of so many rows."""
+    store = directory.store
+    faults = () if stopper.fault is None else (str(stopper.fault),)
+    if isinstance(stopper.fault, AnsweredOtherwise) and not stopper.sent:
+        rows, faults = directory.identity.rows, ()  # the run that is there is as complete as it was
+    return RunEnd(
+        rows=rows,
+        ok=sum(store.tally.ok.values()),
+        refused=store.tally.refused,
+        failed=len(store.failed()),
+        wall_s=wall_s,
+        asked=asked,
+        stopped=(
+            *stopper.reasons,
+            *faults,
+            *(lane.stopped for lane in lanes.values() if lane.stopped is not None),
+        ),
+        signal=stopper.signal,
+        causes=(*stopper.reasons, *faults, *_causes({name: lane.stop_reason for name, lane in lanes.items()})),
+    )
+
+
+def _causes(lanes: Mapping[str, StopReason | None]) -> list[str]:
+    """In a few words each and what to do; lanes with the same cause are named together.
+
+    As "strong, weak: key rejected; set api_key_env, or check the key it names, then run again".
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in lanes.items():
+        if reason is not None:
+            names.setdefault(reason.brief, []).append(name)
+    return [f"{', '.join(together)}: {brief}" for brief, together in names.items()]
 
 
 def write_running(run: Path) -> None:
@@ -90,5 +146,6 @@ def write_end(run: Path, end: RunEnd, *, ok_if_refused: float) -> None:
         wall_s=end.wall_s,
         state=end.state(ok_if_refused),
         router_cost_usd=float(embeddings.usd) if embeddings.complete else None,
+        stopped=[*end.stopped, *end.by_signal],
     )
     write_report(run, report)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchroute.errors import AnsweredOtherwise, BatchrouteError, cause_of
+from batchroute.errors import BatchrouteError, cause_of
 from batchroute.job.prices import open_targets
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
-from batchroute.run.end import RunEnd, close_books, write_end, write_running
+from batchroute.run.end import RunEnd, close_books, run_end, write_end, write_running
 from batchroute.run.feed import rows_to_ask
 from batchroute.run.hints import input_hints
 from batchroute.run.lanes import LaneOpener
@@ -348,30 +348,13 @@ class _OpenRun:
         """Everything on file, the report last; a fault goes on to the caller where nothing was sent before it."""
         close_books(self._directory, self._budget, self._unconfirmed)
         self._status.end(asked=asked)
-        end = self._end(asked=asked)
+        rows, wall_s = self._scoring.wanted_rows, self._progress.elapsed_s
+        end = run_end(self._directory, self._stopper, self._lanes, rows=rows, wall_s=wall_s, asked=asked)
         write_end(self._directory.layout.path, end, ok_if_refused=self._job.limits.ok_if_refused)
         fault = self._stopper.fault
         if fault is not None and not self._stopper.sent:
             raise fault
         return end
-
-    def _end(self, *, asked: bool) -> RunEnd:
-        tally, stopper = self._store.tally, self._stopper
-        faults = () if stopper.fault is None else (str(stopper.fault),)
-        lanes = (lane.stopped for lane in self._lanes.values() if lane.stopped is not None)
-        rows = self._scoring.wanted_rows
-        if isinstance(stopper.fault, AnsweredOtherwise) and not stopper.sent:
-            rows, faults = self._directory.identity.rows, ()  # the run that is there is as complete as it was
-        return RunEnd(
-            rows=rows,
-            ok=sum(tally.ok.values()),
-            refused=tally.refused,
-            failed=len(self._store.failed()),
-            wall_s=self._progress.elapsed_s,
-            asked=asked,
-            stopped=(*stopper.reasons, *faults, *lanes),
-            signal=stopper.signal,
-        )
 
 
 async def _awaited(work: Awaitable[None]) -> None:

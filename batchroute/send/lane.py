@@ -63,7 +63,7 @@ class Lane(Generic[AnyRequest]):
         self.in_flight = 0
         self.sent = 0  # attempts
         self._latest_passed = 0  # the latest to leave of those answered well, as it was counted
-        self._stop_reason: StopReason | None = None
+        self.stop_reason: StopReason | None = None  # None as well where it was only told to stop
         self.gate: Gate[OpenRequest[AnyRequest]] = Gate(allowance, policy.outage_s, clock)
         self._send = send
         self._at_standard = at_standard
@@ -96,13 +96,13 @@ class Lane(Generic[AnyRequest]):
 
     @property
     def stopped(self) -> str | None:
-        """Why it stopped, and what to do about that, where it was not told to."""
-        return None if self._stop_reason is None else str(self._stop_reason)
+        """`stop_reason` as text."""
+        return None if self.stop_reason is None else str(self.stop_reason)
 
     def state(self) -> LaneState:
         """What it does now."""
         return lane_state(
-            self._stop_reason,
+            self.stop_reason,
             self.gate.state(),
             stopping=self._stopping,
             done=self._done,
@@ -145,8 +145,8 @@ class Lane(Generic[AnyRequest]):
     def stop(self, reason: StopReason | None = None) -> None:
         """Sends nothing more; requests in flight are still awaited, all others are left undone."""
         self._stopping = True
-        if reason is not None and self._stop_reason is None:
-            self._stop_reason = reason
+        if reason is not None and self.stop_reason is None:
+            self.stop_reason = reason
             self._notify(str(reason))
         if self._feeding:
             self._feeding.cancel()
@@ -156,7 +156,7 @@ class Lane(Generic[AnyRequest]):
 
     def resume(self) -> None:
         """Takes requests again after it stopped; what was learnt of the endpoint stays known."""
-        self._stopping, self._stop_reason = False, None
+        self._stopping, self.stop_reason = False, None
         self.gate.resume()
 
     def abandon(self) -> None:
