@@ -70,7 +70,8 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
 
     Lines stand by what they cost, days in their order; last, where there are any, rows whose value is null, the
     `other_values` that have no line of their own, and rows of which the column is not on file: failed rows keep
-    nothing of their input, nor do the runs `not_kept_by`. `is_kept`: it is a column of the input.
+    nothing of their input, nor do the runs `not_kept_by`. `is_kept`: it is a column of the input. `simulated`:
+    some of the money is made up.
     """
 
     column: str
@@ -83,6 +84,7 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     router_cost_usd: float | None
     total_usd: float | None
     unconfirmed_usd: float | None
+    simulated: bool = False
 
 
 def spending_by(runs: Sequence[Path], column: str, *, top: int = TOP) -> Breakdown:
@@ -117,6 +119,7 @@ def spending_by(runs: Sequence[Path], column: str, *, top: int = TOP) -> Breakdo
         router_cost_usd=router_usd,
         total_usd=(all_rows.cost_usd or 0.0) + (router_usd or 0.0) if is_known else None,
         unconfirmed_usd=unconfirmed_usd,
+        simulated=any(endpoint.simulated for run in runs for endpoint in read_job(run).endpoints.values()),
     )
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 def render_breakdown(bill: Breakdown) -> RenderableType:
     """All of a bill by a column."""
     parts: list[RenderableType] = [_title(bill)]
+    if bill.simulated:
+        parts += warnings([terms.SIMULATED])
     if unknown := words.unknown_cost_words(bill.all_rows.cost_unknown_rows):
         parts += warnings([f"{unknown}."])
     parts += [_costs(bill), _tokens(bill)]

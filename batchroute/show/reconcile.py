@@ -8,7 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from batchroute.show.tables import add_row, blocks, table, title
+from batchroute.show import terms
+from batchroute.show.tables import add_row, blocks, table, title, warnings
 from batchroute.show.words import count, money, one_line, plain
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def render_reconciliation(found: Reconciliation) -> RenderableType:
     """All lines; those that differ once more, each with what may have made the difference."""
-    parts: list[RenderableType] = [_title(found), _lines(found)]
+    made_up = warnings([terms.SIMULATED]) if found.simulated else []
+    parts: list[RenderableType] = [_title(found), *made_up, _lines(found)]
     differing = [line for line in found.lines if not line.agrees]
     parts += [_explained(f"{_name(line)}  {_signed(line.difference_usd)}", line.causes) for line in differing]
     if found.causes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+SIMULATED = "SIMULATED: some of this money is made up, by built-in fake providers."
 UNCONFIRMED = "unconfirmed: requests that were sent and brought no usage, so what they were billed is not known"
 EXPECTED_WINS = "expected wins (win mass): the sum of the scores, so how many rows strong should answer better"
 STRONG_SHARE = "strong share (strong fraction): rows that went strong, of all that went to either side"

@@ -15,7 +15,7 @@ from batchroute.errors import UsageFault
 from batchroute.report.build import build_report
 from batchroute.report.export.focus_file import export_focus
 from batchroute.report.figures import write_report
-from batchroute.report.invoice.cells import Slashed, read_amount, read_day
+from batchroute.report.invoice.cells import Slashed, read_amount, read_count, read_day
 from batchroute.report.invoice.compare import reconcile
 from batchroute.report.invoice.names import fold_model
 from batchroute.report.invoice.table import read_invoice
@@ -156,10 +156,23 @@ def test_a_moment_is_the_same_day_in_every_form(at: datetime) -> None:
         ("1.234,50", True, "1234.5"),
         ("-0.5", False, "-0.5"),
         ("1e-05", False, "0.00001"),
+        ("0,003", False, "0.003"),
+        ("0.003", True, "0.003"),
+        ("1,234", False, "1234"),
+        ("1,234", True, "1.234"),
+        ("1,234,567.8", False, "1234567.8"),
+        ("usd 5", False, "5"),
     ],
 )
 def test_amounts(text: str, comma: bool, amount: str) -> None:
     assert read_amount(text, decimal_comma=comma) == Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1,234,567", 1234567), ("1.234", 1234), ("12", 12), ("7.0", 7), ("", None)]
+)
+def test_counts(text: str, count: int | None) -> None:
+    assert read_count(text) == count
 
 
 @pytest.mark.parametrize("text", ["", " ", "-", "null"])
@@ -201,6 +214,12 @@ def test_what_cannot_be_compared(tmp_path: Path, lines: tuple[str, ...], words: 
     run = write_run(tmp_path / "run", [[ok(0)]])
     with pytest.raises(UsageFault, match=words):
         reconcile([run], _table(tmp_path, *lines))
+
+
+def test_the_model_is_whatever_column_names_one(tmp_path: Path) -> None:
+    lines = ("date,model,line_item,usd", f'{DAY},,"big-model-2026-08-07, input",0.002', f"{DAY},big-model,,0.001")
+    found = reconcile([write_run(tmp_path / "run", [[ok(0)]])], _table(tmp_path, *lines))
+    assert [(line.model, line.agrees) for line in found.lines] == [("big-model", True)]
 
 
 def test_columns_that_are_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ DayOrder: TypeAlias = Literal["mdy", "dmy"]
 _SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})\b")
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})\b")
 _YEAR_FIRST = re.compile(r"(\d{4})[/.]?(\d{2})[/.]?(\d{2})(?!\d)")
+_GROUPED = re.compile(r"[1-9]\d{0,2}([.,\u00a0 ]\d{3})+")
 _NAMED_MONTH = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y")
 _SECONDS = (10**8, 10**11)  # Unix times between 1973 and 5138; what is larger counts milliseconds
 
@@ -70,16 +71,33 @@ def day_in(order: DayOrder, day: Slashed) -> date:
 
 
 def read_amount(text: str, *, decimal_comma: bool = False) -> Decimal | None:
-    """A number without its currency sign and thousands; None where the cell is empty. ValueError: it is none."""
-    plain = re.sub(r"[\s$\u00a0]|USD|usd", "", text)
-    if not plain or plain in {"-", "N/A", "null", "None"}:
+    """A number without its currency sign and thousands; None where the cell is empty. ValueError: it is none.
+
+    Of a comma and a dot the last one begins the cents. A comma alone groups thousands where it can (1,234), unless
+    in the file it is the `decimal_comma`; 0,003 cannot. A dot alone begins the cents.
+    """
+    plain = re.sub(r"[\s$\u00a0]|USD", "", text, flags=re.IGNORECASE)
+    if not plain or plain.lower() in {"-", "n/a", "null", "none"}:
         return None
-    if decimal_comma:
+    if "," in plain and (plain.rfind(",") < plain.rfind(".") or (not decimal_comma and _GROUPED.fullmatch(plain))):
+        plain = plain.replace(",", "")
+    elif "," in plain:
         plain = plain.replace(".", "").replace(",", ".")
     try:
-        amount = Decimal(plain.replace(",", ""))
+        amount = Decimal(plain)
     except InvalidOperation as error:
         raise ValueError(text) from error
     if not amount.is_finite():
         raise ValueError(text)
     return amount
+
+
+def read_count(text: str) -> int | None:
+    """A whole number, whatever groups its thousands; None where the cell is empty. ValueError: it is none."""
+    plain = text.strip()
+    if _GROUPED.fullmatch(plain):
+        return int(re.sub(r"\D", "", plain))
+    amount = read_amount(plain)
+    if amount is not None and amount != int(amount):
+        raise ValueError(text)
+    return None if amount is None else int(amount)

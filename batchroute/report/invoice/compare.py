@@ -66,6 +66,7 @@ def reconcile(
         other_models_usd=_usd(billed for key, billed in sides.of_days.items() if key[1] not in own.models),
         other_days_usd=_usd(sides.other_days.values()),
         not_invoiced_usd=sides.not_invoiced_usd,
+        simulated=any(each.endpoint.simulated for sums in own.sums.values() for each in sums),
     )
 
 

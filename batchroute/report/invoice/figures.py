@@ -48,3 +48,4 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     other_models_usd: float
     other_days_usd: float
     not_invoiced_usd: dict[str, float]
+    simulated: bool = False

@@ -43,10 +43,13 @@ _OUTPUT = ("outputtokens", "completiontokens", "tokenscompletion", "usageoutputt
 
 @dataclass(frozen=True, slots=True)
 class Headings:
-    """The columns of a table by what they hold; None where it has none. Sums are made of several."""
+    """The columns of a table by what they hold; None where it has none.
+
+    `model` is the first of these that says anything on a line, `prompt` and `written` are sums of several.
+    """
 
     date: str
-    model: str | None
+    model: tuple[str, ...]
     usd: str | None
     cents: str | None
     currency: str | None
@@ -58,8 +61,8 @@ class Headings:
 
     def named(self) -> dict[str, str]:
         """By what they hold, for those who want to see what was found."""
-        every = {key: getattr(self, key) for key in ("date", "model", "usd", "cents", "output", "quantity")}
-        every["prompt"] = ", ".join(self.prompt) or None
+        every = {key: getattr(self, key) for key in ("date", "usd", "cents", "output", "quantity")}
+        every |= {"model": ", ".join(self.model) or None, "prompt": ", ".join(self.prompt) or None}
         return {key: name for key, name in every.items() if name is not None}
 
 
@@ -86,7 +89,7 @@ def find_headings(names: Sequence[str], said: Mapping[str, str]) -> Headings:
     parts = tuple(there[name] for name in _PROMPT_PARTS if name in there)
     found = Headings(
         date=date,
-        model=first("model", _MODEL),
+        model=(said["model"],) if "model" in said else tuple(there[name] for name in _MODEL if name in there),
         usd=None if cents else first("usd", _USD),
         cents=cents,
         currency=first("currency", _CURRENCY),

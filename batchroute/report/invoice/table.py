@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
-from batchroute.report.invoice.cells import Slashed, day_in, order_of, read_amount, read_day
+from batchroute.report.invoice.cells import Slashed, day_in, order_of, read_amount, read_count, read_day
 from batchroute.report.invoice.headings import find_headings
 
 if TYPE_CHECKING:
@@ -116,8 +116,11 @@ class _Row:
             raise ValueError(f"{heading} is {self.text(heading)[:40]!r}, which is no number") from None
 
     def count(self, headings: Iterable[str]) -> int | None:
-        known = [amount for heading in headings if (amount := self.amount(heading)) is not None]
-        return int(sum(known)) if known else None
+        try:
+            known = [count for heading in headings if (count := read_count(self.text(heading))) is not None]
+        except ValueError as error:
+            raise ValueError(f"{str(error)[:40]!r} is no number of tokens") from None
+        return sum(known) if known else None
 
 
 def _line(row: _Row, headings: Headings) -> tuple[tuple[date | Slashed, str], Billed] | None:
@@ -129,7 +132,7 @@ def _line(row: _Row, headings: Headings) -> tuple[tuple[date | Slashed, str], Bi
     if billed.usd is None and billed.prompt is None and billed.output is None:
         return None
     try:
-        return (read_day(day), row.text(headings.model)), billed
+        return (read_day(day), next(filter(None, map(row.text, headings.model)), "")), billed
     except ValueError:
         raise ValueError(f"{headings.date} is {day[:40]!r}, which is no date") from None
 
