@@ -77,6 +77,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Details:
+    """`has_texts`: what rows and providers wrote may be shown."""
+
+    has_texts: bool
     timeline: Timeline | None
     errors: Sequence[ErrorExample]
     most_expensive: Sequence[ExpensiveRow]
@@ -90,6 +93,7 @@ def read_details(run: Path, *, samples: int = 0) -> Details:
     threshold = job.threshold
     near = _samples(RunLayout(run).parts(), threshold, samples) if samples and threshold is not None else []
     return Details(
+        has_texts=samples > 0,
         timeline=_timeline(settled, list(job.endpoints)),
         errors=_errors(settled, with_text=samples > 0),
         most_expensive=_most_expensive(settled),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -157,6 +158,26 @@ def test_what_a_lane_waited_for_is_drawn_and_said(tmp_path: Path) -> None:
     assert "7.0 s (28.0 %)" in page.text
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("HTTP 422: cannot read: a private prompt", "HTTP 422"),
+        ("HTTP 500: a private prompt\nand more", "HTTP 500"),
+        ("HTTP 200, but the choice is an error: a private prompt", "HTTP 200"),
+        ("connection refused (127.0.0.1:7999)", "connection refused (127.0.0.1:7999)"),
+    ],
+)
+def test_what_a_provider_wrote_to_a_lane_is_there_on_demand_only(tmp_path: Path, said: str, shown: str) -> None:
+    report, details = _everything(tmp_path)
+    lane = structs.replace(report.lanes["weak"], last_error=said, state=f"stopped: {said}", doing="stopped")
+    report = structs.replace(report, lanes={"weak": lane})
+    text = _Page(render_run(report, replace(details, has_texts=False))).text
+    assert f"Last error: {shown}" in text
+    assert f"The weak lane is stopped: {shown}." in text
+    assert "private" not in text
+    assert said.partition("\n")[0] in _Page(render_run(report, details)).text
+
+
 def test_a_long_night_has_no_more_bars_than_a_short_one(tmp_path: Path) -> None:
     report, details = _everything(tmp_path)
     timeline = LaneTimeline(started_at=0.0, step_s=1.0, slots=SLOTS * 10_000)  # type: ignore[arg-type]
@@ -303,7 +324,7 @@ def _named(report: Report, text: str) -> Report:
 def _tags(report: Report, text: str) -> list[str]:
     expensive = ExpensiveRow(text, 0, text, text, 1, 1, 1.0, text, text)
     sample = Sample(text, 0, text, 0.5, "weak", text, {text: text})
-    details = Details(None, [ErrorExample(text, text, 0, text, text)], [expensive], [sample])
+    details = Details(True, None, [ErrorExample(text, text, 0, text, text)], [expensive], [sample])
     named = _named(report, text)
     pages = render_run(named, details), render_nights(compare([named, named]))
     return [tag for page in pages for tag, _ in _Page(page).tags]

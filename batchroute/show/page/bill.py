@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchroute.show import words
+from batchroute.show import terms, words
 from batchroute.show.by import label, notes
 from batchroute.show.page.values import Row, Segment, Table, stacked
 from batchroute.show.words import count, money, percent, plain
@@ -166,7 +166,7 @@ def column_table(bill: Breakdown) -> Table:
         [plain(bill.column), "USD", "Rows", "Strong share", "Refused or failed", "Prompt tokens", "Output tokens"],
         rows,
         bars="USD, to scale",
-        notes=[words.sentence(note) for note in notes(bill)],
+        notes=[words.sentence(note) for note in notes(bill) if note != terms.UNCONFIRMED],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from batchroute.show.page.values import Plot, Row, Shape, Table, boxes
 from batchroute.show.words import count, duration, one_line, percent, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batchroute.report.figures import Report
     from batchroute.report.lanes import LaneReport, LaneTimeline
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _DOINGS: Mapping[Doing, str] = {
     "sending": "sending",
     "rate_limited": "paused by 429",
-    "paced": "at its own rate limit",
+    "paced": "sending at its own rate limit",
     "tier_full": "service tier full",
     "retrying": "rows wait for a retry",
     "waiting": "waits for rows",
@@ -28,7 +29,9 @@ _DOINGS: Mapping[Doing, str] = {
     "away": "endpoint away",
 }
 _MOST_BARS = 120
+_LEAST_SHARE = 0.0005  # of what is written as 0.1 % at least
 _TEXT_CHARS = 300
+_QUOTED = re.compile(r"(HTTP \d{3})[:,] .*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +46,38 @@ class Lane:
     plot: Plot | None
 
 
-def lanes_of(report: Report) -> list[Lane]:
-    """As they were last seen."""
+def lanes_of(report: Report, *, has_texts: bool) -> list[Lane]:
+    """As they were last seen, without what providers wrote unless `has_texts`."""
+    said = one_line if has_texts else without_quotes
     by_cost = sorted(report.models, key=lambda bill: bill.cost_usd or 0.0)
     models = {bill.route: bill.model for bill in by_cost}  # of several that a lane asked, the one that cost most
-    return [_lane(name, lane, models.get(name)) for name, lane in report.lanes.items()]
+    return [_lane(name, lane, models.get(name), said) for name, lane in report.lanes.items()]
 
 
-def _lane(name: str, lane: LaneReport, model: str | None) -> Lane:
+def without_quotes(text: str) -> str:
+    """Words of ours, without the provider's behind them, which may quote a row: "HTTP 422: ..." is "HTTP 422"."""
+    return one_line(_QUOTED.sub(r"\1", text))
+
+
+def _lane(name: str, lane: LaneReport, model: str | None, said: Callable[[str], str]) -> Lane:
     outcomes = [
         (lane.ok, "answered"),
         (lane.refused, "refused"),
         (lane.failed, "failed"),
         (lane.in_flight, "in flight"),
     ]
-    said = ", ".join(f"{count(rows)} {what}" for rows, what in outcomes if rows)
+    ends = ", ".join(f"{count(rows)} {what}" for rows, what in outcomes if rows)
     return Lane(
         name=name,
         model=plain(model or "never sent"),
-        state=_short(lane.state),
-        rows=said or "no rows",
-        last_error=None if lane.last_error is None else _short(lane.last_error),
+        state=_short(said(lane.state)),
+        rows=ends or "no rows",
+        last_error=None if lane.last_error is None else _short(said(lane.last_error)),
         plot=None if lane.timeline is None or not lane.timeline.slots else _bands(name, lane.timeline),
     )
 
 
-def _short(text: str) -> str:
-    line = one_line(text)
+def _short(line: str) -> str:
     return line if len(line) <= _TEXT_CHARS else line[: _TEXT_CHARS - 1] + "…"
 
 
@@ -77,11 +85,13 @@ def times_table(report: Report) -> Table | None:
     """How long each lane did what; None where no run has written it down."""
     timelines = {name: lane.timeline for name, lane in report.lanes.items() if lane.timeline is not None}
     sums = {name: _seconds(timeline.slots) for name, timeline in timelines.items()}
-    shown = [doing for doing in _DOINGS if any(doing in seconds for seconds in sums.values())]
+    shown = [
+        doing for doing in _DOINGS if any(_share(seconds, doing) >= _LEAST_SHARE for seconds in sums.values())
+    ]
     rows = [
         Row(
             _DOINGS[doing].capitalize(),
-            [_time(seconds.get(doing, 0.0), sum(seconds.values())) for seconds in sums.values()],
+            [_time(seconds, doing) for seconds in sums.values()],
             dot=doing,
         )
         for doing in shown
@@ -89,8 +99,15 @@ def times_table(report: Report) -> Table | None:
     return Table("Where the lanes' time went", ["", *sums], rows) if rows else None
 
 
-def _time(seconds: float, of_s: float) -> str:
-    return f"{duration(seconds)} ({percent(seconds / of_s)})" if seconds else "0"
+def _time(seconds: Mapping[Doing, float], doing: Doing) -> str:
+    share = _share(seconds, doing)
+    return "0" if share < _LEAST_SHARE else f"{duration(seconds[doing])} ({percent(share)})"
+
+
+def _share(seconds: Mapping[Doing, float], doing: Doing) -> float:
+    """Of the time until the lane was done."""
+    at_work_s = sum(seconds.get(each, 0.0) for each in _DOINGS)
+    return seconds.get(doing, 0.0) / at_work_s if at_work_s else 0.0
 
 
 def _bands(name: str, timeline: LaneTimeline) -> Plot:
@@ -105,11 +122,11 @@ def _bands(name: str, timeline: LaneTimeline) -> Plot:
             if height := min(100 * seconds.get(doing, 0.0) / (joined * timeline.step_s), level):
                 edges[doing].append((number * width, min((number + 1) * width, 100.0), level - height, level))
                 level -= height
-    shown = [doing for doing in _DOINGS if edges[doing]]
+    sums = _seconds(timeline.slots)
+    shown = [doing for doing in _DOINGS if _share(sums, doing) >= _LEAST_SHARE]
     span_s = len(timeline.slots) * timeline.step_s
     unit, ticks = time_ticks(span_s)
-    whole, sums = sum(_seconds(timeline.slots).values()), _seconds(timeline.slots)
-    shares = ", ".join(f"{_DOINGS[doing]} {percent(sums[doing] / whole)}" for doing in shown)
+    shares = ", ".join(f"{_DOINGS[doing]} {percent(_share(sums, doing))}" for doing in shown)
     return Plot(
         caption="",
         text=f"The {name} lane over {duration(span_s)}: {shares or 'nothing to do'}.",

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchroute.show.page.lanes import without_quotes
 from batchroute.show.words import count, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from batchroute.report.figures import Report
 
 
-def state_lines(report: Report) -> list[str]:
+def state_lines(report: Report, *, has_texts: bool) -> list[str]:
     """Why the run is in its state, and what changes that; nothing where it is complete."""
     if report.state == "complete":
         return []
     if report.state == "running":
         return ["A run is at work in this directory; these are its figures so far."]
-    return list(_causes(report))
+    return list(_causes(report, one_line if has_texts else without_quotes))
 
 
-def _causes(report: Report) -> Iterator[str]:
+def _causes(report: Report, said: Callable[[str], str]) -> Iterator[str]:
     if report.state == "refusals":
         yield (
             f"Every row has ended, but more were refused ({count(report.refused)}) than limits.ok_if_refused lets "
@@ -31,7 +32,7 @@ def _causes(report: Report) -> Iterator[str]:
         if lane.doing == "no_money":
             yield f"The {name} lane has no money for its next row: raise limits.max_cost_usd, then run again."
         elif lane.doing in {"stopped", "away"}:
-            yield f"The {name} lane is {one_line(lane.state)}."
+            yield f"The {name} lane is {said(lane.state)}."
     if report.failed:
         yield f"{_rows(report.failed)} failed, listed in failed.jsonl; the next run asks them again."
     if report.remaining:
