@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _OPENAI = {"base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"}
 _KEYS = ("api_key_env", "api_key_command")
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")  # of directories
 
 
 class JobKeywords(TypedDict, total=False):
@@ -159,7 +161,7 @@ def _bare(name: str, path: str, own: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {
         "name": name,
         "input": {"path": [path], "keep": ["*"]},
-        "output": {"path": f"runs/{name}"},
+        "output": {"path": f"runs/{_NOT_IN_NAMES.sub('-', str(name))}"},
         "routing": {},
         "endpoints": {},
     }

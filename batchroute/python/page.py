@@ -26,9 +26,11 @@ def run_html(path: Path, report: Report, stopped: Sequence[str]) -> str:
     left = f", {count(report.remaining)} remaining" if report.remaining else ""
     lines = [f"<b>{_text(report.name)}</b> {_text(report.state)}: {counts}{left}"]
     lines += [f"<b>{escape(one_line(line))}</b>" for line in (*words.warnings_of(report), *stopped)]
-    saved = f"saved against all strong ${money(report.savings_usd)}, {percent(report.savings_fraction)}"
-    last = f"{saved}<br><code>{escape(one_line(str(path)))}</code>"
-    return f"<div>{'<br>'.join(lines)}{_bill(report)}{last}</div>"
+    last = [f"<code>{escape(one_line(str(path)))}</code>"]
+    if report.savings_usd is not None:
+        saved = f"${money(report.savings_usd)}, {percent(report.savings_fraction)}"
+        last.insert(0, f"saved against all strong {saved}")
+    return f"<div>{'<br>'.join(lines)}{_bill(report)}{'<br>'.join(last)}</div>"
 
 
 def _bill(report: Report) -> str:

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -35,12 +35,21 @@ class _Above(logging.Handler):
 @contextlib.contextmanager
 def logged_above(console: Console) -> Iterator[None]:
     """Where the console is drawn anew in place, a line that went past it would tear what stands there."""
-    handlers = log.handlers[:]
-    log.handlers[:] = [_Above(console, handler.formatter) for handler in handlers]
+    # A caller's own file, or a collector of logs, goes on getting all.
+    past = [handler for handler in log.handlers if type(handler) is logging.StreamHandler]
+    above = [_Above(console, handler.formatter) for handler in past]
+    _exchange(past, above)
     try:
         yield
     finally:
-        log.handlers[:] = handlers
+        _exchange(above, past)
+
+
+def _exchange(old: Sequence[logging.Handler], new: Sequence[logging.Handler]) -> None:
+    for handler in old:
+        log.removeHandler(handler)
+    for handler in new:
+        log.addHandler(handler)
 
 
 def log_now_and_then(*, first: bool = False) -> Callable[[str], None]:

@@ -109,7 +109,8 @@ def test_a_handler_of_the_callers_own_gets_its_signal_after_the_run(
 
 def test_a_call_in_a_thread_of_a_script_leaves_signals_alone(tmp_path: Path, provider: ThreadedSimulator) -> None:
     code = (
-        "thread = threading.Thread(target=call); thread.start(); print(signal.getsignal(signal.SIGINT).__name__)"
+        "thread = threading.Thread(target=call); thread.start(); "
+        "print(signal.getsignal(signal.SIGINT).__name__); thread.join()"
     )
     script = begun(code, tmp_path / "run", provider)
     said, complained = script.communicate(timeout=60)
