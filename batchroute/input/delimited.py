@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from batchroute.errors import InputFault
 from batchroute.input.mistaken import as_what
 from batchroute.input.row import Unreadable
-from batchroute.input.split import BOM, START, Cut, Record, State
+from batchroute.input.split import BOM, START, Cut, Record, State, cut_at
 from batchroute.input.stream import open_bytes
 from batchroute.input.unpack import TornStream
 
@@ -134,8 +134,7 @@ class Delimited:
             starts.append(start)
             ends.append(found.end())
             start = self.gap(data, found.end())
-        records = [data[start:end] for start, end in zip(starts, ends, strict=True)]
-        return Cut(records, starts, ends, ends[-1] if ends else 0)
+        return cut_at(data, starts, ends)
 
     def end(self, data: bytes, state: State) -> tuple[int, State]:
         """See `split.Framing`: what `record` matches, in pieces."""

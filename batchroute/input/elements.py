@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from batchroute.input.row import Unreadable
-from batchroute.input.split import START, Cut, Record, State
+from batchroute.input.split import START, Cut, Record, State, cut_at
 
 _OPENING = re.compile(rb"(?:\xef\xbb\xbf)?\s*+\[")
 _GAP = re.compile(rb"[\s,]*+")
@@ -59,8 +59,7 @@ class Elements:
                 break
             starts.append(start)
             ends.append(at)
-        records = [data[start:end] for start, end in zip(starts, ends, strict=True)]
-        return Cut(records, starts, ends, ends[-1] if ends else 0)
+        return cut_at(data, starts, ends)
 
     def end(self, data: bytes, state: State) -> tuple[int, State]:
         """See `split.Framing`."""

@@ -35,10 +35,11 @@ class Lines:
         """See `split.Framing`."""
         lines = data.split(b"\n", most)
         lines.pop()  # no line yet, or not asked for
-        ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
         filled = [at for at, line in enumerate(lines) if line and not line.isspace()]
-        starts = [int(ends[at]) - len(lines[at]) - 1 for at in filled]
-        return Cut([lines[at] for at in filled], starts, ends[filled].tolist(), int(ends[-1]) if lines else 0)
+        records = lines if len(filled) == len(lines) else [lines[at] for at in filled]
+        ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
+        at = np.array(filled, np.int64)
+        return Cut(records, at, ends[at], at + 1, int(ends[-1]) if lines else 0, len(lines))
 
     def end(self, data: bytes, state: State) -> tuple[int, State]:
         """See `split.Framing`."""

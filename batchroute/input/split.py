@@ -56,12 +56,26 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The whole records at the beginning of some bytes, where each starts and ends, and where all of them do."""
+    """The whole records at the beginning of some bytes, whose `size` and `newlines` they use up.
+
+    Of each, counted from there: the line on which it begins, the byte behind it, and the line this stands on.
+    """
 
     records: Sequence[bytes]
-    starts: Sequence[int]
-    ends: Sequence[int]
+    lines: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    lines_behind: NDArray[np.int64]
     size: int
+    newlines: int
+
+
+def cut_at(data: bytes, starts: Sequence[int], ends: Sequence[int]) -> Cut:
+    """The records that start and end at these bytes."""
+    size = ends[-1] if ends else 0
+    records = [data[start:end] for start, end in zip(starts, ends, strict=True)]
+    newlines = np.flatnonzero(np.frombuffer(data, np.uint8, size) == _NEWLINE)
+    lines, lines_behind = np.searchsorted(newlines, starts), np.searchsorted(newlines, ends)
+    return Cut(records, lines, np.array(ends, np.int64), lines_behind, size, len(newlines))
 
 
 class Framing(Protocol):
@@ -134,7 +148,7 @@ class Splitter:
     def __iter__(self) -> Iterator[RecordBlock]:
         self._fill()
         if self.offset == 0 and self._buffer:
-            self._pass(self.framing.opening(self._buffer), 0)
+            self._pass(self.framing.opening(self._buffer))
         while not self._is_over:
             self._to_record()
             if (block := self._block()) is not None:
@@ -144,7 +158,7 @@ class Splitter:
         """Passes over what stands before the next record."""
         self._fill()
         while gap := self.framing.gap(self._buffer, 0):
-            self._pass(gap, 0)
+            self._pass(gap)
             self._fill()
 
     def _block(self) -> RecordBlock | None:
@@ -154,20 +168,19 @@ class Splitter:
         return self._last() if self._ended else self._long_record()
 
     def _taken(self, cut: Cut) -> RecordBlock:
-        newlines = np.flatnonzero(np.frombuffer(self._buffer, np.uint8, cut.size) == _NEWLINE)
-        lines, lines_behind = np.searchsorted(newlines, cut.starts), np.searchsorted(newlines, cut.ends)
-        rows = lines if self.framing.counts_lines else np.arange(len(cut.records))
         start = self._here()
+        self._buffer = self._buffer[cut.size :]
+        self._count(cut.size, cut.newlines, len(cut.records))
+        rows = cut.lines if self.framing.counts_lines else np.arange(len(cut.records))
         row, line, offset = start
-        self._pass(cut.size, len(cut.records))
         return RecordBlock(
             start,
             self._here(),
             cut.records,
             row + rows,
-            line + lines,
-            offset + np.asarray(cut.ends, np.int64),
-            line + lines_behind,
+            line + cut.lines,
+            offset + cut.ends,
+            line + cut.lines_behind,
         )
 
     def _long_record(self) -> RecordBlock | None:
@@ -206,8 +219,8 @@ class Splitter:
         at = np.array([start, self._here()], np.int64)
         return RecordBlock(start, end, [record], at[:1, 0], at[:1, 1], at[1:, 2], at[1:, 1])
 
-    def _pass(self, size: int, records: int) -> None:
-        self._count(size, self._buffer.count(b"\n", 0, size), records)
+    def _pass(self, size: int) -> None:
+        self._count(size, self._buffer.count(b"\n", 0, size), 0)
         self._buffer = self._buffer[size:]
 
     def _count(self, size: int, newlines: int, records: int) -> None:
