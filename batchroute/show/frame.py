@@ -3,6 +3,7 @@
     0:12:41, about 0:00:42 left, 5,000 done before
     all     ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━────────────────── 61 %  12,204 of 20,000  182.3 rows/s
             $3.21 of 100.00, saved about $20.1000 (86.2 %) against all strong
+            3 refused, 12 failed, timeout 12
     strong  ━━━━━━━━━━━━━━━━━━────────────────────────────  40 %     800 of 2,000    12.1 rows/s
             sending, 64 in flight, 150,000 of 200,000 tokens/min
     ...
@@ -104,9 +105,9 @@ def frame(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Te
     indent = min(names + len(_GAP), screen.width // 4)
     lines = [*_title(progress, now, screen.width), *whole]
     lines += _packed(money_words(progress), screen.width, indent, "bold")
+    lines += _packed(ended_words(progress), screen.width, indent, "red")
     for (name, lane), bar in zip(progress.lanes.items(), lanes, strict=True):
         lines += [*bar, *_lane_lines(lane, now.lanes[name], local, screen.width, indent)]
-    lines += _packed(ended_words(progress), screen.width, indent, "red")
     return _LINE_END.join(lines[: screen.height])
 
 

@@ -52,14 +52,15 @@ def after(text: str, words: str) -> str:
 
 
 def test_a_terminal_shows_the_lanes_and_then_only_what_came_of_it(night: Callable[..., Path]) -> None:
-    with terminal("run", night(0.2)) as run:
+    with terminal("run", night(0.2), NO_COLOR="1") as run:
         shown = run.seen(lambda text: "sending, 4 in flight" in text)
         for words in ("SIMULATED, ", "all ", "strong ", "weak ", " rows/s", "Ctrl-C stops in order"):
             assert words in shown
         assert run.screen.cursor_is_shown, "a run that is killed must not leave a terminal without one"
         assert run.ended() == 0, run.screen
     assert not FRAME.search(str(run.screen))
-    assert "complete" in str(run.screen)
+    assert "\x1b" not in after(run.written, "complete; results are in")
+    assert not re.search(r"\x1b\[[0-9;]*\b3[0-7]", run.written), "no colour where none is wanted"
 
 
 def test_ctrl_c_says_its_sentence_above_what_counts_down_and_leaves_no_frame(night: Callable[..., Path]) -> None:
@@ -157,15 +158,18 @@ def test_stderr_elsewhere_gets_plain_lines_and_the_terminal_the_report(
     assert not FRAME.search(str(run.screen))
 
 
-@pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {}])
-def test_nothing_is_drawn_where_it_cannot_be_drawn_anew(
-    night: Callable[..., Path], environ: dict[str, str]
-) -> None:
-    """A pipe stays one, however much colour is forced upon it."""
-    command = [*COMMAND, "run", str(night(0.05))]
-    done = subprocess.run(command, capture_output=True, env={**os.environ, **environ}, check=True)
+def test_a_pipe_stays_one_however_much_colour_is_forced_upon_it(night: Callable[..., Path]) -> None:
+    environ = {**os.environ, "FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
+    done = subprocess.run([*COMMAND, "run", str(night(0.05))], capture_output=True, env=environ, check=True)
     assert not FRAME.search(done.stderr.decode())
     assert b"\x1b" not in done.stderr
+
+
+def test_a_terminal_that_cannot_go_up_gets_lines(night: Callable[..., Path]) -> None:
+    with terminal("run", night(0.7), TERM="dumb") as run:
+        assert run.ended() == 0, run.screen
+    assert "\x1b" not in run.written
+    assert re.search(r"^\d+ of 60 rows \(\d+ %\); strong \d+ of 18", str(run.screen), re.MULTILINE)
 
 
 LINE = re.compile(

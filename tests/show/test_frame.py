@@ -146,6 +146,15 @@ def test_an_error_is_no_markup_and_steers_no_terminal() -> None:
     assert "\x1b" not in shown
 
 
+def test_a_long_error_ends_with_a_whole_word() -> None:
+    progress = at_work()
+    progress.lanes["strong"].last_error = "HTTP 429: " + "overloaded " * 30
+    (error,) = re.findall("last error: (.*?) …", in_one(drawn(progress, 80)))
+    assert {*error.split()[2:]} == {"overloaded"}
+    progress.lanes["strong"].last_error = "x" * 1000
+    assert len(drawn(progress, 80)) < 16
+
+
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_a_terminal_of_ascii_alone_gets_nothing_else(ascii_only: bool) -> None:
     progress = at_work()

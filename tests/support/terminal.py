@@ -120,18 +120,23 @@ class Terminal:
 
 @contextlib.contextmanager
 def terminal(
-    *arguments: object, width: int = 80, height: int = 24, stdout: int | None = None, stderr: int | None = None
+    *arguments: object,
+    width: int = 80,
+    height: int = 24,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    **environ: str,
 ) -> Iterator[Terminal]:
     """The command of these arguments; one of its streams may go elsewhere."""
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    environ = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
     with subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdin=there,
         stdout=there if stdout is None else stdout,
         stderr=there if stderr is None else stderr,
-        env={**environ, "TERM": "xterm"},
+        env={**inherited, "TERM": "xterm", **environ},
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread, one call
     ) as process:
