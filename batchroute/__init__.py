@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from batchroute.python.commands import check as check
     from batchroute.python.commands import compare as compare
     from batchroute.python.commands import export as export
+    from batchroute.python.commands import export_focus as export_focus
     from batchroute.python.commands import plan as plan
+    from batchroute.python.commands import reconcile as reconcile
     from batchroute.python.commands import report as report
     from batchroute.python.commands import report_by as report_by
+    from batchroute.python.commands import show as show
     from batchroute.python.commands import whatif as whatif
     from batchroute.python.jobs import load_job as load_job
     from batchroute.python.jobs import make_job as make_job
@@ -76,15 +79,18 @@ _HOMES = {
     "compare": "batchroute.python.commands",
     "evaluate": "batchroute.python.routers",
     "export": "batchroute.python.commands",
+    "export_focus": "batchroute.python.commands",
     "load_job": "batchroute.python.jobs",
     "make_job": "batchroute.python.jobs",
     "open_run": "batchroute.python.result",
     "plan": "batchroute.python.commands",
+    "reconcile": "batchroute.python.commands",
     "report": "batchroute.python.commands",
     "report_by": "batchroute.python.commands",
     "run": "batchroute.python.run",
     "score": "batchroute.python.routers",
     "serve": "batchroute.python.servers",
+    "show": "batchroute.python.commands",
     "simulate": "batchroute.python.servers",
     "train": "batchroute.python.routers",
     "whatif": "batchroute.python.commands",
@@ -112,15 +118,18 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "export_focus",
     "load_job",
     "make_job",
     "open_run",
     "plan",
+    "reconcile",
     "report",
     "report_by",
     "run",
     "score",
     "serve",
+    "show",
     "simulate",
     "train",
     "whatif",

@@ -12,7 +12,7 @@ import os
 import threading
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from batchroute.errors import UsageFault
 from batchroute.job.spec import Job
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from batchroute.report.by import Breakdown
     from batchroute.report.comparison import Comparison
     from batchroute.report.figures import Report
+    from batchroute.report.invoice.figures import Reconciliation
     from batchroute.run.calibrate import Calibration
     from batchroute.run.check import Findings
     from batchroute.run.plan import Plan
+    from batchroute.run.preview import Preview
     from batchroute.run.whatif import WhatIf
 
 Value = TypeVar("Value")
@@ -84,6 +86,26 @@ def plan(
     return _scoring(lambda on_rows: plan_job(loaded, limit, on_rows))
 
 
+def show(
+    job: Job | StrPath,
+    *,
+    rows: int = 3,
+    output: StrPath | None = None,
+    settings: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Preview:
+    """The first requests of a job as they would be sent, with side, score, tokens and the most they cost.
+
+        br.show("nightly.toml", rows=1).rows[0]
+
+    Sends nothing, needs no keys, leaves nothing behind.
+    """
+    from batchroute.run.preview import preview_job
+
+    loaded = job_for(job, output, settings, variables, {}, require_keys=False)
+    return in_thread(lambda: preview_job(loaded, rows), lambda _: None)
+
+
 def calibrate(
     source: Job | StrPath,
     *,
@@ -112,7 +134,7 @@ def calibrate(
         job = job_for(source, None, settings, variables, {}, require_keys=False)
         if budget_usd is None:
             return _scoring(lambda on_rows: calibration.calibrate_job(job, share, limit, on_rows))
-        usd = _usd(budget_usd)
+        usd = _usd("budget_usd", budget_usd)
         return _scoring(lambda on_rows: calibration.calibrate_budget(job, usd, limit, on_rows))
     if budget_usd is not None:
         raise UsageFault("budget_usd needs a job, which names the models and so their prices")
@@ -197,6 +219,42 @@ def export(run: StrPath, out: StrPath, *, format: str = AUTO, exact: bool = Fals
     return export_run(Path(run), Path(out), format=format, exact=exact)
 
 
+def export_focus(
+    run: StrPath, out: StrPath, *, tag: str | None = None, account: str | None = None, exact: bool = False
+) -> int:
+    """Writes a run's bill as FOCUS 1.2 rows for finance tools, .parquet or .csv; returns the number of rows.
+
+        br.export_focus("runs/2026-11-28", "bill.csv", tag="team")
+
+    `tag` is a kept column whose values become a tag, `account` the BillingAccountId, else the API's host.
+    """
+    from batchroute.report.export.focus_file import export_focus as write_focus
+
+    return write_focus(Path(run), Path(out), tag=tag, account=account, exact=exact)
+
+
+def reconcile(
+    *runs: StrPath,
+    invoice: StrPath,
+    columns: Mapping[str, str] | None = None,
+    dates: Literal["mdy", "dmy"] | None = None,
+    within_usd: float | Decimal = Decimal("0.01"),
+) -> Reconciliation:
+    """A provider's exported costs beside what runs cost, per day and model, each difference with its causes.
+
+        br.reconcile("runs/2026-11-28", invoice="costs.csv").agrees
+
+    `columns` names what the file does not tell by itself: {"usd": "Amount"}; `dates` how it writes days.
+    """
+    from batchroute.report.invoice.compare import reconcile as compare_with
+
+    if not runs:
+        raise UsageFault("name the runs that the invoice is for")
+    paths = [Path(run) for run in runs]
+    within = _usd("within_usd", within_usd)
+    return compare_with(paths, Path(invoice), columns=columns, dates=dates, within_usd=within)
+
+
 def _scoring(work: Callable[[Callable[[int], None]], Value]) -> Value:
     """Work that scores, in a thread of its own; it is given what to call after some rows."""
     interrupted = threading.Event()
@@ -208,8 +266,8 @@ def _scoring(work: Callable[[Callable[[int], None]], Value]) -> Value:
     return in_thread(lambda: work(on_rows), lambda _: interrupted.set())
 
 
-def _usd(amount: float | Decimal) -> Decimal:
+def _usd(name: str, amount: float | Decimal) -> Decimal:
     usd = Decimal(str(amount))
     if not (usd.is_finite() and usd >= 0):
-        raise UsageFault(f"budget_usd = {amount}: must be an amount of US dollars, such as 25 or 0.5")
+        raise UsageFault(f"{name} = {amount}: must be an amount of US dollars, such as 25 or 0.5")
     return usd

@@ -129,6 +129,7 @@ def _hosted(
         finally:
             asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result()
     finally:
+        asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

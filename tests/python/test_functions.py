@@ -114,6 +114,18 @@ def test_what_a_run_leaves(job_file: Path, tmp_path: Path, batchroute: Command) 
     assert exported["response"].to_list() == run.df()["response"].to_list()
 
 
+def test_the_bill_for_others(job_file: Path, tmp_path: Path) -> None:
+    run = br.run(job_file, progress=False)
+    assert br.export_focus(run.path, tmp_path / "bill.csv", tag="topic") > 0
+    day = run.df()["finished_at"][0].date()
+    models = {bill.model: bill.cost_usd for bill in run.report.models}
+    lines = [f"{day},{model},{usd}" for model, usd in models.items()]
+    (tmp_path / "costs.csv").write_text("\n".join(["date,model,cost_usd", *lines]))
+    assert br.reconcile(run.path, invoice=tmp_path / "costs.csv").agrees
+    shown = br.show(job_file, rows=2)
+    assert [row.row for row in shown.rows] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -124,6 +136,7 @@ def test_what_a_run_leaves(job_file: Path, tmp_path: Path, batchroute: Command) 
         (lambda: br.report("runs/x"), "not a run directory"),
         (br.compare, "name the runs"),
         (lambda: br.report_by("topic"), "name the runs"),
+        (lambda: br.reconcile(invoice="x.csv"), "name the runs"),
         (lambda: br.calibrate("x.parquet"), "either strong_fraction or budget_usd"),
         (lambda: br.calibrate("x.parquet", strong_fraction=20), r"20 % is 0\.20"),
         (lambda: br.calibrate("x.parquet", budget_usd=1), "needs a job"),
