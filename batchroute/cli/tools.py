@@ -70,7 +70,8 @@ def serve(job_file: Path, flags: Flags, allow_hosts: Sequence[str], max_disk_mb:
     """Serve a job's two endpoints as one OpenAI-compatible API.
 
     Each request is routed on its own. The first line on stdout is {"port": N, "base_url": "http://..."}. Clients
-    write router-mf-0.24 as their model (a threshold), router (the job's own), or the name of one of the two.
+    write router-mf-0.24 as their model (a threshold), router (the job's own, or what its plan or run has found),
+    or the name of one of the two.
     """
     from batchroute.serve.server import ServeOptions
     from batchroute.serve.server import serve as run_server

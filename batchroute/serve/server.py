@@ -186,8 +186,6 @@ def _threshold(job: Job, options: ServeOptions) -> float | None:
             f"the job's threshold is not known yet, so a client must name one, as router-{job.router.use}-0.5: "
             f"`batchroute plan` or `run` of this job finds it and keeps it in {job.output.path}; then start again"
         )
-    elif job.routing.threshold is None:
-        options.notify(f"router stands for the threshold {found!r}, found for {job.output.path}")
     return found
 
 

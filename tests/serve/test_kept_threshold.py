@@ -43,7 +43,7 @@ def test_after_a_plan_router_is_its_threshold(tmp_path: Path, way: dict[str, Any
     job = job_of(tmp_path, way)
     planned = plan_job(job).threshold
     with serving(job) as served:
-        assert any(repr(planned) in words for words in served.said)
+        assert not any("threshold" in words for words in served.said)
         assert {routed(served, "router", text)["route"] for text in (SHORT, LONG)} == {"strong", "weak"}
         assert float(routed(served, "router", LONG)["threshold"]) == planned
 
