@@ -154,11 +154,12 @@ def unknown_cost_words(rows: int) -> str | None:
 
 def moved_words(report: Report) -> list[tuple[str, int]]:
     """What is out of the ordinary about rows of the bill, and of how many."""
+    unsealed = 0 if report.state == "running" else report.unsealed
     lines = [
         ("taken over at no cost", report.reused),
         ("weak to keep the budget", report.budget_rows),
         ("asked of the other side, as an answer was cut or refused", report.finish_rows),
-        ("not sealed yet: run the job again to have them in the results", report.unsealed),
+        ("not sealed yet: run the job again to have them in the results", unsealed),
     ]
     return [(words, rows) for words, rows in lines if rows]
 

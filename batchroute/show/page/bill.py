@@ -25,7 +25,7 @@ _MINUS = "\N{MINUS SIGN}"  # as wide as a plus
 def budget_bar(report: Report) -> list[Segment]:
     """What was spent of the limit, and what may have been."""
     limit = report.max_cost_usd or 0.0
-    parts = stacked([("spent", report.total_usd), ("alert", report.unconfirmed_usd)], limit)
+    parts = stacked([("spent", report.total_usd), ("unconfirmed", report.unconfirmed_usd)], limit)
     return [Segment(part.look, min(part.left, 100.0), min(part.width, 100.0 - part.left)) for part in parts]
 
 
