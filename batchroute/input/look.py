@@ -25,7 +25,7 @@ from batchroute.errors import InputFault
 from batchroute.input.file import JSON
 from batchroute.input.forms import form_of
 from batchroute.input.keep import WHOLE_LINE
-from batchroute.input.mistaken import as_lines, as_what, with_rows_in
+from batchroute.input.mistaken import as_lines, as_what, by_columns, with_rows_in
 from batchroute.input.names import instead_of
 from batchroute.input.row import BATCH_FIELDS, Unreadable, shown
 from batchroute.input.split import BOM, ChunkLimits, Splitter
@@ -102,16 +102,18 @@ class _Look:
         return None, None if first is None else self._without_rows(first)
 
     def without_rows_of(self, columns: Sequence[str], wanted: Sequence[str]) -> str | None:
-        """Why a file called .json has no rows though it is an object on a line: a description of other files."""
+        """Why a file called .json has no rows though it is an object on a line: it describes or holds them."""
         is_called_json = ".json" in Path(self.file.path.lower()).suffixes
-        if self.file.format != "jsonl" or not is_called_json or not wanted or not set(wanted).isdisjoint(columns):
+        if self.file.format != "jsonl" or not is_called_json or sum(1 for _ in islice(self.records(), 2)) > 1:
             return None
-        if sum(1 for _ in islice(self.records(), 2)) > 1:
+        cure = by_columns(self._head())
+        if cure is None and not set(wanted).isdisjoint(columns):
             return None
-        if (cure := with_rows_in(self._head())) is not None:
+        if (cure := cure or with_rows_in(self._head())) is not None:
             return f"one object and no rows; {cure}"
-        name = wanted[0]
-        meant = instead_of(name, columns)
+        if not wanted:
+            return None
+        name, meant = wanted[0], instead_of(wanted[0], columns)
         return f"one object without the column {name!r}; {meant}; if it is no row, take it out of input.path"
 
     def _is_printed_array(self, record: Record) -> bool:
@@ -136,12 +138,14 @@ class _Look:
         """Why none of the file's records is a row, by the first one."""
         kind = {"csv": "line", "json": "element"}.get(self.file.format, "line")
         if isinstance(first, Unreadable):
-            return f"not one {kind} can be read: {first.why}"
+            cure = by_columns(self._head()) or with_rows_in(self._head()) if self.file.format == "jsonl" else None
+            return f"not one {kind} can be read: {cure or first.why}"
         if self.file.format != "jsonl":
             values = self.form.decoder.values(first, Replaced())
             why = values.why if isinstance(values, Unreadable) else "no row"
             return f"not one {kind} is a row, the first begins {_shown(first)}: {why}"
-        cure = as_what(first) or with_rows_in(self._head()) or as_lines(first)
+        head = self._head()
+        cure = as_what(first) or by_columns(head) or with_rows_in(head) or as_lines(first)
         return f"not one line is a row, the first begins {_shown(first)}; {cure}"
 
 

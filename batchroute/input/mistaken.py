@@ -40,11 +40,20 @@ _NO_LINES = [
 ]
 _KEY = re.compile(rb'[\s,]*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+', re.DOTALL)
 _ROWS = re.compile(rb"\[\s*+\{")
+# {"prompt": {"0": "a", "1": "b"}}, as pandas writes by default, or {"columns": ["prompt"], "data": [["a"]]}.
+_COLUMNS = re.compile(rb'\s*+\{\s*+(?:"(?:[^"\\]|\\.)*+"\s*+:\s*+\{\s*+"0"\s*+:|"columns"\s*+:\s*+\[)', re.DOTALL)
 
 
 def as_lines(first: bytes) -> str:
     """What to do with text none of whose lines is a row, the first of which is this."""
     return next(words for pattern, words in _NO_LINES if pattern.match(first))
+
+
+def by_columns(head: bytes) -> str | None:
+    """What to do with one object, which begins so, where it holds a table column by column."""
+    if _COLUMNS.match(head) is None:
+        return None
+    return 'it holds columns, not rows; of pandas: df.to_json(PATH, orient="records", lines=True)'
 
 
 def with_rows_in(head: bytes) -> str | None:
