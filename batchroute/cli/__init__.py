@@ -27,7 +27,7 @@ from batchroute.cli.help import PROGRAM, Commands
 from batchroute.cli.init import init
 from batchroute.cli.job import check, plan, run
 from batchroute.cli.output import log, setup_logging
-from batchroute.cli.places import meant_command
+from batchroute.cli.places import meant_usage
 from batchroute.cli.reconcile import reconcile
 from batchroute.cli.requests import show
 from batchroute.cli.results import export, report, whatif
@@ -60,19 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code)
     except click.ClickException as error:
         error.show()
-        if isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.command is cli:
-            _say_what_was_meant(sys.argv[1:] if arguments is None else arguments)
+        if (words := meant_usage(error, sys.argv[1:] if arguments is None else arguments)) is not None:
+            log.error(words)
         sys.exit(UsageFault.exit_code)
     except click.Abort:
         sys.exit(130)
     except BatchrouteError as error:
         log.error(str(error))
         sys.exit(error.exit_code)
-
-
-def _say_what_was_meant(arguments: Sequence[str]) -> None:
-    if (words := meant_command(arguments)) is not None:
-        log.error(words)
 
 
 @click.group(

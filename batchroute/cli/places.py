@@ -9,8 +9,11 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import click
 
 from batchroute.cli.output import log
 from batchroute.errors import RunFault, UsageFault
@@ -124,8 +127,23 @@ def labels_at(paths: Sequence[Path]) -> Sequence[Path]:
     return paths
 
 
-def meant_command(arguments: Sequence[str]) -> str | None:
-    """For a path where the name of a command should stand: the command that takes it, in words."""
+def meant_usage(error: click.ClickException, arguments: Sequence[str]) -> str | None:
+    """What was meant by arguments that click refuses, in words; None where it says enough."""
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return None
+    if error.ctx.parent is None:
+        return _meant_command(arguments)
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.param.metavar == "JOB":
+        jobs = sorted(Path().glob("*.toml"))
+        return f"name a job file, such as {_listed(jobs)}" if jobs else "to write a job file: batchroute init"
+    for flag, word in pairwise(arguments):
+        if flag in {"--set", "--var"} and "=" not in word:
+            return f"{flag} takes one word: {flag} {word}=VALUE"
+    return None
+
+
+def _meant_command(arguments: Sequence[str]) -> str | None:
+    """For a path where the name of a command should stand: the command that takes it."""
     first = next((word for word in arguments if not word.startswith("-")), "")
     commands: dict[Kind, str] = {"job": "run", "run": "report", "data": "init"}
     command = commands.get(kind_of(Path(first))) if first else None
@@ -167,6 +185,8 @@ def _run_of_job(path: Path) -> Path:
 
 def _near(path: Path, wanted: Kind) -> str:
     """What lies beside it under nearly that name."""
+    if path.parts[:1] and path.parts[0].startswith("~") and path.expanduser().exists():
+        return f"; did you mean {path.expanduser()}?"
     if not path.parent.is_dir():
         return ""
     names = [entry.name for entry in path.parent.iterdir() if kind_of(entry) == wanted]

@@ -11,6 +11,7 @@ import click
 from batchroute.cli.flags import FILE, pairs
 from batchroute.cli.help import command
 from batchroute.cli.output import show, show_json
+from batchroute.cli.places import run_at
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def reconcile(
     from batchroute.show.reconcile import render_reconciliation
 
     said = pairs("--columns", [text for given in columns for text in _NEXT_KEY.split(given)])
+    runs = [run_at(run) for run in runs]
     found = compare_with(runs, invoice, columns=said, dates=dates, within_usd=_usd(within))
     if as_json:
         show_json(json_text(found))

@@ -9,6 +9,7 @@
     tiers    the names of tiers of service                media    the most tokens of an image, a sound or a file
     served   whether the model that answered was asked    providers what is known of them beside prices
     beside   the modules that lie beside a job file       excerpt  a line and a caret, where no secret can be
+    meant    what the writer of a wrong setting meant
     described  each key in words, and as a JSON schema
     params/  chat's params in the words of the API that an endpoint speaks
 

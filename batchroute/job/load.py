@@ -5,8 +5,6 @@ Knows paths, variables and flags; what the settings mean is said in `spec` and `
 
 from __future__ import annotations
 
-import difflib
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -20,11 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from batchroute.errors import JobFault
 from batchroute.job.beside import find_beside
+from batchroute.job.meant import key_meant, number_meant
 from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
 from batchroute.job.secrets import key_faults
 from batchroute.job.settings import settings
 from batchroute.job.spec import Endpoints, InputSpec, Job, RouterJob, RouterSpec, ScoringJob
-from batchroute.job.toml import FROM_FLAG, Document, Place, dotted, parse_key, parse_set, read_toml
+from batchroute.job.toml import FROM_FLAG, Document, Place, parse_key, parse_set, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -286,41 +285,10 @@ def _explained(fault: Any, document: Document) -> Fault:
     """pydantic's finding in our words, which hold no value from the file but that of a number."""
     kind, loc, about = fault["type"], tuple(part for part in fault["loc"] if part != "[key]"), fault.get("ctx", {})
     if kind == "extra_forbidden":
-        return loc, f"unknown key; {_advice(loc, is_flag=document.line(loc) == FROM_FLAG)}"
+        return loc, f"unknown key; {key_meant(loc, is_flag=document.line(loc) == FROM_FLAG)}"
     words = _WORDS[kind].format(**about).replace("'", '"') if kind in _WORDS else fault["msg"]
     is_number = kind in {"float_type", "int_type", "less_than_equal"}
-    return loc, words + (_number_meant(at(document.values, *map(str, loc)), about.get("le")) if is_number else "")
-
-
-def _number_meant(value: Any, most: float | None) -> str:
-    """The number that a wrong one may stand for: a share as a percentage, a comma as a point, one in quotes."""
-    if isinstance(value, str):
-        text = value.strip().removesuffix("%").strip().replace(",", ".")
-        if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) is None:
-            return ""
-        is_percentage = value.strip().endswith("%")
-        return f"; {_percentage(float(text))}" if is_percentage else f"; write {text}"
-    if most == 1 and isinstance(value, int | float) and 1 < value <= 100:
-        return f"; {_percentage(float(value))}"
-    return "; scores lie in [0, 1]" if most == math.nextafter(1, 2) else ""
-
-
-def _percentage(value: float) -> str:
-    return f"{value:g} % is {value / 100:{'.2f' if value.is_integer() else 'g'}}"
-
-
-def _advice(loc: Loc, *, is_flag: bool) -> str:
-    """What the writer of an unknown key may have meant."""
-    known = [place for place, _ in settings()]
-    key = str(loc[-1])
-    # First a near miss in the same table (max_atempts), then the right key in the wrong table ([input] threshold).
-    here = [str(place[-1]) for place in known if place[:-1] == loc[:-1]]
-    for near in difflib.get_close_matches(key, here, n=1):
-        return f"did you mean {near}?"
-    for place in known:
-        if place[-1] == key and len(place) > 1:
-            return f"did you mean {dotted(place)}?" if is_flag else f"it belongs in [{dotted(place[:-1])}]"
-    return "remove it"
+    return loc, words + (number_meant(at(document.values, *map(str, loc)), about.get("le")) if is_number else "")
 
 
 def resolved_toml(job: Job) -> str:

@@ -36,6 +36,7 @@ _API_PATHS = {
     "dashscope.aliyuncs.com": "/compatible-mode/v1",
     "dashscope-intl.aliyuncs.com": "/compatible-mode/v1",
 }
+_WITH_KEYS = ("api.anthropic.com", "api.deepseek.com", "api.perplexity.ai")
 _OLLAMA_PORT = 11434
 
 # OpenAI's reasoning models and all since GPT-5 answer 400 to `max_tokens`; gpt-oss is served by others.
@@ -64,6 +65,11 @@ def likely_address(base_url: str) -> str | None:
     known = "/v1" if parts.port == _OLLAMA_PORT and not path else _API_PATHS.get(host)
     meant = known if known is not None and not path.startswith(known) else path
     return None if meant == parts.path.rstrip("/") else parts._replace(path=meant).geturl()
+
+
+def wants_key(base_url: str) -> bool:
+    """Whether the address is one of a known provider's, who all want a key."""
+    return (urlsplit(base_url).hostname or "") in {*_API_PATHS, *_WITH_KEYS}
 
 
 def refused_params(model: str, base_url: str, params: Mapping[str, Any]) -> list[tuple[str, str]]:

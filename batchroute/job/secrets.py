@@ -69,6 +69,8 @@ def resolve_key(name: str, environ: Mapping[str, str]) -> Secret | None:
     path = environ.get(f"{name}_FILE", "")
     if not text and path:
         text = _key_file(name, path)
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise JobFault([f"the key in {_shown(name)} stands in quotes; remove them"])
     if not (text.isascii() and text.isprintable()):
         raise JobFault([f"the key in {_shown(name)} holds characters that no header can carry; copy it again"])
     return Secret(text) if text else None

@@ -35,6 +35,8 @@ class Place(NamedTuple):
 _SYNTAX_ADVICE = {
     "Invalid value": 'write a text in straight quotes, "so", a truth as true or false, a number with a point',
     "Unescaped '\\' in a string": "write a text with backslashes in single quotes, or each of them twice",
+    "Cannot declare": "a table stands once in a file: put its settings together",
+    "Cannot overwrite a value": "a setting stands once: remove one of the two",
     "Expected newline or end of document after a statement": "write one setting a line, and numbers as 0.5",
 }
 # Strings come before marks and comments: a `#` or a bracket within quotes is text.
@@ -143,7 +145,7 @@ def _syntax_fault(path: Path, lines: Sequence[str], message: str, plain: frozens
         shown = excerpt(lines, last, len("".join(lines[last - 1 : last]).rstrip()) + 1, plain)
         return f"{path}:{last}: not valid TOML: {what} at the end of the file; complete it{shown}"
     line, column = int(found[1]), int(found[2])
-    advice = _SYNTAX_ADVICE.get(what, "fix this line")
+    advice = next((words for begin, words in _SYNTAX_ADVICE.items() if what.startswith(begin)), "fix this line")
     shown = excerpt(lines, line, column, plain)
     return f"{path}:{line}: not valid TOML: {what} at column {column}; {advice}{shown}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batchroute.job.price_table import is_deprecated, near_models
-from batchroute.job.providers import leaving, likely_address, refused_params
+from batchroute.job.providers import leaving, likely_address, refused_params, wants_key
 from batchroute.send.open import asks_for_vectors
 from batchroute.types import Usage
 
@@ -55,6 +55,8 @@ def _of_endpoint(spec: EndpointSpec, target: Target, today: date | None) -> Iter
     host = urlsplit(base_url).hostname
     if base_url and (meant := likely_address(base_url)):
         yield f"base_url is probably meant to be {_without_query(meant)}"
+    if wants_key(base_url) and not (spec.api_key_env or spec.api_key_command or spec.headers):
+        yield f"api_key_env is missing, and {host} wants a key: name the variable that holds it"
     if spec.api == "chat":
         for param, what in refused_params(spec.model, base_url, spec.sent_params):
             yield f"params.{param} is refused by {spec.model}; {what}"

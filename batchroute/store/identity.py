@@ -142,7 +142,10 @@ def read_identity(run: RunLayout) -> Identity:
     """What the directory's job.toml says; RunFault where there is none, or none that this version can read."""
     try:
         text = run.job.read_text(encoding="utf-8")
-        return _read(text, tomllib.loads(text)[RUN_TABLE])
+        tables = tomllib.loads(text)
+        if tables.keys() & {"input", "endpoints"} and RUN_TABLE not in tables:
+            raise RunFault(f"{run.job}: is a job file, and its folder holds no run; name another directory")
+        return _read(text, tables[RUN_TABLE])
     except (FileNotFoundError, NotADirectoryError) as missing:
         raise RunFault(f"{run.path}: not a run directory (it has no {run.job.name})") from missing
     except (OSError, KeyError, TypeError, ValueError) as error:

@@ -38,6 +38,7 @@ def message(folder: Path, text: str) -> str:
         ('"path": "a"', "Expected '=' after a key in a key/value pair at column 7; fix this line", 7),
         ("strong_fraction = 0,5", "write one setting a line, and numbers as 0.5", 20),
         ("strong_fraction 0.5", "Expected '=' after a key", 17),
+        ("[input]", "Cannot declare ('input',) twice at column 7; a table stands once in a file", 7),
         ("[endpoints.strong", "Expected ']' at the end of a table declaration at column 18", 18),
         ('path = "a', "Illegal character '\\n' at column 10", 10),
     ],

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 JOBS = Path(__file__).parents[2] / "jobs"
 OPENAI = "https://api.openai.com/v1"
+KEYS = on_both("api_key_env", "OPENAI_API_KEY")
 TODAY = date(2026, 11, 28)
 REAL = {
     **on_both("base_url", OPENAI),
     **on_both("price", None),
+    **on_both("api_key_env", "KEY"),
     "endpoints.strong.model": "gpt-6.1-sol",
     "endpoints.weak.model": "gpt-6-luna",
 }
@@ -60,6 +62,10 @@ def advised(folder: Path, changes: Mapping[str, Any]) -> list[str]:
         (
             {"endpoints.strong.model": "gpt-6-luna", "endpoints.weak.params": {"reasoning_effort": "low"}},
             "strong and weak are the same model at the same address, gpt-6-luna: only their params differ",
+        ),
+        (
+            {"endpoints.weak.api_key_env": None},
+            "endpoints.weak.api_key_env is missing, and api.openai.com wants a key",
         ),
         (
             {"endpoints.strong.model": "gpt-6.1-sool"},
@@ -132,7 +138,7 @@ def test_check_warns_on_stderr_and_finds_the_job_fit(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "canary")
     lines(tmp_path / "prompts.jsonl", {"prompt": "hi"})
-    job = write_job(tmp_path, on_both("base_url", f"{OPENAI}/chat/completions"))
+    job = write_job(tmp_path, on_both("base_url", f"{OPENAI}/chat/completions"), KEYS)
     for flags in ((), ("--quiet",)):
         said = batchroute("check", job, *flags)
         assert said.code == 0

@@ -64,8 +64,13 @@ def identity(spec: EmbedderSpec) -> str:
 def import_class(use: str, method: str) -> Any:
     """An object of the class `package.module:Class`, made without arguments; it must have `method`."""
     module, _, name = use.partition(":")
+    if module.endswith(".py"):
+        raise ModelFault(f'{use}: names a file; write "{module.removesuffix(".py")}:{name}"')
     try:
         made = getattr(import_module(module), name)()
+    except ModuleNotFoundError as missing:
+        where = "it is looked for among what is installed, on PYTHONPATH, and beside the job file"
+        raise ModelFault(f"{use}: cannot be imported: {missing}; {where}") from missing
     except (ImportError, AttributeError, TypeError, SyntaxError) as fault:
         raise ModelFault(f"{use}: cannot be imported and made without arguments: {fault}") from fault
     if not callable(getattr(made, method, None)):
