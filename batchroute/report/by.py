@@ -15,9 +15,10 @@ from batchroute.errors import UsageFault
 from batchroute.input.names import instead_of
 from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
 from batchroute.report.figures import read_report
-from batchroute.report.kept import KeptColumn, kept_schema
+from batchroute.report.kept import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.report.sums import has_unknown_cost, sum_or_null
+from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -98,12 +99,11 @@ def spending_by(runs: Sequence[Path], column: str, *, top: int = TOP) -> Breakdo
     schemas = {run: kept_schema(run) for run in runs}
     is_kept = any(column in schema.names for schema in schemas.values())
     if not is_kept and column not in _OWN:
-        kept = dict.fromkeys(name for schema in schemas.values() for name in schema.names)
-        named = str(runs[0]) if len(runs) == 1 else f"{len(runs)} runs"
-        raise UsageFault(f"{named}: no column {column!r} to report by; {instead_of(column, [*kept, *_OWN])}")
+        raise UsageFault(_unknown(column, schemas))
     rows = {run: _valued(run, column, schema if is_kept else None) for run, schema in schemas.items()}
     is_day = not is_kept and _OWN[column] is _DAY
-    lines, other_values = _lines(pl.concat(rows.values()), top, in_order=is_day)
+    with reading_kept(column):
+        lines, other_values = _lines(pl.concat(rows.values()), top, in_order=is_day)
     sums = lines.select(pl.col(*_COUNTS).sum(), *map(sum_or_null, _AMOUNTS)).row(0, named=True)
     router_usd, unconfirmed_usd = map(_sum_if_known, zip(*map(_beside, rows, rows.values()), strict=True))
     all_rows = _spending("total", None, sums, sums)
@@ -121,6 +121,15 @@ def spending_by(runs: Sequence[Path], column: str, *, top: int = TOP) -> Breakdo
         unconfirmed_usd=unconfirmed_usd,
         simulated=any(endpoint.simulated for run in runs for endpoint in read_job(run).endpoints.values()),
     )
+
+
+def _unknown(column: str, schemas: Mapping[Path, pa.Schema]) -> str:
+    """That no run has the column, what there is, and of which runs that is not known yet."""
+    kept = dict.fromkeys(name for schema in schemas.values() for name in schema.names)
+    named = str(next(iter(schemas))) if len(schemas) == 1 else f"{len(schemas)} runs"
+    unsealed = [str(run) for run in schemas if not RunLayout(run).parts()]
+    waiting = f"; what {', '.join(unsealed)} keeps is known once results are sealed" if unsealed else ""
+    return f"{named}: no column {column!r} to report by; {instead_of(column, [*kept, *_OWN])}{waiting}"
 
 
 def _valued(run: Path, column: str, schema: pa.Schema | None) -> pl.LazyFrame:

@@ -7,6 +7,7 @@ Knows no sums.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,30 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchroute.errors import UsageFault
 from batchroute.input.keep import unpack
 from batchroute.store.columns import reserved_names
 from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from batchroute.types import Result
 
 _NO_COLUMNS = pa.schema([])
+
+
+@contextlib.contextmanager
+def reading_kept(column: str) -> Iterator[None]:
+    """UsageFault where the parts hold something in a kept column that is no text of any kind, as Parquet may."""
+    try:
+        yield
+    except pl.exceptions.ComputeError as error:
+        raise UsageFault(
+            f"the kept column {column!r} cannot be read as text ({error}); name another one"
+        ) from error
 
 
 def kept_schema(run: Path) -> pa.Schema:

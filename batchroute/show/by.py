@@ -87,7 +87,7 @@ def notes(bill: Breakdown) -> Iterator[str]:
     kinds = {line.kind for line in bill.lines}
     if "others" in kinds:
         shown = sum(line.kind == "value" and line.value is not None for line in bill.lines)
-        yield f"the {count(shown)} values that cost most have a line; --top N is how many do"
+        yield f"the {count(shown)} values that cost most have a line of their own (--top {shown})"
     if "not_on_file" in kinds:
         runs = ", ".join(map(plain, bill.not_kept_by))
         kept_not = f", and {runs} did not keep it" if runs else ""

@@ -45,7 +45,7 @@ def test_a_terminal_has_every_line_and_why(runs: list[Path], batchroute: Callabl
         "The cost of 1 row is unknown",
         "not on file: failed rows have no kept columns until they are answered, and tue did",
         "unconfirmed: requests that were sent and brought no usage",
-        "--top N is how many do",
+        "values that cost most have a line of their own (--top 1)",
     ):
         assert note in said.out.replace("\n", " ")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,6 +160,27 @@ def test_a_column_that_no_run_has(tmp_path: Path) -> None:
         spending_by([run, write_run(tmp_path / "other")], "score")
     with pytest.raises(RunFault, match="not a run directory"):
         spending_by([tmp_path], "day")
+
+
+def test_what_a_run_keeps_is_not_known_before_a_seal(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    for part in (run / "results").iterdir():
+        part.unlink()
+    with pytest.raises(UsageFault, match="run keeps is known once results are sealed"):
+        spending_by([run], "topic")
+
+
+def test_text_that_is_no_utf_8(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "run", [[ok(0, topic=b"\xff"), ok(1, topic=b"law")]], extra=[pa.field("topic", pa.binary())]
+    )
+    part = run / "results" / "part-00000.parquet"
+    table = pq.read_table(part)
+    text = table["topic"].combine_chunks().view(pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index("topic"), "topic", text), part)
+    with pytest.raises(UsageFault, match="the kept column 'topic' cannot be read as text"):
+        spending_by([run], "topic")
+    assert spending_by([run], "route").total_usd == 0.006
 
 
 def test_rows_that_are_not_sealed_are_among_theirs(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from batchroute.report.daily import began_on, daily_sums
 from batchroute.report.export.cells import csv_table
 from batchroute.report.export.focus import COLUMNS, Labels, focus_rows, router_row
 from batchroute.report.figures import read_report
-from batchroute.report.kept import KeptColumn, kept_schema
+from batchroute.report.kept import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.store.files import refuse_homeless, saving, whole_path
 
@@ -70,7 +70,8 @@ def _tag_column(run: Path, name: str) -> KeptColumn:
     if name not in schema.names:
         raise UsageFault(f"{run}: no kept column {name!r} for --tag; {instead_of(name, schema.names)}")
     column = KeptColumn(name, schema)
-    values = scan_rows(run, column).settled.select(pl.col("kept").approx_n_unique()).collect().item()
+    with reading_kept(name):
+        values = scan_rows(run, column).settled.select(pl.col("kept").approx_n_unique()).collect().item()
     if values > _MOST_TAGS:
         raise UsageFault(f"{run}: {name!r} has some {values:,} values; a tag may have {_MOST_TAGS:,}")
     return column

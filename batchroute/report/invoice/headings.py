@@ -61,8 +61,15 @@ class Headings:
 
     def named(self) -> dict[str, str]:
         """By what they hold, for those who want to see what was found."""
-        every = {key: getattr(self, key) for key in ("date", "usd", "cents", "output", "quantity")}
-        every |= {"model": ", ".join(self.model) or None, "prompt": ", ".join(self.prompt) or None}
+        every = {
+            "date": self.date,
+            "model": ", ".join(self.model) or None,
+            "usd": self.usd,
+            "cents": self.cents,
+            "prompt": ", ".join(self.prompt) or None,
+            "output": self.output,
+            "quantity": self.quantity,
+        }
         return {key: name for key, name in every.items() if name is not None}
 
 
