@@ -211,6 +211,16 @@ def test_data_that_cannot_be_read(folder: Path, batchroute: Command, content: by
     assert not (folder / "data.toml").exists()
 
 
+def test_a_folder_of_several_formats(folder: Path, batchroute: Command) -> None:
+    (folder / "in").mkdir()
+    for name in ("a.parquet", "b.jsonl", "c.csv"):
+        write_rows(folder / "in" / name, "prompt")
+    assert batchroute("init", "in").code == 0
+    assert values(folder / "in.toml")["input"]["prompt"] == "prompt"
+    checked = batchroute("check", "in.toml")
+    assert checked.code == 0, checked.err
+
+
 def test_what_is_no_data_is_named(folder: Path, batchroute: Command) -> None:
     write_rows(folder / "data.jsonl", "prompt")
     assert batchroute("init", "data.jsonl").code == 0

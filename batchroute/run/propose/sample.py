@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
 
 SAMPLE_ROWS = 1000
+_MOST_FILES = 8
 
 Row = dict[str, Any]
 
@@ -40,7 +41,10 @@ class Sample:
 def read_sample(path: str, most: int = SAMPLE_ROWS) -> Sample:
     """The first `most` rows of what an input.path may name. InputFault where it cannot be read, or has no row."""
     # A template without a column asks nothing of the data, so that any can be opened.
-    source = open_input(InputSpec(path=[path], template="-", keep=[WHOLE_LINE]), RouterSpec(), None)
+    files = open_input(InputSpec(path=[path], template="-"), RouterSpec(), None).files
+    # All columns are kept of files of one format only; what others hold, `check` will say.
+    alike = [file.path for file in files if file.format == files[0].format][:_MOST_FILES]
+    source = open_input(InputSpec(path=alike, template="-", keep=[WHOLE_LINE]), RouterSpec(), None)
     rows: list[Row] = []
     looked_at = 0
     for chunk in source.chunks():
