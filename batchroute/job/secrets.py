@@ -163,6 +163,12 @@ def _named_variables(spec: Any) -> Iterator[tuple[Loc, str]]:
             yield loc, name
 
 
+def key_variables(specs: Iterable[EndpointSpec | EmbedderSpec]) -> set[str]:
+    """The environment variables that hold the keys of these, or the paths of files that do."""
+    names = {name for spec in specs for _, name in _named_variables(spec)}
+    return names | {f"{name}_FILE" for name in names}
+
+
 def _unset(name: str) -> str:
     return f"{_shown(name)} is not set; set it, or set that name with _FILE to the path of a file that holds it"
 

@@ -304,6 +304,14 @@ class Limits(_Section):
     drain_s: NotNegative = _free(20.0, "how long a stop awaits answers in flight")
 
 
+class Notify(_Section):
+    """What is told of the end of a run."""
+
+    command: Texts = _free(
+        [], "run at a run's end, whatever the end, with report.json (or name, state, error) on stdin; no shell"
+    )
+
+
 class _Whole(_Section):
     """Sections that have to agree with each other."""
 
@@ -326,6 +334,7 @@ class Job(_Whole):
     routing: RoutingSpec = Field(description="which rows go strong")
     endpoints: Endpoints = Field(description="the two sides")
     limits: Limits = Field(default=Limits(), description="when to stop")
+    notify: Notify = Field(default=Notify(), description="what is told of the end of a run")
 
     @model_validator(mode="before")
     @classmethod

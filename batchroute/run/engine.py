@@ -21,6 +21,7 @@ from batchroute.run.end import RunEnd, close_books, run_end, write_end, write_ru
 from batchroute.run.feed import rows_to_ask
 from batchroute.run.hints import input_hints
 from batchroute.run.lanes import LaneOpener
+from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
@@ -110,6 +111,9 @@ class JobRun:
 
     async def go(self) -> RunEnd:
         """See `run_job`; `arun_job` is the same."""
+        return await notified(self._job, self._options.environ, self._options.notify, self._go())
+
+    async def _go(self) -> RunEnd:
         job = self._job
         targets = open_targets(job.endpoints)
         refuse_unpriced(job, targets)

@@ -134,6 +134,7 @@ FREE: Changes = {
     "limits.ok_if_refused": ({}, {"limits.ok_if_refused": 0.5}),
     "limits.max_response_mb": ({}, {"limits.max_response_mb": 1.0}),
     "limits.drain_s": ({}, {"limits.drain_s": 1.0}),
+    "notify.command": ({}, {"notify.command": ["mail", "-s", "done"]}),
     "router.embedder.price.input": (OPENAI, {"router.embedder.price": {"input": 0.5}}),
     **{
         f"router.embedder.{key}": (OPENAI, {f"router.embedder.{key}": value})

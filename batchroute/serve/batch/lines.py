@@ -13,7 +13,7 @@ import msgspec
 
 from batchroute.errors import RoutingError
 from batchroute.input.text import Replaced, loads
-from batchroute.job.spec import InputSpec, OutputSpec, RoutingSpec
+from batchroute.job.spec import InputSpec, Notify, OutputSpec, RoutingSpec
 from batchroute.report.export.cells import batch_line, batch_rows
 from batchroute.report.export.order import tables_in_order
 from batchroute.report.read import read_job
@@ -89,6 +89,7 @@ def batch_job(job: Job, input_file: Path, output: Path, selection: Selection) ->
             "router": job.router.model_copy(update={"text": None}),
             "routing": RoutingSpec(threshold=selection),
             "limits": job.limits.model_copy(update={"ok_if_refused": 1.0}),
+            "notify": Notify(),  # a batch is the client's, who asks for its state
         }
     )
 
