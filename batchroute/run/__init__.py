@@ -11,7 +11,8 @@
     propose/   data -> the first draft of a job   preview    the first requests, not sent
     kept       threshold and scores that are there
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
-    spending   what the directory has cost so far
+    spending   what the directory has cost so far  notify    the job's own command at the end
+    status     status.json while a run works       outage    says when an endpoint goes away, and is back
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
     advice     what a job hardly means
 

@@ -75,7 +75,8 @@ def digests(run: Path, side: str) -> Counter[str]:
 def advised(said: Said) -> list[str]:
     """The arguments of the command that a message ends with."""
     assert_one_message(said, 2, "take over what stays", "input.reuse=")
-    command = shlex.split(said.err.strip().splitlines()[-1])
+    (advised,) = (line for line in said.err.splitlines() if line.startswith("  batchroute "))
+    command = shlex.split(advised)
     assert command[0] == "batchroute"
     return command[1:]
 
