@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _LEAST_BAR = 10
 _GAP = "  "
+_USUAL_SPEED = speed(100.0)
 _WHOLE = "all"
 _LINE_END = Text("\n", no_wrap=True, overflow="crop")
 _LINES = "\N{BOX DRAWINGS HEAVY HORIZONTAL}", "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
@@ -83,6 +84,11 @@ class _Bar:
     @property
     def percent(self) -> str:
         return "" if self.rows is None else whole_percent(self.done, self.rows)
+
+    @property
+    def grows_by(self) -> int:
+        """Characters that the count of rows has yet to come: room is kept for them, so that nothing moves."""
+        return 0 if self.rows is None else max(0, len(count(self.rows)) - len(count(self.done)))
 
 
 def frame_with_hint(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Text:
@@ -147,10 +153,10 @@ def _bars(progress: Progress, now: Speed, screen: Screen) -> Iterator[list[Text]
     for name, lane in progress.lanes.items():
         figures = lane_rows_words(lane), speed(now.lanes[name].rows_per_s)
         bars.append(_Bar(plain(name), lane.settled, lane.rows, figures))
-    names, percents = (
-        max(map(cell_len, column)) for column in zip(*((b.name, b.percent) for b in bars), strict=True)
-    )
-    counts, speeds = (max(map(len, column)) for column in zip(*(b.figures for b in bars), strict=True))
+    names = max(cell_len(bar.name) for bar in bars)
+    percents = len("100 %") if any(bar.percent for bar in bars) else 0
+    counts = max(len(bar.figures[0]) + bar.grows_by for bar in bars)
+    speeds = max(len(_USUAL_SPEED), *(len(bar.figures[1]) for bar in bars))
     room = screen.width - names - percents - counts - speeds - 4 * len(_GAP)
     for bar in bars:
         if room < -len(_GAP):
@@ -169,7 +175,7 @@ def _drawn(bar: _Bar, width: int, *, ascii_only: bool) -> Text:
     if bar.rows is None:
         return Text(" " * width)
     full, rest = _ASCII_LINES if ascii_only else _LINES
-    filled = width * bar.done // bar.rows if bar.rows else width
+    filled = width * min(bar.done, bar.rows) // bar.rows if bar.rows else width
     return Text.assemble((full * filled, "green"), (rest * (width - filled), "dim"))
 
 

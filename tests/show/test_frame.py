@@ -119,7 +119,18 @@ def test_all_done_is_a_whole_bar_and_not_before() -> None:
     progress = Progress(rows=1000, lanes={"strong": LaneProgress(rows=1000, ok=999)})
     assert " 99 %" in drawn(progress, 80)[1]
     progress.lanes["strong"].ok = 1000
-    assert re.fullmatch(r"all +━+  100 %  1,000 of 1,000 rows  12\.3 rows/s", drawn(progress, 80)[1])
+    assert re.fullmatch(r"all +━+  100 %  1,000 of 1,000 rows   12\.3 rows/s", drawn(progress, 80)[1])
+
+
+def test_what_grows_moves_nothing() -> None:
+    """Bars as long as before and figures in their columns, from the first row to the last."""
+    lane = LaneProgress(rows=18_000)
+    progress = Progress(rows=18_000, lanes={"weak": lane})
+    places = set()
+    for done in (0, 9, 10, 999, 1_000, 17_999, 18_000):
+        lane.ok = done
+        places |= {bar.span() for line in drawn(progress, 80) for bar in re.finditer("[━─]+", line)}
+    assert len(places) == 1
 
 
 @pytest.mark.parametrize(
