@@ -90,13 +90,13 @@ def report(
     return 0
 
 
-def _lines(page: Path | None) -> int:
-    from batchroute.report.by import TOP, TOP_ON_PAGE
+def _lines(page: Path | None) -> int | None:
+    from batchroute.report.by import TOP_ON_PAGE
 
-    return TOP if page is None else TOP_ON_PAGE
+    return None if page is None else TOP_ON_PAGE
 
 
-def _divided(runs: Sequence[Path], column: str, top: int, table: Path | None) -> Breakdown:
+def _divided(runs: Sequence[Path], column: str, top: int | None, table: Path | None) -> Breakdown:
     """The bill by a column, also as CSV where `table` is a file."""
     from batchroute.report.by import spending_by
     from batchroute.report.export.breakdown import write_breakdown

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["value", "others", "not_on_file", "total"]
 
 TOP, TOP_ON_PAGE = 40, 15  # where nothing else is asked for
+_MOST_DAYS = 1_000
 _DAY = pl.when(pl.col("finished_at").dt.epoch("us") > 0).then(pl.col("finished_at").dt.date()).cast(pl.String)
 # What a bill can be divided by, beside kept columns.
 _OWN = {
@@ -88,12 +89,12 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     simulated: bool = False
 
 
-def spending_by(runs: Sequence[Path], column: str, *, top: int = TOP) -> Breakdown:
+def spending_by(runs: Sequence[Path], column: str, *, top: int | None = None) -> Breakdown:
     """The bill of the runs by `column`: a kept one, or one of our own; `day` is the UTC day a row was settled on.
 
     A kept column comes before one of ours; `finished_at` is the day, too. Of more than `top` values the others are
-    summed. A run that is named twice counts once. UsageFault where no run has the column, RunFault for a directory
-    that is no run's.
+    summed; by default of more than TOP, or than some years of days. A run that is named twice counts once.
+    UsageFault where no run has the column, RunFault for a directory that is no run's.
     """
     runs = list({run.resolve(): run for run in runs}.values())
     schemas = {run: kept_schema(run) for run in runs}
@@ -103,7 +104,8 @@ def spending_by(runs: Sequence[Path], column: str, *, top: int = TOP) -> Breakdo
     rows = {run: _valued(run, column, schema if is_kept else None) for run, schema in schemas.items()}
     is_day = not is_kept and _OWN[column] is _DAY
     with reading_kept(column):
-        lines, other_values = _lines(pl.concat(rows.values()), top, in_order=is_day)
+        most = top or (_MOST_DAYS if is_day else TOP)
+        lines, other_values = _lines(pl.concat(rows.values()), most, in_order=is_day)
     sums = lines.select(pl.col(*_COUNTS).sum(), *map(sum_or_null, _AMOUNTS)).row(0, named=True)
     router_usd, unconfirmed_usd = map(_sum_if_known, zip(*map(_beside, rows, rows.values()), strict=True))
     all_rows = _spending("total", None, sums, sums)

@@ -84,6 +84,7 @@ def notes(bill: Breakdown) -> Iterator[str]:
     """What must be known to read the lines."""
     if not bill.is_kept and bill.column in {"day", "finished_at"}:
         yield "a day is the one, in UTC, on which a row was settled (finished_at)"
+    yield terms.STRONG_SHARE
     kinds = {line.kind for line in bill.lines}
     if "others" in kinds:
         shown = sum(line.kind == "value" and line.value is not None for line in bill.lines)

@@ -98,11 +98,11 @@ def _savings(report: Report) -> Group:
     return Group(*map(Text, limit), sums, *(Text(note, style="dim") for note in notes))
 
 
-def _predicted(report: Report) -> Table:
+def _predicted(report: Report) -> Group:
     compared = table("", "planned", "between", "actual")
     for row in words.predicted_rows(report):
         add_row(compared, *row)
-    return compared
+    return Group(compared, Text(terms.STRONG_SHARE, style="dim"))
 
 
 def _finish(rows: Iterable[tuple[str, list[str]]]) -> Table:

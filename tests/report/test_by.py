@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from math import fsum
 from pathlib import Path
@@ -135,6 +135,13 @@ def test_days_stand_in_their_order_and_are_those_of_utc(tmp_path: Path) -> None:
         days = [("value", "2026-11-23", 2), ("value", "2026-11-24", 1), ("value", "2026-11-25", 1)]
         assert _lines(found) == [*days, ("value", None, 1)]
         assert found.total_usd == pytest.approx(10.0)
+
+
+def test_a_year_of_days_has_a_line_each(tmp_path: Path) -> None:
+    part = [ok(row, topic=f"t{row}", finished_at=FINISHED_AT + timedelta(days=row)) for row in range(366)]
+    run = write_run(tmp_path / "run", [part], extra=[TOPIC])
+    assert (len(spending_by([run], "day").lines), spending_by([run], "day").other_values) == (366, 0)
+    assert (len(spending_by([run], "topic").lines), spending_by([run], "topic").other_values) == (41, 326)
 
 
 def test_a_kept_column_comes_before_ours(tmp_path: Path) -> None:
