@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchroute.errors import BatchrouteError, cause_of
 from batchroute.job.prices import open_targets
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
     from batchroute.store.rows import DoneRows
+
+
+_FIRST_REPORT_S = 2.0  # after which a new directory says that a run is at work, also while it scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,8 @@ class _OpenRun:
                 answered = await asyncio.to_thread(answered_parts, self._job.input.reuse, folder, raw=raw)
                 with saving(folder):
                     self._directory.layout.success.unlink(missing_ok=True)
-                await asyncio.to_thread(write_running, folder)
+                if self._directory.layout.report.exists():
+                    await asyncio.to_thread(write_running, folder)
                 await self._ask(answered)
             end = await asyncio.to_thread(self._conclude, asked=not complete)
             hints = input_hints(self._source, self._job.input, self._directory.layout, end.rows)
@@ -224,6 +228,8 @@ class _OpenRun:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_awaited(work)) for work in beside]
             scoring = group.create_task(self._score(answered))
+            if not self._directory.layout.report.exists():
+                group.create_task(self._begin_report(scoring))
             async with asyncio.TaskGroup() as lanes:
                 for name, lane in self._lanes.items():
                     lanes.create_task(self._rows.deliver(name, lane, self._threshold))
@@ -233,6 +239,12 @@ class _OpenRun:
             await self._store.sealed()
             for task in tasks:
                 task.cancel()
+
+    async def _begin_report(self, scoring: asyncio.Task[None]) -> None:
+        """The first report.json is not waited for: making it takes longer than to send the first requests."""
+        known: list[asyncio.Future[Any]] = [self._threshold, scoring]
+        await asyncio.wait(known, timeout=_FIRST_REPORT_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.to_thread(write_running, self._directory.layout.path)
 
     async def _score(self, answered: AnsweredParts) -> None:
         """Scores and routes; a fault of the input, the router or the threshold stops the run in order."""
