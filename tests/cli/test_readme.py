@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchroute.report.build import build_report
 from batchroute.simulate.behaviour import Behaviour
-from inputs import lines
 from servers import threaded_simulator
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "jobs").glob("*.md")), *sorted((ROOT / "tests").rglob("*.md"))]
 KEY = "sk-readme-0123456789"
+ROWS, PILOT_ROWS = 80, 50
 PRICE = "price = { input = 2, output = 10 }  # loopback has none of its own\n"
 
 
@@ -117,9 +118,8 @@ def test_what_is_shown_after_the_demo(tried: Stranger) -> None:
 @pytest.fixture(scope="module")
 def answered(tried: Stranger) -> Iterator[Stranger]:
     """A job of one's own, from `init` to the export; at a provider on loopback, whose price the job then names."""
-    topics = ("sums", "cities")
-    rows = ({"id": f"r{row}", "topic": topics[row % 2], "prompt": f"What is {row} * {row}?"} for row in range(80))
-    lines(tried.folder / "prompts.jsonl", *rows)
+    prompts = (ROOT / "jobs" / "demo.jsonl").read_text(encoding="utf-8").splitlines()[:ROWS]
+    (tried.folder / "prompts.jsonl").write_text("\n".join(prompts) + "\n")
     (commands,) = (block for block in shell_blocks() if block[0].startswith("batchroute init"))
     with threaded_simulator(Behaviour(api_key=KEY)) as provider:
         for command in commands:
@@ -128,7 +128,9 @@ def answered(tried: Stranger) -> Iterator[Stranger]:
                 job = tried.folder / "first.toml"
                 text = job.read_text().replace("https://api.openai.com/v1", provider.url)
                 job.write_text(re.sub(r"^(model = .*)$", rf"\1\n{PRICE}", text, flags=re.MULTILINE))
-        assert provider.stats().requests == 80
+        reused = build_report(tried.folder / "runs" / "first").reused
+        assert reused > PILOT_ROWS / 2
+        assert provider.stats().requests == PILOT_ROWS + ROWS - reused
         yield tried
 
 
@@ -145,6 +147,13 @@ def test_the_bill(answered: Stranger) -> None:
     (commands,) = (block for block in shell_blocks() if block[0].startswith("batchroute report runs/first --by"))
     for command in commands:
         assert answered.types(command)
+
+
+def test_the_python_example(tried: Stranger) -> None:
+    found = re.search(r"<!-- the Python example -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert found
+    (tried.folder / "example.py").write_text(found[1])
+    assert "gpt-6-luna" in tried.types(".venv/bin/python example.py")
 
 
 def test_completion(tried: Stranger) -> None:
