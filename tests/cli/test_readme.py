@@ -146,7 +146,8 @@ def test_the_bill(answered: Stranger) -> None:
     (answered.folder / "usage.csv").write_text("date,model,cost_usd\n2026-11-28,gpt-6.1-sol,0.01\n")
     (commands,) = (block for block in shell_blocks() if block[0].startswith("batchroute report runs/first --by"))
     for command in commands:
-        assert answered.types(command)
+        answered.types(command)
+    assert "BilledCost" in (answered.folder / "bill.csv").read_text()
 
 
 def test_the_python_example(tried: Stranger) -> None:
