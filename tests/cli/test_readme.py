@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 from batchroute.report.build import build_report
@@ -143,7 +144,9 @@ def test_the_bill(answered: Stranger) -> None:
     runs = answered.folder / "runs"
     for night in ("monday", "tuesday"):
         shutil.copytree(runs / "first", runs / night)
-    (answered.folder / "usage.csv").write_text("date,model,cost_usd\n2026-11-28,gpt-6.1-sol,0.01\n")
+    results = pl.read_parquet(runs / "first" / "results" / "*.parquet")
+    days = results.group_by(pl.col("finished_at").dt.date().alias("date"), "model")
+    days.agg(pl.col("cost_usd").sum()).write_csv(answered.folder / "usage.csv")
     (commands,) = (block for block in shell_blocks() if block[0].startswith("batchroute report runs/first --by"))
     for command in commands:
         answered.types(command)
