@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
@@ -21,22 +20,32 @@ from batchroute.report.build import build_report
 from batchroute.simulate.behaviour import Behaviour
 from servers import threaded_simulator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "jobs").glob("*.md")), *sorted((ROOT / "tests").rglob("*.md"))]
+# How the blocks begin.
+DEMO, RESULTS, OWN_JOB = "python3 -m venv", ".venv/bin/python", "batchroute init"
+BILL, COMPLETION = "batchroute report runs/first --by", "eval"
+TYPED = (DEMO, RESULTS, OWN_JOB, BILL, COMPLETION)
 KEY = "sk-readme-0123456789"
 ROWS, PILOT_ROWS = 80, 50
 PRICE = "price = { input = 2, output = 10 }  # loopback has none of its own\n"
 
 
-def shell_blocks() -> list[list[str]]:
-    """The commands of each block, without comments and what only a person's own shell can take."""
-    found = re.findall(r"^(<!-- .* -->\n)?```sh\n(.*?)```", README, re.DOTALL | re.MULTILINE)
-    blocks = [[line.partition("  #")[0].strip() for line in text.splitlines()] for mark, text in found if not mark]
-    return [[line for line in block if line and not line.startswith("export ")] for block in blocks]
+def block(beginning: str) -> list[str]:
+    """The commands of the block that begins so, without comments and what only a person's own shell can take."""
+    texts = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = next(text for text in texts if text.startswith(beginning)).splitlines()
+    commands = (line.partition("  #")[0].strip() for line in lines)
+    return [command for command in commands if command and not command.startswith("export ")]
+
+
+def test_every_block_is_typed() -> None:
+    """But that of the test command, which is what runs this."""
+    blocks = re.findall(r"^(<!-- .* -->\n)?```sh\n(.*)$", README, re.MULTILINE)
+    assert [mark for mark, _ in blocks if mark] == ["<!-- the test command -->\n"]
+    for mark, first in blocks:
+        assert mark or first.startswith(TYPED), first
 
 
 def test_it_is_short() -> None:
@@ -77,10 +86,23 @@ class Stranger:
         return said.stdout
 
 
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Stranger:
+@pytest.mark.timeout(600)  # one story, as each step needs what the one before it left
+def test_what_it_shows_runs_as_written(tmp_path: Path) -> None:
+    clone(tmp_path)
+    stranger = Stranger(tmp_path)
+    first_block(stranger)
+    for command in block(RESULTS):
+        stranger.types(command)
+    assert (tmp_path / "demo.html").stat().st_size > 10_000
+    a_job_of_ones_own(stranger)
+    the_bill(stranger)
+    the_python_example(stranger)
+    (completion,) = block(COMPLETION)
+    assert "_batchroute_completion ()" in stranger.types(f"{completion} && declare -f")
+
+
+def clone(folder: Path) -> None:
     """All files of the repository, as they are now."""
-    folder = tmp_path_factory.mktemp("clone")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -92,13 +114,11 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Stranger:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    return Stranger(folder)
 
 
-@pytest.fixture(scope="module")
-def tried(stranger: Stranger) -> Stranger:
-    """The first block of README has been typed; the dependencies come from here instead of the index."""
-    (command,), *_ = (block for block in shell_blocks() if "pip install ." in block[0])
+def first_block(stranger: Stranger) -> None:
+    """The demo; dependencies come from here instead of the index."""
+    (command,) = block(DEMO)
     begin, install, run = command.split(" && ")
     stranger.types(begin)
     stranger.types(install.replace("pip install .", "pip install --quiet --no-deps ."))
@@ -106,60 +126,41 @@ def tried(stranger: Stranger) -> Stranger:
     here = [path for path in sys.path if path.endswith("-packages")]
     Path(packages, "dependencies.pth").write_text("\n".join(here) + "\n")
     assert "320 answered" in stranger.types(run)
-    return stranger
 
 
-def test_what_is_shown_after_the_demo(tried: Stranger) -> None:
-    (commands,) = (block for block in shell_blocks() if block[0].startswith(".venv/bin/python"))
-    said = [tried.types(command) for command in commands]
-    assert "gpt-6-luna" in said[0]
-    assert (tried.folder / "demo.html").stat().st_size > 10_000
-
-
-@pytest.fixture(scope="module")
-def answered(tried: Stranger) -> Iterator[Stranger]:
-    """A job of one's own, from `init` to the export; at a provider on loopback, whose price the job then names."""
+def a_job_of_ones_own(stranger: Stranger) -> None:
+    """From `init` to the export; at a provider on loopback, whose price the job then names."""
     prompts = (ROOT / "jobs" / "demo.jsonl").read_text(encoding="utf-8").splitlines()[:ROWS]
-    (tried.folder / "prompts.jsonl").write_text("\n".join(prompts) + "\n")
-    (commands,) = (block for block in shell_blocks() if block[0].startswith("batchroute init"))
+    (stranger.folder / "prompts.jsonl").write_text("\n".join(prompts) + "\n")
     with threaded_simulator(Behaviour(api_key=KEY)) as provider:
-        for command in commands:
-            tried.types(command)
+        for command in block(OWN_JOB):
+            stranger.types(command)
             if "init" in command:
-                job = tried.folder / "first.toml"
+                job = stranger.folder / "first.toml"
                 text = job.read_text().replace("https://api.openai.com/v1", provider.url)
                 job.write_text(re.sub(r"^(model = .*)$", rf"\1\n{PRICE}", text, flags=re.MULTILINE))
-        reused = build_report(tried.folder / "runs" / "first").reused
+        reused = build_report(stranger.folder / "runs" / "first").reused
         assert reused > PILOT_ROWS / 2
         assert provider.stats().requests == PILOT_ROWS + ROWS - reused
-        yield tried
+    assert (stranger.folder / "runs" / "first" / "_SUCCESS").exists()
+    assert (stranger.folder / "answers.parquet").exists()
 
 
-def test_a_file_of_ones_own(answered: Stranger) -> None:
-    assert (answered.folder / "runs" / "first" / "_SUCCESS").exists()
-    assert (answered.folder / "answers.parquet").exists()
-
-
-def test_the_bill(answered: Stranger) -> None:
-    runs = answered.folder / "runs"
+def the_bill(stranger: Stranger) -> None:
+    """Two nights that are one, and an invoice that is true."""
+    runs = stranger.folder / "runs"
     for night in ("monday", "tuesday"):
         shutil.copytree(runs / "first", runs / night)
     results = pl.read_parquet(runs / "first" / "results" / "*.parquet")
     days = results.group_by(pl.col("finished_at").dt.date().alias("date"), "model")
-    days.agg(pl.col("cost_usd").sum()).write_csv(answered.folder / "usage.csv")
-    (commands,) = (block for block in shell_blocks() if block[0].startswith("batchroute report runs/first --by"))
-    for command in commands:
-        answered.types(command)
-    assert "BilledCost" in (answered.folder / "bill.csv").read_text()
+    days.agg(pl.col("cost_usd").sum()).write_csv(stranger.folder / "usage.csv")
+    for command in block(BILL):
+        stranger.types(command)
+    assert "BilledCost" in (stranger.folder / "bill.csv").read_text()
 
 
-def test_the_python_example(tried: Stranger) -> None:
+def the_python_example(stranger: Stranger) -> None:
     found = re.search(r"<!-- the Python example -->\n```python\n(.*?)```", README, re.DOTALL)
     assert found
-    (tried.folder / "example.py").write_text(found[1])
-    assert "gpt-6-luna" in tried.types(".venv/bin/python example.py")
-
-
-def test_completion(tried: Stranger) -> None:
-    (command,) = next(block for block in shell_blocks() if block[0].startswith("eval"))
-    assert "_batchroute_completion ()" in tried.types(f"{command} && declare -f")
+    (stranger.folder / "example.py").write_text(found[1])
+    assert "gpt-6-luna" in stranger.types(".venv/bin/python example.py")
