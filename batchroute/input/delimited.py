@@ -5,7 +5,8 @@ As Python's csv module reads it, but in bytes first, so that every record has a 
     a quote         opens a cell only at its beginning; within, `""` is a quote, a delimiter or a newline is text
     an empty cell   is null; `""` is an empty text
     a line          ends at `\\n`, with or without `\\r` before it; an empty one is no record
-    the delimiter   is the one of `,` `;` tab `|` that the header has most of, or as a first line `sep=;` says
+    the delimiter   is the one of `,` `;` tab `|` that the header has most of, and the records below as many of;
+                    or as a first line `sep=;` says
 
 Knows nothing of what the columns mean.
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _DELIMITERS = ",;\t|"
 _MOST_HEADER_BYTES = 256 << 10
+_COMPARED_RECORDS = 10
 _SEP = re.compile(rb"sep=([^\r\n])\r?\n", re.IGNORECASE)
 _NO_RECORD = re.compile(rb"(?:\r?\n)*+")
 _QUOTED = re.compile(r'"[^"]*+"')
@@ -76,8 +78,7 @@ def header_of(data: bytes) -> Header:
     at = len(BOM) if data.startswith(BOM) else 0
     separator = _SEP.match(data, at)
     at = _past(_NO_RECORD, data, at if separator is None else separator.end())
-    first_line = data[at:].partition(b"\n")[0].decode("utf-8", "replace")
-    delimiter = _delimiter_of(first_line) if separator is None else separator[1].decode("latin-1")
+    delimiter = _delimiter_of(data[at:]) if separator is None else separator[1].decode("latin-1")
     end, state = delimited(delimiter, 0).end(data[at:], START)
     if end < 0 and (len(data) >= _MOST_HEADER_BYTES or state[1] == _QUOTES):
         raise ValueError("its header has no end; look for a quote that is not closed")
@@ -92,9 +93,19 @@ def header_of(data: bytes) -> Header:
     return Header(names, delimiter, at + len(record))
 
 
-def _delimiter_of(line: str) -> str:
-    unquoted = _QUOTED.sub("", line)
-    return max(_DELIMITERS, key=unquoted.count)
+def _delimiter_of(data: bytes) -> str:
+    """What divides the header, and the first records into as many cells; else what the header has most of."""
+    text = data.decode("utf-8", "replace")
+    unquoted = _QUOTED.sub("", text.partition("\n")[0])
+    by_count = sorted(_DELIMITERS, key=unquoted.count, reverse=True)
+    even = (each for each in by_count if each in unquoted and len(_widths(text.encode(), each)) == 1)
+    return next(even, by_count[0])
+
+
+def _widths(data: bytes, delimiter: str) -> set[int]:
+    """How many cells each of the first records has."""
+    records = delimited(delimiter, 0).cut(data, _COMPARED_RECORDS).records
+    return {len(cells(delimiter).of(record)) for record in records}
 
 
 def _refuse_names(names: tuple[str, ...]) -> None:
@@ -117,9 +128,9 @@ class Delimited:
     plain: re.Pattern[bytes]
     counts_lines: bool = False
 
-    def opening(self, data: bytes) -> int:
+    def opening(self, _data: bytes) -> int:
         """See `split.Framing`."""
-        return min(self.header, len(data))
+        return self.header
 
     def gap(self, data: bytes, at: int) -> int:
         """See `split.Framing`: empty lines."""

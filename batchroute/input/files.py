@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from batchroute.errors import InputFault
-from batchroute.input.file import JSON, InputFile
+from batchroute.input.file import InputFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,7 +185,7 @@ class _Search:
 
     def _is_data(self, path: str) -> bool:
         by_ending = _format(path) or _format_of_packed(path)
-        return by_ending is not None and (self.wanted in {None, by_ending} or {by_ending, self.wanted} == JSON)
+        return by_ending is not None and by_ending == (self.wanted or by_ending)
 
     def _listing(self, directory: str) -> list[fs.FileInfo]:
         infos: list[fs.FileInfo] = self.system.get_file_info(fs.FileSelector(directory))

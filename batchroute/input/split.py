@@ -148,11 +148,18 @@ class Splitter:
     def __iter__(self) -> Iterator[RecordBlock]:
         self._fill()
         if self.offset == 0 and self._buffer:
-            self._pass(self.framing.opening(self._buffer))
+            self._pass_opening(self.framing.opening(self._buffer))
         while not self._is_over:
             self._to_record()
             if (block := self._block()) is not None:
                 yield block
+
+    def _pass_opening(self, size: int) -> None:
+        while size and self._buffer:
+            here = min(size, len(self._buffer))
+            self._pass(here)
+            self._fill()
+            size -= here
 
     def _to_record(self) -> None:
         """Passes over what stands before the next record."""

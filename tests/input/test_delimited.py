@@ -57,6 +57,7 @@ def refusals(of: Source) -> list[str | None]:
         ("\n\r\nprompt,id\n\na,1\n\r\n\nb,2\n\n", ["a", "b"]),
         ("id;prompt\n1;a, b\n", ["a, b"]),
         ("id\tprompt\n1\ta; b, c\n", ["a; b, c"]),
+        ("kind (a, b, c);prompt\nx;y, z\nx;y\n", ["y, z", "y"]),
         ("id|prompt\n1|a\n", ["a"]),
         ("sep=;\r\nprompt;id\r\na, b;1\r\n", ["a, b"]),
         ("SEP=|\nprompt\na,b\n", ["a,b"]),
@@ -250,3 +251,16 @@ def test_the_cells_of_some_rows_are_read_alone(tmp_path: Path) -> None:
     of = opened(tmp_path, "prompt,id\n" + "".join(f'"row\n{i}",{i}\n' for i in range(50)), id="id")
     for chunk in of.chunks():
         assert [prompt.id for prompt in chunk.prompts(np.array([3, 7]))] == ["3", "7"]
+
+
+@pytest.mark.parametrize("rows", [[], ["y, z;1"], ["y, z;1", "ragged"], ["y, z;1", "\\xff;1"]])
+def test_the_delimiter_can_be_said(tmp_path: Path, rows: list[str]) -> None:
+    data = "\n".join(["sep=;", "prompt;kind (a, b)", *rows]).encode().replace(b"\\xff", b"\xff")
+    of = opened(tmp_path, data)
+    assert [prompt.refusal for prompt in prompts(of)][:1] == [None] * bool(rows)
+
+
+def test_a_header_may_be_longer_than_a_block(tmp_path: Path) -> None:
+    names = ",".join(f"column {number}" for number in range(9000))  # more than is looked at at first
+    of = opened(tmp_path, f"prompt,{names}\na{',' * 9000}\n", limits=ChunkLimits(chunk_bytes=50))
+    assert user_texts(of) == ["a"]
