@@ -317,6 +317,13 @@ def test_amounts_that_are_rounded(tmp_path: Path) -> None:
     assert _causes(line)["rounding"] == -0.02
 
 
+def test_a_whole_amount_among_finer_ones_is_not_taken_for_rounded(tmp_path: Path) -> None:
+    rows = [ok(0, cost_usd=0.7), ok(1, "weak", cost_usd=0.1234)]
+    lines = (f"{DAY},big-model,1", f"{DAY},small-model,0.1234")
+    line, _ = reconcile([write_run(tmp_path / "run", [rows])], _table(tmp_path, "date,model,usd", *lines)).lines
+    assert "rounding" not in _causes(line)
+
+
 def test_rows_of_unknown_cost_and_unconfirmed_requests(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[ok(0), ok(1, cost_usd=None)], [ok(2, "weak", cost_usd=None)]])
     write_ledger(run / "ledger.json", Ledger(unconfirmed=Decimal("0.05")))

@@ -6,7 +6,7 @@ A stream: what is held is one sum for each day and name, whatever the number of 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ _TOTALS = ("total", "grand total", "sum")
 class Billed:
     """What the lines of one day and model say; `usd` None: no amounts, `prompt` None: no tokens.
 
-    `lines` of them; the last digit of the amounts stands for `step_usd`.
+    `lines` of them; `step_usd` is what the last digit of the table's finest amount stands for.
     """
 
     usd: Decimal | None
@@ -47,7 +47,7 @@ class Billed:
             written=_plus(self.written, other.written),
             output=_plus(self.output, other.output),
             lines=self.lines + other.lines,
-            step_usd=max(self.step_usd, other.step_usd),
+            step_usd=min(self.step_usd, other.step_usd),
         )
 
 
@@ -90,7 +90,9 @@ def _read(file: TextIO, columns: Mapping[str, str], dates: DayOrder | None) -> I
             found[key] = billed + found[key] if key in found else billed
     if not found:
         raise UsageFault("no line has a date and an amount")
-    return Invoice(headings, _on_days(found, dates))
+    step_usd = min(each.step_usd for each in found.values())  # an amount of 1 alone does not say how it is rounded
+    stepped = {key: replace(each, step_usd=step_usd) for key, each in found.items()}
+    return Invoice(headings, _on_days(stepped, dates))
 
 
 def _delimiter(file: TextIO) -> str:
