@@ -176,7 +176,7 @@ def test_one_run_at_a_time_in_a_directory(tmp_path: Path) -> None:
         first = threading.Thread(target=br.run, args=(PROMPTS,), kwargs=keywords)
         first.start()
         wait_for(lambda: provider.stats().requests)
-        with pytest.raises(br.Stopped, match="another run is at work"):
+        with pytest.raises(br.Stopped, match="a run is at work here"):
             br.run(PROMPTS, output=tmp_path / "run", progress=False, **asked(provider.url))
         first.join()
     assert br.open_run(tmp_path / "run").state == "complete"
