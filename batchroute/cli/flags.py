@@ -79,7 +79,7 @@ _OPTIONS = (
     click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Fill ${NAME} in paths."),
     click.option("--output", type=RUN, metavar="DIR", help="Use this run directory."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."),
-    click.option("--quiet", is_flag=True, help="Say only what went wrong."),
+    click.option("--quiet", is_flag=True, help="Say only what went wrong, and the last line of a run."),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How to say it."),
 )
 
