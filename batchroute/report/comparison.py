@@ -61,6 +61,7 @@ class Totals:
     strong_rows: int
     weak_rows: int
     total_usd: float | None
+    unconfirmed_usd: float | None
     all_strong_usd: float | None
     savings_usd: float | None
     cost_unknown_rows: int
@@ -85,6 +86,7 @@ def add_up(reports: Sequence[Report]) -> Totals:
         strong_rows=sum(report.strong_rows for report in reports),
         weak_rows=sum(report.weak_rows for report in reports),
         total_usd=_sum_if_known(report.total_usd for report in reports),
+        unconfirmed_usd=_sum_if_known(report.unconfirmed_usd for report in reports),
         all_strong_usd=_sum_if_known(report.all_strong_usd for report in reports),
         savings_usd=_sum_if_known(report.savings_usd for report in reports),
         cost_unknown_rows=sum(report.cost_unknown_rows for report in reports),

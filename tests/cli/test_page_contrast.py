@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import batchroute.show.page
+from batchroute.show.page import render
 
-STYLE = (Path(batchroute.show.page.__file__).parent / "style.css").read_text(encoding="utf-8")
+STYLE = (Path(render.__file__).parent / "style.css").read_text(encoding="utf-8")
 # What is written or drawn in the first colour stands on the second.
 TEXT = [
     ("ink", "paper"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchroute.report.build import build_report
 from batchroute.report.comparison import compare
 from batchroute.show import words
 from batchroute.show.page.render import render_nights
+from batchroute.store.ledger import Ledger, write_ledger
 from pages import Page
 from runs import failed, ok, refused, write_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -36,6 +39,17 @@ def test_sums_over_nights_are_unknown_where_one_of_them_is(tmp_path: Path) -> No
     text = Page(render_nights(compare([known, unknown]))).text
     assert "The cost of 1 row is unknown" in text
     assert "unknown" in text.partition("Saved against all strong")[2][:40]
+
+
+def test_what_is_unconfirmed_stands_beside_the_sum(tmp_path: Path) -> None:
+    nights = [write_run(tmp_path / name, [[ok(0)]], rows=1) for name in ("a", "b")]
+    assert "unconfirmed" not in _text(nights)
+    write_ledger(nights[1] / "ledger.json", Ledger(unconfirmed=Decimal("0.05")))
+    assert "at most 0.0500 unconfirmed" in _text(nights)
+
+
+def _text(runs: Sequence[Path]) -> str:
+    return Page(render_nights(compare([build_report(run) for run in runs]))).text
 
 
 def test_many_nights_are_bounded(tmp_path: Path) -> None:

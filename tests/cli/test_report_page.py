@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -82,6 +85,20 @@ def test_what_is_missing_is_said(
 ) -> None:
     assert_one_message(batchroute("report", *arguments), 2, *words)
     assert not [*tmp_path.rglob("*.html")]
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_page_is_drawn_without_matplotlib(tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')")
+    run = subprocess.run(
+        [sys.executable, "-m", "batchroute", "report", "mon", "--html"],
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "<svg" in (tmp_path / "mon" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_ends_with_the_command_for_its_page(tmp_path: Path, batchroute: Command) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Page(HTMLParser):
-    """The tags of a page with their attributes, and all its text."""
+    """The tags of a page with their attributes, and all its text but the style sheet."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -33,7 +33,8 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.lasttag != "style":
+            self.text += data
 
 
 def page_of(run: Path, *, samples: int = 0) -> str:
