@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from batchroute.python.commands import report as report
     from batchroute.python.commands import report_by as report_by
     from batchroute.python.commands import show as show
+    from batchroute.python.commands import status as status
     from batchroute.python.commands import whatif as whatif
     from batchroute.python.jobs import load_job as load_job
     from batchroute.python.jobs import make_job as make_job
@@ -92,6 +93,7 @@ _HOMES = {
     "serve": "batchroute.python.servers",
     "show": "batchroute.python.commands",
     "simulate": "batchroute.python.servers",
+    "status": "batchroute.python.commands",
     "train": "batchroute.python.routers",
     "whatif": "batchroute.python.commands",
 }
@@ -131,6 +133,7 @@ __all__ = [
     "serve",
     "show",
     "simulate",
+    "status",
     "train",
     "whatif",
 ]

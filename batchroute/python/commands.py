@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batchroute.report.comparison import Comparison
     from batchroute.report.figures import Report
     from batchroute.report.invoice.figures import Reconciliation
+    from batchroute.report.standing import Standing
     from batchroute.run.calibrate import Calibration
     from batchroute.run.check import Findings
     from batchroute.run.plan import Plan
@@ -183,6 +184,16 @@ def report(run: StrPath) -> Report:
     from batchroute.report.build import build_report
 
     return build_report(Path(run))
+
+
+def status(run: StrPath) -> Standing:
+    """How a run stands: whether it is at work and where, how far it is, what each lane does, why it ended.
+
+    br.status("runs/2026-11-28").lanes["strong"].state
+    """
+    from batchroute.report.standing import standing_of
+
+    return standing_of(Path(run))
 
 
 def compare(*runs: StrPath) -> Comparison:

@@ -156,5 +156,5 @@ def _words(job: Job, end: RunEnd) -> str:
         parts.append(f"{end.refused:,} were refused, and their `error` says why")
     if end.failed:
         parts.append(f"{end.failed:,} failed, and the same call asks them again")
-    parts += end.stopped
+    parts += end.causes
     return harmless("; ".join([*parts, f"see {job.output.path}"]))

@@ -101,6 +101,7 @@ def test_check_raises_none_of_the_faults(job_file: Path) -> None:
 def test_what_a_run_leaves(job_file: Path, tmp_path: Path, batchroute: Command) -> None:
     run = br.run(job_file, progress=False)
     assert br.report(run.path) == run.report
+    assert br.status(run.path).state == "complete"
     assert json.loads(batchroute("report", run.path, "--json").out)["cost_usd"] == run.cost_usd
     there = br.whatif(run.path, strong_fraction=0.5, out=tmp_path / "half.toml")
     assert there.delta_usd > 0
