@@ -45,7 +45,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             facts.append(spent_words(self.cost_usd, self.max_cost_usd))
         if self.wall_s is not None:
             facts.append(f"{self.wall_s:.0f} s" if self.wall_s < 60 else duration(self.wall_s))
-        if self.run is not None:
+        if self.run is not None and not any(each.startswith(self.run) for each in self.why):
             facts.append(short_path(self.run))
         known = ", ".join(filter(None, facts))
         why = f": {'; '.join(one_line(each) for each in self.why)}" if self.why else ""

@@ -114,7 +114,7 @@ def test_each_end_says_what_to_do(end: RunEnd, limits: dict[str, Any], state: st
 def test_an_error_of_many_lines_is_one() -> None:
     summary = summary_of_error("nightly", "runs/x", Stopped("runs/x: no space left\nmore\nmore"))
     line = summary.line(NOW)
-    assert line == "2026-11-28T05:12 nightly stopped runs/x: runs/x: no space left; and 2 more"
+    assert line == "2026-11-28T05:12 nightly stopped: runs/x: no space left; and 2 more"
     assert summary.exit_code == 4
 
 
@@ -196,7 +196,7 @@ def test_what_keeps_a_run_from_beginning_has_the_line_too(tmp_path: Path, batchr
     assert said.code == 4
     error, last = said.err.splitlines()
     assert error.startswith("error: ")
-    assert re.match(DATED + r"stopped .*a run is at work here: pid \d+ on .*; wait for it, or stop it", last)
+    assert re.match(DATED + r"stopped: .*a run is at work here: pid \d+ on .*; wait for it, or stop it", last)
     (tmp_path / "prompts.jsonl").unlink()
     gone = batchroute("run", job, "--quiet")
     assert gone.code == 2
