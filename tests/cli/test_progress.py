@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchroute.run.progress import LaneProgress
+from batchroute.show import progress
 from batchroute.show.progress import progress_line
 from batchroute.show.speed import LaneSpeed, Speed
 from inputs import lines
@@ -181,7 +182,7 @@ LINE = re.compile(
 def test_plain_lines_say_how_far_the_directory_is(
     night: Callable[..., Path], batchroute: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchroute.show.progress.LINE_EVERY_S", 0.1)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.1)
     job = night(0.1, routing={"threshold": 0.7}, **on_both("params", {"max_tokens": 20}))
     limit = ("--set", "limits.max_cost_usd=5.0")
     pilot = batchroute("run", job, *limit, "--limit", 20)
@@ -200,26 +201,26 @@ def test_plain_lines_say_how_far_the_directory_is(
 def test_quiet_says_no_lines(
     night: Callable[..., Path], batchroute: Command, monkeypatch: pytest.MonkeyPatch, flags: list[str]
 ) -> None:
-    monkeypatch.setattr("batchroute.show.progress.LINE_EVERY_S", 0.1)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.1)
     assert "rows/s" not in batchroute("run", night(0.1), *flags).err
 
 
 def test_while_it_scores_the_lines_count_what_is_scored() -> None:
-    progress = at_work()
-    progress.rows, progress.done_before, progress.scored = None, 0, lambda: 12_345
-    progress.lanes = {name: LaneProgress() for name in progress.lanes}
-    progress.errors.clear()
-    speed = Speed({name: LaneSpeed() for name in progress.lanes}, 3400.0, None)
-    assert progress_line(progress, speed, datetime.now().astimezone()) == (
+    scoring = at_work()
+    scoring.rows, scoring.done_before, scoring.scored = None, 0, lambda: 12_345
+    scoring.lanes = {name: LaneProgress() for name in scoring.lanes}
+    scoring.errors.clear()
+    speed = Speed({name: LaneSpeed() for name in scoring.lanes}, 3400.0, None)
+    assert progress_line(scoring, speed, datetime.now().astimezone()) == (
         "12,345 rows scored; strong 0 (waits for rows), weak 0 (waits for rows); 3,400.0 rows/s; "
         "$9.31 of 100.00, $0.2000 unconfirmed, saved about $20.1000 (68.3 %) against all strong; scoring"
     )
 
 
 def test_a_lane_that_is_away_says_so_in_the_line() -> None:
-    progress = at_work(strong=AWAY)
-    speed = Speed(dict.fromkeys(progress.lanes, LaneSpeed(12.34)), 0.0, None)
-    line = progress_line(progress, speed, datetime(2026, 11, 28, 12).astimezone())
+    away = at_work(strong=AWAY)
+    speed = Speed(dict.fromkeys(away.lanes, LaneSpeed(12.34)), 0.0, None)
+    line = progress_line(away, speed, datetime(2026, 11, 28, 12).astimezone())
     assert line.startswith(
         "15,000 of 25,000 rows (60 %); strong 800 of 2,000 (away: connection refused (127.0.0.1:7999), "
         "next try in 8 s, gives up at 12:30), weak 9,200 of 18,000; 24.7 rows/s; $9.31 of 100.00, "
