@@ -77,7 +77,7 @@ class AnsweredOtherwise(RunFault):
     """
 
     def __init__(self, why: str, run: str, reuse: Sequence[str]) -> None:
-        self.why, self.run, self.reuse = why, run, [run, *reuse]
+        self.why, self.run, self.reuse = why, run, list(dict.fromkeys((run, *reuse)))
         listed = ", ".join(f'"{each}"' for each in self.reuse)
         super().__init__(
             f"{why}, or use another output.path and input.reuse = [{listed}], which takes over what stays"

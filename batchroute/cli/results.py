@@ -128,6 +128,8 @@ def _runs_and_page(runs: Sequence[Path], html: str) -> tuple[Sequence[Path], Pat
         runs, html = [*runs, Path(html)], ""
     if not html and len(runs) > 1:
         raise UsageFault("several runs on one page: name its file, as --html nights.html")
+    if html and Path(html).suffix not in {".html", ".htm"}:
+        raise UsageFault(f"--html {html}: give a name that ends in .html")
     page = Path(html) if html or not runs else RunLayout(runs[0]).page
     refuse_homeless(page)
     return runs, page

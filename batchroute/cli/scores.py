@@ -63,6 +63,8 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
         raise UsageFault("name the file for the scores: -o OUT.parquet")
     started = time.monotonic()
     opened = open_input(data, router, None)
+    if out.exists() and any(out.resolve() == Path(file.path) for file in opened.files):
+        raise UsageFault(f"{out}: is the data that is to be scored; name another file for the scores")
     rows, refused = asyncio.run(score_file(opened, scorer, open_rater, out, flags.limit, log_scored()))
     if words := appended(opened.files):
         log.warning(words)

@@ -10,6 +10,7 @@ import click
 from batchroute.cli.flags import RUN
 from batchroute.cli.help import command
 from batchroute.cli.output import show_json
+from batchroute.cli.places import run_at
 from batchroute.errors import UsageFault
 from batchroute.show.words import harmless
 
@@ -34,7 +35,7 @@ def status(runs: Sequence[Path], as_json: bool) -> int:
 
     if not runs:
         raise UsageFault("name the directory of a run, or several")
-    standings = [standing_of(run) for run in runs]
+    standings = [standing_of(run_at(run)) for run in runs]
     if as_json:
         show_json(json_text(standings[0] if len(standings) == 1 else Standings(standings)))
         return 0

@@ -73,7 +73,9 @@ def summary_of(job: Job, end: RunEnd, report: Report | None) -> Summary:
 
 def summary_of_error(name: str, run: str | None, error: BatchrouteError) -> Summary:
     """Of a run that could not begin, or could no longer save."""
-    first, *more = str(error).splitlines() or [type(error).__name__]
+    # An indented line belongs to the one before it: a command to copy, a line of the job file.
+    first, *more = [line for line in str(error).splitlines() if not line.startswith(" ")] or [type(error).__name__]
+    first = first.rstrip(":")
     why = [first, f"and {len(more)} more"] if more else [first]
     return Summary(job=name, state="stopped", exit_code=error.exit_code, run=run, why=why)
 

@@ -104,6 +104,11 @@ SAID = [
     ("runs/night", "did you mean: batchroute report runs/night"),
     ("prompts.jsonl", "did you mean: batchroute init prompts.jsonl"),
     ("raport runs/night", "report"),
+    ("export runs/night prompts.jsonl", "prompts.jsonl: is the input of the run; choose another place"),
+    ("score texts.parquet --prompt prompt -o texts.parquet", "texts.parquet: is the data that is to be scored"),
+    ("report runs/night --html nightly.toml", "--html nightly.toml: give a name that ends in .html"),
+    ("train labels.jsonl -o nightly.toml", "nightly.toml: is there and no model; name a new directory"),
+    ("train labels.jsonl -o runs/night", "runs/night: is there and no model; name a new directory"),
     ("run", "name a job file, such as nightly.toml"),
     ("run nightly.toml --set routing.threshold 0.2", "--set takes one word: --set routing.threshold=VALUE"),
     ("run nightly.toml --var DATE 2026", "--var takes one word: --var DATE=VALUE"),
@@ -149,6 +154,7 @@ def test_a_slip_says_what_to_do(here: Path, batchroute: Command, command: str, w
 def test_a_job_file_and_what_lies_in_a_run_stand_for_the_run(here: Path, batchroute: Command, place: str) -> None:
     report = json.loads(batchroute("report", place, "--json").out)
     assert (report["name"], report["rows"]) == ("nightly", 20)
+    assert "complete" in batchroute("status", place).out
     assert batchroute("whatif", place, "--threshold", 0.5).code == 0
     assert batchroute("export", place, here.parent / "out.csv").code == 0
 

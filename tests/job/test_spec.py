@@ -101,7 +101,7 @@ def test_a_local_embeddings_server_is_not_sent_openais_key() -> None:
         ("input__path", []),
         ("input__path", ""),
         ("input__path", ["a", 3]),
-        ("input__format", "csv"),
+        ("input__format", "xlsx"),
         ("input__prompt", ""),
         ("input__keep", 3),
         ("output__raw", "yes"),

@@ -20,6 +20,7 @@ from batchroute.learn.train.gain import fit_gain
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.embedders import identity
 from batchroute.score.mf import resolve_device
+from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,6 +80,8 @@ def train_model(
     figures. UsageFault for labels, embedders or devices that will not do; nothing is written then.
     """
     spec = router or RouterSpec()
+    if output.is_file() or RunLayout(output).job.exists():
+        raise UsageFault(f"{output}: is there and no model; name a new directory")
     if spec.use != "mf":
         raise UsageFault(f"the router {spec.use!r} has nothing to learn; only mf has")
     device = resolve_device(spec.device)

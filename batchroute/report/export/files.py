@@ -13,6 +13,7 @@ from batchroute.report.export.order import tables_in_order
 from batchroute.report.export.writers import AUTO, find_writer
 from batchroute.report.read import read_job
 from batchroute.store.files import refuse_homeless, saving, whole_path
+from batchroute.store.identity import read_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_unsealed
 
@@ -53,3 +54,6 @@ def _check_place(run: Path, out: Path) -> None:
     refuse_homeless(out)
     if out.resolve().is_relative_to(RunLayout(run).results.resolve()):
         raise UsageFault(f"{out}: only a run writes into its results folder; choose another place")
+    written = [Path(path) for path in read_identity(RunLayout(run)).tables().get("input", {}).get("path", [])]
+    if out.exists() and any(out.resolve().match(str(path)) or path in out.resolve().parents for path in written):
+        raise UsageFault(f"{out}: is the input of the run; choose another place")
