@@ -1,4 +1,4 @@
-"""What is known of providers beside their prices, each from their own pages: where an API begins, what it refuses.
+"""What is known of providers beside their prices: where an API begins, what it refuses, which models leave.
 
 Knows names and addresses; asks nobody. What is not listed is not judged.
 """
@@ -45,7 +45,7 @@ _WITHOUT_MAX_TOKENS = re.compile(r"o\d|gpt-([5-9]|\d\d)")
 _WITHOUT_TEMPERATURE = re.compile(r"(o\d(-mini|-pro)?|gpt-5(-mini|-nano|-pro)?)(-\d{4}-\d{2}-\d{2})?")
 _OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
-# https://platform.openai.com/docs/deprecations, read 2026-11-28: the last day, and what to move to.
+# As OpenAI had announced it in November 2026: the last day, and what to move to.
 _LEAVING = {
     "o4-mini": (date(2026, 10, 23), "gpt-6.1-sol"),
     "gpt-5": (date(2026, 12, 11), "gpt-6.1-sol"),
