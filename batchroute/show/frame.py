@@ -57,6 +57,7 @@ _STYLES: dict[Doing, str] = {
     "tier_full": "yellow",
     "away": "bold red",
     "no_money": "yellow",
+    "retrying": "yellow",
     "waiting": "dim",
     "done": "green",
     "stopped": "bold red",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ from batchroute.run.progress import LaneProgress, Money, Progress
 from batchroute.show.frame import Screen, frame_with_hint
 from batchroute.show.run_words import money_words
 from batchroute.show.speed import LaneSpeed, Speed
-from batchroute.types import LaneState
+from batchroute.types import Doing, LaneState
 from progresses import AWAY, at_work
 
 if TYPE_CHECKING:
@@ -65,15 +65,21 @@ def test_all_that_a_run_does_stands_there(width: int) -> None:
 
 
 STATES: Mapping[LaneState, str] = {
+    LaneState("sending"): "sending",
     LaneState("rate_limited", next_try_s=4.2): "paused by 429, 4 s",
     LaneState("paced"): "waits for its rate",
     LaneState("tier_full"): "its service tier is full",
     AWAY: "away: connection refused (127.0.0.1:7999), next try in 8 s, gives up at 12:30",
     LaneState("no_money"): "no money for the next row",
+    LaneState("retrying"): "waits to ask rows again",
     LaneState("waiting"): "waits for rows",
     LaneState("done"): "done",
     LaneState("stopped", "key rejected"): "stopped: key rejected",
 }
+
+
+def test_the_states_below_are_all_there_are() -> None:
+    assert {state.doing for state in STATES} == set(get_args(Doing))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
