@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import deque
@@ -108,6 +109,15 @@ def in_a_circle(imports: Mapping[str, set[str]]) -> set[str]:
 
 def test_every_room_has_its_layer() -> None:
     assert {module.split(".")[0] for module in MODULES} - {""} == LINE_OF.keys()
+
+
+@pytest.mark.parametrize("face", sorted(set(PACKAGE.rglob("*/__init__.py"))), ids=module_of)
+def test_a_room_lists_its_modules(face: Path) -> None:
+    inside = {path.stem for path in face.parent.glob("*.py")} | {
+        path.parent.name for path in face.parent.glob("*/__init__.py")
+    }
+    listed = set(re.findall(r"\w+", ast.get_docstring(ast.parse(face.read_text())) or ""))
+    assert inside - {"__init__"} <= listed
 
 
 def test_imports_go_only_downwards() -> None:

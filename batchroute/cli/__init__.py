@@ -7,7 +7,7 @@
     job       run, check, plan             scores    score, calibrate
     results   report, whatif, export       tools     train, evaluate, serve, simulate
     again     a command that takes over    places    what a path is, and what was meant
-    status    status
+    status    status                       reconcile reconcile
 
 Decides nothing that a function elsewhere could decide, and imports what a command needs only when it runs, so that
 `--help` is there at once.

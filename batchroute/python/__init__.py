@@ -1,10 +1,10 @@
 """batchroute for Python: what `import batchroute` offers, for scripts and notebooks. Values come back, not text.
 
     run       run and arun: a job, a data file or a frame in, a `Run` out
-    result    what came of it: the rows as a frame, the report
+    result    what came of it, the report; rows    its rows as one frame
     jobs      the same keywords over a job file, or in place of one
     frames    polars, pandas, Arrow and lists as one Parquet file in the run directory
-    commands  a function for each other command
+    commands  a function for each other command; routers    those of routers alone: score, train, evaluate
     servers   simulate and serve, for as long as a block lasts
     thread    work in a thread of its own, whatever the caller's event loop; Ctrl-C meanwhile
     display   what is seen while a run works

@@ -14,7 +14,7 @@
     spending   what the directory has cost so far  notify    the job's own command at the end
     status     status.json while a run works       outage    says when an endpoint goes away, and is back
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
-    advice     what a job hardly means
+    advice     what a job hardly means            hints      what the end of a run says of its input
 
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """
