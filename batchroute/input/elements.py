@@ -17,9 +17,8 @@ from batchroute.input.split import START, Cut, Record, State, cut_at
 
 _OPENING = re.compile(rb"(?:\xef\xbb\xbf)?\s*+\[")
 _GAP = re.compile(rb"[\s,]*+")
-_IN_TEXT = re.compile(
-    rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL
-)  # to its closing quote, or to a backslash at the very end
+# To its closing quote, or to a backslash at the very end.
+_IN_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 # To the next bracket, or to the quote of a text that does not end here: whole texts are passed over.
 _TO_MARK = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
 _BARE = re.compile(rb"[^\s,\]]*+")  # numbers, null, and what is no JSON at all

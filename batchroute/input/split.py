@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Record: TypeAlias = bytes | Unreadable
-State: TypeAlias = tuple[
-    int, int
-]  # within what a record that has not ended stands, and how deep; its framing's own
+State: TypeAlias = tuple[int, int]  # within what an unended record stands, and how deep: its framing's own
 
 START: State = (0, 0)
 BOM = b"\xef\xbb\xbf"

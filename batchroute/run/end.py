@@ -89,7 +89,7 @@ def run_end(
         rows, faults = directory.identity.rows, ()  # the run that is there is as complete as it was
     return RunEnd(
         rows=rows,
-        ok=sum(store.tally.ok.values()),
+        ok=store.tally.ok.total(),
         refused=store.tally.refused,
         failed=len(store.failed()),
         wall_s=wall_s,

@@ -75,7 +75,7 @@ class StatusFile:
         return RunStatus(
             updated_at=now,
             rows=progress.rows,
-            done=progress.done_before + progress.settled,
+            done=progress.done,
             spent_usd=progress.money().spent_usd,
             max_cost_usd=progress.max_cost_usd,
             lanes={name: self._look_at(name, lane, now, seconds) for name, lane in progress.lanes.items()},

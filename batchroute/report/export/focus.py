@@ -135,9 +135,7 @@ class _Charge:
     billed_usd: Decimal
 
 
-def focus_rows(
-    endpoints: Mapping[str, RunEndpoint], sums: Iterable[DaySum], labels: Labels
-) -> list[dict[str, Any]]:
+def focus_rows(endpoints: Mapping[str, RunEndpoint], sums: Iterable[DaySum], labels: Labels) -> list[Row]:
     """The rows of a run's bill."""
     return [
         _row(endpoints[each.sku.route], each, charge, labels)
@@ -199,7 +197,7 @@ def _unit_usd(rates: Rates | None, meter: str) -> Decimal | None:
     if rates is None:
         return None
     prices = (rates.input, rates.cached_input, rates.cache_write, rates.output)
-    return dict(zip(_TOKEN_METERS, prices, strict=False))[meter]
+    return dict(zip(_TOKEN_METERS, prices, strict=True))[meter]
 
 
 def _row(endpoint: RunEndpoint, each: DaySum, charge: _Charge, labels: Labels) -> Row:

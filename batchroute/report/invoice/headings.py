@@ -37,15 +37,15 @@ _PROMPT_PARTS = (
     *("usageinputtokensnocache", "uncachedinputtokens", "usageinputtokenscacheread", "cachereadinputtokens"),
     *("usageinputtokenscachewrite5m", "usageinputtokenscachewrite1h", "cachecreationinputtokens"),
 )
-_WRITTEN = ("usageinputtokenscachewrite5m", "usageinputtokenscachewrite1h", "cachecreationinputtokens")
 _OUTPUT = ("outputtokens", "completiontokens", "tokenscompletion", "usageoutputtokens", "output", "completion")
+KEYS = ("date", "model", "usd", "cents", "currency", "prompt", "output")  # of what a column may be said to hold
 
 
 @dataclass(frozen=True, slots=True)
 class Headings:
     """The columns of a table by what they hold; None where it has none.
 
-    `model` is the first of these that says anything on a line, `prompt` and `written` are sums of several.
+    `model` is the first of these that says anything on a line, `prompt` is a sum of several.
     """
 
     date: str
@@ -54,7 +54,6 @@ class Headings:
     cents: str | None
     currency: str | None
     prompt: tuple[str, ...]
-    written: tuple[str, ...]
     output: str | None
     quantity: str | None = None  # FOCUS: tokens of the kind that the meter names
     meter: str | None = None
@@ -81,7 +80,7 @@ def find_headings(names: Sequence[str], said: Mapping[str, str]) -> Headings:
     there = {_plain(name): name for name in reversed(names)}
     for key, name in said.items():
         if key not in KEYS:
-            raise UsageFault(f"--columns {key}=...: {instead_of(key, KEYS)}".replace("it has", "it may be one of"))
+            raise UsageFault(f"--columns {key}=...: must be one of {', '.join(KEYS)}")
         if name not in names:
             raise UsageFault(f"--columns {key}={name}: the file has no such column; {instead_of(name, names)}")
 
@@ -101,7 +100,6 @@ def find_headings(names: Sequence[str], said: Mapping[str, str]) -> Headings:
         cents=cents,
         currency=first("currency", _CURRENCY),
         prompt=(prompt,) if prompt and ("prompt" in said or len(parts) < 2) else parts,
-        written=tuple(there[name] for name in _WRITTEN if name in there),
         output=first("output", _OUTPUT),
         quantity=there["consumedquantity"] if is_focus else None,
         meter=there["skumeter"] if is_focus else None,
@@ -110,9 +108,6 @@ def find_headings(names: Sequence[str], said: Mapping[str, str]) -> Headings:
         advice = "say which with --columns usd=NAME (or cents=NAME)"
         raise UsageFault(f"no column is an amount, nor are there tokens; {advice}; it has {', '.join(names)}")
     return found
-
-
-KEYS = ("date", "model", "usd", "cents", "currency", "prompt", "output")
 
 
 def _plain(name: str) -> str:

@@ -35,7 +35,6 @@ class Billed:
 
     usd: Decimal | None
     prompt: int | None
-    written: int | None
     output: int | None
     lines: int = 1
     step_usd: Decimal = Decimal(0)
@@ -44,7 +43,6 @@ class Billed:
         return Billed(
             usd=_plus(self.usd, other.usd),
             prompt=_plus(self.prompt, other.prompt),
-            written=_plus(self.written, other.written),
             output=_plus(self.output, other.output),
             lines=self.lines + other.lines,
             step_usd=min(self.step_usd, other.step_usd),
@@ -145,27 +143,23 @@ def _billed(row: _Row, headings: Headings) -> Billed:
     if usd and currency and currency.upper() not in {"USD", "$", "US DOLLAR"}:
         raise ValueError(f"the amount is in {currency[:10]}, and costs of runs are in USD: convert it first")
     exponent = (usd or Decimal(0)).as_tuple().exponent
-    prompt, written, output = _tokens(row, headings)
+    prompt, output = _tokens(row, headings)
     return Billed(
         usd=usd if cents is None else cents / 100,
         prompt=prompt,
-        written=written,
         output=output,
         step_usd=Decimal(1).scaleb(exponent) if isinstance(exponent, int) else Decimal(0),
     )
 
 
-def _tokens(row: _Row, headings: Headings) -> tuple[int | None, int | None, int | None]:
-    """Those of the prompts, those of them written to a cache, those of the answers."""
+def _tokens(row: _Row, headings: Headings) -> tuple[int | None, int | None]:
+    """Those of the prompts, and those of the answers."""
     if headings.meter is None:
-        output = row.count([] if headings.output is None else [headings.output])
-        return row.count(headings.prompt), row.count(headings.written), output
+        return row.count(headings.prompt), row.count([] if headings.output is None else [headings.output])
     meter, quantity = row.text(headings.meter).lower(), row.count([headings.quantity or ""])
     if quantity is None or "token" not in meter:
-        return None, None, None
-    if "output" in meter:
-        return 0, 0, quantity
-    return quantity, quantity if "write" in meter else 0, 0
+        return None, None
+    return (0, quantity) if "output" in meter else (quantity, 0)
 
 
 def _on_days(
