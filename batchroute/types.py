@@ -5,6 +5,7 @@ Knows nothing of files, networks or models; everything imports it and it imports
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -37,6 +38,7 @@ Doing = Literal[
 ]
 
 SIDES: tuple[Side, Side] = ("strong", "weak")
+HIGHEST_THRESHOLD = math.nextafter(1, 2)  # that of a share of 0: scores lie in [0, 1], and none reaches it
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,19 +104,19 @@ def job_flags(command: Callable[..., int]) -> Callable[..., int]:
 
 def share_of(text: str) -> float:
     """The value of a flag that takes a share of rows; click says whose value is wrong."""
-    value = _number(text.strip().removesuffix("%"))
-    if text.strip().endswith("%") or 1 < value <= 100:
-        share = format(value / 100, ".2f" if value.is_integer() else "g")
-        raise click.BadParameter(f"{text} is no share from 0 to 1; {value:g} % is {share}")
-    if not 0 <= value <= 1:
-        raise click.BadParameter(f"{text} is no share from 0 to 1")
+    plain, percent, _ = text.strip().partition("%")
+    value = _number(plain)
+    if percent or not 0 <= value <= 1:
+        raise click.BadParameter(f"{text} is no share from 0 to 1{_meant(text if percent else value)}")
     return value
 
 
 def threshold_of(text: str) -> float:
     """The value of a flag that takes a threshold."""
+    from batchroute.types import HIGHEST_THRESHOLD
+
     value = _number(text)
-    if not 0 <= value <= math.nextafter(1, 2):  # that is the threshold of a share of 0
+    if not 0 <= value <= HIGHEST_THRESHOLD:
         raise click.BadParameter(f"{text} is no threshold: scores lie in [0, 1]")
     return value
 
@@ -124,11 +125,28 @@ def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        hint = f"; write {text.replace(',', '.')}" if text.count(",") == 1 else ""
-        raise click.BadParameter(f"{text} is no number{hint}") from None
+        raise click.BadParameter(f"{text} is no number{_meant(text)}") from None
     if math.isnan(value):
         raise click.BadParameter(f"{text} is no number")
     return value
+
+
+def usd_of(flag: str, text: str) -> Decimal:
+    """The amount that a flag says."""
+    try:
+        usd = Decimal(text)
+    except InvalidOperation:
+        usd = Decimal("NaN")  # as bad as "nan" and "inf", which Decimal does read
+    if not (usd.is_finite() and usd >= 0):
+        raise UsageFault(f"{flag} {text}: must be an amount of US dollars, such as 25 or 0.5")
+    return usd
+
+
+def _meant(value: str | float) -> str:
+    """The number that may be meant, as a job file's faults say it."""
+    from batchroute.job.meant import number_meant
+
+    return number_meant(value, 1)
 
 
 def with_advice(error: BatchrouteError) -> BatchrouteError:

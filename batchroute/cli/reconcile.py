@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from batchroute.cli.flags import FILE, pairs
+from batchroute.cli.flags import FILE, pairs, usd_of
 from batchroute.cli.help import command
 from batchroute.cli.output import show, show_json
 from batchroute.cli.places import run_at
-from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,19 +56,9 @@ def reconcile(
 
     said = pairs("--columns", [text for given in columns for text in _NEXT_KEY.split(given)])
     runs = [run_at(run) for run in runs]
-    found = compare_with(runs, invoice, columns=said, dates=dates, within_usd=_usd(within))
+    found = compare_with(runs, invoice, columns=said, dates=dates, within_usd=usd_of("--within", within))
     if as_json:
         show_json(json_text(found))
     else:
         show(render_reconciliation(found))
     return 0 if found.agrees else _DIFFERS
-
-
-def _usd(text: str) -> Decimal:
-    try:
-        usd = Decimal(text)
-    except ArithmeticError:
-        usd = Decimal(-1)
-    if not 0 <= usd < Decimal("Infinity"):
-        raise UsageFault(f"--within {text}: must be an amount in USD, as 0.01")
-    return usd

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from decimal import Decimal, InvalidOperation
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE, Flags, job_flags, share_of
+from batchroute.cli.flags import FILE, Flags, job_flags, share_of, usd_of
 from batchroute.cli.help import command
 from batchroute.cli.output import log, log_scored, show_json
 from batchroute.cli.places import data_at, kind_of
@@ -21,6 +20,8 @@ from batchroute.run.streams import is_stdout_lost
 from batchroute.show.words import calibration_words, count, harmless
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from batchroute.run.calibrate import Calibration
 
 
@@ -99,7 +100,7 @@ def calibrate(
     if (strong_fraction is None) == (budget_usd is None):
         raise UsageFault("say what the threshold is for: either --strong-fraction F or --budget USD")
     if budget_usd is not None:
-        found = _for_budget(source, _usd(budget_usd), flags)
+        found = _for_budget(source, usd_of("--budget", budget_usd), flags)
     else:
         found = _for_share(source, strong_fraction or 0.0, prompt, flags)
     if as_json:
@@ -131,13 +132,3 @@ def _for_budget(source: str, budget_usd: Decimal, flags: Flags) -> Calibration:
         raise UsageFault("--budget needs a job file, which names the models and so their prices")
     job = flags.load(Path(source), require_keys=False)
     return calibrate_budget(job, budget_usd, flags.limit, log_scored())
-
-
-def _usd(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")  # as bad as "nan" and "inf", which Decimal does read
-    if not (amount.is_finite() and amount >= 0):
-        raise UsageFault(f"--budget {text}: must be an amount of US dollars, such as 25 or 0.5")
-    return amount

@@ -7,12 +7,12 @@ but that of a number.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from batchroute.job.settings import settings
 from batchroute.job.toml import dotted
+from batchroute.types import HIGHEST_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def number_meant(value: Any, most: float | None) -> str:
         return f"; {_percentage(float(text))}" if is_percentage else f"; write {text}"
     if most == 1 and isinstance(value, int | float) and 1 < value <= 100:
         return f"; {_percentage(float(value))}"
-    return "; scores lie in [0, 1]" if most == math.nextafter(1, 2) else ""
+    return "; scores lie in [0, 1]" if most == HIGHEST_THRESHOLD else ""
 
 
 def _percentage(value: float) -> str:

@@ -6,7 +6,6 @@ Every field's description and resume rule is the README's table and the check of
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -39,7 +38,7 @@ from batchroute.job.kinds import (
 )
 from batchroute.job.rules import PROMPTS, at, contradictions, wants_raw
 from batchroute.job.tiers import AUTO, asked_tier
-from batchroute.types import Finish, OnFinish  # noqa: TC001 - pydantic reads them
+from batchroute.types import HIGHEST_THRESHOLD, Finish, OnFinish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,7 +178,7 @@ class RoutingSpec(_Section):
 
     strong_fraction: Fraction | None = _fixed(None, "share of this input that goes strong")
     # `strong_fraction = 0` resolves to the next float above the highest score, which may be 1.
-    threshold: float | None = _fixed(None, "lowest score that goes strong", ge=0, le=math.nextafter(1, 2))
+    threshold: float | None = _fixed(None, "lowest score that goes strong", ge=0, le=HIGHEST_THRESHOLD)
     budget_usd: Usd | None = _fixed(None, "the lowest threshold whose predicted cost fits")
 
 

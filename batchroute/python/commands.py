@@ -19,6 +19,7 @@ from batchroute.job.spec import Job
 from batchroute.python.jobs import job_for
 from batchroute.python.thread import in_thread
 from batchroute.report.export.writers import AUTO
+from batchroute.types import HIGHEST_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,9 +129,7 @@ def calibrate(
 
     if (strong_fraction is None) == (budget_usd is None):
         raise UsageFault("say what the threshold is for: either strong_fraction or budget_usd")
-    share = strong_fraction or 0.0
-    if not 0 <= share <= 1:
-        raise UsageFault(f"strong_fraction = {share}: must be from 0 to 1; 20 % is 0.20")
+    share = _share(strong_fraction or 0.0)
     if isinstance(source, Job) or os.fspath(source).endswith(".toml"):
         job = job_for(source, None, settings, variables, {}, require_keys=False)
         if budget_usd is None:
@@ -164,10 +163,9 @@ def whatif(
 
     if (threshold is None) == (strong_fraction is None):
         raise UsageFault("say at what threshold: either threshold or strong_fraction")
-    wrong = next((each for each in (threshold, strong_fraction) if each is not None and not 0 <= each <= 1), None)
-    if wrong is not None:
-        raise UsageFault(f"{wrong}: must be from 0 to 1")
-    at = share_of_run(Path(run), strong_fraction or 0.0) if threshold is None else threshold
+    if threshold is not None and not 0 <= threshold <= HIGHEST_THRESHOLD:
+        raise UsageFault(f"threshold = {threshold:g}: must be from 0 to 1")
+    at = share_of_run(Path(run), _share(strong_fraction or 0.0)) if threshold is None else threshold
     found = what_if(Path(run), at)
     if out is not None:
         from batchroute.run.followup import write_followup
@@ -275,6 +273,14 @@ def _scoring(work: Callable[[Callable[[int], None]], Value]) -> Value:
             raise KeyboardInterrupt
 
     return in_thread(lambda: work(on_rows), lambda _: interrupted.set())
+
+
+def _share(share: float) -> float:
+    from batchroute.job.meant import number_meant
+
+    if not 0 <= share <= 1:
+        raise UsageFault(f"strong_fraction = {share:g}: must be from 0 to 1{number_meant(share, 1)}")
+    return share
 
 
 def _usd(name: str, amount: float | Decimal) -> Decimal:

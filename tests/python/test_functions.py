@@ -107,6 +107,8 @@ def test_what_a_run_leaves(job_file: Path, tmp_path: Path, batchroute: Command) 
     assert there.delta_usd > 0
     assert br.load_job(tmp_path / "half.toml").routing.threshold == there.threshold
     assert br.whatif(str(run.path), threshold=run.report.threshold).changed_rows == 0
+    none_strong = br.calibrate(job_file, strong_fraction=0).threshold
+    assert br.whatif(run.path, threshold=none_strong).strong_rows == 0
     by_topic = br.report_by("topic", run.path)
     assert {line.value: line.rows for line in by_topic.lines} == {"a": ROWS / 2, "b": ROWS / 2}
     assert len(br.compare(run.path, run.path).drifts) == 1
@@ -118,6 +120,9 @@ def test_what_a_run_leaves(job_file: Path, tmp_path: Path, batchroute: Command) 
 def test_the_bill_for_others(job_file: Path, tmp_path: Path) -> None:
     run = br.run(job_file, progress=False)
     assert br.export_focus(run.path, tmp_path / "bill.csv", tag="topic") > 0
+    read_back = br.reconcile(run.path, invoice=str(tmp_path / "bill.csv"), within_usd=0.0001)
+    assert read_back.agrees
+    assert read_back.theirs_usd == pytest.approx(br.report_by("topic", run.path).total_usd)
     day = run.df()["finished_at"][0].date()
     models = {bill.model: bill.cost_usd for bill in run.report.models}
     lines = [f"{day},{model},{usd}" for model, usd in models.items()]
@@ -131,13 +136,15 @@ def test_the_bill_for_others(job_file: Path, tmp_path: Path) -> None:
     ("call", "words"),
     [
         (lambda: br.whatif("runs/x"), "either threshold or strong_fraction"),
-        (lambda: br.whatif("runs/x", threshold=15), "must be from 0 to 1"),
+        (lambda: br.whatif("runs/x", threshold=15), "threshold = 15: must be from 0 to 1"),
+        (lambda: br.whatif("runs/x", strong_fraction=15), r"strong_fraction = 15: .*; 15 % is 0\.15"),
         (lambda: br.whatif("runs/x", threshold=0.5), "not a run directory"),
         (lambda: br.open_run("runs/x"), "not a run directory"),
         (lambda: br.report("runs/x"), "not a run directory"),
         (br.compare, "name the runs"),
         (lambda: br.report_by("topic"), "name the runs"),
         (lambda: br.reconcile(invoice="x.csv"), "name the runs"),
+        (lambda: br.reconcile("runs/x", invoice="x.csv", within_usd=-1), "within_usd = -1: must be an amount"),
         (lambda: br.calibrate("x.parquet"), "either strong_fraction or budget_usd"),
         (lambda: br.calibrate("x.parquet", strong_fraction=20), r"20 % is 0\.20"),
         (lambda: br.calibrate("x.parquet", budget_usd=1), "needs a job"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +20,7 @@ from batchroute.serve.batch.batches import BatchError
 from batchroute.store.files import saving, whole_file
 from batchroute.store.layout import RunLayout
 from batchroute.store.unsealed import read_failed
+from batchroute.types import HIGHEST_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batchroute.serve.chat import ModelNames, Selection
 
 MOST_ERRORS = 100  # that a batch reports
-ALL_STRONG, ALL_WEAK = 0.0, math.nextafter(1, 2)  # every score reaches the first and none the second
+ALL_STRONG, ALL_WEAK = 0.0, HIGHEST_THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
