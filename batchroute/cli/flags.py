@@ -75,11 +75,12 @@ class Flags:
         )
 
 
+_LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
 _OPTIONS = (
     click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set section.key to a TOML value."),
     click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Fill ${NAME} in paths."),
     click.option("--output", type=RUN, metavar="DIR", help="Use this run directory."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows."),
+    _LIMIT,
     click.option("--quiet", is_flag=True, help="Say only what went wrong, and the last line of a run."),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How to say it."),
 )
@@ -87,11 +88,19 @@ _OPTIONS = (
 
 def job_flags(command: Callable[..., int]) -> Callable[..., int]:
     """Gives a command the shared flags, as its argument `flags`; what it logs goes as they say."""
+    return _with_flags(command, _OPTIONS)
 
+
+def server_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """The same for a command that reads no input, of which there are no first rows."""
+    return _with_flags(command, [option for option in _OPTIONS if option is not _LIMIT])
+
+
+def _with_flags(command: Callable[..., int], options: Sequence[Callable[..., Any]]) -> Callable[..., int]:
     # wraps() also keeps the options that click has hung on the command so far.
     @functools.wraps(command)
     def with_flags(**values: Any) -> int:
-        shared = {field: values.pop(field) for field in Flags.__slots__}
+        shared = {field: values.pop(field, None) for field in Flags.__slots__}
         setup_logging(shared["log_format"], quiet=shared["quiet"])
         shared["variables"] = pairs("--var", shared["variables"])
         try:
@@ -99,7 +108,7 @@ def job_flags(command: Callable[..., int]) -> Callable[..., int]:
         except AnsweredOtherwise as fault:
             raise with_advice(fault) from fault
 
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), with_flags)
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_flags)
 
 
 def share_of(text: str) -> float:

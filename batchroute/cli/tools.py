@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchroute.cli.flags import FILE, JOB, job_flags, pairs
+from batchroute.cli.flags import FILE, JOB, pairs, server_flags
 from batchroute.cli.help import command
 from batchroute.cli.output import console, log, show, show_json, warn_of_loss
 from batchroute.cli.places import labels_at
@@ -57,7 +57,7 @@ def train(labels: Sequence[Path], out: Path, device: str | None, sets: Sequence[
 
 @command("serve job.toml", "serve job.toml --host 0.0.0.0 --api-key-env CLIENT_KEY", exits=(4, 130))
 @click.argument("job_file", metavar="JOB", type=JOB)
-@job_flags
+@server_flags
 @click.option("--host", default="127.0.0.1", help="The address to listen on; others than this need a key.")
 @click.option("--port", type=click.IntRange(0, 65535), default=6060, help="0 takes a free one.")
 @click.option("--api-key-env", metavar="NAME", help="The variable with the key that clients must show.")

@@ -74,3 +74,8 @@ def test_options_stand_in_groups() -> None:
 def test_simulates_help_names_every_fault() -> None:
     words = help_of("simulate").replace(",", " ").replace(".", " ").split()
     assert [name for name in (*FAULTS, *ERRORS) if name not in words] == []
+
+
+def test_a_server_reads_no_rows_and_takes_no_limit_of_them() -> None:
+    assert "--limit" in help_of("run")
+    assert "--limit" not in help_of("serve")
