@@ -47,8 +47,7 @@ def build_report(
     Raises RunFault where `run` is no run directory.
     """
     job, earlier, rows = read_job(run), read_report(run), scan_rows(run)
-    if earlier is not None:
-        wall_s += earlier.wall_s or 0.0
+    wall_s += 0.0 if earlier is None else earlier.wall_s or 0.0
     if router_cost_usd is None:
         router_cost_usd = router_cost_of(job, earlier)
     # One query after the other: run together, polars would keep the scan that they share in memory.

@@ -1,7 +1,7 @@
 """What the commands do with a job: check, score, plan, run, and look at it from another threshold.
 
     engine     a job from input to results        shard      its rows, read, delivered, put on file
-    lanes      the lane of each endpoint
+    lanes      the lane of each endpoint          routing    the threshold, and what waits for it
     scoring    input -> scores on disk            feed       the requests one endpoint has to be sent
     settle     how a row ended -> its result      stop       ending early, by a caller, a signal, the clock
     end        how the run ended -> report.json   progress   a run's counters

@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchroute.errors import BatchrouteError, cause_of
+from batchroute.errors import cause_of
 from batchroute.job.prices import open_targets
-from batchroute.route.downgrade import open_downgrade
-from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.end import RunEnd, close_books, run_end, write_end, write_running
-from batchroute.run.feed import rows_to_ask
 from batchroute.run.hints import input_hints
 from batchroute.run.lanes import LaneOpener
 from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
-from batchroute.run.resolved import refuse_moved
+from batchroute.run.routing import Routing
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
 from batchroute.run.spending import Spending
@@ -36,7 +33,7 @@ from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asked_by, connections, scrubber_for
-from batchroute.send.reuse import Reuse, answered_parts
+from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
 from batchroute.store.lock import locked
@@ -48,8 +45,6 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
-    from batchroute.route.downgrade import Downgrade
-    from batchroute.route.forecast.estimator import Estimator
     from batchroute.score.rater import Rater
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
@@ -57,7 +52,6 @@ if TYPE_CHECKING:
     from batchroute.send.request import Request
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
-    from batchroute.store.rows import DoneRows
 
 
 _FIRST_REPORT_S = 2.0  # after which a new directory says that a run is at work, also while it scores
@@ -152,31 +146,17 @@ class _OpenRun:
         self._targets = targets
         self._directory = directory
         self._store = directory.store
-        self._scores = directory.scores
         self._stopper = stopper
         self._scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
         self._scoring = Scoring(
             source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
         )
         self._lanes: dict[str, Lane[Request]] = {}
-        self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._embedded_usd = read_bill(directory.layout.path).usd  # by earlier runs
         self._budget = self._open_budget()
         self._progress = self._open_progress()
         self._status = StatusFile(directory.layout.path, self._progress)
         self._unconfirmed = Unconfirmed()
-        self._lane_opener = LaneOpener(
-            job,
-            targets,
-            directory,
-            options.environ,
-            self._scrub,
-            self._budget,
-            self._unconfirmed,
-            self._progress,
-            stopper,
-            options.notify,
-        )
         self._rows = ShardRun(
             job.endpoints,
             targets,
@@ -187,10 +167,22 @@ class _OpenRun:
             limit=options.limit,
             reserves=self._budget is not None,
         )
+        self._routing = Routing(
+            job,
+            targets,
+            source,
+            directory,
+            self._scoring,
+            self._rows,
+            self._progress,
+            self._budget,
+            stopper,
+            limit=options.limit,
+        )
 
     async def go(self) -> RunEnd:
         """Scores, asks and keeps, all at once, until nothing is left or something stops it."""
-        complete = self._is_complete()
+        complete = self._routing.is_complete()
         with self._stopper.on_signals(lambda: sum(lane.in_flight for lane in self._lanes.values())):
             if not complete:
                 folder, raw = self._directory.layout.path, self._directory.raw
@@ -207,10 +199,11 @@ class _OpenRun:
             return end
 
     async def _ask(self, answered: AnsweredParts) -> None:
+        opener = self._lane_opener()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._rows.close)
             for name in self._job.endpoints.names:
-                self._lanes[name] = await self._lane_opener.open(name, stack)
+                self._lanes[name] = await opener.open(name, stack)
             self._stopper.add(self._scoring)
             for lane in self._lanes.values():
                 self._stopper.add(lane)
@@ -227,12 +220,12 @@ class _OpenRun:
             beside.append(self._options.watch(self._progress))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_awaited(work)) for work in beside]
-            scoring = group.create_task(self._score(answered))
+            scoring = group.create_task(self._route(answered))
             if not self._directory.layout.report.exists():
                 group.create_task(self._begin_report(scoring))
             async with asyncio.TaskGroup() as lanes:
                 for name, lane in self._lanes.items():
-                    lanes.create_task(self._rows.deliver(name, lane, self._threshold))
+                    lanes.create_task(self._rows.deliver(name, lane, self._routing.threshold))
             self._scoring.stop()
             asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
             await scoring
@@ -242,85 +235,29 @@ class _OpenRun:
 
     async def _begin_report(self, scoring: asyncio.Task[None]) -> None:
         """The first report.json is not waited for: making it takes longer than to send the first requests."""
-        known: list[asyncio.Future[Any]] = [self._threshold, scoring]
+        known: list[asyncio.Future[Any]] = [self._routing.threshold, scoring]
         await asyncio.wait(known, timeout=_FIRST_REPORT_S, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.to_thread(write_running, self._directory.layout.path)
 
-    async def _score(self, answered: AnsweredParts) -> None:
-        """Scores and routes; a fault of the input, the router or the threshold stops the run in order."""
-        try:
-            await self._score_and_route(answered)
-        except BatchrouteError as fault:
-            self._stopper.fail(fault)
-
-    async def _score_and_route(self, answered: AnsweredParts) -> None:
-        """Scores the input, then settles the threshold where something depends on the whole input."""
-        known, done_before = self._known_threshold(), self._store.done.copy()
-        if known is not None and not self._job.input.reuse and not self._downgrades:
-            self._threshold.set_result(known)
-        await self._scoring.run()
-        if self._scoring.stopped is not None:
-            self._stopper.reasons.append(f"the embedder stopped: {self._scoring.stopped}")
-        if not self._scoring.complete:
-            self._leave_unrouted()
-            return
-        self._progress.rows = self._scoring.wanted_rows
-        known = self._known_threshold()
-        threshold = await asyncio.to_thread(self._resolve_threshold) if known is None else known
-        self._directory.fix_threshold(threshold, self._scores.rows)
-        await self._route(threshold, answered, done_before)
-
-    async def _route(self, threshold: float, answered: AnsweredParts, done_before: DoneRows) -> None:
-        """What can only be done when all is scored; then the lanes begin, where they have waited for it."""
-        if answered.parts and not self._threshold.done():
-            folder = self._directory.layout.path
-            with contextlib.closing(await asyncio.to_thread(Reuse, answered, folder)) as reuse:
-                await self._rows.take_over(reuse, threshold)
-            done_before = self._store.done
-        for name, rows in (await asyncio.to_thread(self._rows_to_ask, threshold, done_before)).items():
-            self._progress.lanes[name].rows = rows
-        if self._budget is not None and self._downgrades:
-            self._rows.downgrade = await asyncio.to_thread(self._open_downgrade, self._budget, threshold)
-        if not self._threshold.done():
-            self._threshold.set_result(threshold)
-
-    def _known_threshold(self) -> float | None:
-        """The one that the job names, or that an earlier run here settled on for as many rows."""
-        routing = self._job.routing.threshold
-        return self._directory.identity.threshold_for(self._scoring.wanted_rows) if routing is None else routing
-
-    def _resolve_threshold(self) -> float:
-        """Of more rows than an earlier run settled on, where each of its answers stays on its side."""
-        threshold = resolve_threshold(self._job.routing, self._scores.free(), self._estimator)
-        refuse_moved(self._directory, threshold, self._scores.rows)
-        return threshold
-
-    def _estimator(self) -> Estimator:
-        return make_estimator(self._job, self._targets, self._source, self._scores.shards)
-
-    def _leave_unrouted(self) -> None:
+    async def _route(self, answered: AnsweredParts) -> None:
         """Without a threshold no row has an endpoint, and the lanes would wait for one."""
-        if not self._threshold.done():
+        await self._routing.run(answered)
+        if not self._routing.threshold.done():
             for lane in self._lanes.values():
                 lane.stop()
 
-    @property
-    def _downgrades(self) -> bool:
-        return self._budget is not None and self._job.limits.on_budget == "downgrade"
-
-    def _open_downgrade(self, budget: Budget, threshold: float) -> Downgrade:
-        endpoints, shards, limit = self._job.endpoints, self._scores.shards, self._options.limit
-        assumed = self._estimator().assumed
-        return open_downgrade(endpoints, assumed, shards, self._store, budget, threshold=threshold, limit=limit)
-
-    def _rows_to_ask(self, threshold: float, done: DoneRows) -> dict[str, int]:
-        return rows_to_ask(
-            self._scores.shards,
-            threshold,
-            self._job.endpoints,
-            done,
-            self._store.handed_over,
-            self._options.limit,
+    def _lane_opener(self) -> LaneOpener:
+        return LaneOpener(
+            self._job,
+            self._targets,
+            self._directory,
+            self._options.environ,
+            self._scrub,
+            self._budget,
+            self._unconfirmed,
+            self._progress,
+            self._stopper,
+            self._options.notify,
         )
 
     def _open_budget(self) -> Budget | None:
@@ -349,16 +286,6 @@ class _OpenRun:
         folder = self._directory.layout.path
         context = EmbedContext(options.environ, limits, options.notify, self._budget, folder, self._scrub, stopped)
         return rater_opener(job.router, context)(scorer)
-
-    def _is_complete(self) -> bool:
-        """Whether no row is left to ask; those done may be others than the first `limit`."""
-        rows = self._scoring.wanted_rows
-        if rows is None or self._store.tally.done < rows:
-            return False
-        if self._options.limit is None:
-            return not self._store.unsettled
-        any_threshold = 0.0  # each row is on one of the sides
-        return not any(self._rows_to_ask(any_threshold, self._store.done).values())
 
     def _conclude(self, *, asked: bool) -> RunEnd:
         """Everything on file, the report last; a fault goes on to the caller where nothing was sent before it."""

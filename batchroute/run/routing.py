@@ -1,0 +1,151 @@
+"""From scores to routes: the threshold of a run, and what can only be done once it is known.
+
+Knows no lanes: these wait for the threshold, and begin when it is there.
+
+    threshold named or settled on before    the lanes begin at once, while rows are still scored
+    reuse, or on_budget = "downgrade"       ... when all scores are known, as both depend on the whole input
+    a share, or a budget                    ... when all scores are known and the threshold is found by them
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from batchroute.errors import BatchrouteError
+from batchroute.route.downgrade import open_downgrade
+from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
+from batchroute.run.feed import rows_to_ask
+from batchroute.run.resolved import refuse_moved
+from batchroute.send.reuse import Reuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchroute.input.open import Source
+    from batchroute.job.prices import Target
+    from batchroute.job.spec import Job
+    from batchroute.route.downgrade import Downgrade
+    from batchroute.route.forecast.estimator import Estimator
+    from batchroute.run.progress import Progress
+    from batchroute.run.scoring import Scoring
+    from batchroute.run.shard import ShardRun
+    from batchroute.run.stop import Stopper
+    from batchroute.send.budget import Budget
+    from batchroute.send.reuse import AnsweredParts
+    from batchroute.store.directory import RunDirectory
+    from batchroute.store.rows import DoneRows
+
+
+class Routing:
+    """Of one run, once: scores its input, then sets the `threshold`, unless something stops it before."""
+
+    def __init__(
+        self,
+        job: Job,
+        targets: Mapping[str, Target],
+        source: Source,
+        directory: RunDirectory,
+        scoring: Scoring,
+        rows: ShardRun,
+        progress: Progress,
+        budget: Budget | None,
+        stopper: Stopper,
+        *,
+        limit: int | None,
+    ) -> None:
+        """`limit` is how many rows of the input are wanted at all."""
+        self.threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._job = job
+        self._targets = targets
+        self._source = source
+        self._directory = directory
+        self._store = directory.store
+        self._scores = directory.scores
+        self._scoring = scoring
+        self._rows = rows
+        self._progress = progress
+        self._budget = budget
+        self._stopper = stopper
+        self._limit = limit
+
+    def is_complete(self) -> bool:
+        """Whether no row is left to ask; those done may be others than the first `limit`."""
+        rows = self._scoring.wanted_rows
+        if rows is None or self._store.tally.done < rows:
+            return False
+        if self._limit is None:
+            return not self._store.unsettled
+        any_threshold = 0.0  # each row is on one of the sides
+        return not any(self._rows_to_ask(any_threshold, self._store.done).values())
+
+    async def run(self, answered: AnsweredParts) -> None:
+        """Scores and routes; a fault of the input, the router or the threshold stops the run in order."""
+        try:
+            await self._score_and_route(answered)
+        except BatchrouteError as fault:
+            self._stopper.fail(fault)
+
+    async def _score_and_route(self, answered: AnsweredParts) -> None:
+        """Scores the input, then settles the threshold where something depends on the whole input."""
+        known, done_before = self._known_threshold(), self._store.done.copy()
+        if known is not None and not self._job.input.reuse and not self._downgrades:
+            self.threshold.set_result(known)
+        await self._scoring.run()
+        if self._scoring.stopped is not None:
+            self._stopper.reasons.append(f"the embedder stopped: {self._scoring.stopped}")
+        if not self._scoring.complete:
+            return
+        self._progress.rows = self._scoring.wanted_rows
+        known = self._known_threshold()
+        threshold = await asyncio.to_thread(self._resolve_threshold) if known is None else known
+        self._directory.fix_threshold(threshold, self._scores.rows)
+        await self._route(threshold, answered, done_before)
+
+    async def _route(self, threshold: float, answered: AnsweredParts, done_before: DoneRows) -> None:
+        """What can only be done when all is scored; then the lanes begin, where they have waited for it."""
+        if answered.parts and not self.threshold.done():
+            folder = self._directory.layout.path
+            with contextlib.closing(await asyncio.to_thread(Reuse, answered, folder)) as reuse:
+                await self._rows.take_over(reuse, threshold)
+            done_before = self._store.done
+        for name, rows in (await asyncio.to_thread(self._rows_to_ask, threshold, done_before)).items():
+            self._progress.lanes[name].rows = rows
+        if self._budget is not None and self._downgrades:
+            self._rows.downgrade = await asyncio.to_thread(self._open_downgrade, self._budget, threshold)
+        if not self.threshold.done():
+            self.threshold.set_result(threshold)
+
+    def _known_threshold(self) -> float | None:
+        """The one that the job names, or that an earlier run here settled on for as many rows."""
+        routing = self._job.routing.threshold
+        return self._directory.identity.threshold_for(self._scoring.wanted_rows) if routing is None else routing
+
+    def _resolve_threshold(self) -> float:
+        """Of more rows than an earlier run settled on, where each of its answers stays on its side."""
+        threshold = resolve_threshold(self._job.routing, self._scores.free(), self._estimator)
+        refuse_moved(self._directory, threshold, self._scores.rows)
+        return threshold
+
+    def _estimator(self) -> Estimator:
+        return make_estimator(self._job, self._targets, self._source, self._scores.shards)
+
+    @property
+    def _downgrades(self) -> bool:
+        return self._budget is not None and self._job.limits.on_budget == "downgrade"
+
+    def _open_downgrade(self, budget: Budget, threshold: float) -> Downgrade:
+        endpoints, shards, limit = self._job.endpoints, self._scores.shards, self._limit
+        assumed = self._estimator().assumed
+        return open_downgrade(endpoints, assumed, shards, self._store, budget, threshold=threshold, limit=limit)
+
+    def _rows_to_ask(self, threshold: float, done: DoneRows) -> dict[str, int]:
+        return rows_to_ask(
+            self._scores.shards,
+            threshold,
+            self._job.endpoints,
+            done,
+            self._store.handed_over,
+            self._limit,
+        )
