@@ -5,7 +5,7 @@
     answers   how they ended, who gave them        all_one_side       what all rows would have cost on one side
     savings   what was saved, by cause             comparison         several runs
     details   what a page shows beyond figures     beside             what a bill has beside its rows
-    by        the bill by the values of a column   kept               kept columns as text
+    by        the bill by the values of a column   kept_columns       a kept column as text
     lanes     what each lane does, and did         standing           how a run stands, from its small files
     daily     the bill as providers send theirs: by day, model and tier; invoice, a room of its own, compares both
 

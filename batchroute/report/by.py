@@ -15,7 +15,7 @@ from batchroute.errors import UsageFault
 from batchroute.input.names import instead_of
 from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
 from batchroute.report.figures import read_report
-from batchroute.report.kept import KeptColumn, kept_schema, reading_kept
+from batchroute.report.kept_columns import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.report.sums import has_unknown_cost, sum_or_null
 from batchroute.store.layout import RunLayout
@@ -43,7 +43,7 @@ _STATUSES = ("ok", "refused", "failed", "open")
 _VALUES_AT_ONCE = 250_000  # a hundred bytes each while they are summed
 
 
-class Spending(msgspec.Struct, frozen=True, kw_only=True):
+class BreakdownLine(msgspec.Struct, frozen=True, kw_only=True):
     """What some rows cost. The `value` they share is None where the column is null, and where `kind` is no value.
 
     `open` rows were begun and have no answer yet. Shares are of all rows, of those with a route, and of what is
@@ -79,10 +79,10 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     column: str
     is_kept: bool
     runs: list[str]
-    lines: list[Spending]
+    lines: list[BreakdownLine]
     other_values: int
     not_kept_by: list[str]
-    all_rows: Spending
+    all_rows: BreakdownLine
     router_cost_usd: float | None
     total_usd: float | None
     unconfirmed_usd: float | None
@@ -189,11 +189,11 @@ _COUNTS: Mapping[str, pl.Expr] = {
 _AMOUNTS = (*_TOKENS, "cost_usd")
 
 
-def _spending(kind: Kind, value: str | None, sums: Mapping[str, Any], total: Mapping[str, Any]) -> Spending:
+def _spending(kind: Kind, value: str | None, sums: Mapping[str, Any], total: Mapping[str, Any]) -> BreakdownLine:
     cost_usd = 0.0 if sums["cost_usd"] is None and not sums["cost_unknown"] else sums["cost_usd"]
     # No request was sent: no token was counted, and none was used.
     tokens = {name: 0 if sums[name] is None and not sums["attempts"] else sums[name] for name in _TOKENS}
-    return Spending(
+    return BreakdownLine(
         kind=kind,
         value=value,
         **{name: sums[name] for name in ("rows", *_STATUSES)},

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from batchroute.report.kept import KeptColumn
+    from batchroute.report.kept_columns import KeptColumn
     from batchroute.report.read import RunEndpoint
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from batchroute.report.kept import KeptColumn
+    from batchroute.report.kept_columns import KeptColumn
     from batchroute.types import Result
 
 

@@ -25,7 +25,7 @@ from batchroute.run.progress import Progress
 from batchroute.run.routing import Routing
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
-from batchroute.run.spending import Spending
+from batchroute.run.spending import DirectoryBill
 from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
 from batchroute.run.unconfirmed import Unconfirmed
@@ -268,7 +268,7 @@ class _OpenRun:
         done_before = self._store.tally.done
         progress = Progress.of(self._job, scored=lambda: self._scoring.rows, done_before=done_before)
         progress.stops_in_s = lambda: self._stopper.left_s
-        progress.money = Spending(
+        progress.money = DirectoryBill(
             self._targets,
             self._store.tally,
             rows_usd=lambda: self._store.spent_usd,

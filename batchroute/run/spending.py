@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class DirectoryBill:
     """The money of a directory: rows of all its runs, and embeddings.
 
     `rows_usd` and `embeddings_usd` are what is known of these so far; a `budget` counts both, and what is

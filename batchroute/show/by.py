@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from batchroute.report.by import Breakdown, Spending
+    from batchroute.report.by import Breakdown, BreakdownLine
 
 
 def render_breakdown(bill: Breakdown) -> RenderableType:
@@ -57,7 +57,7 @@ def _costs(bill: Breakdown) -> Table:
     return costs
 
 
-def _cost_cells(line: Spending) -> tuple[str, str, str, str, str]:
+def _cost_cells(line: BreakdownLine) -> tuple[str, str, str, str, str]:
     strong = "" if line.strong_share is None else percent(line.strong_share)
     shares = percent(line.row_share), "" if line.cost_share is None else percent(line.cost_share)
     return count(line.rows), shares[0], strong, money(line.cost_usd), shares[1]
@@ -71,7 +71,7 @@ def _tokens(bill: Breakdown) -> Table:
     return tokens
 
 
-def label(bill: Breakdown, line: Spending) -> str:
+def label(bill: Breakdown, line: BreakdownLine) -> str:
     """What a line is called: its value, or what it has instead of one."""
     if line.kind == "value":
         return "(none)" if line.value is None else plain(line.value)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from batchroute.errors import RunFault, UsageFault
 from batchroute.report import by
 from batchroute.report.build import build_report
-from batchroute.report.by import Breakdown, Spending, spending_by
+from batchroute.report.by import Breakdown, BreakdownLine, spending_by
 from batchroute.report.figures import json_text, write_report
 from batchroute.store.ledger import Ledger, write_ledger
 from runs import FINISHED_AT, failed, ok, refused, write_journal, write_run
@@ -52,7 +52,7 @@ def test_a_small_bill_by_hand(tmp_path: Path) -> None:
         ("value", None, 1),
         ("not_on_file", None, 1),
     ]
-    assert found.lines[0] == Spending(
+    assert found.lines[0] == BreakdownLine(
         kind="value",
         value="law",
         rows=3,

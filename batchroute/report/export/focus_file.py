@@ -19,7 +19,7 @@ from batchroute.report.daily import began_on, daily_sums
 from batchroute.report.export.cells import csv_table
 from batchroute.report.export.focus import COLUMNS, Labels, focus_rows, router_row
 from batchroute.report.figures import read_report
-from batchroute.report.kept import KeptColumn, kept_schema, reading_kept
+from batchroute.report.kept_columns import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.store.files import refuse_homeless, saving, whole_path
 

@@ -15,7 +15,7 @@ from batchroute.show.words import count, money, percent, plain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from batchroute.report.by import Breakdown, Spending
+    from batchroute.report.by import Breakdown, BreakdownLine
     from batchroute.report.figures import ModelBill, Report
 
 _MOST_MODELS = 20
@@ -170,7 +170,7 @@ def column_table(bill: Breakdown) -> Table:
     )
 
 
-def _spending(line: Spending) -> list[str]:
+def _spending(line: BreakdownLine) -> list[str]:
     return [
         money(line.cost_usd),
         count(line.rows),

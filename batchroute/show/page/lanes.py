@@ -35,7 +35,7 @@ _QUOTED = re.compile(r"(HTTP \d{3})[:,] .*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class ShownLane:
     """One lane as the page shows it."""
 
     name: str
@@ -46,7 +46,7 @@ class Lane:
     plot: Plot | None
 
 
-def lanes_of(report: Report, *, has_texts: bool) -> list[Lane]:
+def lanes_of(report: Report, *, has_texts: bool) -> list[ShownLane]:
     """As they were last seen, without what providers wrote unless `has_texts`."""
     said = one_line if has_texts else without_quotes
     by_cost = sorted(report.models, key=lambda bill: bill.cost_usd or 0.0)
@@ -59,7 +59,7 @@ def without_quotes(text: str) -> str:
     return one_line(_QUOTED.sub(r"\1", text))
 
 
-def _lane(name: str, lane: LaneReport, model: str | None, said: Callable[[str], str]) -> Lane:
+def _lane(name: str, lane: LaneReport, model: str | None, said: Callable[[str], str]) -> ShownLane:
     outcomes = [
         (lane.ok, "answered"),
         (lane.refused, "refused"),
@@ -67,7 +67,7 @@ def _lane(name: str, lane: LaneReport, model: str | None, said: Callable[[str], 
         (lane.in_flight, "in flight"),
     ]
     ends = ", ".join(f"{count(rows)} {what}" for rows, what in outcomes if rows)
-    return Lane(
+    return ShownLane(
         name=name,
         model=plain(model or "never sent"),
         state=_short(said(lane.state)),
