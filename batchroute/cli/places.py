@@ -44,8 +44,11 @@ def kind_of(path: Path) -> Kind:
 def _kind_of_folder(path: Path) -> Kind:
     job = path / "job.toml"
     # A job file of that name may lie in any folder; that of a run has a table that no user writes.
-    if job.is_file() and "\n[batchroute]" in job.read_text(encoding="utf-8", errors="replace"):
-        return "run"
+    try:
+        if job.is_file() and "\n[batchroute]" in job.read_text(encoding="utf-8", errors="replace"):
+            return "run"
+    except PermissionError:
+        return "run"  # most likely another user's; whatever reads more of it says that it may not
     return "model" if any((path / name).is_file() for name in _MODEL_FILES) else "folder"
 
 
@@ -81,7 +84,8 @@ def run_at(path: Path) -> Path:
     if kind == "folder" and (runs := [entry for entry in sorted(path.iterdir()) if kind_of(entry) == "run"]):
         raise RunFault(f"{path}: not a run directory, but it holds {_listed(runs)}; name one of them")
     near = _near(path, "run") if kind == "missing" else ""
-    raise RunFault(f"{path}: not a run directory (it has no job.toml){near}")
+    advice = near or "; name what output.path of the job names"
+    raise RunFault(f"{path}: not a run directory (it has no job.toml){advice}")
 
 
 def data_at(path: Path) -> Path:

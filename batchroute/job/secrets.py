@@ -98,7 +98,7 @@ def endpoint_secrets(
     for loc, name in _named_variables(spec):
         key = resolve_key(name, environ)
         if key is None:
-            raise JobFault([_unset(name)])
+            raise JobFault([_unset(name, environ)])
         found[loc] = key
     headers = {str(loc[1]): key for loc, key in found.items() if loc[0] == "headers"}
     command = _command(spec)
@@ -139,7 +139,7 @@ def key_faults(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Itera
         for loc, name in _named_variables(at(settings, *table)):
             try:
                 if resolve_key(name, environ) is None:
-                    yield (*table, *loc), _unset(name)
+                    yield (*table, *loc), _unset(name, environ)
             except JobFault as fault:
                 yield (*table, *loc), str(fault)
         command = _command(at(settings, *table))
@@ -169,7 +169,9 @@ def key_variables(specs: Iterable[EndpointSpec | EmbedderSpec]) -> set[str]:
     return names | {f"{name}_FILE" for name in names}
 
 
-def _unset(name: str) -> str:
+def _unset(name: str, environ: Mapping[str, str]) -> str:
+    if path := environ.get(f"{name}_FILE"):
+        return f"{_file_words(name, path)} is empty; write the key into it"
     return f"{_shown(name)} is not set; set it, or set that name with _FILE to the path of a file that holds it"
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from batchroute.errors import RunFault
 from batchroute.report.lanes import LaneReport  # noqa: TC001 - msgspec reads it
-from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, write_whole
+from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, unreadable, write_whole
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
@@ -172,8 +172,10 @@ def read_report(run: Path) -> Report | None:
     path = RunLayout(run).report
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as denied:
+        raise unreadable(path, denied) from denied
     except msgspec.DecodeError as broken:
         raise RunFault(f"{path}: not a report of this version of batchroute ({broken}); move it away") from broken
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
-    from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job
+    from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job, Notify
 
     Found = TypeVar("Found")
 
@@ -78,7 +79,17 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)
     found.warnings += advice(job, targets)
+    found.warnings += _notify_warnings(job.notify)
     return found
+
+
+def _notify_warnings(notify: Notify) -> Iterator[str]:
+    """Whether its program is there: a night is too late to learn that."""
+    if notify.command and shutil.which(notify.command[0]) is None:
+        yield (
+            f"notify.command: no program {notify.command[0]} is found here; give its whole path, and its "
+            "arguments as further elements of the list"
+        )
 
 
 def _input_notes(source: Source, limit: int | None) -> Iterator[str]:

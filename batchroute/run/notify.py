@@ -81,7 +81,7 @@ def notify(job: Job, told: bytes, environ: Mapping[str, str]) -> str | None:
             what = f"was still at work after {LONGEST_S:.0f} s" if code is None else f"exited with {code}"
             return f"notify.command {what}{_end_of(said)}"
     except OSError as error:
-        return f"notify.command cannot be run: {error.strerror or error}"
+        return f"notify.command cannot be run: {job.notify.command[0]}: {error.strerror or error}"
 
 
 def _run(command: Sequence[str], told: bytes, environ: Mapping[str, str], said: IO[bytes]) -> int | None:

@@ -95,6 +95,11 @@ def write_whole(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
         unfinished.write_bytes(content)
 
 
+def unreadable(path: Path, denied: PermissionError) -> RunFault:
+    """The fault of a run's file that another user wrote for himself."""
+    return RunFault(f"{path}: cannot be read: {denied.strerror}; look at it as the user whose run it is")
+
+
 @contextlib.contextmanager
 def decoding(path: Path, advice: str) -> Iterator[None]:
     """RunFault where what stands in a run's file cannot be decoded; `advice` says what to do about that."""

@@ -20,7 +20,7 @@ from batchroute.input.file import Fingerprint
 from batchroute.job.load import RUN_TABLE, resolved_toml
 from batchroute.job.settings import changed_settings, frozen_settings
 from batchroute.store.columns import FORMAT
-from batchroute.store.files import write_whole
+from batchroute.store.files import unreadable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,6 +148,8 @@ def read_identity(run: RunLayout) -> Identity:
         return _read(text, tables[RUN_TABLE])
     except (FileNotFoundError, NotADirectoryError) as missing:
         raise RunFault(f"{run.path}: not a run directory (it has no {run.job.name})") from missing
+    except PermissionError as denied:
+        raise unreadable(run.job, denied) from denied
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise RunFault(f"{run.job}: not as a run wrote it ({error}); name another directory") from error
 

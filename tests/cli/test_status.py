@@ -6,12 +6,15 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from answers import unprivileged
 from batchroute.simulate.behaviour import Behaviour
 from command import assert_one_message
 from inputs import lines
@@ -20,7 +23,6 @@ from servers import threaded_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from command import Said
 
@@ -178,3 +180,27 @@ def test_it_needs_neither_torch_nor_polars(tmp_path: Path, batchroute: Command) 
         check=True,
     )
     assert done.stderr == "set()\n"
+
+
+def test_files_that_another_user_keeps_to_himself_are_one_error_and_what_is_shown_to_all_is_shown(
+    batchroute: Command,
+) -> None:
+    """output.mode lets others look at the directory; job.toml stays its owner's."""
+    with tempfile.TemporaryDirectory() as name, threaded_simulator() as server:
+        folder = Path(name)
+        folder.chmod(0o755)
+        job = prepared(folder, server.url, {"output.mode": "0755"})
+        assert batchroute("run", job, "--quiet").code == 0
+        run = folder / "run"
+        with unprivileged():
+            assert "complete  40 rows" in batchroute("status", run).out
+            said = batchroute("report", run)
+            assert_one_message(said, 2, f"{run / 'job.toml'}: cannot be read: Permission denied")
+        (run / "report.json").chmod(0o600)
+        with unprivileged():
+            assert_one_message(batchroute("status", run), 2, "report.json: cannot be read: Permission denied")
+
+
+def test_a_file_among_the_runs_is_named(tmp_path: Path, batchroute: Command) -> None:
+    (tmp_path / "night.log").touch()
+    assert_one_message(batchroute("status", tmp_path / "night.log"), 2, "night.log: not a run directory")

@@ -41,6 +41,14 @@ def test_an_empty_key_is_none(tmp_path: Path) -> None:
     assert resolve_key("KEY", {"KEY_FILE": str(tmp_path / "key")}) is None
 
 
+def test_a_key_file_that_is_empty_is_named_and_not_said_to_be_unset(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("\n")
+    endpoint = {"model": "m", "base_url": "https://x.example/v1", "api_key_env": "KEY"}
+    faults = list(key_faults({"endpoints": {"strong": endpoint}}, {"KEY_FILE": str(tmp_path / "key")}))
+    words = f"the key file {tmp_path / 'key'} of KEY_FILE is empty; write the key into it"
+    assert faults == [(("endpoints", "strong", "api_key_env"), words)]
+
+
 @pytest.mark.parametrize("key", [f"{CANARY}\nx: y", f"“{CANARY}”", f"{CANARY}\x00"])
 def test_a_key_no_header_can_carry_is_a_fault_that_does_not_show_it(key: str) -> None:
     with pytest.raises(JobFault, match="OUR_KEY holds characters") as caught:

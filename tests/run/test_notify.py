@@ -94,7 +94,7 @@ def test_a_run_that_cannot_begin_tells_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["/no/such/command"], "notify.command cannot be run: No such file or directory"),
+        (["/no/such/command"], "notify.command cannot be run: /no/such/command: No such file or directory"),
         ([sys.executable, "-c", "import sys; sys.exit('it broke')"], "notify.command exited with 1: it broke"),
         ([sys.executable, "-c", "import os; os.close(0)"], None),  # it need not read what it is told
         (["/bin/sh", "-c", "sleep 1000 & sleep 1000"], "notify.command was still at work after"),
@@ -110,6 +110,15 @@ def test_its_failure_is_a_warning(
         end = run_job(job, RunOptions(environ=dict(os.environ), notify=said.append))
     assert end.exit_code(0.0) == 0
     assert [each[: len(words or "")] for each in said] == ([] if words is None else [words])
+
+
+def test_a_program_that_is_not_there_is_known_before_the_night(tmp_path: Path, batchroute: Command) -> None:
+    for command, found in (('"tell-the-team"', 0), ('"sh -c true"', 0), (f'["{sys.executable}", "x"]', 1)):
+        lines(tmp_path / "prompts.jsonl", {"prompt": "a question"})
+        job = write_job(tmp_path)
+        said = batchroute("check", job, "--set", f"notify.command={command}")
+        assert said.code == 0
+        assert ("notify.command: no program " in said.err) == (not found)
 
 
 def test_what_it_prints_does_not_reach_stdout(tmp_path: Path, batchroute: Command) -> None:
