@@ -39,6 +39,7 @@ class Budget:
         self.spent = spent
         self.unconfirmed = reconciled(ledger, spent).unconfirmed
         self.reserved = Decimal(0)
+        self._open = 0  # reservations
         self._save = save
         self._unpriced = ledger.unpriced
         self._overbilled = dict(ledger.overbilled)
@@ -57,8 +58,12 @@ class Budget:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is out whose bill may leave room for something else."""
-        return self.reserved == 0
+        """Whether nothing is out whose bill may leave room for something else.
+
+        Counted, as amounts of many digits are rounded when they are summed: a hair that nobody gives back would
+        be waited for without end.
+        """
+        return self._open == 0
 
     def fits(self, amount: Decimal) -> bool:
         return self.taken + amount <= self.limit
@@ -78,6 +83,7 @@ class Budget:
             self._record(ceiling)
             self._ceiling = ceiling  # only now: where the save fails, nothing may be sent under it
         self.reserved += amount
+        self._open += 1
         return True
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -86,7 +92,7 @@ class Budget:
 
     def spend(self, amount: Decimal, cost: Decimal) -> None:
         """A reservation of `amount` turned out to cost `cost`."""
-        self.reserved -= amount
+        self._give_back(amount)
         self.spent += cost
         self._tell()
 
@@ -102,9 +108,13 @@ class Budget:
 
     def lose(self, amount: Decimal) -> None:
         """What became of a reservation is unknown."""
-        self.reserved -= amount
+        self._give_back(amount)
         self.unconfirmed += amount
         self._tell()
+
+    def _give_back(self, amount: Decimal) -> None:
+        self._open -= 1
+        self.reserved = Decimal(0) if self.idle else self.reserved - amount
 
     def _tell(self) -> None:
         for changed in self._watchers:
@@ -113,7 +123,7 @@ class Budget:
     def close(self) -> None:
         """Records what is open as unconfirmed, and that the run ended in order."""
         self.unconfirmed += self.reserved
-        self.reserved = Decimal(0)
+        self.reserved, self._open = Decimal(0), 0
         self._record(None)
 
     def _record(self, ceiling: Decimal | None) -> None:

@@ -13,6 +13,7 @@ from batchroute.store.ledger import Ledger, read_ledger, reconciled, write_ledge
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from random import Random
 
 cents = st.integers(0, 500).map(lambda n: Decimal(n) / 100)
 
@@ -65,6 +66,24 @@ def test_no_schedule_spends_more_than_the_limit(steps: list[tuple[str, Decimal, 
         assert billed + sum(in_flight) <= budget.taken + Decimal("1e-20")
         assert budget.taken <= limit
         assert not budget.overshot
+        assert budget.idle == (not in_flight)
+
+
+amounts = st.decimals("0", "9", places=30)  # more digits than a sum keeps, as a share of a share has
+
+
+@given(st.lists(amounts, min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_when_all_reservations_are_settled_nothing_is_left_of_them(
+    taken: list[Decimal], any_order: Random
+) -> None:
+    budget, _ = fresh("1000")
+    assert all(map(budget.reserve, taken))
+    any_order.shuffle(taken)
+    for amount in taken:
+        assert not budget.idle
+        budget.spend(amount, Decimal(0))
+    assert budget.idle
+    assert budget.taken == 0
 
 
 def test_the_ceiling_is_on_disk_before_anything_is_sent_under_it() -> None:

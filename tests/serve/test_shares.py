@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def closed(directory: Path) -> Iterator[None]:
     """A server that spent half of its dollar and left a tenth unconfirmed is told to stop."""
     budget = open_live_budget(Decimal(1), directory)
-    assert budget.reserve(Decimal("0.7"))
+    assert budget.reserve(Decimal("0.6"))
+    assert budget.reserve(Decimal("0.1"))
     budget.spend(Decimal("0.6"), Decimal("0.5"))
     yield
     budget.close()
