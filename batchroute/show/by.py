@@ -84,7 +84,7 @@ def notes(bill: Breakdown) -> Iterator[str]:
     """What must be known to read the lines."""
     if not bill.is_kept and bill.column in {"day", "finished_at"}:
         yield "a day is the one, in UTC, on which a row was settled (finished_at)"
-    yield terms.STRONG_SHARE
+    yield terms.STRONG_SHARE.line
     kinds = {line.kind for line in bill.lines}
     if "others" in kinds:
         shown = sum(line.kind == "value" and line.value is not None for line in bill.lines)
@@ -96,4 +96,4 @@ def notes(bill: Breakdown) -> Iterator[str]:
     if bill.all_rows.open:
         yield f"{count(bill.all_rows.open)} of the rows were begun and have no answer yet"
     if bill.unconfirmed_usd != 0:
-        yield terms.UNCONFIRMED
+        yield terms.UNCONFIRMED.line

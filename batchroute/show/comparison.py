@@ -119,8 +119,8 @@ def _drifts(comparison: Comparison) -> Iterator[str]:
 
 
 def _terms(comparison: Comparison) -> Iterator[str]:
-    yield terms.STRONG_SHARE
+    yield terms.STRONG_SHARE.line
     if any(comparison.drifts):
-        yield terms.DRIFT
+        yield terms.DRIFT.line
     if any(report.unconfirmed_usd != 0 for report in comparison.runs):
-        yield terms.UNCONFIRMED
+        yield terms.UNCONFIRMED.line

@@ -97,7 +97,11 @@ def _frontier(plan: Plan) -> Group:
         )
     here = f"threshold {plan.threshold!r}, strong from here"
     kept = "" if plan.win_mass_kept is None else f"; {percent(plan.win_mass_kept)} of the expected wins are kept"
-    notes = [terms.STRONG_SHARE, terms.EXPECTED_WINS, *([terms.BUILTIN_ROUTER] if plan.builtin_router else [])]
+    notes = [
+        terms.STRONG_SHARE.line,
+        terms.EXPECTED_WINS.line,
+        *([terms.BUILTIN_ROUTER] if plan.builtin_router else []),
+    ]
     below = Text("\n".join(notes), style="dim")
     return Group(Text(here + kept, style="bold"), Text("at other shares:"), points, below)
 

@@ -102,7 +102,7 @@ def _predicted(report: Report) -> Group:
     compared = table("", "planned", "between", "actual")
     for row in words.predicted_rows(report):
         add_row(compared, *row)
-    return Group(compared, Text(terms.STRONG_SHARE, style="dim"))
+    return Group(compared, Text(terms.STRONG_SHARE.line, style="dim"))
 
 
 def _finish(rows: Iterable[tuple[str, list[str]]]) -> Table:
@@ -132,7 +132,7 @@ def _scores(report: Report) -> Text:
     drawn = draw_histogram(report.score_histogram, report.threshold)
     if wins := words.wins_words(report):
         drawn.append(f"\n{wins}")
-        drawn.append(f"\n{terms.EXPECTED_WINS}", style="dim")
+        drawn.append(f"\n{terms.EXPECTED_WINS.line}", style="dim")
     if report.builtin_router:
         drawn.append(f"\n{terms.BUILTIN_ROUTER}", style="dim")
     return drawn

@@ -226,8 +226,8 @@ def unconfirmed_words(report: Report) -> str | None:
     if report.unconfirmed_usd == 0:
         return None
     if report.unconfirmed_usd is None:
-        return terms.UNCONFIRMED
-    return f"{terms.UNCONFIRMED}; at most this much" + (
+        return terms.UNCONFIRMED.line
+    return f"{terms.UNCONFIRMED.line}; at most this much" + (
         "" if report.max_cost_usd is None else ", which counts against the limit"
     )
 

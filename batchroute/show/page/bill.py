@@ -166,7 +166,7 @@ def column_table(bill: Breakdown) -> Table:
         [plain(bill.column), "USD", "Rows", "Strong share", "Refused or failed", "Prompt tokens", "Output tokens"],
         rows,
         bars="USD, to scale",
-        notes=[words.sentence(note) for note in notes(bill) if note != terms.UNCONFIRMED],
+        notes=[words.sentence(note) for note in notes(bill) if note != terms.UNCONFIRMED.line],
     )
 
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from batchroute import __version__
 from batchroute.report.comparison import add_up
-from batchroute.show import words
+from batchroute.show import terms, words
 from batchroute.show.page import bill, lanes, nights, plots, rows, state
 
 if TYPE_CHECKING:
@@ -70,5 +70,5 @@ def _rendered(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(words, name) for name in _FILTERS})
-    common = {"words": words, "version": __version__}
+    common = {"words": words, "terms": terms, "version": __version__}
     return environment.get_template(template).render(**common, **values)
