@@ -8,7 +8,6 @@
     servers   simulate and serve, for as long as a block lasts
     thread    work in a thread of its own, whatever the caller's event loop; Ctrl-C meanwhile
     display   what is seen while a run works
-    page      a run as a notebook shows it
 
 Everything takes paths as text or `Path`, and its keys from os.environ. Decides nothing of what a run does.
 """

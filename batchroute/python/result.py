@@ -69,7 +69,7 @@ class Run:
         return f"Run({str(self.path)!r}, {report.state!r}, {counts}, cost_usd={cost})"
 
     def _repr_html_(self) -> str:
-        from batchroute.python.page import run_html  # noqa: PLC0415 - only a notebook asks
+        from batchroute.show.notebook import run_html  # noqa: PLC0415 - only a notebook asks
 
         return run_html(self.path, self.report, self.stopped)
 

@@ -6,6 +6,8 @@
     progress                   a run at work, on a terminal or in a log
     frame, run_words, speed    ... drawn, in words, and how fast it is
     standing, summary          how runs stand; the last line of one
+    requests                   the first requests of a job, before they are sent
+    notebook                   a run as the cell of a notebook shows it
     training                   a training at work, and what came of it
     page                       a room of its own: the page of a run, or of several
     curves                     an evaluation's curves, drawn into a file
