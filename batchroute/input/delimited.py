@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from batchroute.errors import InputFault
 from batchroute.input.mistaken import as_what
 from batchroute.input.row import Unreadable
-from batchroute.input.split import BOM, START, Cut, Record, State, cut_at
+from batchroute.input.split import BOM, START, Cut, Record, State, cut_at, past
 from batchroute.input.stream import open_bytes
 from batchroute.input.unpack import TornStream
 
@@ -77,7 +77,7 @@ def header_of(data: bytes) -> Header:
         raise ValueError(f"no CSV: {mistake}")
     at = len(BOM) if data.startswith(BOM) else 0
     separator = _SEP.match(data, at)
-    at = _past(_NO_RECORD, data, at if separator is None else separator.end())
+    at = past(_NO_RECORD, data, at if separator is None else separator.end())
     delimiter = _delimiter_of(data[at:]) if separator is None else separator[1].decode("latin-1")
     end, state = delimited(delimiter, 0).end(data[at:], START)
     if end < 0 and (len(data) >= _MOST_HEADER_BYTES or state[1] == _QUOTES):
@@ -134,7 +134,7 @@ class Delimited:
 
     def gap(self, data: bytes, at: int) -> int:
         """See `split.Framing`: empty lines."""
-        return _past(_NO_RECORD, data, at)
+        return past(_NO_RECORD, data, at)
 
     def cut(self, data: bytes, most: int) -> Cut:
         """See `split.Framing`."""
@@ -152,14 +152,14 @@ class Delimited:
         at, within = 0, state[1]
         while at < len(data):
             if within == _QUOTES:
-                at = _past(_IN_QUOTES, data, at)
+                at = past(_IN_QUOTES, data, at)
                 within = _QUOTES if at == len(data) else _AT_QUOTE
                 at += 1
             elif within != _PLAIN and data[at : at + 1] == b'"':  # opens a cell, or is the second of two
                 within = _QUOTES
                 at += 1
             else:
-                at = _past(self.plain, data, at)
+                at = past(self.plain, data, at)
                 if data[at : at + 1] == b"\n":
                     return at + 1, START
                 within = _PLAIN if at == len(data) else _CELL_BEGINS
@@ -258,8 +258,3 @@ def cell_decoder(fields: Fields, header: Header) -> CellDecoder:
 
 def _picked(found: Sequence[str | None], at: Sequence[int | None]) -> list[str | None]:
     return [None if index is None else found[index] for index in at]
-
-
-def _past(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
-    found = pattern.match(data, at)
-    return at if found is None else found.end()

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from batchroute.input.row import Unreadable
-from batchroute.input.split import START, Cut, Record, State, cut_at
+from batchroute.input.split import START, Cut, Record, State, cut_at, past
 
 _OPENING = re.compile(rb"(?:\xef\xbb\xbf)?\s*+\[")
 _GAP = re.compile(rb"[\s,]*+")
@@ -38,13 +38,11 @@ class Elements:
 
     def opening(self, data: bytes) -> int:
         """See `split.Framing`: up to the first element."""
-        found = _OPENING.match(data)
-        return 0 if found is None else found.end()
+        return past(_OPENING, data, 0)
 
     def gap(self, data: bytes, at: int) -> int:
         """See `split.Framing`."""
-        found = _GAP.match(data, at)
-        return at if found is None else found.end()
+        return past(_GAP, data, at)
 
     def cut(self, data: bytes, most: int) -> Cut:
         """See `split.Framing`."""
@@ -91,23 +89,18 @@ def _end(data: bytes, at: int, state: State) -> tuple[int, State]:
     if within == _NEW:
         within = _BEGINS.get(data[at : at + 1], _BARE_VALUE)  # a text's quote is passed over as an escape is
     if within in {_BARE_VALUE, _BEHIND_ARRAY}:
-        end = _past(_BARE, data, at) if within == _BARE_VALUE else len(data)
+        end = past(_BARE, data, at) if within == _BARE_VALUE else len(data)
         return (end, START) if end < len(data) else (-1, (depth, within))
     while at < len(data):
         if within == _BETWEEN_TEXTS:
-            at = _past(_TO_MARK, data, at)
+            at = past(_TO_MARK, data, at)
             mark = data[at : at + 1]
             depth += _DEEPER.get(mark, 0)
             within = _TEXT if mark == b'"' else _BETWEEN_TEXTS
         else:
-            at = _past(_IN_TEXT, data, at + (within == _ESCAPE))
+            at = past(_IN_TEXT, data, at + (within == _ESCAPE))
             within = _GOES_ON[data[at : at + 1]]
         at += 1
         if depth == 0 and within == _BETWEEN_TEXTS:
             return at, START
     return -1, (depth, within)
-
-
-def _past(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
-    found = pattern.match(data, at)
-    return at if found is None else found.end()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchroute.input.row import Unreadable
-from batchroute.input.split import BOM, START, Cut, Record, State
+from batchroute.input.split import BOM, START, Cut, Record, State, past
 
 _BLANK_LINES = re.compile(rb"(?:[ \t\r]*+\n)*+")
 
@@ -28,8 +28,7 @@ class Lines:
 
     def gap(self, data: bytes, at: int) -> int:
         """See `split.Framing`: blank lines."""
-        blank = _BLANK_LINES.match(data, at)
-        return at if blank is None else blank.end()
+        return past(_BLANK_LINES, data, at)
 
     def cut(self, data: bytes, most: int) -> Cut:
         """See `split.Framing`."""

@@ -23,6 +23,7 @@ from batchroute.input.row import Unreadable
 from batchroute.input.unpack import TornStream
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -74,6 +75,12 @@ def cut_at(data: bytes, starts: Sequence[int], ends: Sequence[int]) -> Cut:
     newlines = np.flatnonzero(np.frombuffer(data, np.uint8, size) == _NEWLINE)
     lines, lines_behind = np.searchsorted(newlines, starts), np.searchsorted(newlines, ends)
     return Cut(records, lines, np.array(ends, np.int64), lines_behind, size, len(newlines))
+
+
+def past(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
+    """Behind what the pattern matches at this byte."""
+    found = pattern.match(data, at)
+    return at if found is None else found.end()
 
 
 class Framing(Protocol):

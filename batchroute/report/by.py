@@ -14,14 +14,14 @@ import polars as pl
 from batchroute.errors import UsageFault
 from batchroute.input.names import instead_of
 from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
-from batchroute.report.figures import read_report
+from batchroute.report.figures import read_report, sum_if_known
 from batchroute.report.kept_columns import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.report.sums import has_unknown_cost, sum_or_null
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -107,7 +107,7 @@ def spending_by(runs: Sequence[Path], column: str, *, top: int | None = None) ->
         most = top or (_MOST_DAYS if is_day else TOP)
         lines, other_values = _lines(pl.concat(rows.values()), most, in_order=is_day)
     sums = lines.select(pl.col(*_COUNTS).sum(), *map(sum_or_null, _AMOUNTS)).row(0, named=True)
-    router_usd, unconfirmed_usd = map(_sum_if_known, zip(*map(_beside, rows, rows.values()), strict=True))
+    router_usd, unconfirmed_usd = map(sum_if_known, zip(*map(_beside, rows, rows.values()), strict=True))
     all_rows = _spending("total", None, sums, sums)
     is_known = all_rows.cost_usd is not None and router_usd is not None
     return Breakdown(
@@ -212,12 +212,6 @@ def _beside(run: Path, rows: pl.LazyFrame) -> tuple[float | None, float | None]:
     router_usd = router_cost_of(read_job(run), earlier)
     rows_usd = rows.select(pl.col("cost_usd").sum()).collect().item()
     return router_usd, unconfirmed_usd_of(run, rows_usd + (router_usd or 0.0), earlier)
-
-
-def _sum_if_known(amounts: Iterable[float | None]) -> float | None:
-    amounts = list(amounts)
-    known = [usd for usd in amounts if usd is not None]
-    return sum(known) if len(known) == len(amounts) else None
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.report.figures import Report  # noqa: TC001  # msgspec reads the annotations
+from batchroute.report.figures import Report, sum_if_known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 # Example: 100 rows in two bins, 50 and 50, against 40 and 60 of another 100. The index is
 #     (0.4 - 0.5) * ln(0.4 / 0.5) + (0.6 - 0.5) * ln(0.6 / 0.5) = 0.022 + 0.018 = 0.04: no change.
@@ -85,21 +85,12 @@ def add_up(reports: Sequence[Report]) -> Totals:
         failed=sum(report.failed for report in reports),
         strong_rows=sum(report.strong_rows for report in reports),
         weak_rows=sum(report.weak_rows for report in reports),
-        total_usd=_sum_if_known(report.total_usd for report in reports),
-        unconfirmed_usd=_sum_if_known(report.unconfirmed_usd for report in reports),
-        all_strong_usd=_sum_if_known(report.all_strong_usd for report in reports),
-        savings_usd=_sum_if_known(report.savings_usd for report in reports),
+        total_usd=sum_if_known(report.total_usd for report in reports),
+        unconfirmed_usd=sum_if_known(report.unconfirmed_usd for report in reports),
+        all_strong_usd=sum_if_known(report.all_strong_usd for report in reports),
+        savings_usd=sum_if_known(report.savings_usd for report in reports),
         cost_unknown_rows=sum(report.cost_unknown_rows for report in reports),
     )
-
-
-def _sum_if_known(amounts: Iterable[float | None]) -> float | None:
-    total = 0.0
-    for usd in amounts:
-        if usd is None:
-            return None
-        total += usd
-    return total
 
 
 def compare(reports: Sequence[Report]) -> Comparison:

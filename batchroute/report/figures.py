@@ -16,6 +16,7 @@ from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, unreadable, 
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 # `complete` is what the exit code 0 is. `refusals`: every row has ended, and more of them were refused than
@@ -152,6 +153,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     builtin_router: bool = False
     lanes: dict[str, LaneReport] = {}
     stopped: list[str] = []
+
+
+def sum_if_known(amounts: Iterable[float | None]) -> float | None:
+    """The sum of all of them; None where one is unknown."""
+    total = 0.0
+    for usd in amounts:
+        if usd is None:
+            return None
+        total += usd
+    return total
 
 
 def state_of_ended(refused: int, done: int, ok_if_refused: float) -> State:

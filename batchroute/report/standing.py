@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from batchroute.report.figures import Report
 
 _FRESH_S = 30.0  # a status that is older is not of a run at work
-_GO_ON = "run the same command again to go on"
+# What to do about a run that is not complete, in the same words wherever it is said.
+GO_ON = "run the same command again to go on"
+FAILED = "failed, listed in failed.jsonl; the next run asks them again"
+REFUSED = "`error` in the results says why, --retry refused asks them again"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,18 +95,15 @@ def _state(report: Report | None, killed: Holder | None) -> tuple[State, list[st
         return "incomplete", ["nothing was asked yet; run the job"]
     if report.state == "running":
         whose = "" if killed is None else f" ({killed.words()})"
-        return "incomplete", [f"killed without an end{whose}; {_GO_ON}"]
+        return "incomplete", [f"killed without an end{whose}; {GO_ON}"]
     if report.state == "complete":
         return "complete", []
     why = list(report.stopped)
     if report.failed:
-        why.append(f"{report.failed:,} rows failed, listed in failed.jsonl; the next run asks them again")
+        why.append(f"{report.failed:,} rows {FAILED}")
     if report.state == "refusals":
-        why.append(
-            f"{report.refused:,} rows were refused, more than limits.ok_if_refused lets pass; `error` in the "
-            "results says why, --retry refused asks them again"
-        )
-    return report.state, why or [f"rows are left; {_GO_ON}"]
+        why.append(f"{report.refused:,} rows were refused, more than limits.ok_if_refused lets pass; {REFUSED}")
+    return report.state, why or [f"rows are left; {GO_ON}"]
 
 
 def _with_status(standing: Standing, status: RunStatus) -> Standing:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchroute.errors import AnsweredOtherwise, Stopped
 from batchroute.report.figures import read_report, state_of_ended, write_report
+from batchroute.report.standing import GO_ON
 from batchroute.score.api.paid import read_bill
 from batchroute.store.files import saving
 from batchroute.store.ledger import add_unconfirmed
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from batchroute.send.lane import Lane
     from batchroute.store.directory import RunDirectory
     from batchroute.types import StopReason
-
-GO_ON = "run the same command again to go on"
 
 
 @dataclass(frozen=True, slots=True)

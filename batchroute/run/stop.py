@@ -11,6 +11,7 @@ import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from batchroute.report.standing import GO_ON
 from batchroute.run.process import on_signals
 
 if TYPE_CHECKING:
@@ -126,10 +127,8 @@ class Stopper:
             self.abandon()
             return
         self.signal = number
-        self._notify(
-            f"stopping: waiting up to {self._drain_s:g} s for {self._in_flight()} answers in flight; "
-            "run the same command again to go on"
-        )
+        waiting = f"waiting up to {self._drain_s:g} s for {self._in_flight()} answers in flight"
+        self._notify(f"stopping: {waiting}; {GO_ON}")
         self.drain()
 
     def on_signals(self, in_flight: Callable[[], int]) -> AbstractContextManager[None]:

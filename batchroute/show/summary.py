@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from batchroute.report.standing import FAILED, GO_ON, REFUSED
 from batchroute.show.words import count, duration, one_line
 
 if TYPE_CHECKING:
@@ -83,14 +84,11 @@ def summary_of_error(name: str, run: str | None, error: BatchrouteError) -> Summ
 def _why(end: RunEnd, allowed: float) -> list[str]:
     why = [*end.causes, *end.by_signal]
     if end.failed:
-        why.append(f"{_rows(end.failed)} failed, listed in failed.jsonl; the next run asks them again")
+        why.append(f"{_rows(end.failed)} {FAILED}")
     if end.state(allowed) == "refusals":
-        why.append(
-            f"more are refused than limits.ok_if_refused = {allowed:g} lets pass; `error` in the results says "
-            "why, --retry refused asks them again"
-        )
+        why.append(f"more are refused than limits.ok_if_refused = {allowed:g} lets pass; {REFUSED}")
     if not why and not end.complete:
-        why.append("rows are left; run the same command again to go on")
+        why.append(f"rows are left; {GO_ON}")
     return why
 
 

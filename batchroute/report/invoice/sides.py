@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from batchroute.errors import UsageFault
 from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
 from batchroute.report.daily import daily_sums
-from batchroute.report.figures import read_report
+from batchroute.report.figures import read_report, sum_if_known
 from batchroute.report.invoice.causes import OwnSum
 from batchroute.report.invoice.names import fold_model
 from batchroute.report.read import read_job
@@ -88,9 +88,7 @@ def read_runs(runs: Sequence[Path]) -> Runs:
         unconfirmed.append(unconfirmed_usd_of(run, float(spent), earlier))
     if not sums:
         raise UsageFault(f"{', '.join(map(str, runs))}: nothing has been billed that could be compared")
-    unknown = None in unconfirmed
-    at_most = None if unknown else sum(usd for usd in unconfirmed if usd is not None)
-    return Runs([run.resolve().name for run in runs], sums, router_usd, at_most)
+    return Runs([run.resolve().name for run in runs], sums, router_usd, sum_if_known(unconfirmed))
 
 
 def match_sides(own: Runs, table: Invoice) -> Sides:

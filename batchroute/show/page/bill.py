@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchroute.report.figures import sum_if_known
 from batchroute.show import terms, words
 from batchroute.show.by import label, notes
 from batchroute.show.page.values import Row, Segment, Table, stacked
 from batchroute.show.words import count, money, percent, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from batchroute.report.by import Breakdown, BreakdownLine
     from batchroute.report.figures import ModelBill, Report
@@ -120,12 +121,9 @@ def _model_row(bill: ModelBill, dearest: float) -> Row:
     )
 
 
-def _sums(bills: Iterable[ModelBill]) -> tuple[str, str]:
-    costs = [bill.cost_usd for bill in bills]
-    known = [usd for usd in costs if usd is not None]
-    return money(sum(known) if len(known) == len(costs) else None), count(
-        sum(bill.ok + bill.refused + bill.failed for bill in bills)
-    )
+def _sums(bills: Sequence[ModelBill]) -> tuple[str, str]:
+    rows = sum(bill.ok + bill.refused + bill.failed for bill in bills)
+    return money(sum_if_known(bill.cost_usd for bill in bills)), count(rows)
 
 
 def beside_table(report: Report) -> Table | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchroute.report.standing import FAILED
 from batchroute.show.page.lanes import without_quotes
 from batchroute.show.words import count, one_line
 
@@ -34,7 +35,7 @@ def _causes(report: Report, said: Callable[[str], str]) -> Iterator[str]:
         elif lane.doing in {"stopped", "away"}:
             yield f"The {name} lane is {said(lane.state)}."
     if report.failed:
-        yield f"{_rows(report.failed)} failed, listed in failed.jsonl; the next run asks them again."
+        yield f"{_rows(report.failed)} {FAILED}."
     if report.remaining:
         yield f"Of {_rows(report.remaining)} there is no answer yet: run the job again to go on."
     if report.rows is None:
