@@ -161,12 +161,12 @@ def plan(job_file: Path, flags: Flags, as_json: bool) -> int:
     Scores the input, which `run` then does not do again; sends nothing.
     """
     from batchroute.run.plan import plan_job, plan_json
-    from batchroute.show.plan import beyond_the_plan, render_plan, unpriced_words
+    from batchroute.show.plan import beyond_the_plan, render_plan, warnings_of
 
     job = _load(job_file, flags, require_keys=False)
     planned = plan_job(job, flags.limit, log_scored())
     if as_json:
-        for words in unpriced_words(planned):
+        for words in warnings_of(planned):
             log.warning(words)
         show_json(plan_json(planned))
     else:

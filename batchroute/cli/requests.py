@@ -36,6 +36,8 @@ def show(job_file: Path, flags: Flags, rows: int, as_json: bool) -> int:
         show_json(json_text(preview))
         return 0
     click.echo(harmless("\n".join(preview_lines(preview))))
+    if preview.tie is not None:
+        log.warning(preview.tie.words)
     if preview.threshold is None and preview.rows:
         log.info("the threshold is known when all rows are scored, as `plan` and `run` do")
     return 0

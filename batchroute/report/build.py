@@ -20,15 +20,19 @@ from batchroute.report.lanes import read_status
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
+from batchroute.report.ties import tie_at
 from batchroute.report.token_sums import token_sums
 from batchroute.report.tokens import mean_completions
+from batchroute.store.layout import RunLayout
 from batchroute.store.lock import lock_state
+from batchroute.store.scores import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from batchroute.report.read import Rows, RunJob
+    from batchroute.report.ties import Tie
 
 
 def build_report(
@@ -65,6 +69,7 @@ def build_report(
         unsealed=rows.unsealed,
         remaining=None if job.rows is None else job.rows - done,
         threshold=job.threshold,
+        tie=_tie(run, job),
         unconfirmed_usd=unconfirmed_usd_of(run, spent_usd, earlier),
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
@@ -100,6 +105,13 @@ def _state(run: Path, job: RunJob, settled: Groups, unsealed: int, earlier: Repo
     if ended_early or unsealed or done != job.rows or settled.ended("failed").count("rows"):
         return "incomplete"
     return state_of_ended(settled.ended("refused").count("rows"), done, job.ok_if_refused)
+
+
+def _tie(run: Path, job: RunJob) -> Tie | None:
+    """By the scores that the run kept, which are only read where a share was asked for."""
+    if job.threshold is None or job.strong_fraction is None:
+        return None
+    return tie_at(Scores(RunLayout(run).scores).free(), job.threshold, job.strong_fraction)
 
 
 # The keys of report.json, by subject.

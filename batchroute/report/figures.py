@@ -12,6 +12,7 @@ import msgspec
 
 from batchroute.errors import RunFault
 from batchroute.report.lanes import LaneReport  # noqa: TC001 - msgspec reads it
+from batchroute.report.ties import Tie  # noqa: TC001 - the same
 from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, unreadable, write_whole
 from batchroute.store.layout import RunLayout
 
@@ -94,7 +95,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `mean_output_tokens` and `latency_s` are by endpoint, as is the `route` of a bill.
     `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against. `lanes`: how each was
     last seen. `builtin_router`: the scores are those of the model that ships. `stopped`: why the last run ended
-    early, and what to do about it.
+    early, and what to do about it. `tie`: the rows for which more went strong than were asked for.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     weak_rows: int
     strong_fraction: float | None
     threshold: float | None
+    tie: Tie | None = None
     cost_usd: float | None
     strong_cost_usd: float | None
     weak_cost_usd: float | None

@@ -52,12 +52,15 @@ class RunEndpoint:
 class RunJob:
     """What job.toml says of a run; `rows` is None until the whole input is scored.
 
+    `strong_fraction` is the share that the job asks for, where it asks for one.
+
     `embedder` is the router's where that is behind an API: only such a one sends a bill.
     """
 
     name: str
     endpoints: Mapping[str, RunEndpoint]
     threshold: float | None = None
+    strong_fraction: float | None = None
     rows: int | None = None
     files: tuple[str, ...] = ()
     builtin_router: bool = False
@@ -74,11 +77,13 @@ def read_job(run: Path) -> RunJob:
     try:
         tables = identity.tables()
         limits, router = tables.get("limits", {}), tables.get("router", {})
+        share = tables.get("routing", {}).get("strong_fraction")
         embedder = router.get("embedder", {})
         return RunJob(
             name=tables.get("name", run.name),
             endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
             threshold=identity.threshold,
+            strong_fraction=None if share is None else float(share),
             rows=identity.rows,
             files=tuple(file.name for file in identity.files),
             builtin_router=(router.get("use", "mf"), router.get("model", "builtin")) == ("mf", "builtin"),

@@ -178,6 +178,7 @@ class _OpenRun:
             self._budget,
             stopper,
             limit=options.limit,
+            notify=self._options.notify,
         )
 
     async def go(self) -> RunEnd:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from batchroute.job.prices import open_targets
 from batchroute.report.build import build_report
 from batchroute.report.figures import CostBand, Predicted, json_text, write_plan
+from batchroute.report.ties import tie_at
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.route.forecast.evidence import Band
 from batchroute.route.threshold import thresholds_for_shares
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Job
     from batchroute.report.figures import Report
+    from batchroute.report.ties import Tie
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.forecast.estimator import EndpointTotals, Estimator, Totals, Whole
 
-FRONTIER = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # shares of strong rows
+FRONTIER = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # shares of strong rows; the last is all of them
+_POINT_KEYS = ("strong_fraction", "threshold", "cost_usd", "time_s", "win_mass_kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,13 @@ class EndpointPlan:
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """The job at another share of strong rows, overrides not counted in it."""
+    """The job at another share of strong rows, overrides not counted in it.
+
+    `strong_fraction` is asked for, and `sent_fraction` goes strong, as equal scores go the same way.
+    """
 
     strong_fraction: float
+    sent_fraction: float | None
     threshold: float
     cost_usd: float | None
     time_s: float
@@ -64,6 +71,7 @@ class Plan:
     `rows` counts those too that will be `refused` because the input makes them unusable. `all_strong_usd` and
     `all_weak_usd` are for every usable row, wherever its length or an override would send it. `is_over`: every row
     of the run has ended, and the figures are what came of them. `builtin_router`: the model that ships scores.
+    `tie`: the rows for which more go strong than were asked for.
     """
 
     name: str
@@ -80,6 +88,7 @@ class Plan:
     frontier: Sequence[FrontierPoint]
     is_over: bool = False
     builtin_router: bool = False
+    tie: Tie | None = None
 
     @property
     def strong_rows(self) -> int:
@@ -111,8 +120,11 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
             threshold = resolve_threshold(job.routing, scored.scores.free(), lambda: estimator)
         shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
         (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])
-        frontier = [_point(share, totals, whole, estimator) for share, totals in zip(FRONTIER, there, strict=True)]
+        rows = shares[-1][1]
+        points = zip(FRONTIER, (reached / rows if rows else None for _, reached in shares), there, strict=True)
+        frontier = [_point(share, sent, totals, whole, estimator) for share, sent, totals in points]
         plan, run = _plan(job, here, whole, estimator, frontier), Path(job.output.path)
+        plan = replace(plan, tie=tie_at(scored.scores.free(), threshold, job.routing.strong_fraction))
         if scored.ended:
             return _as_it_was(plan, run)
         if not scored.begun:
@@ -178,14 +190,15 @@ def plan_json(plan: Plan) -> bytes:
         "all_strong_usd": plan.all_strong_usd,
         "all_weak_usd": plan.all_weak_usd,
         "time_s": plan.time_s,
-        "frontier": plan.frontier,
+        "frontier": [{key: getattr(point, key) for key in _POINT_KEYS} for point in plan.frontier],
     }
     return json_text(shown)
 
 
-def _point(share: float, totals: Totals, whole: Whole, estimator: Estimator) -> FrontierPoint:
+def _point(share: float, sent: float | None, totals: Totals, whole: Whole, estimator: Estimator) -> FrontierPoint:
     return FrontierPoint(
         strong_fraction=share,
+        sent_fraction=sent,
         threshold=totals.threshold,
         cost_usd=None if estimator.unpriced else totals.cost_usd.mid,
         time_s=estimator.time_s(totals),

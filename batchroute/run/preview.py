@@ -18,6 +18,7 @@ import msgspec
 from batchroute.job.load import MASKED, masked_query
 from batchroute.job.prices import open_targets
 from batchroute.job.spec import RouterSpec
+from batchroute.report.ties import Tie, tie_at
 from batchroute.run.feed import Feed, RequestWriter
 from batchroute.run.kept import kept_scores, kept_threshold
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
@@ -27,6 +28,7 @@ from batchroute.send.http import api_url
 from batchroute.send.open import asks_for_vectors
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.rows import DoneRows
+from batchroute.store.scores import FreeScores
 from batchroute.types import SIDES, RouteReason
 
 if TYPE_CHECKING:
@@ -78,11 +80,15 @@ class ShownRow(msgspec.Struct, frozen=True):
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """The first rows; `threshold` None: it is found when all rows are scored."""
+    """The first rows; `threshold` None: it is found when all rows are scored.
+
+    `tie`: the rows for which more go strong than were asked for.
+    """
 
     job: str
     threshold: float | None
     rows: list[ShownRow]
+    tie: Tie | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,8 @@ def preview_job(job: Job, rows: int) -> Preview:
         place_of = {file.name: number for number, file in enumerate(source.files)}
         in_order = sorted(by_row, key=lambda row: (place_of[row[0]], row[1]))
         shown = [_shown_row(job, by_row[row], scored=scored) for row in in_order]
-        return Preview(job.name, threshold, shown)
+        tie = tie_at(FreeScores(shards), threshold, job.routing.strong_fraction)
+        return Preview(job.name, threshold, shown, tie)
 
 
 @contextlib.contextmanager

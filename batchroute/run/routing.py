@@ -14,6 +14,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
+from batchroute.report.ties import tie_at
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.feed import rows_to_ask
@@ -21,7 +22,7 @@ from batchroute.run.resolved import refuse_moved
 from batchroute.send.reuse import Reuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
@@ -54,8 +55,9 @@ class Routing:
         stopper: Stopper,
         *,
         limit: int | None,
+        notify: Callable[[str], None],
     ) -> None:
-        """`limit` is how many rows of the input are wanted at all."""
+        """`limit` is how many rows of the input are wanted at all; `notify` takes what a user must see at once."""
         self.threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._job = job
         self._targets = targets
@@ -69,6 +71,7 @@ class Routing:
         self._budget = budget
         self._stopper = stopper
         self._limit = limit
+        self._notify = notify
 
     def is_complete(self) -> bool:
         """Whether no row is left to ask; those done may be others than the first `limit`."""
@@ -126,6 +129,8 @@ class Routing:
         """Of more rows than an earlier run settled on, where each of its answers stays on its side."""
         threshold = resolve_threshold(self._job.routing, self._scores.free(), self._estimator)
         refuse_moved(self._directory, threshold, self._scores.rows)
+        if tie := tie_at(self._scores.free(), threshold, self._job.routing.strong_fraction):
+            self._notify(tie.words)
         return threshold
 
     def _estimator(self) -> Estimator:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def render_plan(plan: Plan) -> RenderableType:
     """All of a plan, within 80 columns where models have short names."""
-    lines = warnings([*unpriced_words(plan), *_simulated_words(plan)])
+    lines = warnings([*warnings_of(plan), *_simulated_words(plan)])
     return blocks([_title(plan), *lines, _bill(plan), _sums(plan), _frontier(plan), _assumed(plan)])
 
 
@@ -38,9 +38,10 @@ def _title(plan: Plan) -> Text:
     return title(plain(plan.name), state, ", ".join(rows))
 
 
-def unpriced_words(plan: Plan) -> list[str]:
-    """A line for each endpoint whose price is unknown."""
-    return [
+def warnings_of(plan: Plan) -> list[str]:
+    """A line for each endpoint whose price is unknown, and one where ties send more strong than was asked for."""
+    tied = [f"{plan.tie.words}."] if plan.tie is not None else []
+    return tied + [
         f"No price is known for {plain(endpoint.model)}: "
         f"set endpoints.{endpoint.name}.price to know what this costs."
         for endpoint in plan.endpoints
@@ -85,11 +86,12 @@ def _sums(plan: Plan) -> Table:
 
 
 def _frontier(plan: Plan) -> Group:
-    points = table("strong", "threshold", "USD", "wins kept", "time")
+    points = table("asked", "strong", "threshold", "USD", "wins kept", "time")
     for point in plan.frontier:
         add_row(
             points,
             percent(point.strong_fraction),
+            percent(point.sent_fraction),
             f"{point.threshold:.6f}",
             money(point.cost_usd),
             percent(point.win_mass_kept),

@@ -126,7 +126,8 @@ def _printable(text: str, kept: str) -> str:
 
 def warnings_of(report: Report) -> list[str]:
     """What must be read before any figure of the report."""
-    return [words for words in (simulated_words(report), _unknown_cost_words(report)) if words]
+    tie = report.tie and f"{report.tie.words}."
+    return [words for words in (simulated_words(report), _unknown_cost_words(report), tie) if words]
 
 
 def simulated_words(report: Report) -> str | None:

@@ -23,7 +23,7 @@ from batchroute.store.layout import part_in, parts_in
 from batchroute.types import SIDES, Media
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -211,7 +211,7 @@ class FreeScores:
     Neither `read_table` nor `to_numpy`: each imports pandas, where there is one, for a third of a second.
     """
 
-    shards: list[Shard]
+    shards: Sequence[Shard]
 
     def __iter__(self) -> Iterator[Floats]:
         for shard in self.shards:
