@@ -74,7 +74,9 @@ def _tokens(bill: Breakdown) -> Table:
 def label(bill: Breakdown, line: BreakdownLine) -> str:
     """What a line is called: its value, or what it has instead of one."""
     if line.kind == "value":
-        return "(none)" if line.value is None else plain(line.value)
+        if line.value is None:
+            return "(none)"
+        return plain(line.value) if line.value.strip() else f'"{plain(line.value)}"'
     if line.kind == "others":
         return f"({count(bill.other_values)} other {'value' if bill.other_values == 1 else 'values'})"
     return "total" if line.kind == "total" else "(not on file)"

@@ -52,6 +52,15 @@ def _text(runs: Sequence[Path]) -> str:
     return Page(render_nights(compare([build_report(run) for run in runs]))).text
 
 
+def test_a_night_that_is_no_whole_one_says_so_beside_its_cost(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "whole", [[ok(0)]], rows=1)
+    broken = write_run(tmp_path / "broken", [[ok(0), refused(1)]], rows=300)
+    moved = write_run(tmp_path / "moved", [[ok(0, "weak", route_reason="budget"), ok(1, "weak")]], rows=2)
+    assert "incomplete, 2 rows done" in _text([whole, broken])
+    assert "1 moved to weak by the limit" in _text([whole, moved])
+    assert "rows done" not in _text([whole, moved])
+
+
 def test_many_nights_are_bounded(tmp_path: Path) -> None:
     report = build_report(write_run(tmp_path / "night", [[ok(0), ok(1, "weak")]], rows=2))
     page = render_nights(compare([report] * 2000))

@@ -50,6 +50,15 @@ def test_a_terminal_has_every_line_and_why(runs: list[Path], batchroute: Callabl
         assert note in said.out.replace("\n", " ")
 
 
+def test_a_value_that_nobody_would_see_stands_in_quotes(tmp_path: Path, batchroute: Callable[..., Said]) -> None:
+    part = [ok(0, topic=""), ok(1, topic=" "), ok(2, topic=None)]
+    run = write_run(tmp_path / "mon", [part], extra=[pa.field("topic", pa.string())])
+    first_words = [
+        line.split("  ")[0] for line in batchroute("report", str(run), "--by", "topic").out.splitlines()
+    ]
+    assert {'""', '" "', "(none)"} <= set(first_words)
+
+
 def test_the_json_adds_up(runs: list[Path], batchroute: Callable[..., Said]) -> None:
     said = batchroute("report", str(runs[0]), "--by", "topic", "--json")
     bill = json.loads(said.out)

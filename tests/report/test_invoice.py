@@ -310,6 +310,56 @@ def test_days_that_are_not_those_of_utc(tmp_path: Path) -> None:
     assert (_causes(first)["day_edge"], _causes(second)["day_edge"]) == (pytest.approx(0.4), pytest.approx(-0.4))
 
 
+def _nights(tmp_path: Path, usd: dict[int, float]) -> Path:
+    """A run with one row of strong's a day of November."""
+    rows = [ok(day, cost_usd=cost, finished_at=FINISHED_AT.replace(day=day, hour=2)) for day, cost in usd.items()]
+    return write_run(tmp_path / "nights", [rows])
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_an_invoice_whose_days_are_another_time_zones_fits_a_day_later(tmp_path: Path, days: int) -> None:
+    usd = {day: 0.5 + day % 3 for day in range(20, 27)}
+    lines = [f"2026-11-{day + days},big-model,{cost}" for day, cost in usd.items()]
+    found = reconcile([_nights(tmp_path, usd)], _table(tmp_path, "date,model,usd", *lines))
+    (cause,) = found.causes
+    lost = usd[20] if days < 0 else usd[26]
+    assert (cause.kind, cause.usd) == ("day_edge", pytest.approx(-lost))
+    assert ("next" if days < 0 else "previous") in cause.words
+
+
+def test_a_day_that_the_invoice_lacks_is_all_that_is_said_of_it(tmp_path: Path) -> None:
+    run = _nights(tmp_path, {20: 1.0, 21: 1.5, 22: 1.0})
+    lines = ("2026-11-20,big-model,1", "2026-11-22,big-model,1")
+    found = reconcile([run], _table(tmp_path, "date,model,usd", *lines))
+    assert [_causes(line) for line in found.lines] == [{}, {"less_usage": -1.5}, {}]
+    assert "nothing of this day" in found.lines[1].causes[0].words
+    assert found.causes == []
+
+
+def test_amounts_in_cents_are_told_by_the_whole_invoice(tmp_path: Path) -> None:
+    run = _nights(tmp_path, {20: 1.0, 21: 1.5, 22: 1.0})
+    lines = ("2026-11-20,big-model,101", "2026-11-21,big-model,150", "2026-11-22,big-model,100")
+    found = reconcile([run], _table(tmp_path, "date,model,usd", *lines))
+    assert [(cause.kind, cause.usd) for cause in found.causes] == [("cents", pytest.approx(351 * 0.99))]
+    assert reconcile([run], tmp_path / "invoice.csv", columns={"cents": "usd"}).difference_usd == pytest.approx(
+        0.01
+    )
+
+
+def test_lines_that_the_file_has_twice(tmp_path: Path) -> None:
+    run = _nights(tmp_path, {20: 1.0, 21: 1.0})
+    lines = ("2026-11-20,big-model,1", "2026-11-20,big-model,1", "2026-11-21,big-model,2")
+    first, second = reconcile([run], _table(tmp_path, "date,model,usd", *lines)).lines
+    assert (_causes(first)["twice"], "twice" in _causes(second)) == (1.0, False)
+
+
+def test_without_amounts_no_price_is_a_cause(tmp_path: Path) -> None:
+    rows = [ok(0, "weak", service_tier="flex", **MINI)]
+    head = "start_time_iso,model,input_tokens,output_tokens"
+    (line,) = reconcile([_mini(tmp_path, *rows)], _table(tmp_path, head, f"{DAY},gpt-4.1-mini,2000,100")).lines
+    assert set(_causes(line)) == {"more_usage"}
+
+
 def test_amounts_that_are_rounded(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[ok(row, cost_usd=0.0149) for row in range(4)]])
     lines = [f"{DAY},big-model,0.01"] * 4

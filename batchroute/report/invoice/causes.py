@@ -33,12 +33,16 @@ CauseKind: TypeAlias = Literal[
     "other_model",
     "more_usage",
     "less_usage",
+    "twice",
+    "cents",
     "day_edge",
     "rounding",
     "unconfirmed",
     "embeddings",
 ]
 _LEAST_USD = Decimal("0.00005")  # less would be shown as 0.0000
+_NEARLY = Decimal("0.05")  # of an amount: what rows of unknown cost may lack
+_NOT_BILLED = "not billed yet, not exported, or on another account's bill"
 
 # Worked example. Ours is 1.00 USD for 400,000 prompt tokens, 100,000 of them written to a cache; the provider has
 # 1.30 for 500,000. What differs by +0.30 may be
@@ -88,16 +92,35 @@ class OwnSum:
         return None if schedule is None else rates_for(schedule, sku.longest_prompt)
 
 
+def is_about(usd: Decimal, expected: Decimal) -> bool:
+    """Whether an amount is so near another one that chance is unlikely."""
+    return expected > 0 and abs(usd - expected) <= _NEARLY * expected
+
+
+def nothing_of_the_day(difference: Decimal | None) -> Cause:
+    """Where the invoice has no line of a day."""
+    usd = None if difference is None else float(difference)
+    return Cause("less_usage", usd, f"the invoice has nothing of this day: {_NOT_BILLED}")
+
+
 def causes_of(difference: Decimal | None, theirs: Billed | None, ours: Sequence[OwnSum]) -> list[Cause]:
     """What may make the provider's bill differ by so much; without a `difference` all that tokens say."""
-    found = [*_of_prices(ours), *_of_usage(difference, theirs, ours), *_of_rounding(difference, theirs)]
+    found = list(_of_rows(ours))
+    if theirs is None:
+        found += [cause for each in ours for cause in _of_other_model(each)]
+    elif theirs.usd is not None:
+        found += [*_of_prices(ours), *_of_lines_twice(theirs, ours), *_of_rounding(difference, theirs)]
+    found += _of_usage(difference, theirs, ours)
     return [each for each in found if each.usd is None or difference is None or (each.usd > 0) == (difference > 0)]
 
 
-def _of_prices(ours: Sequence[OwnSum]) -> Iterator[Cause]:
+def _of_rows(ours: Sequence[OwnSum]) -> Iterator[Cause]:
     if unknown := sum(each.sums.unknown for each in ours):
-        yield Cause("unknown_cost", None, f"{unknown:,} rows whose cost we do not know, in none of our sums")
-    billed = sum((each.sums.cost_usd for each in ours), Decimal(0))
+        yield Cause("unknown_cost", None, f"{_rows(unknown)} whose cost we do not know, in none of our sums")
+
+
+def _of_prices(ours: Sequence[OwnSum]) -> Iterator[Cause]:
+    billed = _billed_usd(ours)
     listed = _sum(each.listed_usd(own=False) for each in ours)
     if listed is not None:
         yield from _if_any("older_price", listed - billed, "the same tokens by today's price list")
@@ -106,25 +129,30 @@ def _of_prices(ours: Sequence[OwnSum]) -> Iterator[Cause]:
     if plain is not None and written is not None:
         yield from _if_any("cache_writes", plain - written, "cache writes billed as ordinary input")
     for each in ours:
-        yield from _of_sku(each)
+        yield from _of_tier(each)
+        yield from _of_other_model(each)
 
 
-def _of_sku(each: OwnSum) -> Iterator[Cause]:
-    sku, usd = each.sums.sku, each.listed_usd()
-    if usd is None:
-        return
-    standard, asked = each.listed_usd(tier=STANDARD), each.listed_usd(model=each.endpoint.model)
-    rows = f"{each.sums.rows:,} rows"
-    if sku.tier != STANDARD and standard is not None:
-        yield from _if_any("tier", standard - usd, f"{rows} in the tier {sku.tier} billed as standard")
-    if sku.is_other and asked is not None:
-        yield from _if_any(
-            "other_model", asked - usd, f"{rows} that {sku.model} answered billed as the model asked for"
-        )
+def _of_tier(each: OwnSum) -> Iterator[Cause]:
+    tier, usd, standard = each.sums.sku.tier, each.listed_usd(), each.listed_usd(tier=STANDARD)
+    if tier != STANDARD and usd is not None and standard is not None:
+        words = f"{_rows(each.sums.rows)} in the tier {tier} billed as standard"
+        yield from _if_any("tier", standard - usd, words)
+
+
+def _of_other_model(each: OwnSum) -> Iterator[Cause]:
+    sku, usd, asked = each.sums.sku, each.listed_usd(), each.listed_usd(model=each.endpoint.model)
+    if sku.is_other and usd is not None and asked is not None:
+        words = f"{_rows(each.sums.rows)} that {sku.model} answered billed as the model asked for"
+        yield from _if_any("other_model", asked - usd, words)
 
 
 def _of_usage(difference: Decimal | None, theirs: Billed | None, ours: Sequence[OwnSum]) -> Iterator[Cause]:
-    if theirs is None or theirs.prompt is None or theirs.output is None:
+    if theirs is None:
+        usd = None if difference is None else float(difference)
+        yield Cause("less_usage", usd, f"the invoice has no line of this model on this day: {_NOT_BILLED}")
+        return
+    if theirs.prompt is None or theirs.output is None:
         if difference is not None and difference > 0:
             yield Cause("more_usage", None, "other use of the same key; the file has no tokens to tell by")
         elif difference is not None:
@@ -145,6 +173,20 @@ def _of_rounding(difference: Decimal | None, theirs: Billed | None) -> Iterator[
     most = Decimal(0) if theirs is None else theirs.step_usd * theirs.lines / 2
     if theirs is not None and difference is not None and abs(difference) <= most:
         yield Cause("rounding", float(most.copy_sign(difference)), f"{theirs.lines:,} rounded amounts, at most")
+
+
+def _of_lines_twice(theirs: Billed, ours: Sequence[OwnSum]) -> Iterator[Cause]:
+    usd = _billed_usd(ours)
+    if theirs.usd is not None and theirs.lines % 2 == 0 and is_about(theirs.usd, 2 * usd):
+        yield Cause("twice", float(usd), "twice ours: its lines may stand in the file twice")
+
+
+def _billed_usd(ours: Sequence[OwnSum]) -> Decimal:
+    return sum((each.sums.cost_usd for each in ours), Decimal(0))
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'s' * (number != 1)}"
 
 
 def _if_any(kind: CauseKind, usd: Decimal, words: str) -> Iterator[Cause]:

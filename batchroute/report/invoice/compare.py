@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
-from batchroute.report.invoice.causes import Cause, causes_of
+from batchroute.report.invoice.causes import Cause, causes_of, nothing_of_the_day
 from batchroute.report.invoice.figures import Line, Reconciliation
+from batchroute.report.invoice.overall import causes_of_all
 from batchroute.report.invoice.sides import match_sides, read_runs
 from batchroute.report.invoice.table import read_invoice
 
@@ -51,6 +52,8 @@ def reconcile(
     ours_usd = sum(line.ours_usd or 0.0 for line in lines)
     theirs_usd = sum(line.theirs_usd or 0.0 for line in lines) if sides.has_amounts else None
     difference = None if theirs_usd is None else theirs_usd - ours_usd
+    agrees = all(line.agrees for line in lines)
+    differs = difference is not None and (difference > within_usd or not agrees)
     return Reconciliation(
         runs=own.names,
         invoice=invoice.name,
@@ -60,8 +63,8 @@ def reconcile(
         theirs_usd=theirs_usd,
         ours_usd=ours_usd,
         difference_usd=difference,
-        agrees=all(line.agrees for line in lines),
-        causes=list(_of_all(own, sides)) if difference is not None and difference > within_usd else [],
+        agrees=agrees,
+        causes=list(causes_of_all(own, sides, Decimal(difference or 0))) if differs else [],
         unconfirmed_usd=own.unconfirmed_usd,
         other_models_usd=_usd(billed for key, billed in sides.of_days.items() if key[1] not in own.models),
         other_days_usd=_usd(sides.other_days.values()),
@@ -92,8 +95,17 @@ def _line(key: Key, sides: Sides, within_usd: Decimal) -> Line:
         theirs_tokens=theirs_tokens,
         ours_tokens=ours_tokens,
         agrees=agrees,
-        causes=[] if agrees else [*causes_of(difference, billed, ours), *_at_edges(key, difference, sides)],
+        causes=[] if agrees else list(_causes(key, sides)),
     )
+
+
+def _causes(key: Key, sides: Sides) -> Iterator[Cause]:
+    difference = sides.difference(key)
+    if sides.has_day(key[0]):
+        yield from causes_of(difference, sides.billed(key), sides.ours.get(key, ()))
+    else:
+        yield nothing_of_the_day(difference)
+    yield from _at_edges(key, difference, sides)
 
 
 def _at_edges(key: Key, difference: Decimal | None, sides: Sides) -> Iterator[Cause]:
@@ -128,17 +140,6 @@ def _router_lines(own: Runs, sides: Sides, within_usd: Decimal) -> Iterator[Line
             ours_tokens=None,
             agrees=difference is None or abs(difference) <= within_usd,
             causes=[],
-        )
-
-
-def _of_all(own: Runs, sides: Sides) -> Iterator[Cause]:
-    """What may make the whole invoice the higher, and belongs to no day."""
-    if own.unconfirmed_usd != 0:
-        words = "requests that brought no usage, so what they were billed is not known (unconfirmed), at most"
-        yield Cause("unconfirmed", own.unconfirmed_usd, words)
-    if not sides.has_models and own.router_usd:
-        yield Cause(
-            "embeddings", float(sum(own.router_usd.values())), "the router's embeddings, in no line of ours"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = "tuple[date, str]"  # a day and the name of a model, as the runs have it
 ALL_MODELS = "all models"  # where the invoice names none
+_NOT_MOVED = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ class Sides:
     def billed(self, key: Key) -> Billed | None:
         return self.of_days.get(key) or self.other_days.get(key)
 
+    def has_day(self, day: date) -> bool:
+        """Whether the invoice has anything of a day."""
+        return any(day == each for each, _ in (*self.of_days, *self.other_days))
+
     def theirs_usd(self, key: Key) -> Decimal | None:
         """What is not on the invoice was not billed; None where that has no amounts at all."""
         billed = self.billed(key)
@@ -71,6 +77,22 @@ class Sides:
     def difference(self, key: Key) -> Decimal | None:
         theirs, ours = self.theirs_usd(key), self.ours_usd(key)
         return None if theirs is None or ours is None else theirs - ours
+
+    def total_usd(self, moved: timedelta = _NOT_MOVED) -> tuple[Decimal, Decimal]:
+        """Theirs of our days and models, each `moved` by so much, and ours; what is unknown is in neither."""
+        pairs = self._pairs(moved)
+        return sum((theirs for theirs, _ in pairs), Decimal(0)), sum((ours for _, ours in pairs), Decimal(0))
+
+    def apart_usd(self, moved: timedelta = _NOT_MOVED) -> Decimal:
+        """By how much days and models differ, added up, whichever side is the higher."""
+        return sum((abs(theirs - ours) for theirs, ours in self._pairs(moved)), Decimal(0))
+
+    def _pairs(self, moved: timedelta) -> list[tuple[Decimal, Decimal]]:
+        unknown = Decimal(0)
+        return [
+            (self.theirs_usd((day + moved, model)) or unknown, self.ours_usd((day, model)) or unknown)
+            for day, model in self.ours
+        ]
 
 
 def read_runs(runs: Sequence[Path]) -> Runs:

@@ -39,6 +39,10 @@ def _night(report: Report, drift: Drift | None, dearest: float) -> Row:
         ("router", report.router_cost_usd),
     ]
     remarks: list[str] = [] if report.state == "complete" else [report.state]
+    if report.remaining:
+        remarks.append(f"{count(report.ok + report.refused + report.failed)} rows done")
+    if report.budget_rows:
+        remarks.append(f"{count(report.budget_rows)} moved to weak by the limit")
     if report.simulated:
         remarks.append("SIMULATED")
     if drift is not None and drift.is_shift:
