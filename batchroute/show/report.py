@@ -94,7 +94,9 @@ def _savings(report: Report) -> Group:
         most = "" if report.unconfirmed_usd is None else "at most"
         add_row(sums, "not in the total: unconfirmed", money(report.unconfirmed_usd), most)
     limit = [] if report.max_cost_usd is None else [words.spent_of(report.total_usd, report.max_cost_usd)]
-    notes = filter(None, (words.lengths_words(report), words.unconfirmed_words(report)))
+    notes = filter(
+        None, (words.unanswered_words(report), words.lengths_words(report), words.unconfirmed_words(report))
+    )
     return Group(*map(Text, limit), sums, *(Text(note, style="dim") for note in notes))
 
 

@@ -260,6 +260,14 @@ def lengths_words(report: Report) -> str | None:
     return f"one side gave all answers, so the other is taken to answer at the same length: {means} output tokens"
 
 
+def unanswered_words(report: Report) -> str | None:
+    """That the sums of a run that is not at its end are those of a part, which need not be like the rest."""
+    if not report.remaining:
+        return None
+    rows = "1 row has" if report.remaining == 1 else f"{count(report.remaining)} rows have"
+    return f"{rows} no answer yet: these sums are of the others only, and what is saved in the end may differ"
+
+
 def requests_words(report: Report) -> str:
     return f"{count(report.attempts)} requests, {count(report.retries)} of them retries"
 

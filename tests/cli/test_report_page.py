@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from command import Said, assert_one_message
+from pages import Page
 from runs import ok, write_run
 
 if TYPE_CHECKING:
@@ -85,6 +86,17 @@ def test_what_is_missing_is_said(
 ) -> None:
     assert_one_message(batchroute("report", *arguments), 2, *words)
     assert not [*tmp_path.rglob("*.html")]
+
+
+def test_what_part_of_a_run_saved_is_not_told_as_if_it_were_all(tmp_path: Path, batchroute: Command) -> None:
+    for name, rows in (("part", 300), ("whole", 2)):
+        run = write_run(tmp_path / name, [[ok(0), ok(1, "weak")]], rows=rows)
+        batchroute("report", str(run), "--html")
+        page = Page((run / "report.html").read_text(encoding="utf-8")).text
+        words = "298 rows have no answer yet: these sums are of the others only"
+        on_terminal = batchroute("report", str(run)).out.replace("\n", " ")
+        is_part = name == "part"
+        assert (words in page, words in on_terminal, "all strong so far" in page) == (is_part, is_part, is_part)
 
 
 @pytest.mark.usefixtures("runs")
