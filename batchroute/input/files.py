@@ -5,6 +5,7 @@ Local paths and URIs go the same way, through pyarrow's file systems. Knows noth
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import os
 import posixpath
@@ -86,8 +87,21 @@ def _matches(entry: str, wanted: Format | None, output: str | None) -> list[_Fou
     except OSError as error:
         raise InputFault(f"{entry}: cannot be read: {error}") from error
     if not found:
-        raise InputFault(f"{entry}: no input file matches; check input.path")
+        near = [] if prefix or _MAGIC.search(inner) or os.path.exists(inner) else _near(inner)  # noqa: PTH110
+        what_to_do = f"did you mean {near[0]}?" if near else "check input.path"
+        raise InputFault(f"{entry}: no input file matches; {what_to_do}")
     return sorted(found, key=lambda file: os.fsencode(file.inner))
+
+
+def _near(path: str) -> list[str]:
+    """The file of data beside a local path that has nearly its name, or its name and an ending."""
+    folder, name = os.path.split(path)
+    try:
+        there = sorted(other.name for other in os.scandir(folder) if _format(other.name) is not None)
+    except OSError:
+        return []
+    whole = [other for other in there if other.partition(".")[0] == name]
+    return (whole or difflib.get_close_matches(name, there, 1))[:1]
 
 
 def _locate(entry: str) -> tuple[fs.FileSystem, str, str]:

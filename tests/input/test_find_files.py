@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -187,6 +188,28 @@ def test_files_that_cannot_be_input_are_faults(tmp_path: Path, path: str, why: s
         (tmp_path / name).write_text("no data")
     with pytest.raises(InputFault, match=why):
         source(path if "://" in path else tmp_path / path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("promts.jsonl", "prompts.jsonl"),
+        ("prompts", "prompts.jsonl"),
+        ("prompts.json", "prompts.jsonl"),
+        ("shet.csv", "sheet.csv.gz"),
+        ("elsewhere.parquet", None),
+        ("gone/prompts.jsonl", None),
+        ("promts*.jsonl", None),  # a pattern is no name
+        ("prompts.d", None),  # it is there, and empty
+    ],
+)
+def test_the_file_that_was_meant_is_named(tmp_path: Path, path: str, meant: str | None) -> None:
+    tree(tmp_path, "prompts.jsonl", "sheet.csv.gz")
+    (tmp_path / "prompts.toml").touch()  # a job is no data
+    (tmp_path / "prompts.d").mkdir()
+    what_to_do = "check input.path" if meant is None else f"did you mean {meant}?"
+    with pytest.raises(InputFault, match="no input file matches; " + re.escape(what_to_do)):
+        source(tmp_path / path)
 
 
 def test_a_named_format_reads_any_ending(tmp_path: Path) -> None:
