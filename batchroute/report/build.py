@@ -52,6 +52,9 @@ def build_report(
     """
     job, earlier, rows = read_job(run), read_report(run), scan_rows(run)
     wall_s += 0.0 if earlier is None else earlier.wall_s or 0.0
+    status = read_status(run)
+    if status is not None:
+        wall_s = max(wall_s, status.wall_s)  # a run that was killed left no time in a report
     if router_cost_usd is None:
         router_cost_usd = router_cost_of(job, earlier)
     # One query after the other: run together, polars would keep the scan that they share in memory.
@@ -74,7 +77,7 @@ def build_report(
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
         builtin_router=job.builtin_router,
-        lanes={} if (status := read_status(run)) is None else status.lanes,
+        lanes={} if status is None else status.lanes,
         reasoning_tokens=begun.tokens("reasoning_tokens"),
         retries=begun.count("retries"),
         reused=settled.count("reused"),

@@ -96,7 +96,8 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True):
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A run at work, `updated_at` (Unix time); `done` of the directory's `rows` have ended.
 
-    `spent_usd` is what is known of the bill of the whole directory, which `max_cost_usd` limits.
+    `spent_usd` is what is known of the bill of the whole directory, which `max_cost_usd` limits; `wall_s` is the
+    time that all its runs were at work, those too that were killed, to the last word of each.
     """
 
     updated_at: float
@@ -104,6 +105,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     spent_usd: float | None = None
     max_cost_usd: float | None = None
+    wall_s: float = 0.0
     lanes: dict[str, LaneReport]
 
 

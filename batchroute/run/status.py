@@ -41,6 +41,7 @@ class StatusFile:
         self._run = run
         self._progress = progress
         self._before = read_status(run)
+        self._wall_s_before = 0.0 if self._before is None else self._before.wall_s
         self._timelines: dict[str, LaneTimeline] = {}
         if self._before is not None:
             lanes = self._before.lanes.items()
@@ -78,6 +79,7 @@ class StatusFile:
             done=progress.done,
             spent_usd=progress.money().spent_usd,
             max_cost_usd=progress.max_cost_usd,
+            wall_s=self._wall_s_before + progress.elapsed_s,
             lanes={name: self._look_at(name, lane, now, seconds) for name, lane in progress.lanes.items()},
         )
 

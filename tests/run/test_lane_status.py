@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchroute.report.build import build_report
 from batchroute.report.figures import read_report
 from batchroute.report.lanes import read_status
 from batchroute.run.engine import RunOptions, run_job
@@ -188,6 +189,23 @@ def test_timelines_go_on_over_the_runs_of_a_directory(tmp_path: Path) -> None:
     assert again.end is not None
     assert not again.end.asked
     assert weak_of(tmp_path) == second
+
+
+def test_the_time_of_a_run_that_was_killed_counts(tmp_path: Path) -> None:
+    """It has left no report but the one that it began with; its status was written to the last seconds."""
+    run = tmp_path / "run"
+    with threaded_simulator(Behaviour(latency_s=0.1)) as server:
+        Seen().run(job_for(tmp_path, server.url, 200, {"limits.max_wall_s": 0.5}))
+        first, begun_with = read_report(run), RunLayout(run).report.read_bytes()
+        Seen().run(job_for(tmp_path, server.url, 200, {"limits.max_wall_s": 0.5}))
+        RunLayout(run).report.write_bytes(begun_with)
+        killed = build_report(run)
+        Seen().run(job_for(tmp_path, server.url, 200))
+    last = read_report(run)
+    assert first is not None
+    assert last is not None
+    assert (first.wall_s or 0) + 0.4 < (killed.wall_s or 0) < (last.wall_s or 0)
+    assert killed.rows_per_s == pytest.approx((killed.ok + killed.refused) / (killed.wall_s or 0))
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b'{"updated_at": "today"}'])
