@@ -66,7 +66,10 @@ def _rows(runs: Sequence[Report]) -> Table:
         add_row(figures, plain(report.run), *map(count, (report.ok, report.refused, report.failed)), *cells)
     total = add_up(runs)
     cells = percent(total.strong_fraction), money(total.total_usd), percent(total.savings_fraction)
-    add_row(figures, "total", *map(count, (total.ok, total.refused, total.failed)), *cells, bold=True)
+    label = "total, at least" if total.cost_unknown_rows and total.total_usd is not None else "total"
+    add_row(figures, label, *map(count, (total.ok, total.refused, total.failed)), *cells, bold=True)
+    if total.unconfirmed_usd != 0:
+        add_row(figures, "unconfirmed", *[""] * 4, money(total.unconfirmed_usd))
     return figures
 
 

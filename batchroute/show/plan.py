@@ -73,7 +73,7 @@ def _bill(plan: Plan) -> Table:
     return bill
 
 
-def _sums(plan: Plan) -> Table:
+def _sums(plan: Plan) -> Group:
     sums = table("", "USD", "")
     if plan.cost_usd is not None and not plan.is_over:
         add_row(sums, "between", money(plan.cost_usd.low), f"and {money(plan.cost_usd.high)}")
@@ -82,7 +82,16 @@ def _sums(plan: Plan) -> Table:
     saved = plan.savings_usd
     share = percent(saved / plan.all_strong_usd) if saved is not None and plan.all_strong_usd else ""
     add_row(sums, "saved against all strong", money(saved), share, bold=True)
-    return sums
+    notes = [Text(terms.ALL_ONE_SIDE, style="dim")] if _has_two_amounts(plan) else []
+    return Group(sums, *notes)
+
+
+def _has_two_amounts(plan: Plan) -> bool:
+    """Whether all rows on one side stand there twice, with two amounts: by the price list, and as the job asks."""
+    if not plan.frontier:
+        return False
+    ends = (plan.frontier[-1].cost_usd, plan.all_strong_usd), (plan.frontier[0].cost_usd, plan.all_weak_usd)
+    return any(money(here) != money(listed) for here, listed in ends)
 
 
 def _frontier(plan: Plan) -> Group:

@@ -43,6 +43,11 @@ DRIFT = Term(
     "too few rows to the strong side; with few rows chance alone brings as much",
 )
 
+ALL_ONE_SIDE = (
+    "all strong, all weak: every usable row by the price list, in the standard tier and without a cache; the "
+    "amounts at other shares are as the job sends rows (tier, cache, overrides)"
+)
+
 # What stands below the tables of a page, by subject.
 SAVINGS = (
     Term(

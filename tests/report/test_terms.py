@@ -88,6 +88,17 @@ def test_nights_have_room_in_80_columns(report: Report, nights: int) -> None:
     assert any(line.split()[:7] == total for line in shown.splitlines()) == (nights > 4)
 
 
+def test_the_sum_of_many_nights_says_what_it_lacks(report: Report) -> None:
+    unknown = msgspec.structs.replace(report, cost_unknown_rows=1)
+    lines = [line.split() for line in _shown(render_comparison(compare([report, *[unknown] * 4]))).splitlines()]
+    assert ["unconfirmed", "0.2500"] in lines
+    assert ["total,", "at", "least"] in [line[:3] for line in lines]
+    known = msgspec.structs.replace(report, unconfirmed_usd=0.0)
+    shown = _shown(render_comparison(compare([known] * 5)))
+    assert "unconfirmed" not in shown
+    assert "at least" not in shown
+
+
 def test_a_wide_terminal_has_more_nights_side_by_side(report: Report) -> None:
     shown = _shown(render_comparison(compare([report] * 8)), columns=160)
     assert any(line.split() == ["2026-11-20"] * 8 for line in shown.splitlines())

@@ -177,6 +177,15 @@ def test_a_plan_is_shown_with_what_was_assumed(job: Path, batchroute: Command) -
         assert words in shown
 
 
+def test_two_amounts_for_all_rows_on_one_side_are_explained(job: Path, batchroute: Command) -> None:
+    words = "all strong, all weak: every usable row by the price list, in the standard tier and without a cache"
+    plain = write_job(job.parent, {key: value for key, value in NIGHT.items() if key != "input.route"})
+    assert words not in " ".join(batchroute("plan", plain).out.split())
+    price = "endpoints.weak.price={ input = 0.2, output = 1.0, tiers = { flex = { input = 0.1, output = 0.5 } } }"
+    flex = ("--set", price, "--set", 'endpoints.weak.params={ service_tier = "flex" }')
+    assert words in " ".join(batchroute("plan", plain, *flex).out.split())
+
+
 def test_an_input_without_rows_costs_nothing(job: Path, batchroute: Command) -> None:
     (job.parent / "prompts.jsonl").write_text("\n")
     planned = json.loads(batchroute("plan", job, "--json").out)
