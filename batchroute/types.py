@@ -58,17 +58,21 @@ class LaneState:
 class StopReason:
     """Why a lane stops: in a few words, what was said or found, and what to do about it.
 
-    `doing` is its state from then on. As text: "key rejected (HTTP 401: no such key); check it, then run again".
+    `doing` is its state from then on; `is_vague`: the cause says little without what was said. As text:
+    "key rejected (HTTP 401: no such key); check it, then run again".
     """
 
     cause: str
     detail: str = ""
     advice: str = ""
     doing: Doing = "stopped"
+    is_vague: bool = False
 
     @property
     def brief(self) -> str:
-        """The same without what was said."""
+        """The same without what was said, but for a vague cause."""
+        if self.is_vague:
+            return str(self)
         cause = "no money for the next row" if self.doing == "no_money" else self.cause
         return f"{cause}; {self.advice}" if self.advice else cause
 

@@ -94,16 +94,27 @@ def _state(report: Report | None, killed: Holder | None) -> tuple[State, list[st
     if report is None:
         return "incomplete", ["nothing was asked yet; run the job"]
     if report.state == "running":
-        whose = "" if killed is None else f" ({killed.words()})"
-        return "incomplete", [f"killed without an end{whose}; {GO_ON}"]
+        if killed is None:  # whoever is killed leaves its name in the lock
+            return "incomplete", [f"it could not write how it ended, as where the disk is full; {GO_ON}"]
+        return "incomplete", [f"killed without an end ({killed.words()}); {GO_ON}"]
     if report.state == "complete":
         return "complete", []
-    why = list(report.stopped)
+    why = [*report.stopped, *filter(None, [held_words(report)])]
     if report.failed:
         why.append(f"{report.failed:,} rows {FAILED}")
     if report.state == "refusals":
         why.append(f"{report.refused:,} rows were refused, more than limits.ok_if_refused lets pass; {REFUSED}")
     return report.state, why or [f"rows are left; {GO_ON}"]
+
+
+def held_words(report: Report) -> str | None:
+    """Where money ran out before the known bill came near its limit: what else is taken from the limit."""
+    if not report.unconfirmed_usd or all(lane.doing != "no_money" for lane in report.lanes.values()):
+        return None
+    return (
+        f"${report.unconfirmed_usd:,.4f} of the limit are unconfirmed, held for requests that were sent and "
+        "brought no usage"
+    )
 
 
 def _with_status(standing: Standing, status: RunStatus) -> Standing:

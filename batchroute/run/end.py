@@ -17,7 +17,7 @@ from batchroute.store.files import saving
 from batchroute.store.ledger import add_unconfirmed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from batchroute.report.figures import State
@@ -93,26 +93,22 @@ def run_end(
         failed=len(store.failed()),
         wall_s=wall_s,
         asked=asked,
-        stopped=(
-            *stopper.reasons,
-            *faults,
-            *(lane.stopped for lane in lanes.values() if lane.stopped is not None),
-        ),
+        stopped=(*stopper.reasons, *faults, *_of_lanes(lanes, str)),
         signal=stopper.signal,
-        causes=(*stopper.reasons, *faults, *_causes({name: lane.stop_reason for name, lane in lanes.items()})),
+        causes=(*stopper.reasons, *faults, *_of_lanes(lanes, lambda reason: reason.brief)),
     )
 
 
-def _causes(lanes: Mapping[str, StopReason | None]) -> list[str]:
-    """In a few words each and what to do; lanes with the same cause are named together.
+def _of_lanes(lanes: Mapping[str, Lane[Any]], words: Callable[[StopReason], str]) -> list[str]:
+    """Why lanes stopped; those with the same reason are named together.
 
     As "strong, weak: key rejected; set api_key_env, or check the key it names, then run again".
     """
     names: dict[str, list[str]] = {}
-    for name, reason in lanes.items():
-        if reason is not None:
-            names.setdefault(reason.brief, []).append(name)
-    return [f"{', '.join(together)}: {brief}" for brief, together in names.items()]
+    for name, lane in lanes.items():
+        if lane.stop_reason is not None:
+            names.setdefault(words(lane.stop_reason), []).append(name)
+    return [f"{', '.join(together)}: {reason}" for reason, together in names.items()]
 
 
 def write_running(run: Path) -> None:

@@ -44,4 +44,7 @@ class OutageNotice:
         elif self._away_since is not None:
             lasted_s = now - self._away_since
             self._said_at, self._away_since = now, None
-            self._notify(f"the {self._name} lane goes on: the endpoint answers again, after {lasted_s:.0f} s")
+            badly = f", but with errors: {state.reason}" if state.reason else ""
+            self._notify(
+                f"the {self._name} lane goes on: the endpoint answers{badly or ' again'}, after {lasted_s:.0f} s"
+            )

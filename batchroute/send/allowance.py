@@ -224,8 +224,10 @@ class OwnLimits:
         """Answers in flight may cost less than was reserved for them; without any there is nothing to wait for."""
         if not budget.idle:
             return math.inf
-        left = budget.left
-        raise OverBudget(f"limits.max_cost_usd: the next row may cost ${usd:.4f}, ${left:.4f} are left")
+        held = f", ${budget.unconfirmed:.4f} are unconfirmed" if budget.unconfirmed else ""
+        raise OverBudget(
+            f"limits.max_cost_usd: the next row may cost ${usd:.4f}, ${budget.left:.4f} are left{held}"
+        )
 
     def take(self, tokens: int, usd: Decimal, now: float) -> Permit:
         reserved = usd

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
@@ -272,7 +273,9 @@ class Lane(Generic[AnyRequest]):
         else:
             self.gate.learn(answer, sent_at, row.attempts)
         if self.gate.breaker.opened_at != opened_at:
-            self._watch(self.state())
+            state = self.state()
+            is_back_badly = may_be_away(answer) and not self.gate.breaker.open
+            self._watch(replace(state, reason=answer.error or "") if is_back_badly else state)
         if answer.verdict == "ok":
             self._latest_passed = max(self._latest_passed, number)
         waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
@@ -326,7 +329,7 @@ class Lane(Generic[AnyRequest]):
         if too_many := self._refusals.refused(f"{answer.error_type} {answer.error}"):
             self._settle_refusals("failed")
             detail = shortened(answer.error or "", MOST_DETAIL_CHARS)
-            self.stop(StopReason(f"{too_many} with no success between", detail, "fix the job"))
+            self.stop(StopReason(f"{too_many} with no success between", detail, "fix the job", is_vague=True))
 
     def _settle_refusals(self, status: Status) -> None:
         for row, answer in self._refusals.release():

@@ -40,7 +40,7 @@ def standing_lines(standing: Standing, now: datetime) -> Iterator[str]:
         error = "" if lane.last_error is None else f"; last error: {one_line(lane.last_error)[:_ERROR_CHARS]}"
         in_flight = f", {count(lane.in_flight)} in flight" if standing.state == "running" else ""
         yield f"  {name:<{width}}  {one_line(lane.state)}{in_flight}{error}"
-    if standing.as_of is not None and now.timestamp() - standing.as_of > _OLD_S:
+    if standing.as_of is not None and (standing.state != "running" or now.timestamp() - standing.as_of > _OLD_S):
         yield f"  as it was at {datetime.fromtimestamp(standing.as_of).astimezone():%Y-%m-%d %H:%M:%S}"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,7 +101,7 @@ def test_a_run_that_was_killed(tmp_path: Path, batchroute: Command) -> None:
             {"api_key": "another"},
             {},
             "incomplete",
-            ["stopped: key rejected", "last error: HTTP 401"],
+            [": weak: key rejected (HTTP 401: ", "stopped: key rejected", "last error: HTTP 401"],
         ),
         (
             {"faults": {"400": 1.0}},
@@ -127,6 +129,23 @@ def test_how_a_run_ended(
         assert each in said.out
     assert json.loads(batchroute("status", tmp_path / "run", "--json").out)["state"] == state
     assert json.loads(batchroute("report", tmp_path / "run", "--json").out)["state"] == state
+
+
+@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="may not mount a file system")
+def test_a_run_that_could_not_write_its_end_was_not_killed(tmp_path: Path, batchroute: Command) -> None:
+    disk = tmp_path / "run"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", disk], check=True)
+    try:
+        with threaded_simulator(Behaviour(response_tokens=2000)) as server:
+            assert batchroute("run", prepared(tmp_path, server.url), "--quiet").code == 4
+        said = batchroute("status", disk)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert "incomplete" in said.out
+    assert "it could not write how it ended, as where the disk is full; run the same command again" in said.out
+    assert "killed" not in said.out
+    assert said.out.splitlines()[-1].startswith("  as it was at ")
 
 
 def test_a_run_stopped_when_every_row_had_ended_is_incomplete_everywhere(

@@ -132,6 +132,14 @@ def cases() -> list[Any]:
             id="budget",
         ),
         pytest.param(
+            {"poison": {"500": 0.5}, "response_tokens": 400},
+            costly,
+            4,
+            r"no money for the next row; raise limits.max_cost_usd, then run again; \$0.0[1-9]\d\d of the limit "
+            "are unconfirmed, held for requests that were sent and brought no usage",
+            id="budget held",
+        ),
+        pytest.param(
             {"api_key": "another-key"}, {}, 4, "key rejected; set api_key_env, or check the key", id="key"
         ),
         pytest.param(
@@ -146,7 +154,7 @@ def cases() -> list[Any]:
             {"faults": {"400": 1.0}},
             {"limits.stop_after_same_refusal": 5},
             4,
-            "the same refusal 5 times with no success between; fix the job",
+            r"the same refusal 5 times with no success between \(HTTP 400: Simulated error 400.*\); fix the job",
             id="same refusal",
         ),
         pytest.param(

@@ -41,7 +41,7 @@ def job_for(folder: Path, url: str, prompts: list[str], changes: dict[str, Any] 
         folder / "prompts.jsonl",
         *({"prompt": prompt, "side": side} for prompt, side in zip(prompts, sides, strict=True)),
     )
-    ours: dict[str, Any] = {"input.route": "side", "routing.threshold": 1.0}
+    ours: dict[str, Any] = {"input.route": "side" if any(sides) else None, "routing.threshold": 1.0}
     for side in ("strong", "weak"):
         lane = {"base_url": url, "max_attempts": 2, "max_concurrency": 8, "timeout_s": 1.0}
         ours |= {f"endpoints.{side}.{key}": value for key, value in lane.items()}

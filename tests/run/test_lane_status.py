@@ -125,6 +125,17 @@ def test_an_endpoint_that_comes_back(tmp_path: Path) -> None:
     assert "connect" in (weak.last_error or "") or "hung up" in (weak.last_error or "")
 
 
+def test_an_endpoint_that_answers_its_last_rows_badly_is_not_said_to_be_well_again(tmp_path: Path) -> None:
+    with threaded_simulator(Behaviour(faults={"500": 1.0})) as server:
+        changes = {"limits.outage_s": 4.0, "endpoints.weak.max_attempts": 2}
+        seen = Seen().run(job_for(tmp_path, server.url, 20, changes))
+    gone, back = seen.said
+    assert gone.startswith("the weak lane is away: HTTP 500: ")
+    assert re.fullmatch(
+        r"the weak lane goes on: the endpoint answers, but with errors: HTTP 500: .*, after \d+ s", back
+    )
+
+
 def test_a_429_and_a_rate_of_the_job(tmp_path: Path) -> None:
     behaviour = Behaviour(latency_s=0.01, requests_per_minute=60, retry_after_s=1.0)
     with threaded_simulator(behaviour) as server:
