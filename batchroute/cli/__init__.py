@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (words := meant_usage(error, sys.argv[1:] if arguments is None else arguments)) is not None:
             log.error(words)
         sys.exit(UsageFault.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):  # the latter where click has returned already
         sys.exit(130)
     except BatchrouteError as error:
         log.error(str(error))

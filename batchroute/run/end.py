@@ -5,9 +5,13 @@ The report is made of the files of the directory; here only what they do not tel
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from signal import Signals
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from batchroute.errors import AnsweredOtherwise, Stopped
 from batchroute.report.figures import read_report, state_of_ended, write_report
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchroute.report.figures import State
+    from batchroute.report.figures import Report, State
     from batchroute.run.stop import Stopper
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.budget import Budget
@@ -113,12 +117,10 @@ def _of_lanes(lanes: Mapping[str, Lane[Any]], words: Callable[[StopReason], str]
 
 def write_running(run: Path) -> None:
     """report.json tells a scheduler's sensor that figures are on their way; those in it are from before."""
-    from msgspec.structs import replace  # noqa: PLC0415 - beside what follows
-
     from batchroute.report.build import build_report  # noqa: PLC0415 - imports polars, which a run does not need
 
-    before = read_report(run)
-    write_report(run, replace(before or build_report(run), state="running"))
+    before = read_report(run) or _uninterrupted(partial(build_report, run))
+    write_report(run, replace(before, state="running"))
 
 
 def close_books(directory: RunDirectory, budget: Budget | None, unconfirmed: Unconfirmed) -> None:
@@ -136,11 +138,23 @@ def write_end(run: Path, end: RunEnd, *, ok_if_refused: float) -> None:
     from batchroute.report.build import build_report  # noqa: PLC0415 - the same
 
     embeddings = read_bill(run)
-    report = build_report(
+    build = partial(
+        build_report,
         run,
         wall_s=end.wall_s,
         state=end.state(ok_if_refused),
         router_cost_usd=float(embeddings.usd) if embeddings.complete else None,
         stopped=[*end.stopped, *end.by_signal],
     )
-    write_report(run, report)
+    write_report(run, _uninterrupted(build))
+
+
+def _uninterrupted(build: Callable[[], Report]) -> Report:
+    """The report, which is built again where a signal cuts it off.
+
+    polars ends the query that it works on for a Ctrl-C, with a KeyboardInterrupt, although the run is told of the
+    signal as well, and has something else in mind.
+    """
+    while True:
+        with suppress(KeyboardInterrupt):
+            return build()

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batchroute.errors import cause_of
 from batchroute.job.prices import open_targets
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
     from batchroute.send.request import Request
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
-
-
-_FIRST_REPORT_S = 2.0  # after which a new directory says that a run is at work, also while it scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +187,8 @@ class _OpenRun:
                 answered = await asyncio.to_thread(answered_parts, self._job.input.reuse, folder, raw=raw)
                 with saving(folder):
                     self._directory.layout.success.unlink(missing_ok=True)
-                if self._directory.layout.report.exists():
-                    await asyncio.to_thread(write_running, folder)
+                # Before anything is sent: polars takes a Ctrl-C that comes while it works for its own.
+                await asyncio.to_thread(write_running, folder)
                 await self._ask(answered)
             end = await asyncio.to_thread(self._conclude, asked=not complete)
             hints = input_hints(self._source, self._job.input, self._directory.layout, end.rows)
@@ -222,8 +219,6 @@ class _OpenRun:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_awaited(work)) for work in beside]
             scoring = group.create_task(self._route(answered))
-            if not self._directory.layout.report.exists():
-                group.create_task(self._begin_report(scoring))
             async with asyncio.TaskGroup() as lanes:
                 for name, lane in self._lanes.items():
                     lanes.create_task(self._rows.deliver(name, lane, self._routing.threshold))
@@ -233,12 +228,6 @@ class _OpenRun:
             await self._store.sealed()
             for task in tasks:
                 task.cancel()
-
-    async def _begin_report(self, scoring: asyncio.Task[None]) -> None:
-        """The first report.json is not waited for: making it takes longer than to send the first requests."""
-        known: list[asyncio.Future[Any]] = [self._routing.threshold, scoring]
-        await asyncio.wait(known, timeout=_FIRST_REPORT_S, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.to_thread(write_running, self._directory.layout.path)
 
     async def _route(self, answered: AnsweredParts) -> None:
         """Without a threshold no row has an endpoint, and the lanes would wait for one."""

@@ -81,4 +81,4 @@ def test_the_wheel_has_what_the_demo_needs() -> None:
     assert shipped == {name: f"batchroute/{name}" for name in shipped}
     job = recipe("demo")
     data = tomllib.loads(job.read_text())["input"]["path"]
-    assert {str(path.relative_to(ROOT)) for path in (job, job.parent / data)} <= shipped.keys()
+    assert {f"jobs/{path.name}" for path in (job, job.parent / data)} <= shipped.keys()

@@ -5,6 +5,7 @@ Killed at random moments with torn journals in between, or told to stop and kill
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -217,3 +218,21 @@ def test_a_signal_drains_and_a_second_one_does_not_wait(
         server.control({"latency_s": 0.0})
         victim.kills += signals - 1
         victim.assert_nothing_lost()
+
+
+def test_the_report_is_made_however_often_a_run_is_interrupted(tmp_path: Path) -> None:
+    """polars, which counts for it, takes a Ctrl-C that comes while it works for its own."""
+    with threaded_simulator(Behaviour(count_prompts=True, latency_s=0.5)) as server:
+        victim = Victim(tmp_path, server, 100, random.Random(1))  # noqa: S311 - a schedule, not a secret
+        victim.write()
+        with victim.started() as run:
+            while server.stats().in_flight < 2 * CONCURRENCY:
+                time.sleep(0.002)
+            while run.poll() is None:
+                run.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+            _, said = run.communicate(timeout=60)
+        assert run.returncode in {130, -signal.SIGINT}, said  # a shell makes 130 of both
+        report = json.loads((tmp_path / "run" / "report.json").read_text())
+        assert report["state"] == "incomplete"
+        assert "SIGINT" in report["stopped"][0]

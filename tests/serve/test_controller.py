@@ -119,7 +119,7 @@ def test_and_what_not(model: object) -> None:
 def test_without_a_threshold_of_the_job_a_model_must_bring_one() -> None:
     names = ModelNames("mf", None, {})
     assert names.read("router-mf-0.5") == 0.5
-    with pytest.raises(RoutingError, match=r"routing\.threshold"):
+    with pytest.raises(RoutingError, match=r"is not known yet; write one, as in router-mf-0\.5"):
         names.read("router")
 
 
