@@ -30,7 +30,8 @@ def render_breakdown(bill: Breakdown) -> RenderableType:
     if unknown := words.unknown_cost_words(bill.all_rows.cost_unknown_rows):
         parts += warnings([f"{unknown}."])
     parts += [_costs(bill), _tokens(bill)]
-    if lines := list(notes(bill)):
+    shares = ["the shares on the right are of the USD that are known"] if bill.all_rows.cost_unknown_rows else []
+    if lines := [*shares, *notes(bill)]:
         parts.append(Text("\n".join(lines), style="dim"))
     return blocks(parts)
 

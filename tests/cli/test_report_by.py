@@ -43,6 +43,7 @@ def test_a_terminal_has_every_line_and_why(runs: list[Path], batchroute: Callabl
     assert "\x1b" not in said.out
     for note in (
         "The cost of 1 row is unknown",
+        "the shares on the right are of the USD that are known",
         "not on file: failed rows have no kept columns until they are answered, and tue did",
         "unconfirmed: requests that were sent and brought no usage",
         "values that cost most have a line of their own (--top 1)",
