@@ -48,6 +48,8 @@ def _as_decimal(value: Any) -> Any:
 
 def _endpoint_url(url: str) -> str:
     """An http(s) URL; the message never holds it, because a password may stand in it."""
+    if "${" in url:
+        raise wrong("a ${NAME} is filled in paths only; write the address, or give it by --set")
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

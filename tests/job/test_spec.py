@@ -180,6 +180,13 @@ def test_an_address_is_http_without_user_or_fragment(url: str) -> None:
     assert list(faults(endpoints__strong__base_url=url)) == ["endpoints.strong.base_url"]
 
 
+@pytest.mark.parametrize("url", ["http://x:${PORT}/v1", "https://x/${DEPLOYMENT}/v1"])
+def test_a_variable_in_an_address_is_not_sent_as_it_stands(url: str) -> None:
+    assert faults(endpoints__strong__base_url=url) == {
+        "endpoints.strong.base_url": "a ${NAME} is filled in paths only; write the address, or give it by --set"
+    }
+
+
 def test_an_address_may_carry_a_query() -> None:
     url = "https://x.openai.azure.com/openai/deployments/d?api-version=2024-10-21"
     assert Job.model_validate(job_values(endpoints__strong__base_url=url)).endpoints.strong.base_url == url
