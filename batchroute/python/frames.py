@@ -57,7 +57,8 @@ def table_of(frame: object) -> pa.Table:
         raise InputFault(f"the frame cannot be read: {error}; give its columns plain types") from error
     if not isinstance(table, pa.Table):
         raise InputFault(
-            f"a {type(frame).__name__} is no input; give a job, a path, or a frame of polars, pandas or Arrow"
+            f"a {type(frame).__name__} is no input; give a job, a path, a list, or a frame of polars, pandas or "
+            "Arrow"
         )
     names = table.column_names
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -80,7 +81,9 @@ def _polars(frame: Any) -> pa.Table:
     return found.to_arrow()
 
 
-def _pandas(frame: Any) -> pa.Table:
+def _pandas(frame: Any) -> pa.Table | None:
+    if not hasattr(frame, "columns"):  # a single column, or an index
+        return None
     table = pa.Table.from_pandas(frame.set_axis(map(str, frame.columns), axis=1))
     taken = set(table.column_names)
     names = []

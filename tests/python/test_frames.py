@@ -127,6 +127,7 @@ def test_messages_are_a_column_of_lists(tmp_path: Path, server: ThreadedSimulato
 
 BAD: dict[str, tuple[Any, str]] = {
     "a series": (pl.Series("text", TEXTS), "a Series is no input"),
+    "a series of pandas": (pd.Series(TEXTS, name="text"), "a Series is no input; give .* a list, or a frame"),
     "a number": (7, "a int is no input"),
     "nothing": (None, "a NoneType is no input"),
     "mixed objects": (pd.DataFrame({"text": TEXTS, "odd": [1, "a", object()]}), "odd"),
