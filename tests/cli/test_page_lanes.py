@@ -46,6 +46,16 @@ def test_what_a_provider_wrote_to_a_lane_is_there_on_demand_only(tmp_path: Path,
     assert said.partition("\n")[0] in Page(render_run(report, details)).text
 
 
+def test_the_rows_of_a_lane_are_said_to_be_those_of_the_last_run(tmp_path: Path) -> None:
+    """The bill beside them is that of all runs."""
+    report, details = everything(tmp_path)
+    lane = structs.replace(report.lanes["weak"], ok=138, refused=0, failed=2, in_flight=0)
+    idle = structs.replace(lane, ok=0, failed=0)
+    text = Page(render_run(structs.replace(report, lanes={"weak": lane, "strong": idle}), details)).text
+    assert "In the last run 138 answered, 2 failed." in text
+    assert "In the last run no rows." in text
+
+
 def test_a_long_night_has_no_more_bars_than_a_short_one(tmp_path: Path) -> None:
     report, details = everything(tmp_path)
     timeline = LaneTimeline(started_at=0.0, step_s=1.0, slots=SLOTS * 10_000)  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def _lane(name: str, lane: LaneReport, model: str | None, said: Callable[[str], 
         name=name,
         model=plain(model or "never sent"),
         state=_short(said(lane.state)),
-        rows=ends or "no rows",
+        rows=f"in the last run {ends or 'no rows'}",
         last_error=None if lane.last_error is None else _short(said(lane.last_error)),
         plot=None if lane.timeline is None or not lane.timeline.slots else _bands(name, lane.timeline),
     )
