@@ -16,7 +16,7 @@
     refusals   the same one, again and again     tier       a service tier that is full
     reuse      answers of finished runs          scratch    their fingerprints, on disk meanwhile
     open       settings -> what a lane needs     deadline   one timer for all requests of an endpoint
-    state      what a lane does, in one value
+    state      what a lane does, in one value    attempt    one of them, and what it says of the endpoint
 
 Knows no scores and no files of the input; where a request goes was decided before.
 """

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Generic
 
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState
 
 from batchroute.send.allowance import OverBudget
+from batchroute.send.attempt import Sending, make_retrying, over_budget
 from batchroute.send.classify import MOST_DETAIL_CHARS, Answer, shortened
 from batchroute.send.doubt import Doubt, OpenRequest, may_be_away
 from batchroute.send.gate import Gate
 from batchroute.send.refusals import SameRefusal
 from batchroute.send.request import AnyRequest, Outcome, Spent
-from batchroute.send.retry import NO_MORE, RETRIABLE, Attempts, RetryDecision, decide
+from batchroute.send.retry import NO_MORE, RETRIABLE, Attempts
 from batchroute.send.room import Room
 from batchroute.send.state import lane_state
 from batchroute.types import StopReason
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from batchroute.send.allowance import Allowance
-    from batchroute.send.gate import Admission
     from batchroute.send.request import Sink
     from batchroute.send.retry import RetryPolicy
     from batchroute.types import LaneState, Status
@@ -61,18 +59,11 @@ class Lane(Generic[AnyRequest]):
         watch: Callable[[LaneState], None] = lambda state: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.in_flight = 0
-        self.sent = 0  # attempts
-        self._latest_passed = 0  # the latest to leave of those answered well, as it was counted
         self.stop_reason: StopReason | None = None  # None as well where it was only told to stop
         self.gate: Gate[OpenRequest[AnyRequest]] = Gate(allowance, policy.outage_s, clock)
-        self._send = send
-        self._at_standard = at_standard
-        self._policy = policy
         self._notify = notify
-        self._where = where
         self._watch = watch
-        self._clock = clock
+        self._where = where
         self._stopping = False
         self._done = False
         self._starved = False
@@ -83,7 +74,17 @@ class Lane(Generic[AnyRequest]):
         )
         self._room = Room(most_open, self.gate.breaker)
         self._doubt: Doubt[AnyRequest] = Doubt(self.gate, self._room, policy, lambda: self._is_fed)
-        self._retrying = AsyncRetrying(retry=_is_asked_again, wait=_decided_wait_s, sleep=asyncio.sleep)
+        self._sending: Sending[AnyRequest] = Sending(
+            send,
+            self.gate,
+            self._doubt,
+            policy,
+            at_standard=at_standard,
+            others_may_pass=self._others_may_pass,
+            changed=self._tell,
+            clock=clock,
+        )
+        self._retrying = make_retrying()
 
     async def deliver(self, requests: AsyncGenerator[AnyRequest, None], sink: Sink[AnyRequest]) -> None:
         """Until every request is settled, or the lane stopped and what was in flight is back."""
@@ -94,6 +95,15 @@ class Lane(Generic[AnyRequest]):
                 self._feeding.cancel()
         self._settle_refusals("refused")
         self._done = not self._stopping
+
+    @property
+    def in_flight(self) -> int:
+        return self._sending.in_flight
+
+    @property
+    def sent(self) -> int:
+        """Attempts."""
+        return self._sending.sent
 
     @property
     def stopped(self) -> str | None:
@@ -179,7 +189,7 @@ class Lane(Generic[AnyRequest]):
                     self._leave(row)
                     raise
                 except OverBudget as over:
-                    self._settle(row, _over_budget(over), "open")
+                    self._settle(row, over_budget(over), "open")
                     if self._stopping:  # a task that cancels itself only ends where it waits
                         return
                     continue
@@ -227,8 +237,12 @@ class Lane(Generic[AnyRequest]):
                 row.admission = await self.gate.admit(tokens, most_usd, failed=row.failed)
             except OverBudget as over:
                 row.decision = NO_MORE
-                return _over_budget(over)
-        answer = await self._sent(row, row.admission)
+                return over_budget(over)
+        answer = await self._sending.once(row, row.admission)
+        waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
+        if not waits_alone and (reason := self.gate.gave_up(answer)) is not None:
+            self.stop(reason)
+        self._doubt.review()
         row.decision = NO_MORE
         if answer.verdict in RETRIABLE:
             await self._decide_on_retry(row, answer)
@@ -236,65 +250,25 @@ class Lane(Generic[AnyRequest]):
 
     async def _decide_on_retry(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
         """Raises CancelledError where the lane stops: it leaves undone what it could not finish."""
-        row.decision = self._decide(row, answer)
+        row.decision = self._sending.decide(row, answer)
         if row.decision.again or self._doubt.is_undecided(row):
             self._release(row, answer)
         if self._doubt.is_undecided(row):
             await self._doubt.hear_others(row)
-            row.decision = self._decide(row, answer)
+            row.decision = self._sending.decide(row, answer)
         if self._stopping:
             self._release(row, answer)
             raise asyncio.CancelledError
 
-    async def _sent(self, row: OpenRequest[AnyRequest], admission: Admission) -> Answer:
-        """One attempt over the network, and what it says of the endpoint."""
-        request = self._at_standard(row.request) if row.standard and self._at_standard else row.request
-        sent_at = self.gate.sent()
-        row.attempts.made += 1
-        row.in_flight = True
-        self.in_flight += 1
-        self.sent += 1
-        number = self.sent
-        try:
-            answer = await self._send(request)
-        except BaseException:
-            row.admission = None
-            self.gate.lost(admission)
-            self.gate.give(admission, None)
-            raise
-        finally:
-            row.in_flight = False
-            self.in_flight -= 1
-        others_may_pass = not row.attempts.limited_alone or self._others_may_pass()
-        row.attempts.count(answer, sent_at, self.gate.passed, others_may_pass=others_may_pass)
-        opened_at = self.gate.breaker.opened_at
-        if may_be_away(answer):
-            self._doubt.failed(row, answer, overtaken=self._latest_passed > number)
-        else:
-            self.gate.learn(answer, sent_at, row.attempts)
-        if self.gate.breaker.opened_at != opened_at:
-            state = self.state()
-            is_back_badly = may_be_away(answer) and not self.gate.breaker.open
-            self._watch(replace(state, reason=answer.error or "") if is_back_badly else state)
-        if answer.verdict == "ok":
-            self._latest_passed = max(self._latest_passed, number)
-        waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
-        if not waits_alone and (reason := self.gate.gave_up(answer)) is not None:
-            self.stop(reason)
-        self._doubt.review()
-        return answer
+    def _tell(self, answer: Answer) -> None:
+        """That the endpoint went away, or is back with this answer; a bad one is the reason of the state."""
+        state = self.state()
+        is_back_badly = may_be_away(answer) and not self.gate.breaker.open
+        self._watch(replace(state, reason=answer.error or "") if is_back_badly else state)
 
     def _others_may_pass(self) -> bool:
         """Whether there is another request than those that get 429 alone."""
         return self._is_fed or not all(row.attempts.limited_alone for row in self._open.values())
-
-    def _decide(self, row: OpenRequest[AnyRequest], answer: Answer) -> RetryDecision:
-        if answer.verdict == "busy" and self._at_standard is not None and not row.standard:
-            row.standard = True
-            return RetryDecision(again=True)
-        jitter = random.random()  # noqa: S311 - jitter
-        at_least_s = self._doubt.lasts_s(row, answer)
-        return decide(row.attempts, answer, self._policy, self._clock(), jitter, at_least_s)
 
     @property
     def _is_fed(self) -> bool:
@@ -351,21 +325,3 @@ class Lane(Generic[AnyRequest]):
         admission, row.admission = row.admission, None
         if admission is not None and (reason := self.gate.give(admission, answer)) is not None:
             self.stop(reason)
-
-
-def _over_budget(over: OverBudget) -> Answer:
-    return Answer(verdict="over_budget", error_type="budget", error=str(over), unsent=True)
-
-
-def _row(state: RetryCallState) -> OpenRequest[Any]:
-    return cast("OpenRequest[Any]", state.args[0])
-
-
-def _is_asked_again(state: RetryCallState) -> bool:
-    """Not after an exception, as tenacity takes a cancellation for one, too."""
-    ended_well = state.outcome is not None and not state.outcome.failed
-    return ended_well and _row(state).decision.again
-
-
-def _decided_wait_s(state: RetryCallState) -> float:
-    return _row(state).decision.after_s

@@ -1,0 +1,122 @@
+"""One attempt of a request over the network, and what it says of the endpoint: to its breaker, its pace, its tier.
+
+The decision whether there is another is `retry`'s, who may go now the gate's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, Generic, cast
+
+from tenacity import AsyncRetrying, RetryCallState
+
+from batchroute.send.classify import Answer
+from batchroute.send.doubt import may_be_away
+from batchroute.send.request import AnyRequest
+from batchroute.send.retry import RetryDecision, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from batchroute.send.allowance import OverBudget
+    from batchroute.send.doubt import Doubt, OpenRequest
+    from batchroute.send.gate import Admission, Gate
+    from batchroute.send.retry import RetryPolicy
+
+
+class Sending(Generic[AnyRequest]):
+    """The attempts of one lane: how many were `sent`, and are `in_flight`."""
+
+    def __init__(
+        self,
+        send: Callable[[AnyRequest], Awaitable[Answer]],
+        gate: Gate[OpenRequest[AnyRequest]],
+        doubt: Doubt[AnyRequest],
+        policy: RetryPolicy,
+        *,
+        at_standard: Callable[[AnyRequest], AnyRequest] | None,
+        others_may_pass: Callable[[], bool],
+        changed: Callable[[Answer], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`others_may_pass`: whether there are requests beside those that get 429 alone.
+
+        `changed` is called with the answer that shows that the endpoint went away, or is back.
+        """
+        self.in_flight = 0
+        self.sent = 0
+        self._latest_passed = 0  # the latest to leave of those answered well, as it was counted
+        self._send = send
+        self._gate = gate
+        self._doubt = doubt
+        self._at_standard = at_standard
+        self._others_may_pass = others_may_pass
+        self._changed = changed
+        self._policy = policy
+        self._clock = clock
+
+    async def once(self, row: OpenRequest[AnyRequest], admission: Admission) -> Answer:
+        """Sends what the row asks; what it holds is given back here only where no answer was awaited."""
+        request = self._at_standard(row.request) if row.standard and self._at_standard else row.request
+        sent_at = self._gate.sent()
+        row.attempts.made += 1
+        row.in_flight = True
+        self.in_flight += 1
+        self.sent += 1
+        number = self.sent
+        try:
+            answer = await self._send(request)
+        except BaseException:
+            row.admission = None
+            self._gate.lost(admission)
+            self._gate.give(admission, None)
+            raise
+        finally:
+            row.in_flight = False
+            self.in_flight -= 1
+        others_may_pass = not row.attempts.limited_alone or self._others_may_pass()
+        row.attempts.count(answer, sent_at, self._gate.passed, others_may_pass=others_may_pass)
+        opened_at = self._gate.breaker.opened_at
+        if may_be_away(answer):
+            self._doubt.failed(row, answer, overtaken=self._latest_passed > number)
+        else:
+            self._gate.learn(answer, sent_at, row.attempts)
+        if self._gate.breaker.opened_at != opened_at:
+            self._changed(answer)
+        if answer.verdict == "ok":
+            self._latest_passed = max(self._latest_passed, number)
+        return answer
+
+    def decide(self, row: OpenRequest[AnyRequest], answer: Answer) -> RetryDecision:
+        """What follows the answer, as far as is known by now."""
+        if answer.verdict == "busy" and self._at_standard is not None and not row.standard:
+            row.standard = True
+            return RetryDecision(again=True)
+        jitter = random.random()  # noqa: S311 - jitter
+        at_least_s = self._doubt.lasts_s(row, answer)
+        return decide(row.attempts, answer, self._policy, self._clock(), jitter, at_least_s)
+
+
+def over_budget(over: OverBudget) -> Answer:
+    """What an attempt amounts to that cannot be made."""
+    return Answer(verdict="over_budget", error_type="budget", error=str(over), unsent=True)
+
+
+def _row(state: RetryCallState) -> OpenRequest[Any]:
+    return cast("OpenRequest[Any]", state.args[0])
+
+
+def _is_asked_again(state: RetryCallState) -> bool:
+    """Not after an exception, as tenacity takes a cancellation for one, too."""
+    ended_well = state.outcome is not None and not state.outcome.failed
+    return ended_well and _row(state).decision.again
+
+
+def _decided_wait_s(state: RetryCallState) -> float:
+    return _row(state).decision.after_s
+
+
+def make_retrying() -> AsyncRetrying:
+    """Calls a function of an open request as long as that request's `decision` says so; costly to make anew."""
+    return AsyncRetrying(retry=_is_asked_again, wait=_decided_wait_s, sleep=asyncio.sleep)
