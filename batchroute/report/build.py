@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from batchroute.report.lanes import RunStatus
     from batchroute.report.read import Rows, RunJob
     from batchroute.report.ties import Tie
 
@@ -50,17 +51,13 @@ def build_report(
     last run `stopped`. Without `state` the lock, the rows and that report decide.
     Raises RunFault where `run` is no run directory.
     """
-    job, earlier, rows = read_job(run), read_report(run), scan_rows(run)
-    wall_s += 0.0 if earlier is None else earlier.wall_s or 0.0
-    status = read_status(run)
-    if status is not None:
-        wall_s = max(wall_s, status.wall_s)  # a run that was killed left no time in a report
+    job, earlier, status, rows = read_job(run), read_report(run), read_status(run), scan_rows(run)
+    wall_s = _worked_s(wall_s, earlier, status)
     if router_cost_usd is None:
         router_cost_usd = router_cost_of(job, earlier)
     # One query after the other: run together, polars would keep the scan that they share in memory.
     settled = grouped(rows.settled)
     begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
-    spent_usd = (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0)
     done = settled.count("rows")
     return Report(
         name=job.name,
@@ -73,7 +70,7 @@ def build_report(
         remaining=None if job.rows is None else job.rows - done,
         threshold=job.threshold,
         tie=_tie(run, job),
-        unconfirmed_usd=unconfirmed_usd_of(run, spent_usd, earlier),
+        unconfirmed_usd=unconfirmed_usd_of(run, (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0), earlier),
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
         builtin_router=job.builtin_router,
@@ -94,6 +91,12 @@ def build_report(
         **_money(job, rows, begun, router_cost_usd),
         **_distributions(run, job, rows),
     )
+
+
+def _worked_s(since_s: float, earlier: Report | None, status: RunStatus | None) -> float:
+    """The time of all runs of the directory; one that was killed left none in a report."""
+    reported_s = since_s if earlier is None else since_s + (earlier.wall_s or 0.0)
+    return reported_s if status is None else max(reported_s, status.wall_s)
 
 
 def _state(run: Path, job: RunJob, settled: Groups, unsealed: int, earlier: Report | None) -> State:

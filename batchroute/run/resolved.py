@@ -42,5 +42,6 @@ def moved_rows(results: pl.LazyFrame, threshold: float) -> int:
 
     by_score = (pl.col("route_reason") == "score") & pl.col("score").is_not_null()
     final = pl.col("status").is_in(["ok", "refused"]) | (pl.col("cost_usd") > 0)
+    # The rule of route/sides, for rows that neither a demand nor their length has sent anywhere.
     moved = (pl.col("score") >= threshold) != (pl.col("route") == "strong")
     return int(results.select((by_score & final & moved).sum()).collect().item())
