@@ -65,9 +65,7 @@ def build_report(
         state=state or _state(run, job, settled, rows.unsealed, earlier),
         stopped=list(stopped) if stopped is not None else [] if earlier is None else earlier.stopped,
         simulated=[name for name, endpoint in job.endpoints.items() if endpoint.simulated],
-        rows=job.rows,
         unsealed=rows.unsealed,
-        remaining=None if job.rows is None else job.rows - done,
         threshold=job.threshold,
         tie=_tie(run, job),
         unconfirmed_usd=unconfirmed_usd_of(run, (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0), earlier),
@@ -86,6 +84,7 @@ def build_report(
             ModelBill(route=route, model=model, cost_usd=groups.cost_usd(), **_counts(groups))
             for (route, model), groups in begun.by_model().items()
         ],
+        **_rows(job, done),
         **_counts(begun),
         **_shares(settled),
         **_money(job, rows, begun, router_cost_usd),
@@ -108,7 +107,7 @@ def _state(run: Path, job: RunJob, settled: Groups, unsealed: int, earlier: Repo
         return "running"
     ended_early = earlier is not None and (earlier.state == "running" or bool(earlier.stopped))
     done = settled.count("rows")
-    if ended_early or unsealed or done != job.rows or settled.ended("failed").count("rows"):
+    if ended_early or unsealed or job.rows is None or done < job.rows or settled.ended("failed").count("rows"):
         return "incomplete"
     return state_of_ended(settled.ended("refused").count("rows"), done, job.ok_if_refused)
 
@@ -121,6 +120,12 @@ def _tie(run: Path, job: RunJob) -> Tie | None:
 
 
 # The keys of report.json, by subject.
+
+
+def _rows(job: RunJob, done: int) -> dict[str, Any]:
+    """Where an earlier run did more than the last one was asked for, all that it did."""
+    rows = None if job.rows is None else max(job.rows, done)
+    return {"rows": rows, "remaining": None if rows is None else rows - done}
 
 
 def _counts(groups: Groups) -> dict[str, Any]:

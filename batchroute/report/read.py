@@ -84,7 +84,7 @@ def read_job(run: Path) -> RunJob:
             endpoints={name: _endpoint(table) for name, table in tables["endpoints"].items()},
             threshold=identity.threshold,
             strong_fraction=None if share is None else float(share),
-            rows=identity.rows,
+            rows=identity.wanted_rows,
             files=tuple(file.name for file in identity.files),
             builtin_router=(router.get("use", "mf"), router.get("model", "builtin")) == ("mf", "builtin"),
             embedder=_embedder(embedder) if embedder.get("use") == "openai" else None,

@@ -103,7 +103,7 @@ class Routing:
         self._progress.rows = self._scoring.wanted_rows
         known = self._known_threshold()
         threshold = await asyncio.to_thread(self._resolve_threshold) if known is None else known
-        self._directory.fix_threshold(threshold, self._scores.rows)
+        self._directory.fix_threshold(threshold, self._scores.rows, self._limit)
         await self._route(threshold, answered, done_before)
 
     async def _route(self, threshold: float, answered: AnsweredParts, done_before: DoneRows) -> None:

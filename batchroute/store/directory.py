@@ -42,9 +42,9 @@ class RunDirectory:
             raise self.identity.conflict(why)
         self._write(replace(self.identity, scorer=scorer_identity))
 
-    def fix_threshold(self, threshold: float, rows: int) -> None:
-        """Records the threshold that holds from now on, and of how many rows the scores are known."""
-        self._write(replace(self.identity, threshold=threshold, rows=rows))
+    def fix_threshold(self, threshold: float, rows: int, limit: int | None) -> None:
+        """Records the threshold that holds from now on, how many rows have scores, and how many are wanted."""
+        self._write(replace(self.identity, threshold=threshold, rows=rows, limit=limit))
 
     def _write(self, identity: Identity) -> None:
         self.identity = identity

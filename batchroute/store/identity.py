@@ -43,7 +43,8 @@ class Identity:
     """What a directory is held to.
 
     `job` is the resolved job in TOML, `scorer` what the first score came from; `threshold` and `rows` are known
-    once the scores are. `format` is the directory's for good, whichever version goes on with it.
+    once the scores are. `limit` is how many rows the last run was asked for, None: all. `format` is the directory's
+    for good, whichever version goes on.
     """
 
     job: str
@@ -51,7 +52,13 @@ class Identity:
     scorer: str | None = None
     threshold: float | None = None
     rows: int | None = None
+    limit: int | None = None
     format: int = FORMAT
+
+    @property
+    def wanted_rows(self) -> int | None:
+        """How many rows the last run was to answer; None until they are known."""
+        return self.rows if self.rows is None or self.limit is None else min(self.rows, self.limit)
 
     @property
     def files(self) -> tuple[Fingerprint, ...]:
@@ -103,7 +110,8 @@ def merge(old: Identity | None, new: Identity, tally: Tally) -> tuple[Identity, 
         return replace(new, format=old.format), True
     # Another way to the threshold before any row is answered: the old threshold is void, the scores are not.
     threshold = None if any(key.startswith("routing.") for key in changed) else old.threshold
-    return replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows, format=old.format), False
+    known = replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows, limit=old.limit)
+    return replace(known, format=old.format), False
 
 
 def _changed_files(old: Sequence[Fingerprint], new: Sequence[Fingerprint]) -> str:
@@ -166,7 +174,8 @@ def _read(text: str, ours: Mapping[str, Any]) -> Identity:
             f"this version reads up to {FORMAT}; go on with that version"
         )
     frozen = msgspec.json.decode(ours["frozen"], type=dict)
-    return Identity(text, frozen, ours.get("scorer"), ours.get("threshold"), ours.get("rows"), ours["format"])
+    known = {key: ours.get(key) for key in ("scorer", "threshold", "rows", "limit")}
+    return Identity(text, frozen, **known, format=ours["format"])
 
 
 def write_identity(run: RunLayout, identity: Identity) -> None:
@@ -178,6 +187,7 @@ def write_identity(run: RunLayout, identity: Identity) -> None:
         "scorer": identity.scorer,
         "threshold": identity.threshold,
         "rows": identity.rows,
+        "limit": identity.limit,
         "files": identity.frozen[FILES],
         "frozen": msgspec.json.encode(identity.frozen).decode(),
     }

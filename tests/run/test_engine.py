@@ -15,8 +15,10 @@ from batchroute.errors import JobFault, RunFault, Stopped, UsageFault
 from batchroute.job.secrets import endpoint_secrets
 from batchroute.job.spec import EndpointSpec
 from batchroute.report.build import build_report
+from batchroute.report.figures import read_report
 from batchroute.run.end import RunEnd
 from batchroute.run.engine import RunOptions, arun_job, run_job
+from batchroute.run.plan import plan_job
 from batchroute.send.http import request_headers
 from batchroute.simulate.traffic import prompt_digest
 from inputs import lines
@@ -152,6 +154,20 @@ def test_a_limit_may_grow_from_run_to_run(
         end = run_job(job, RunOptions(environ={}, limit=limit))
         assert (end.rows, end.ok) == (limit or 60, limit or 60)
     assert asked(*servers) == Counter(prompt_digest(prompt(row)) for row in range(60))
+
+
+def test_rows_beyond_the_limit_do_not_count_though_they_have_scores(
+    tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator]
+) -> None:
+    write_input(tmp_path, 60)
+    job = job_for(tmp_path, *servers)
+    plan_job(job, None, lambda rows: None)
+    for limit, answered, wanted in ((10, 10, 10), (None, 60, 60), (20, 60, 60)):
+        assert run_job(job, RunOptions(environ={}, limit=limit)).complete
+        for report in (read_report(tmp_path / "run"), build_report(tmp_path / "run")):
+            assert report is not None
+            counts = (report.state, report.rows, report.ok, report.remaining)
+            assert counts == ("complete", wanted, answered, 0)
 
 
 def test_an_empty_input_is_a_complete_run(

@@ -80,7 +80,7 @@ def test_a_run_goes_on_with_its_rows_scores_and_threshold(tmp_path: Path) -> Non
     first.hold_to("length")
     first.store.record(result(0))
     score(first, tmp_path)
-    first.fix_threshold(0.25, ROWS)
+    first.fix_threshold(0.25, ROWS, None)
     again = open_for(tmp_path, {"limits.outage_s": 5.0})
     assert (again.store.tally.done, again.scores.rows) == (1, ROWS)
     assert (again.identity.threshold, again.identity.rows, again.identity.scorer) == (0.25, ROWS, "length")
