@@ -148,6 +148,7 @@ class _OpenRun:
         self._scoring = Scoring(
             source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
         )
+        self._display_fault: Exception | None = None
         self._lanes: dict[str, Lane[Request]] = {}
         self._embedded_usd = read_bill(directory.layout.path).usd  # by earlier runs
         self._budget = self._open_budget()
@@ -194,6 +195,8 @@ class _OpenRun:
             hints = input_hints(self._source, self._job.input, self._directory.layout, end.rows)
             for words in await asyncio.to_thread(list, hints):
                 self._options.notify(words)
+            if self._display_fault is not None:
+                raise self._display_fault
             return end
 
     async def _ask(self, answered: AnsweredParts) -> None:
@@ -215,7 +218,7 @@ class _OpenRun:
             self._status.keep(),
         ]
         if self._options.watch is not None:
-            beside.append(self._options.watch(self._progress))
+            beside.append(self._shown(self._options.watch))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_awaited(work)) for work in beside]
             scoring = group.create_task(self._route(answered))
@@ -228,6 +231,13 @@ class _OpenRun:
             await self._store.sealed()
             for task in tasks:
                 task.cancel()
+
+    async def _shown(self, watch: Callable[[Progress], Awaitable[None]]) -> None:
+        """A display that fails ends no run that is paid for; its fault is raised when all is on file."""
+        try:
+            await watch(self._progress)
+        except Exception as fault:
+            self._display_fault = fault
 
     async def _route(self, answered: AnsweredParts) -> None:
         """Without a threshold no row has an endpoint, and the lanes would wait for one."""

@@ -43,8 +43,8 @@ class Identity:
     """What a directory is held to.
 
     `job` is the resolved job in TOML, `scorer` what the first score came from; `threshold` and `rows` are known
-    once the scores are. `limit` is how many rows the last run was asked for, None: all. `format` is the directory's
-    for good, whichever version goes on.
+    once the scores are. `limit` is how many rows the last run was asked for, None: all. `format` is the
+    directory's for good, whichever version goes on with it.
     """
 
     job: str

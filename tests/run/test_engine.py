@@ -170,6 +170,21 @@ def test_rows_beyond_the_limit_do_not_count_though_they_have_scores(
             assert counts == ("complete", wanted, answered, 0)
 
 
+def test_a_display_that_fails_ends_no_run_and_is_a_fault_of_ours_afterwards(
+    tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator]
+) -> None:
+    write_input(tmp_path, 60)
+
+    async def fails(progress: Progress) -> None:
+        await asyncio.sleep(0)
+        raise KeyError("no colour for that")
+
+    with pytest.raises(KeyError, match="no colour"):
+        run_job(job_for(tmp_path, *servers), RunOptions(environ={}, watch=fails))
+    assert len(results(tmp_path)) == 60
+    assert build_report(tmp_path / "run").state == "complete"
+
+
 def test_an_empty_input_is_a_complete_run(
     tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator]
 ) -> None:
