@@ -38,7 +38,7 @@ def watch(*, progress: bool) -> Callable[[Progress], Awaitable[None]] | None:
 
 async def _in_cell(progress: Progress) -> None:
     """Drawn anew in the output of the cell that began the run, and gone when that ends."""
-    from IPython.display import HTML, display  # type: ignore[import-not-found]  # noqa: PLC0415 - a notebook has it
+    from IPython.display import HTML, display  # noqa: PLC0415 - a notebook has it
 
     cell, meter = display(HTML(""), display_id=True), SpeedMeter()
     try:
