@@ -68,4 +68,4 @@ def test_a_run_that_is_not_complete_says_what_to_do(tmp_path: Path) -> None:
     text = Page(render_run(*everything(tmp_path))).text
     assert "The strong lane is away: connection refused." in text
     assert "1 row failed" in text
-    assert "run the job again" in text
+    assert "the next run asks them again" in text

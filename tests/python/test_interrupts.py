@@ -27,9 +27,13 @@ import asyncio, signal, sys, threading
 import batchroute as br
 calls = dict(
     output=sys.argv[1], base_url=sys.argv[2], strong="big", weak="small", strong_fraction=0.5, progress=False,
-    settings={{"endpoints.strong.max_concurrency": {AT_ONCE}, "endpoints.weak.max_concurrency": {AT_ONCE}}},
+    settings={{
+        "router.use": "length",
+        "endpoints.strong.max_concurrency": {AT_ONCE},
+        "endpoints.weak.max_concurrency": {AT_ONCE},
+    }},
 )
-prompts = [f"prompt {{row}}" for row in range({ROWS})]
+prompts = ["prompt" + " again" * row for row in range({ROWS})]
 def call():
     return br.run(prompts, **calls)
 async def cell():
@@ -132,5 +136,5 @@ def test_the_same_call_goes_on_after_kill_9(tmp_path: Path, provider: ThreadedSi
     assert again.communicate(timeout=60)[0] == "went on\n"
     run = br.open_run(tmp_path / "run")
     assert (run.state, run.report.ok) == ("complete", ROWS)
-    assert run.df()["prompt"].to_list() == [f"prompt {row}" for row in range(ROWS)]
+    assert run.df()["prompt"].to_list() == ["prompt" + " again" * row for row in range(ROWS)]
     assert provider.stats().requests <= ROWS + 2 * AT_ONCE, "paid twice is at most what was in flight"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from servers import ThreadedSimulator
 
 OPTIONS = RunOptions(environ={})
+OTHERS = 50
 SIMULATE = [sys.executable, "-c", "from batchroute.cli import main; main()", "simulate"]
 
 
@@ -116,15 +117,17 @@ def ran(folder: Path, server: ThreadedSimulator, prompts: list[str], changes: di
 def test_a_fault_is_its_rows_alone(
     tmp_path: Path, fault: str, status: str, attempts: int, error_type: str | None, words: str
 ) -> None:
-    behaviour = Behaviour(count_prompts=True, slow_s=20.0, oversize_mb=3.0, retry_after_s=0.1)
+    behaviour = Behaviour(count_prompts=True, latency_s=0.3, slow_s=20.0, oversize_mb=3.0, retry_after_s=0.1)
     patience = on_both("timeout_s", 1.0 if error_type == "timeout" else 60.0)
     with threaded_simulator(behaviour) as server:
-        run = ran(tmp_path, server, ["hello", f"[[fault:{fault}]]", "goodbye"], patience)
-    assert [row["status"] for row in run.rows] == ["ok", status, "ok"]
+        # So many that some are answered after the row has failed, else it might be an outage as well.
+        others = [f"goodbye {number}" for number in range(OTHERS)]
+        run = ran(tmp_path, server, ["hello", f"[[fault:{fault}]]", *others], patience)
+    assert [row["status"] for row in run.rows] == ["ok", status, *["ok"] * OTHERS]
     row = run.rows[1]
     assert (row["attempts"], row["error_type"]) == (attempts, error_type)
     assert words in (row["error"] or "")
-    assert run.asked == [1, attempts, 1]
+    assert run.asked == [1, attempts, *[1] * OTHERS]
     assert run.end.exit_code(0.0) == (0 if status == "ok" else 3)
     assert run.said == []
     unknown = fault in {"no_usage", "usage_nulls"} or (status != "ok" and fault != "no_choices")

@@ -227,7 +227,7 @@ def test_what_is_scored_is_answered_though_the_embedder_stops(
     said = batchroute("run", folder / "job.toml", "--json", "--set", "router.embedder.max_concurrency=2")
     report = json.loads(said.out)
     assert said.code == 4
-    assert said.err.count("the embedder stopped: quota or credit used up (HTTP 429") == 1
+    assert said.err.count("warning: the embedder stopped: quota or credit used up (HTTP 429") == 1
     assert report["ok"] == 4096, "the first chunk"
     assert batchroute("run", folder / "job.toml", "--quiet").code == 4, (
         "now the lane meets the text for the first time"

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -86,6 +87,7 @@ def test_a_look_is_never_taken_for_a_run(tmp_path: Path) -> None:
     def look() -> None:
         while not over.is_set():
             lock_state(tmp_path)
+            time.sleep(0.001)
 
     threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:
