@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from itertools import count
 from pathlib import Path
@@ -14,6 +13,7 @@ from click.core import ParameterSource
 
 from batchroute.job.load import MASKED
 from batchroute.job.toml import parse_set
+from batchroute.show.summary import short_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +28,10 @@ _REPLACED_SETS = {"output.path", "input.reuse"}
 def command_that_reuses(fault: AnsweredOtherwise) -> str:
     """The command at hand, ready for a shell, into a new directory that takes over the answers in `fault.run`."""
     context = click.get_current_context()
-    runs = [_shown(Path(run)) for run in fault.reuse]
+    runs = [short_path(run) for run in fault.reuse]
     reuse = _toml(runs[0]) if len(runs) == 1 else json.dumps(runs)
     words = ["batchroute", str(context.info_name), *_typed(context)]
-    words += ["--output", _shown(_unused(Path(fault.run))), "--set", f"input.reuse={reuse}"]
+    words += ["--output", short_path(str(_unused(Path(fault.run)))), "--set", f"input.reuse={reuse}"]
     return shlex.join(words)
 
 
@@ -67,11 +67,6 @@ def _masked(setting: str) -> str:
 def _unused(run: Path) -> Path:
     """The first of run-2, run-3 ... that is not there."""
     return next(path for number in count(2) if not (path := run.with_name(f"{run.name}-{number}")).exists())
-
-
-def _shown(path: Path) -> str:
-    """As short as it can be written from the current directory."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _toml(text: str) -> str:

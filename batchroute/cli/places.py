@@ -6,7 +6,6 @@ name the command which does take it. Looks at names and the beginnings of small 
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from itertools import pairwise
@@ -17,6 +16,7 @@ import click
 
 from batchroute.cli.output import log
 from batchroute.errors import RunFault, UsageFault
+from batchroute.input.names import near_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,10 +193,8 @@ def _near(path: Path, wanted: Kind) -> str:
         return f"; did you mean {path.expanduser()}?"
     if not path.parent.is_dir():
         return ""
-    names = [entry.name for entry in path.parent.iterdir() if kind_of(entry) == wanted]
-    whole = [name for name in names if name.partition(".")[0] == path.name]
-    near = whole or difflib.get_close_matches(path.name, sorted(names), 1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    near = near_file(path.name, sorted(entry.name for entry in path.parent.iterdir() if kind_of(entry) == wanted))
+    return f"; did you mean {path.parent / near}?" if near else ""
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -5,7 +5,6 @@ Local paths and URIs go the same way, through pyarrow's file systems. Knows noth
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import os
 import posixpath
@@ -18,6 +17,7 @@ from pyarrow import fs
 
 from batchroute.errors import InputFault
 from batchroute.input.file import InputFile
+from batchroute.input.names import near_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,21 +87,20 @@ def _matches(entry: str, wanted: Format | None, output: str | None) -> list[_Fou
     except OSError as error:
         raise InputFault(f"{entry}: cannot be read: {error}") from error
     if not found:
-        near = [] if prefix or _MAGIC.search(inner) or os.path.exists(inner) else _near(inner)  # noqa: PTH110
-        what_to_do = f"did you mean {near[0]}?" if near else "check input.path"
+        near = None if prefix or _MAGIC.search(inner) or os.path.exists(inner) else _near(inner)  # noqa: PTH110
+        what_to_do = f"did you mean {near}?" if near else "check input.path"
         raise InputFault(f"{entry}: no input file matches; {what_to_do}")
     return sorted(found, key=lambda file: os.fsencode(file.inner))
 
 
-def _near(path: str) -> list[str]:
+def _near(path: str) -> str | None:
     """The file of data beside a local path that has nearly its name, or its name and an ending."""
     folder, name = os.path.split(path)
     try:
         there = sorted(other.name for other in os.scandir(folder) if _format(other.name) is not None)
     except OSError:
-        return []
-    whole = [other for other in there if other.partition(".")[0] == name]
-    return (whole or difflib.get_close_matches(name, there, 1))[:1]
+        return None
+    return near_file(name, there)
 
 
 def _locate(entry: str) -> tuple[fs.FileSystem, str, str]:

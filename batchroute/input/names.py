@@ -1,4 +1,4 @@
-"""The columns that are there, and the one that was meant; knows no files."""
+"""The columns or files that are there, and the one that was meant; looks into no folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 _SHOWN_NAMES = 20
+
+
+def near_file(name: str, there: Sequence[str]) -> str | None:
+    """The file that was meant, of those there: it has that name and an ending, or nearly that name."""
+    whole = [other for other in there if other.partition(".")[0] == name]
+    return next(iter(whole or difflib.get_close_matches(name, there, 1)), None)
 
 
 def instead_of(name: str, there: Collection[str]) -> str:

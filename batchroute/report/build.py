@@ -15,7 +15,16 @@ from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.answers import finishes, other_models, service_tiers
 from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
-from batchroute.report.figures import ModelBill, Report, State, read_plan, read_report, state_of_ended
+from batchroute.report.figures import (
+    ModelBill,
+    Report,
+    State,
+    known_float,
+    ratio,
+    read_plan,
+    read_report,
+    state_of_ended,
+)
 from batchroute.report.lanes import read_status
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
@@ -79,7 +88,7 @@ def build_report(
         budget_rows=settled.count("budget_rows"),
         finish_rows=settled.count("finish_rows"),
         wall_s=wall_s or None,
-        rows_per_s=_ratio(done, wall_s),
+        rows_per_s=ratio(done, wall_s),
         models=[
             ModelBill(route=route, model=model, cost_usd=groups.cost_usd(), **_counts(groups))
             for (route, model), groups in begun.by_model().items()
@@ -142,8 +151,8 @@ def _shares(settled: Groups) -> dict[str, Any]:
     return {
         "strong_rows": strong_rows,
         "weak_rows": weak_rows,
-        "strong_fraction": _ratio(strong_rows, strong_rows + weak_rows),
-        "win_mass_kept": _ratio(strong.score_mass(), strong.score_mass() + weak.score_mass()),
+        "strong_fraction": ratio(strong_rows, strong_rows + weak_rows),
+        "win_mass_kept": ratio(strong.score_mass(), strong.score_mass() + weak.score_mass()),
     }
 
 
@@ -176,15 +185,15 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
         "router_cost_usd": router_usd,
         "total_usd": total_usd,
         "cost_unknown_rows": unknown_rows,
-        "all_strong_usd": _float(all_strong_usd),
-        "all_weak_usd": _float(all_usd["weak"]),
+        "all_strong_usd": known_float(all_strong_usd),
+        "all_weak_usd": known_float(all_usd["weak"]),
         "mean_output_tokens": {name: means.get(name) for name in targets},
-        "savings_usd": _float(saved_usd),
-        "savings_fraction": _ratio(_float(saved_usd), _float(all_strong_usd)),
-        "saved_routing_usd": _float(by_cause.routing),
-        "saved_reuse_usd": _float(by_cause.reuse),
-        "saved_delivery_usd": _float(by_cause.delivery),
-        "saved_caching_usd": _float(by_cause.caching),
+        "savings_usd": known_float(saved_usd),
+        "savings_fraction": ratio(known_float(saved_usd), known_float(all_strong_usd)),
+        "saved_routing_usd": known_float(by_cause.routing),
+        "saved_reuse_usd": known_float(by_cause.reuse),
+        "saved_delivery_usd": known_float(by_cause.delivery),
+        "saved_caching_usd": known_float(by_cause.caching),
     }
 
 
@@ -202,11 +211,3 @@ def _distributions(run: Path, job: RunJob, rows: Rows) -> dict[str, Any]:
         "score_histogram": score_histogram(scores),
         "score_quantiles": score_quantiles(scores),
     }
-
-
-def _float(usd: Decimal | None) -> float | None:
-    return None if usd is None else float(usd)
-
-
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else part / whole

@@ -14,7 +14,7 @@ import polars as pl
 from batchroute.errors import UsageFault
 from batchroute.input.names import instead_of
 from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
-from batchroute.report.figures import read_report, sum_if_known
+from batchroute.report.figures import ratio, read_report, sum_if_known
 from batchroute.report.kept_columns import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.report.sums import has_unknown_cost, sum_or_null
@@ -198,10 +198,10 @@ def _spending(kind: Kind, value: str | None, sums: Mapping[str, Any], total: Map
         value=value,
         **{name: sums[name] for name in ("rows", *_STATUSES)},
         **tokens,
-        row_share=_ratio(sums["rows"], total["rows"]),
-        strong_share=_ratio(sums["strong"], sums["routed"]),
+        row_share=ratio(sums["rows"], total["rows"]),
+        strong_share=ratio(sums["strong"], sums["routed"]),
         cost_usd=cost_usd,
-        cost_share=_ratio(cost_usd, total["cost_usd"]),
+        cost_share=ratio(cost_usd, total["cost_usd"]),
         cost_unknown_rows=sums["cost_unknown"],
     )
 
@@ -212,7 +212,3 @@ def _beside(run: Path, rows: pl.LazyFrame) -> tuple[float | None, float | None]:
     router_usd = router_cost_of(read_job(run), earlier)
     rows_usd = rows.select(pl.col("cost_usd").sum()).collect().item()
     return router_usd, unconfirmed_usd_of(run, rows_usd + (router_usd or 0.0), earlier)
-
-
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else part / whole

@@ -18,6 +18,7 @@ from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from decimal import Decimal
     from pathlib import Path
 
 # `complete` is what the exit code 0 is. `refusals`: every row has ended, and more of them were refused than
@@ -155,6 +156,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     builtin_router: bool = False
     lanes: dict[str, LaneReport] = {}
     stopped: list[str] = []
+
+
+def known_float(usd: Decimal | None) -> float | None:
+    """As report.json has an amount."""
+    return None if usd is None else float(usd)
+
+
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """None where either is unknown, or there is no whole."""
+    return None if part is None or not whole else part / whole
 
 
 def sum_if_known(amounts: Iterable[float | None]) -> float | None:

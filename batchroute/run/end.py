@@ -89,7 +89,7 @@ def run_end(
     store = directory.store
     faults = () if stopper.fault is None else (str(stopper.fault),)
     if isinstance(stopper.fault, AnsweredOtherwise) and not stopper.sent:
-        rows, faults = directory.identity.rows, ()  # the run that is there is as complete as it was
+        rows, faults = directory.identity.wanted_rows, ()  # the run that is there is as complete as it was
     return RunEnd(
         rows=rows,
         ok=store.tally.ok.total(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchroute.report.standing import FAILED, GO_ON, REFUSED, held_words
-from batchroute.show.words import count, duration, one_line
+from batchroute.show.words import count, duration, one_line, rows_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -84,7 +84,7 @@ def summary_of_error(name: str, run: str | None, error: BatchrouteError) -> Summ
 def _why(end: RunEnd, allowed: float, held: str | None) -> list[str]:
     why = [*end.causes, *filter(None, [held]), *end.by_signal]
     if end.failed:
-        why.append(f"{_rows(end.failed)} {FAILED}")
+        why.append(f"{rows_of(end.failed)} {FAILED}")
     if end.state(allowed) == "refusals":
         why.append(f"more are refused than limits.ok_if_refused = {allowed:g} lets pass; {REFUSED}")
     if not why and not end.complete:
@@ -97,9 +97,9 @@ def rows_words(done: int | None, rows: int | None, refused: int | None, failed: 
     if done is None:
         return ""
     if rows is None:
-        words = f"{_rows(done)} so far"
+        words = f"{rows_of(done)} so far"
     else:
-        words = _rows(rows) if done == rows else f"{count(done)} of {_rows(rows)}"
+        words = rows_of(rows) if done == rows else f"{count(done)} of {rows_of(rows)}"
     more = [f"{count(number)} {what}" for number, what in ((refused, "refused"), (failed, "failed")) if number]
     return ", ".join([words, *more])
 
@@ -119,7 +119,3 @@ def short_path(path: str) -> str:
         return str(here.relative_to(os.getcwd()))  # noqa: PTH109 - it need not exist any more
     except (ValueError, OSError):
         return path
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{count(number)} rows"

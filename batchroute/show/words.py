@@ -31,6 +31,11 @@ def count(number: int | None) -> str:
     return UNKNOWN if number is None else f"{number:,}"
 
 
+def rows_of(number: int) -> str:
+    """As "1 row" or "20,000 rows"."""
+    return "1 row" if number == 1 else f"{count(number)} rows"
+
+
 def money(usd: float | None) -> str:
     """Dollars to a hundredth of a cent, so that small bills can be told apart and columns align."""
     return UNKNOWN if usd is None else f"{round(usd, 4) + 0.0:,.4f}"  # + 0.0 makes -0.0 an ordinary zero
@@ -149,8 +154,7 @@ def unknown_cost_words(rows: int) -> str | None:
     """That sums lack the cost of so many rows."""
     if not rows:
         return None
-    those = "1 row" if rows == 1 else f"{count(rows)} rows"
-    return f"The cost of {those} is unknown (no price or no usage): the sums are without it"
+    return f"The cost of {rows_of(rows)} is unknown (no price or no usage): the sums are without it"
 
 
 def moved_words(report: Report) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peers import prompt
+from processes import on_first_cpu
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +85,7 @@ def run_cost(folder: Folder, kind: str, url: str, rows: int, concurrency: int) -
 
 def process(*arguments: str) -> Cost:
     command = [sys.executable, "-c", COMMAND, *arguments]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=_on_first_cpu)  # noqa: PLW1509 - one thread
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=on_first_cpu)  # noqa: PLW1509 - one thread
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0, f"batchroute {arguments[0]} exited with {child.returncode}"
@@ -96,8 +97,3 @@ def bare_imports_mb() -> float:
     code = "import torch, polars, pyarrow, aiohttp; print(open('/proc/self/status').read())"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     return int(said.split("VmRSS:")[1].split()[0]) / 1024
-
-
-def _on_first_cpu() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

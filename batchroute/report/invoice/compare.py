@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchroute.errors import UsageFault
+from batchroute.report.figures import known_float
 from batchroute.report.invoice.causes import Cause, causes_of, nothing_of_the_day
 from batchroute.report.invoice.figures import Line, Reconciliation
 from batchroute.report.invoice.overall import causes_of_all
@@ -89,9 +90,9 @@ def _line(key: Key, sides: Sides, within_usd: Decimal) -> Line:
     return Line(
         day=str(key[0]),
         model=key[1],
-        theirs_usd=_float(sides.theirs_usd(key)),
-        ours_usd=_float(sides.ours_usd(key)),
-        difference_usd=_float(difference),
+        theirs_usd=known_float(sides.theirs_usd(key)),
+        ours_usd=known_float(sides.ours_usd(key)),
+        difference_usd=known_float(difference),
         theirs_tokens=theirs_tokens,
         ours_tokens=ours_tokens,
         agrees=agrees,
@@ -133,9 +134,9 @@ def _router_lines(own: Runs, sides: Sides, within_usd: Decimal) -> Iterator[Line
         yield Line(
             day=None,
             model=model,
-            theirs_usd=_float(theirs if sides.has_amounts else None),
+            theirs_usd=known_float(theirs if sides.has_amounts else None),
             ours_usd=float(ours),
-            difference_usd=_float(difference),
+            difference_usd=known_float(difference),
             theirs_tokens=None,
             ours_tokens=None,
             agrees=difference is None or abs(difference) <= within_usd,
@@ -145,7 +146,3 @@ def _router_lines(own: Runs, sides: Sides, within_usd: Decimal) -> Iterator[Line
 
 def _usd(billed: Iterable[Billed]) -> float:
     return float(sum((each.usd for each in billed if each.usd is not None), Decimal(0)))
-
-
-def _float(usd: Decimal | None) -> float | None:
-    return None if usd is None else float(usd)

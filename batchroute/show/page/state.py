@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.report.standing import FAILED
 from batchroute.show.page.lanes import without_quotes
-from batchroute.show.words import count, one_line
+from batchroute.show.words import count, one_line, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,14 +35,11 @@ def _causes(report: Report, said: Callable[[str], str]) -> Iterator[str]:
         elif lane.doing in {"stopped", "away"}:
             yield f"The {name} lane is {said(lane.state)}."
     if report.failed:
-        yield f"{_rows(report.failed)} {FAILED}."
+        yield f"{rows_of(report.failed)} {FAILED}."
     if report.remaining:
-        yield f"Of {_rows(report.remaining)} there is no answer yet: run the job again to go on."
+        yield f"Of {rows_of(report.remaining)} there is no answer yet: run the job again to go on."
     if report.rows is None:
         yield "How many rows there are is not known before the whole input is scored: run the job again to go on."
     if report.unsealed:
-        yield f"What is known of {_rows(report.unsealed)} is safe, but not in the results yet: run the job again."
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{count(number)} rows"
+        safe = f"What is known of {rows_of(report.unsealed)} is safe, but not in the results yet"
+        yield f"{safe}: run the job again."
