@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 # From the bottom to the top.
 LAYERS = """
 types errors
-job simulate
+job simulate quality
 input
 store
 send report
 score route
-run learn
+learn grade
+run
 serve
 show
 python cli

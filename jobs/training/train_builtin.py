@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 import torch
+from batchroute.learn.evaluate.metrics import apgr
 
 from batchroute.errors import InputFault, UsageFault
-from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.gain import LOGIT_OF_GAIN, Design, solve_ridge
 from batchroute.score.checkpoint import Card, write_checkpoint

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from batchroute.learn.evaluate.metrics import (
+from batchroute.quality.curves import (
     ALL,
     SHARES,
     apgr,

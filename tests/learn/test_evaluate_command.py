@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from batchroute.job.spec import RouterSpec
 from batchroute.learn.evaluate.build import evaluate_labels, find_rivals
-from batchroute.learn.evaluate.metrics import apgr, random_scores
 from batchroute.learn.labels.sides import Labels
+from batchroute.quality.curves import apgr, random_scores
 from batchroute.report.figures import json_text
 from command import assert_one_message
 from labelled import EASY, HARD, battles, outcomes, pairs, save

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 
 from batchroute.errors import InputFault, ModelFault, UsageFault
 from batchroute.job.spec import EmbedderSpec, RouterSpec
-from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.build import train_model
 from batchroute.learn.train.fit import Epoch, split_prompts
+from batchroute.quality.curves import apgr
 from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer

@@ -1,6 +1,5 @@
 """Routers against labels: how much of the gap between two models each recovers, and what that is worth.
 
-    metrics  scores and outcomes -> the curve, APGR, CPT; their intervals over prompts drawn again
     figures  what an evaluation says, as values and in plain words
     offers   what a router buys: quality against cost
     build    labels and the routers to compare -> figures

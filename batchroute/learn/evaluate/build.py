@@ -10,7 +10,10 @@ import numpy as np
 from batchroute.errors import UsageFault
 from batchroute.job.spec import EmbedderSpec
 from batchroute.learn.evaluate.figures import DomainFigures, Evaluation, RouterFigures, is_control, verdict
-from batchroute.learn.evaluate.metrics import (
+from batchroute.learn.evaluate.offers import make_offer, price_calls
+from batchroute.learn.labels.files import read_label_file
+from batchroute.learn.labels.sides import choose_sides, side_labels
+from batchroute.quality.curves import (
     ALL,
     DRAWS,
     SHARES,
@@ -23,9 +26,6 @@ from batchroute.learn.evaluate.metrics import (
     random_scores,
     share_reaching,
 )
-from batchroute.learn.evaluate.offers import make_offer, price_calls
-from batchroute.learn.labels.files import read_label_file
-from batchroute.learn.labels.sides import choose_sides, side_labels
 from batchroute.score.checkpoint import read_checkpoint
 from batchroute.score.embed.embedders import identity
 from batchroute.score.rater import bare_questions
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.job.spec import RouterSpec
-    from batchroute.learn.evaluate.metrics import Domain, DrawnFigures, Rows
     from batchroute.learn.labels.sides import Labels
+    from batchroute.quality.curves import Domain, DrawnFigures, Rows
     from batchroute.types import Floats
 
     Figure = TypeVar("Figure", float, Floats)

@@ -13,7 +13,7 @@ import numpy as np
 
 from batchroute.job.prices import find_pricing
 from batchroute.learn.evaluate.figures import Offer
-from batchroute.learn.evaluate.metrics import SHARES, interval, quality_curve, share_reaching
+from batchroute.quality.curves import SHARES, interval, quality_curve, share_reaching
 from batchroute.route.forecast.assumptions import USUAL_COMPLETION
 from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens
 from batchroute.types import Usage
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchroute.job.prices import Pricing
-    from batchroute.learn.evaluate.metrics import DrawnFigures
     from batchroute.learn.labels.sides import Labels
+    from batchroute.quality.curves import DrawnFigures
     from batchroute.types import Floats
 
 GOOD_ENOUGH = 0.95  # of the strong side's quality

@@ -10,13 +10,13 @@ import torch
 
 from batchroute.errors import UsageFault
 from batchroute.job.spec import RouterSpec
-from batchroute.learn.evaluate.metrics import apgr
 from batchroute.learn.labels.comparisons import between_all, between_sides
 from batchroute.learn.labels.files import read_label_file
 from batchroute.learn.labels.sides import choose_sides
 from batchroute.learn.train.features import embed_prompts
 from batchroute.learn.train.fit import fit, make_training_set, split_prompts
 from batchroute.learn.train.gain import fit_gain
+from batchroute.quality.curves import apgr
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.embedders import identity
 from batchroute.score.mf import resolve_device
