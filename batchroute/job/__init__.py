@@ -1,6 +1,7 @@
 """A job file -> a `Job`, or every fault in it with its line; its secrets and its prices.
 
     spec     what a job is: one model per section        rules    what must hold between settings
+    endpoint one of its endpoints                         section  what all sections have in common
     kinds    the kinds of values that settings have
     toml     TOML with line numbers                       load     a job file in, and out again without secrets
     secrets  keys from the environment; scrubbed texts    settings all the keys, and which differ

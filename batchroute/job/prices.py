@@ -13,17 +13,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from batchroute.job.endpoint import Price
 from batchroute.job.price_table import find_entry, moments, provider_name, schedules, source_of
 from batchroute.job.rates import Rates, cache_tokens, highest, rates_for
-from batchroute.job.spec import Price
 from batchroute.job.tiers import AUTO, STANDARD, may_answer, tier_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchroute.job.endpoint import InputPrice, TierPrice
     from batchroute.job.price_table import Entry
     from batchroute.job.rates import Schedule
-    from batchroute.job.spec import EmbedderSpec, Endpoints, InputPrice, TierPrice
+    from batchroute.job.spec import EmbedderSpec, Endpoints
     from batchroute.types import Usage
 
 _NAMES_KEPT = 64  # of tiers that answers name: a provider may invent any number

@@ -21,8 +21,9 @@ from batchroute.job.spec import Endpoints
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.rules import Fault
-    from batchroute.job.spec import EmbedderSpec, EndpointSpec
+    from batchroute.job.spec import EmbedderSpec
     from batchroute.job.toml import Loc
 
 

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from batchroute.errors import RunFault
-from batchroute.job.spec import Price
+from batchroute.job.endpoint import Price
 from batchroute.job.tiers import AUTO, asked_tier, tier_of
 from batchroute.store.columns import COLUMNS, Use, reserved_names
 from batchroute.store.identity import read_identity

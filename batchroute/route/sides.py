@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from batchroute.job.spec import Endpoints, EndpointSpec
+    from batchroute.job.endpoint import EndpointSpec
+    from batchroute.job.spec import Endpoints
     from batchroute.report.read import RunEndpoint
     from batchroute.store.scores import ScoredRows
     from batchroute.types import Floats, RouteReason

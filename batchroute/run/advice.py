@@ -18,8 +18,9 @@ from batchroute.types import Usage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
-    from batchroute.job.spec import EndpointSpec, Job
+    from batchroute.job.spec import Job
 
 _TYPICAL = Usage(prompt_tokens=1000, completion_tokens=300)
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
-    from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job, Notify
+    from batchroute.job.spec import EmbedderSpec, Job, Notify
 
     Found = TypeVar("Found")
 

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.media import MediaTokens
     from batchroute.job.prices import Pricing
-    from batchroute.job.spec import Endpoints, EndpointSpec
+    from batchroute.job.spec import Endpoints
     from batchroute.route.sides import Routes
     from batchroute.store.rows import DoneRows
     from batchroute.store.scores import ScoredRows, Shard

@@ -27,9 +27,10 @@ from batchroute.types import Prompt
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Scrubber
-    from batchroute.job.spec import EmbedderSpec, EndpointSpec, Job
+    from batchroute.job.spec import EmbedderSpec, Job
     from batchroute.send.classify import Answer
     from batchroute.send.http import Address
 

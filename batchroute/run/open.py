@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from batchroute.input.file import Fingerprint
     from batchroute.input.open import Source
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
-    from batchroute.job.spec import EndpointSpec, InputSpec, Job, RouterSpec
+    from batchroute.job.spec import InputSpec, Job, RouterSpec
     from batchroute.store.identity import Identity
 
 

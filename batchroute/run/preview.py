@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchroute.input.open import Source
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
-    from batchroute.job.spec import EndpointSpec, Job
+    from batchroute.job.spec import Job
     from batchroute.send.request import Request
     from batchroute.store.scores import Shard
     from batchroute.types import Result

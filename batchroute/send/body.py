@@ -12,7 +12,7 @@ from batchroute.send.dialects.chat import CHAT, NOT_STREAMED
 from batchroute.send.dialects.responses import RESPONSES
 
 if TYPE_CHECKING:
-    from batchroute.job.spec import EndpointSpec
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.send.dialects.dialect import Dialect, WriteBody
 
 FINGERPRINT_BYTES = 16

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
+    from batchroute.job.endpoint import EnvRef
     from batchroute.job.secrets import EndpointSecrets
-    from batchroute.job.spec import EnvRef
     from batchroute.send.renewal import RenewedKey
 
 CONNECT_TIMEOUT_S = 30.0

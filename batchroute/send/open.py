@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
+    from batchroute.job.endpoint import EndpointSpec, EnvRef
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Secret
-    from batchroute.job.spec import EmbedderSpec, Endpoints, EndpointSpec, EnvRef, Limits, RouterSpec
+    from batchroute.job.spec import EmbedderSpec, Endpoints, Limits, RouterSpec
     from batchroute.send.budget import Budget
 
     Asked: TypeAlias = EndpointSpec | EmbedderSpec

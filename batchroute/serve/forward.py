@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from typing import TypeAlias
 
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Scrubber
-    from batchroute.job.spec import Endpoints, EndpointSpec, Limits
+    from batchroute.job.spec import Endpoints, Limits
     from batchroute.send.allowance import OwnLimits
     from batchroute.send.budget import Budget
     from batchroute.send.endpoint import Receive

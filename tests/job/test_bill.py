@@ -12,10 +12,10 @@ from genai_prices.data import providers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchroute.job.endpoint import EndpointSpec, Price
 from batchroute.job.price_table import Entry, moments, schedules
 from batchroute.job.prices import Pricing, attempt_usd, find_pricing, is_loopback, open_target, price_words
 from batchroute.job.rates import Rates, highest, rates_for
-from batchroute.job.spec import EndpointSpec, Price
 from batchroute.job.tiers import AUTO, STANDARD, asked_tier, may_answer, tier_of
 from batchroute.types import Usage
 

@@ -12,9 +12,10 @@ from genai_prices.data import providers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchroute.job.endpoint import EndpointSpec, Price
 from batchroute.job.price_table import table_date
 from batchroute.job.prices import Pricing, find_pricing, open_embedder_target, open_target
-from batchroute.job.spec import EmbedderSpec, EndpointSpec, Price
+from batchroute.job.spec import EmbedderSpec
 from batchroute.types import Usage
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from batchroute.job.load import load_job
 from batchroute.job.prices import open_targets
 
 if TYPE_CHECKING:
-    from batchroute.job.spec import EndpointSpec, Job
+    from batchroute.job.endpoint import EndpointSpec
+    from batchroute.job.spec import Job
 
 RECIPES = sorted((Path(__file__).parents[2] / "jobs").glob("*.toml"))
 PROVIDERS = {"openai", "azure", "anthropic", "gemini", "groq", "openrouter", "deepseek", "local"}

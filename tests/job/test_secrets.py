@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchroute.errors import JobFault
+from batchroute.job.endpoint import EndpointSpec, SimulateSpec
 from batchroute.job.secrets import EndpointSecrets, Secret, endpoint_secrets, key_faults, resolve_key
-from batchroute.job.spec import EmbedderSpec, EndpointSpec, SimulateSpec
+from batchroute.job.spec import EmbedderSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

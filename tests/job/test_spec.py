@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from batchroute.job.endpoint import EndpointSpec, EnvRef
 from batchroute.job.rules import contradictions, longest_output
 from batchroute.job.settings import changed_settings, frozen_settings, settings
-from batchroute.job.spec import Endpoints, EndpointSpec, EnvRef, Job, Limits
+from batchroute.job.spec import Endpoints, Job, Limits
 from batchroute.send.dialects.chat import ChatBody
 from batchroute.types import SIDES, Prompt
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchroute.job.endpoint import Price
 from batchroute.job.prices import Target, find_pricing
-from batchroute.job.spec import Price
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.build import build_report
 from batchroute.report.savings import savings_by_cause

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchroute.job.endpoint import EndpointSpec
 from batchroute.job.prices import find_pricing
-from batchroute.job.spec import Endpoints, EndpointSpec, InputSpec, RouterSpec
+from batchroute.job.spec import Endpoints, InputSpec, RouterSpec
 from batchroute.route.forecast.assumptions import NANO, assume
 from batchroute.route.forecast.estimator import totals_at
 from batchroute.route.forecast.evidence import (

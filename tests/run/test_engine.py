@@ -12,8 +12,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from batchroute.errors import JobFault, RunFault, Stopped, UsageFault
+from batchroute.job.endpoint import EndpointSpec
 from batchroute.job.secrets import endpoint_secrets
-from batchroute.job.spec import EndpointSpec
 from batchroute.report.build import build_report
 from batchroute.report.figures import read_report
 from batchroute.run.end import RunEnd

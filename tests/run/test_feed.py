@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from answers import result
 from batchroute.errors import InputFault
 from batchroute.input.split import ChunkLimits
+from batchroute.job.endpoint import Price
 from batchroute.job.prices import find_pricing
-from batchroute.job.spec import Endpoints, Price, RouterSpec
+from batchroute.job.spec import Endpoints, RouterSpec
 from batchroute.run.feed import Feed
 from batchroute.run.scoring import Scoring
 from batchroute.score.router import load_scorer

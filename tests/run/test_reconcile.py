@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from answers import NO_COLUMNS
+from batchroute.job.endpoint import Price
 from batchroute.job.prices import Target, find_pricing
-from batchroute.job.spec import Price
 from batchroute.report.build import build_report
 from batchroute.run.settle import settled
 from batchroute.send.budget import open_budget

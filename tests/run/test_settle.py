@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from answers import result
+from batchroute.job.endpoint import Price
 from batchroute.job.prices import Target, find_pricing
-from batchroute.job.spec import Price
 from batchroute.run.settle import left_open, never_sent, settled
 from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome, Request, Spent

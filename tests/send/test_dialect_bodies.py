@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.input.row import chars_in
-from batchroute.job.spec import EndpointSpec
+from batchroute.job.endpoint import EndpointSpec
 from batchroute.send.body import DIALECTS, open_body
 from batchroute.types import Prompt
 

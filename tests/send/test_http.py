@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from batchroute.job.spec import EnvRef
+    from batchroute.job.endpoint import EnvRef
     from batchroute.send.classify import Answer
 
     Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

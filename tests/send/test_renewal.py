@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from batchroute.errors import JobFault
+from batchroute.job.endpoint import EndpointSpec
 from batchroute.job.secrets import Scrubber, endpoint_secrets, printed_key
-from batchroute.job.spec import EndpointSpec
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.send.http import Address, Transport, api_url
 from batchroute.send.renewal import KeyRenewal, RenewedKey

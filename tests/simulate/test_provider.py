@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchroute.errors import UsageFault
-from batchroute.job.spec import SimulateSpec
+from batchroute.job.endpoint import SimulateSpec
 from batchroute.simulate.answer import reply_to
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.cache import NONE

@@ -20,10 +20,10 @@ from batchroute.route.forecast.evidence import Band
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.media import MediaTokens
     from batchroute.job.prices import Pricing
     from batchroute.job.rates import Schedule
-    from batchroute.job.spec import EndpointSpec
     from batchroute.route.forecast.evidence import EarlierAnswers, TokenRatio
     from batchroute.store.scores import ScoredRows
     from batchroute.types import Floats

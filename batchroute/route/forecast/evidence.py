@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.input.open import Source
-    from batchroute.job.spec import EndpointSpec, Job
+    from batchroute.job.endpoint import EndpointSpec
+    from batchroute.job.spec import Job
     from batchroute.report.figures import Report
     from batchroute.store.scores import Shard
 
