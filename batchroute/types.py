@@ -30,6 +30,9 @@ Status = Literal["ok", "refused", "failed", "open"]
 # How an answer can end otherwise than at its own end; and what the job makes of that.
 Finish = Literal["length", "content_filter", "refusal"]
 OnFinish = Literal["keep", "refuse", "other"]
+# What a pilot shows: the share to send strong, that the weak side alone will do, that nothing less than all strong
+# could be shown, or that the weak side is the better one.
+Verdict = Literal["route", "all weak", "all strong", "weak is better"]
 # What a lane does, or waits for: the end of a pause after a 429, its own limits, a service tier that is full, an
 # endpoint that is away, money that answers in flight may give back, the time to ask rows again, scores or rows of
 # another lane.

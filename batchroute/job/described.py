@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from batchroute.job.load import RUN_TABLE
+from batchroute.job.rules import JUDGE
 from batchroute.job.settings import section_of, settings
 from batchroute.job.spec import Job
 
@@ -38,7 +39,9 @@ def described_settings() -> Iterator[Setting]:
     """In the order of the sections, tables before what is in them."""
     for loc, info in settings():
         may_change = (info.json_schema_extra or {}).get("resume")
-        if loc[:2] != ("endpoints", "weak") and may_change is not None:
+        # What an endpoint's keys are is said of endpoints.strong.
+        is_said = loc[:2] == ("endpoints", "weak") or (loc[:2] == JUDGE and len(loc) > len(JUDGE))
+        if not is_said and may_change is not None:
             choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
             yield Setting(
                 key=".".join(map(str, loc)).replace("endpoints.strong", "endpoints.*"),

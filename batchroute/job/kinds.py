@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -46,6 +46,18 @@ def _as_decimal(value: Any) -> Any:
     return Decimal(str(value))
 
 
+def _rows_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise wrong('must be a number of rows, or "auto"')
+
+
+def _truth_or_auto(value: Any) -> Any:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise wrong('must be true, false or "auto"')
+
+
 def _endpoint_url(url: str) -> str:
     """An http(s) URL; the message never holds it, because a password may stand in it."""
     if "${" in url:
@@ -69,6 +81,8 @@ Texts: TypeAlias = Annotated[
     WithJsonSchema({"type": ["string", "array"], "minLength": 1, "items": {"type": "string", "minLength": 1}}),
 ]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
+RowsOrAuto: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_rows_or_auto)]
+TruthOrAuto: TypeAlias = Annotated[bool | Literal["auto"], BeforeValidator(_truth_or_auto)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
@@ -96,6 +110,14 @@ EmbedderName: TypeAlias = Annotated[
         'builtin, openai, sentence-transformers, column or "package.module:Class"',
     ),
 ]
+JudgeName: TypeAlias = Annotated[
+    str,
+    _matching(
+        rf"reference|rubric|pairwise|check|{_CLASS}",
+        'reference, rubric, pairwise, check or "package.module:Class"',
+    ),
+]
+FunctionName: TypeAlias = Annotated[str, _matching(_CLASS, '"package.module:name"')]
 Device: TypeAlias = Annotated[str, _matching(r"auto|cpu|cuda(:\d+)?", '"auto", "cpu", "cuda" or "cuda:N"')]
 Mode: TypeAlias = Annotated[str, _matching(r"0?[0-7]{3}", 'an octal mode as a text, such as "0750"')]
 TimeOfDay: TypeAlias = Annotated[

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from batchroute.errors import JobFault
 from batchroute.job.beside import find_beside
 from batchroute.job.meant import key_meant, number_meant
-from batchroute.job.rules import PROMPTS, PROVIDERS, TARGETS, at, contradictions
+from batchroute.job.rules import JUDGE, PROMPTS, PROVIDERS, TARGETS, at, contradictions, endpoint_places
 from batchroute.job.secrets import key_faults
 from batchroute.job.settings import settings
 from batchroute.job.spec import Endpoints, InputSpec, Job, RouterJob, RouterSpec, ScoringJob
@@ -45,7 +45,11 @@ _PATHS: tuple[tuple[str, ...], ...] = (
     ("router", "model"),
     ("router", "embedder", "model"),
     ("router", "embedder", "cache"),
+    ("pilot", "reuse"),
+    ("check", "schema"),
 )
+# What may name a class or a function of the user's own.
+_CLASSES = (("router", "use"), ("router", "embedder", "use"), ("pilot", "judge"), ("check", "function"))
 # Addresses and commands among them, and the tables whose keys are free.
 _MAY_HOLD_SECRETS = {"api_key_env", "api_key_command", "api_key_header", "base_url", "headers", "params"}
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -55,7 +59,7 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _RIVALS: tuple[tuple[Loc, tuple[str, ...]], ...] = (
     (("input",), PROMPTS),
     (("routing",), TARGETS),
-    *((("endpoints", name), PROVIDERS) for name in Endpoints.model_fields),
+    *((loc, PROVIDERS) for loc in endpoint_places(Endpoints.model_fields)),
 )
 # pydantic's own messages speak of Python's types; these say what to write in a job file.
 _WORDS = {
@@ -73,6 +77,7 @@ _WORDS = {
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be {ge:g} or more",
     "less_than_equal": "must be {le:g} or less",
+    "less_than": "must be below {lt:g}",
     "string_too_short": "must not be empty; name one or remove the key",
     "too_short": "must not be empty; name one",
 }
@@ -197,11 +202,13 @@ def _resolved(
         faults += [_explained(fault, document) for fault in error.errors(include_url=False, include_input=False)]
     if environ_with_keys is not None:
         # Defaults may name keys, too, as the embedder's do, but only a document that was sound has got them.
-        faults += key_faults(document.values if found is None else found.model_dump(), environ_with_keys)
+        faults += key_faults(
+            document.values if found is None else found.model_dump(by_alias=True), environ_with_keys
+        )
     if found is None or faults or wrong_flags:
         ordered = sorted(dict.fromkeys(faults), key=lambda fault: document.line(fault[0]))
         raise JobFault([*wrong_flags, *(document.fault(loc, what) for loc, what in ordered)])
-    for use in (at(found, "router", "use"), at(found, "router", "embedder", "use")):
+    for use in (at(found, *place) for place in _CLASSES):
         if ":" in str(use):
             find_beside(str(use), folder)
     return found
@@ -293,8 +300,9 @@ def _explained(fault: Any, document: Document) -> Fault:
 
 def resolved_toml(job: Job) -> str:
     """The whole job as a job file of its own; plain headers and the query values of addresses are masked."""
-    values = job.model_dump(exclude_none=True)
-    for spec in (*values["endpoints"].values(), values["router"]["embedder"]):
+    values = job.model_dump(exclude_none=True, by_alias=True)
+    judge = at(values, *map(str, JUDGE))
+    for spec in (*values["endpoints"].values(), values["router"]["embedder"], *([judge] if judge else [])):
         if "base_url" in spec:
             spec["base_url"] = masked_query(spec["base_url"])
         for name, value in spec.get("headers", {}).items():

@@ -43,6 +43,7 @@ _SYNONYMS = {
 }
 _IN_PARAMS = "it goes into the request, so it belongs in params"
 _MOST_PLACES = 3
+_SURELY = 0.9  # of difflib's likeness: a letter more or less
 
 
 def key_meant(loc: Loc, *, is_flag: bool) -> str:
@@ -53,6 +54,8 @@ def key_meant(loc: Loc, *, is_flag: bool) -> str:
     here = [str(place[-1]) for place, _ in settings() if place[:-1] == table]
     if key in _PARAMS and table[:1] in {(), ("endpoints",)}:
         return "did you mean endpoints.strong.params or endpoints.weak.params?" if is_flag else _IN_PARAMS
+    if table == () and (near := difflib.get_close_matches(key, here, 1, cutoff=_SURELY)):
+        return f"did you mean {near[0]}?"
     if places := [place for place in known if place[-1] == key]:
         return _in_other_tables(places, is_flag=is_flag)
     synonym = _SYNONYMS.get(key)

@@ -19,7 +19,9 @@ from batchroute.job.toml import Loc
 Fault: TypeAlias = tuple[Loc, str]  # where, and what with what to do
 
 PROMPTS = ("prompt", "messages", "template")
-TARGETS = ("strong_fraction", "threshold", "budget_usd")
+TARGETS = ("quality", "strong_fraction", "threshold", "budget_usd")
+JUDGE: Loc = ("pilot", "endpoint")
+JUDGES_BY_MODEL = ("rubric", "pairwise")
 PROVIDERS = ("base_url", "simulate")
 # The names under which servers bound an answer: older chat APIs, chat with reasoning, and /v1/responses.
 OUTPUT_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -46,10 +48,16 @@ def contradictions(job: Any, endpoints: Iterable[str]) -> Iterator[Fault]:
     if at(job, "limits", "on_budget") == "downgrade" and at(job, "limits", "max_cost_usd") is None:
         yield ("limits", "on_budget"), "has no budget to keep; add max_cost_usd, or remove it"
     yield from _embedder_contradictions(job)
-    for name in endpoints:
-        if at(job, "endpoints", name) is not None:
-            yield from _endpoint_contradictions(job, name)
-            yield from _params_contradictions(job, name)
+    yield from _pilot_contradictions(job)
+    for loc in endpoint_places(endpoints):
+        if at(job, *map(str, loc)) is not None:
+            yield from _endpoint_contradictions(job, loc)
+            yield from _params_contradictions(job, loc)
+
+
+def endpoint_places(endpoints: Iterable[str]) -> list[Loc]:
+    """Where a job may have an endpoint: those of its rows, and the pilot's judge."""
+    return [*(("endpoints", name) for name in endpoints), JUDGE]
 
 
 def wants_raw(job: Any) -> Any:
@@ -79,6 +87,40 @@ def _routing_contradictions(job: Any) -> Iterator[Fault]:
         yield ("routing",), f"does not say which rows go strong; add one of {_either(TARGETS)}"
 
 
+def _pilot_contradictions(job: Any) -> Iterator[Fault]:
+    """Between the target, the pilot that measures it, and its judge."""
+    pilot, target, judge = at(job, "pilot"), at(job, "routing", "quality"), at(job, "pilot", "judge")
+    if target is not None and pilot is None:
+        yield ("routing", "quality"), "needs a [pilot] to measure it; add one with a judge"
+    if target is None and at(job, "limits", "on_unproven") == "stop":
+        yield ("limits", "on_unproven"), "has nothing to be shown; add routing.quality, or remove it"
+    if target is None and at(pilot, "rows") == "auto":
+        yield ("pilot", "rows"), '"auto" goes on until routing.quality is shown; add that, or write a number'
+    by_model = judge in JUDGES_BY_MODEL
+    needs: tuple[tuple[str, bool, str], ...] = (
+        ("reference", judge == "reference", "name the column with the right answer"),
+        ("endpoint", by_model, "add a [pilot.endpoint] with the model that judges"),
+    )
+    for key, is_read, what in needs:
+        if is_read and at(pilot, key) is None:
+            yield ("pilot", key), f'missing, which judge = "{judge}" needs; {what}'
+        if judge is not None and not is_read and at(pilot, key) is not None:
+            yield ("pilot", key), f'is not read by judge = "{judge}"; remove it, or use another judge'
+    if judge is not None and not by_model and at(pilot, "criteria") is not None:
+        yield ("pilot", "criteria"), f'is not read by judge = "{judge}"; remove it, or use another judge'
+    yield from _check_contradictions(job, is_judge=judge == "check")
+
+
+def _check_contradictions(job: Any, *, is_judge: bool) -> Iterator[Fault]:
+    check = at(job, "check")
+    if is_judge and check is None:
+        yield ("pilot", "judge"), '"check" needs a [check]; add one with schema, regex or function'
+    if check is not None and not is_judge:
+        yield ("check",), 'is read by pilot.judge = "check" only; add that, or remove it'
+    if check is not None and all(at(check, key) is None for key in ("schema", "json_schema", "regex", "function")):
+        yield ("check",), "does not say what a good answer is; add schema, regex or function"
+
+
 def _embedder_contradictions(job: Any) -> Iterator[Fault]:
     loc = ("router", "embedder")
     embedder = at(job, *loc)
@@ -93,9 +135,8 @@ def _embedder_contradictions(job: Any) -> Iterator[Fault]:
     yield from _key_contradictions(embedder, loc)
 
 
-def _endpoint_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
-    loc = ("endpoints", endpoint_name)
-    endpoint = at(job, *loc)
+def _endpoint_contradictions(job: Any, loc: Loc) -> Iterator[Fault]:
+    endpoint = at(job, *map(str, loc))
     given = [key for key in PROVIDERS if at(endpoint, key) is not None]
     if len(given) > 1:
         yield (*loc, "simulate"), "cannot stand beside base_url; keep one of them"
@@ -141,22 +182,24 @@ def _key_contradictions(spec: Any, loc: Loc) -> Iterator[Fault]:
         yield (*loc, "api_key_command"), "cannot stand beside api_key_env; keep one of them"
 
 
-def _params_contradictions(job: Any, endpoint_name: str) -> Iterator[Fault]:
-    loc = ("endpoints", endpoint_name, "params")
-    params = at(job, *loc)
+def _params_contradictions(job: Any, place: Loc) -> Iterator[Fault]:
+    loc = (*place, "params")
+    endpoint = at(job, *map(str, place))
+    params = at(endpoint, "params")
     for name in OURS_IN_BODY:
         if at(params, name) is not None:
             yield (*loc, name), "is set by batchroute; remove it"
     for key, value in items_of(params):
         yield from _not_json((*loc, key), value)
-    api = str(at(job, "endpoints", endpoint_name, "api"))
+    api = str(at(endpoint, "api"))
     uncarried = dict(untranslatable(api, dict(items_of(params))))
     yield from (((*loc, name), what) for name, what in uncarried.items())
     n = at(params, "n")
     if isinstance(n, int) and n > 1 and not wants_raw(job) and "n" not in uncarried:
         yield (*loc, "n"), "several choices are kept only in the raw body; set output.raw = true, or remove it"
-    yield from _tier_contradictions(at(job, "endpoints", endpoint_name), loc[:-1], api)
-    rows_have_params = at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch"
+    yield from _tier_contradictions(endpoint, place, api)
+    brought = at(job, "input", "params") is not None or at(job, "input", "format") == "openai-batch"
+    rows_have_params = brought and place != JUDGE
     who = "the anthropic API" if api == "anthropic" else "max_cost_usd"
     is_needed = api == "anthropic" or at(job, "limits", "max_cost_usd") is not None
     if is_needed and not rows_have_params:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchroute.errors import JobFault
-from batchroute.job.rules import VARIABLE_NAME, at, items_of
+from batchroute.job.rules import VARIABLE_NAME, at, endpoint_places, items_of
 from batchroute.job.spec import Endpoints
 
 if TYPE_CHECKING:
@@ -136,14 +136,15 @@ def printed_key(command: str) -> Secret:
 
 def key_faults(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Fault]:
     """What is wrong with the keys that a job's settings, checked or not, name."""
-    for table in (*(("endpoints", name) for name in Endpoints.model_fields), ("router", "embedder")):
-        for loc, name in _named_variables(at(settings, *table)):
+    for table in (*endpoint_places(Endpoints.model_fields), ("router", "embedder")):
+        spec = at(settings, *map(str, table))
+        for loc, name in _named_variables(spec):
             try:
                 if resolve_key(name, environ) is None:
                     yield (*table, *loc), _unset(name, environ)
             except JobFault as fault:
                 yield (*table, *loc), str(fault)
-        command = _command(at(settings, *table))
+        command = _command(spec)
         if command is not None:
             try:
                 printed_key(command)

@@ -22,7 +22,8 @@ def settings(model: type[BaseModel] = Job, loc: Loc = ()) -> Iterator[tuple[Loc,
 
     A place has `*` where the job file chooses a name.
     """
-    for name, info in model.model_fields.items():
+    for field, info in model.model_fields.items():
+        name = info.alias or field
         yield (*loc, name), info
         inner = section_of(info.annotation)
         if inner is not None:
@@ -42,12 +43,13 @@ def frozen_settings(job: Job) -> dict[str, JsonValue]:
     `input.path` is not among them: the store's list of the files it stands for (names, sizes, hashes) is what
     counts, and a job that has moved with its data goes on.
     """
-    values = job.model_dump(mode="json")
+    values = job.model_dump(mode="json", by_alias=True)
     found: dict[str, JsonValue] = {}
     for loc, info in settings():
         # A frozen table as params is compared as a whole, not key by key.
         covered = any(".".join(map(str, loc[:n])) in found for n in range(1, len(loc)))
-        if not covered and (info.json_schema_extra or {}).get("resume") is False:
+        left_out = len(loc) > 1 and at(values, *map(str, loc[:-1])) is None
+        if not covered and not left_out and (info.json_schema_extra or {}).get("resume") is False:
             found[".".join(map(str, loc))] = at(values, *map(str, loc))
     del found["input.path"]
     return found
@@ -80,7 +82,7 @@ def _completed(key: str, value: JsonValue) -> JsonValue:
     if section is None or not isinstance(value, dict):
         return value
     try:
-        completed: JsonValue = section.model_validate(value).model_dump(mode="json")
+        completed: JsonValue = section.model_validate(value).model_dump(mode="json", by_alias=True)
     except ValidationError:
         return value
     return completed

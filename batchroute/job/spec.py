@@ -34,6 +34,7 @@ from batchroute.job.kinds import (
     Usd,
     wrong,
 )
+from batchroute.job.pilot import CheckSpec, PilotSpec
 from batchroute.job.rules import PROMPTS, at, contradictions, wants_raw
 from batchroute.job.section import Section, fixed, free
 from batchroute.types import HIGHEST_THRESHOLD
@@ -131,7 +132,12 @@ class RouterSpec(Section):
 
 
 class RoutingSpec(Section):
-    """Which rows go strong; exactly one of the three."""
+    """Which rows go strong; exactly one of `quality`, `strong_fraction`, `threshold` and `budget_usd`."""
+
+    quality: float | None = fixed(
+        None, "share of the strong side's quality to keep at the least cost, measured by the pilot", gt=0, le=1
+    )
+    confidence: float = fixed(0.9, "how sure that is to be, over the drawing of the pilot", gt=0, lt=1)
 
     strong_fraction: Fraction | None = fixed(None, "share of this input that goes strong")
     # `strong_fraction = 0` resolves to the next float above the highest score, which may be 1.
@@ -166,6 +172,9 @@ class Limits(Section):
     max_wall_s: Positive | None = free(None, "time after which to stop")
     outage_s: Positive = free(3600.0, "how long to wait for an endpoint that is away")
     stop_after_same_refusal: int = free(20, "so often the same refusal, no success between: stop; 0 = off", ge=0)
+    on_unproven: Literal["strong", "stop"] = free(
+        "strong", "where no share but all strong is shown to keep routing.quality: all strong, or stop"
+    )
     ok_if_refused: Fraction = free(0.0, "share of refused rows that still exits 0")
     max_response_mb: Positive = free(32.0, "longest answer taken")
     drain_s: NotNegative = free(20.0, "how long a stop awaits answers in flight")
@@ -200,6 +209,8 @@ class Job(_Whole):
     router: RouterSpec = Field(default=RouterSpec(), description="what scores the prompts")
     routing: RoutingSpec = Field(description="which rows go strong")
     endpoints: Endpoints = Field(description="the two sides")
+    pilot: PilotSpec | None = Field(default=None, description="rows asked of both sides and graded, first of all")
+    check: CheckSpec | None = Field(default=None, description='what a good answer is, for pilot.judge = "check"')
     limits: Limits = Field(default=Limits(), description="when to stop")
     notify: Notify = Field(default=Notify(), description="what is told of the end of a run")
 

@@ -113,7 +113,7 @@ def job_for(
     """See `make_job`; `require_keys`: a key that is missing is a fault, too."""
     own = {**dict(_spelled(keywords)), **(settings or {})}
     if isinstance(source, Job):
-        values = source.model_dump(exclude_none=True)
+        values = source.model_dump(exclude_none=True, by_alias=True)
     elif not isinstance(source, str | os.PathLike):
         return _job_of_frame(source, output, own, variables, require_keys=require_keys)
     elif os.fspath(source).endswith(".toml"):

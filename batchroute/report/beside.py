@@ -1,18 +1,38 @@
-"""What stands on a run's bill beside its rows: the router's own cost, and what is unconfirmed."""
+"""What stands on a run's bill beside its rows: the router's own cost, the pilot's, and what is unconfirmed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchroute.store.layout import RunLayout
 from batchroute.store.ledger import read_ledger, reconciled
+from batchroute.store.pilot import read_pilot_bill
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.report.figures import Report
     from batchroute.report.read import RunJob
+
+
+@dataclass(frozen=True, slots=True)
+class BesideRows:
+    """USD of the whole directory; None is unknown."""
+
+    router: float | None
+    pilot: float | None
+
+    @property
+    def known(self) -> float:
+        return (self.router or 0.0) + (self.pilot or 0.0)
+
+
+def pilot_cost_of(run: Path) -> float | None:
+    """What the pilot's answers cost that are no row's result, and its judge; 0 where there was no pilot."""
+    bill = read_pilot_bill(RunLayout(run))
+    return float(bill.usd) if bill.complete else None
 
 
 def router_cost_of(job: RunJob, earlier: Report | None) -> float | None:

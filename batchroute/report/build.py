@@ -14,7 +14,7 @@ import polars as pl
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.answers import finishes, other_models, service_tiers
-from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
+from batchroute.report.beside import BesideRows, pilot_cost_of, router_cost_of, unconfirmed_usd_of
 from batchroute.report.figures import (
     ModelBill,
     Report,
@@ -24,8 +24,10 @@ from batchroute.report.figures import (
     read_plan,
     read_report,
     state_of_ended,
+    sum_if_known,
 )
 from batchroute.report.lanes import read_status
+from batchroute.report.quality import read_quality
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
@@ -68,6 +70,7 @@ def build_report(
     settled = grouped(rows.settled)
     begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
     done = settled.count("rows")
+    beside_usd = BesideRows(router_cost_usd, pilot_cost_of(run))
     return Report(
         name=job.name,
         run=run.resolve().name,
@@ -77,10 +80,11 @@ def build_report(
         unsealed=rows.unsealed,
         threshold=job.threshold,
         tie=_tie(run, job),
-        unconfirmed_usd=unconfirmed_usd_of(run, (begun.cost_usd() or 0.0) + (router_cost_usd or 0.0), earlier),
+        unconfirmed_usd=unconfirmed_usd_of(run, (begun.cost_usd() or 0.0) + beside_usd.known, earlier),
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
         builtin_router=job.builtin_router,
+        quality=read_quality(run),
         lanes={} if status is None else status.lanes,
         reasoning_tokens=begun.tokens("reasoning_tokens"),
         retries=begun.count("retries"),
@@ -96,7 +100,7 @@ def build_report(
         **_rows(job, done),
         **_counts(begun),
         **_shares(settled),
-        **_money(job, rows, begun, router_cost_usd),
+        **_money(job, rows, begun, beside_usd),
         **_distributions(run, job, rows),
     )
 
@@ -156,7 +160,7 @@ def _shares(settled: Groups) -> dict[str, Any]:
     }
 
 
-def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> dict[str, Any]:
+def _money(job: RunJob, rows: Rows, begun: Groups, beside_usd: BesideRows) -> dict[str, Any]:
     """What the run cost, and would have cost elsewhere, in USD; None is unknown, never 0.
 
     `cost_usd` is what is known of the endpoints' bills. Where one is 0.25 and the other is unknown it is 0.25, and
@@ -165,7 +169,7 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
     bills = {name: begun.of(name).cost_usd() for name in job.endpoints}
     known = [bill for bill in bills.values() if bill is not None]
     cost_usd = None if begun.cost_usd() is None else sum(known)
-    total_usd = None if cost_usd is None or router_usd is None else cost_usd + router_usd
+    total_usd = sum_if_known((cost_usd, beside_usd.router, beside_usd.pilot))
     targets = {name: open_target(name, endpoint) for name, endpoint in job.endpoints.items()}
     sums = token_sums(rows.settled, targets.values())
     means = mean_completions(sums)
@@ -182,7 +186,8 @@ def _money(job: RunJob, rows: Rows, begun: Groups, router_usd: float | None) -> 
         "strong_cost_usd": bills["strong"],
         "weak_cost_usd": bills["weak"],
         "failed_cost_usd": begun.ended("failed", "open").cost_usd(),
-        "router_cost_usd": router_usd,
+        "router_cost_usd": beside_usd.router,
+        "pilot_cost_usd": beside_usd.pilot,
         "total_usd": total_usd,
         "cost_unknown_rows": unknown_rows,
         "all_strong_usd": known_float(all_strong_usd),

@@ -12,6 +12,7 @@ import msgspec
 
 from batchroute.errors import RunFault
 from batchroute.report.lanes import LaneReport  # noqa: TC001 - msgspec reads it
+from batchroute.report.quality import Quality  # noqa: TC001 - the same
 from batchroute.report.ties import Tie  # noqa: TC001 - the same
 from batchroute.store.files import AS_UMASK_SAYS, decoding, saving, unreadable, write_whole
 from batchroute.store.layout import RunLayout
@@ -97,6 +98,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against. `lanes`: how each was
     last seen. `builtin_router`: the scores are those of the model that ships. `stopped`: why the last run ended
     early, and what to do about it. `tie`: the rows for which more went strong than were asked for.
+    `pilot_cost_usd`: answers that are no row's result, and the judge's; `quality` is what the pilot found.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     weak_cost_usd: float | None
     failed_cost_usd: float | None
     router_cost_usd: float | None
+    pilot_cost_usd: float | None = 0.0
     total_usd: float | None
     unconfirmed_usd: float | None
     max_cost_usd: float | None = None
@@ -156,6 +159,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     builtin_router: bool = False
     lanes: dict[str, LaneReport] = {}
     stopped: list[str] = []
+    quality: Quality | None = None
 
 
 def known_float(usd: Decimal | None) -> float | None:

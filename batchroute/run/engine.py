@@ -122,7 +122,7 @@ class JobRun:
             except BaseExceptionGroup as group:
                 raise cause_of(group) from group
             finally:
-                directory.store.close()
+                directory.close()
 
 
 class _OpenRun:
@@ -261,7 +261,7 @@ class _OpenRun:
         )
 
     def _open_budget(self) -> Budget | None:
-        spent_usd = self._store.spent_usd + self._embedded_usd
+        spent_usd = self._directory.spent_usd + self._embedded_usd
         return open_budget(self._directory.layout.ledger, self._job.limits.max_cost_usd, spent_usd)
 
     def _open_progress(self) -> Progress:
@@ -271,7 +271,7 @@ class _OpenRun:
         progress.money = DirectoryBill(
             self._targets,
             self._store.tally,
-            rows_usd=lambda: self._store.spent_usd,
+            rows_usd=lambda: self._directory.spent_usd,
             embeddings_usd=lambda: self._scoring.spent_usd or self._embedded_usd,
             budget=self._budget,
         ).now

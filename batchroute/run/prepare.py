@@ -84,7 +84,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
                 ended=done >= directory.scores.rows > 0 and not unsettled,
             )
         finally:
-            directory.store.close()
+            directory.close()
 
 
 def _budget(job: Job, directory: RunDirectory) -> Budget | None:
@@ -92,9 +92,7 @@ def _budget(job: Job, directory: RunDirectory) -> Budget | None:
     limit = job.limits.max_cost_usd
     if limit is None or not asks_for_vectors(job.router):
         return None
-    return open_budget(
-        directory.layout.ledger, limit, directory.store.spent_usd + read_bill(directory.layout.path).usd
-    )
+    return open_budget(directory.layout.ledger, limit, directory.spent_usd + read_bill(directory.layout.path).usd)
 
 
 def score_into(

@@ -6,7 +6,7 @@
     journal   an append-only file of records      parts     a journal -> a sealed Parquet part
     unsealed  what is not in a part yet           scores    scores on disk, in input order
     ledger    money that is unconfirmed           tally     done rows, their bill and tokens
-    lock      whose the directory is
+    lock      whose the directory is              pilot     answers beside a row's own side, and verdicts
 
 Knows no network and no prices; decides nothing about a row.
 """

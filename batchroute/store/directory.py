@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from batchroute.store.columns import ResultColumns
 from batchroute.store.files import saving
 from batchroute.store.identity import find_identity, identity_of, merge, write_identity
 from batchroute.store.layout import RunLayout
+from batchroute.store.pilot import PilotStore
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
 from batchroute.store.unsealed import reopen_refused
@@ -27,13 +29,28 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunDirectory:
-    """A directory that this process has locked; `raw`: its results keep whole answers."""
+    """A directory that this process has locked; `raw`: its results keep whole answers.
+
+    `pilot` is there where the job has one, or where one was begun.
+    """
 
     layout: RunLayout
     store: RunStore
     scores: Scores
     identity: Identity
     raw: bool
+    pilot: PilotStore | None = None
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """What is known of the bill of all rows, and of what was asked beside them."""
+        return self.store.spent_usd + (Decimal(0) if self.pilot is None else self.pilot.spent_usd)
+
+    def close(self) -> None:
+        """Leaves journals as they are."""
+        self.store.close()
+        if self.pilot is not None:
+            self.pilot.close()
 
     def hold_to(self, scorer_identity: str) -> None:
         """Records what scores the rows; a conflict where the scores that stand here came from something else."""
@@ -71,8 +88,9 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
             write_identity(layout, new)
     columns = ResultColumns(source.keep_schema, raw, new.format if old is None else old.format)
     store = RunStore(path, columns, mode=mode)
+    pilot = _open_pilot(job, layout, mode)
     try:
-        identity, void = merge(old, new, store.tally)
+        identity, void = merge(old, new, store.tally, has_pilot_answers=pilot is not None and pilot.has_answers)
     except AnsweredOtherwise:
         store.finish()  # another run can take over what is sealed
         raise
@@ -80,10 +98,17 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
         store.finish()  # what is in the journals goes the same way as what is sealed
         clear_run(layout) if void else reopen_refused(layout, columns)
         store = RunStore(path, columns, mode=mode)
+    if void and pilot is not None:
+        pilot.close()
+        pilot = _open_pilot(job, layout, mode)
     with saving(path):
         write_identity(layout, identity)
         layout.scores.mkdir(mode=mode, exist_ok=True)
-    return RunDirectory(layout, store, Scores(layout.scores), identity, raw)
+    return RunDirectory(layout, store, Scores(layout.scores), identity, raw, pilot)
+
+
+def _open_pilot(job: Job, layout: RunLayout, mode: int) -> PilotStore | None:
+    return PilotStore(layout, mode=mode) if job.pilot is not None or layout.pilot.exists() else None
 
 
 def clear_run(run: RunLayout) -> None:

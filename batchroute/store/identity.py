@@ -94,15 +94,19 @@ def identity_of(job: Job, files: Sequence[Fingerprint]) -> Identity:
     return Identity(resolved_toml(job), {**frozen_settings(job), FILES: listed})
 
 
-def merge(old: Identity | None, new: Identity, tally: Tally) -> tuple[Identity, bool]:
+def merge(
+    old: Identity | None, new: Identity, tally: Tally, *, has_pilot_answers: bool = False
+) -> tuple[Identity, bool]:
     """The identity to go on with, and whether all that stands in the directory is void.
+
+    What a pilot has answered holds all settings but those of the routing, which its grades are yet to decide.
 
     AnsweredOtherwise names every setting that differs and may not, because a row is answered already.
     """
     if old is None:
         return new, False
     changed = changed_settings(old.frozen, new.frozen)
-    held = [key for key in changed if _held(key, tally)]
+    held = [key for key in changed if _held(key, tally, has_pilot_answers=has_pilot_answers)]
     if held:
         files = f" ({_changed_files(old.files, new.files)})" if FILES in held else ""
         raise new.conflict(f"has answers of another job: {', '.join(held)} changed{files}; put that back")
@@ -130,7 +134,9 @@ def _and_more(count: int) -> str:
     return f" and {count:,} more" if count else ""
 
 
-def _held(key: str, tally: Tally) -> bool:
+def _held(key: str, tally: Tally, *, has_pilot_answers: bool) -> bool:
+    if has_pilot_answers and not key.startswith("routing."):
+        return True
     _, side, setting = (*key.split("."), "", "")[:3]
     if key.startswith("endpoints.") and setting in _LANE_SETTINGS:
         return tally.ok[side] > 0

@@ -5,6 +5,7 @@
     input.parquet                the frame that Python gave as input
     scores/part-00000.parquet    what the router says, in input order
     results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
+    pilot/                       what both sides were asked, to learn what routing keeps: see `store/pilot`
     requests/part-00000.parquet  fingerprints of the requests that the part's ok rows answer
 
 The only place that has these names. Knows nothing of what the files hold.
@@ -39,6 +40,13 @@ class RunLayout:
         self.scores = path / "scores"
         self.results = path / "results"
         self.requests = path / "requests"
+        self.pilot = path / "pilot"
+        self.pilot_answers = self.pilot / "answers.journal"  # of both sides
+        self.verdicts = self.pilot / "verdicts.jsonl"  # what a judge that is a model said
+        self.pilot_rows = self.pilot / "rows.parquet"  # both answers of each row, with their grades
+        self.labels = self.pilot / "labels.parquet"  # the same as labels, for `train` and `evaluate`
+        self.pilot_quality = self.pilot / "pilot.json"  # what the pilot found
+        self.own_router = self.pilot / "model"  # the router that was fitted on it
 
     def part(self, number: int) -> Path:
         """The part that the journal of this number is sealed into."""

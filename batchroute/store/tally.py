@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.compute as pc
 
@@ -78,6 +78,13 @@ class Tally:
             tokens.completion += group["completion_tokens_sum"]
 
 
-def known_usd(result: Result | None) -> Decimal:
-    """What a row cost as far as is known; nothing where there is no row."""
-    return Decimal(0) if result is None or result.cost_usd is None else Decimal(repr(result.cost_usd))
+class Priced(Protocol):
+    """What has a cost in USD; None: it is unknown."""
+
+    @property
+    def cost_usd(self) -> float | None: ...
+
+
+def known_usd(priced: Priced | None) -> Decimal:
+    """What a row, or an answer, cost as far as is known; nothing where there is none."""
+    return Decimal(0) if priced is None or priced.cost_usd is None else Decimal(repr(priced.cost_usd))

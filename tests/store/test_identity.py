@@ -29,6 +29,20 @@ URL = "http://127.0.0.1:9/v1"
 COLUMN = {"router.embedder.use": "column", "router.embedder.column": "vector"}
 OPENAI = {"router.embedder.use": "openai"}
 BOUNDED = {f"endpoints.{side}.params": {"max_tokens": 9} for side in ("strong", "weak")}
+PILOT: dict[str, Any] = {
+    "pilot.judge": "rubric",
+    "pilot.endpoint.model": "judge",
+    "pilot.endpoint.base_url": URL,
+    "routing.threshold": None,
+    "routing.quality": 0.95,
+}
+JUDGE = {
+    "pilot.endpoint.api_key_env": "KEY",
+    "pilot.endpoint.price.input": 1.0,
+    "pilot.endpoint.price.output": 5.0,
+}
+BY_REFERENCE = {"pilot.judge": "reference", "pilot.reference": "answer"}
+CHECKED = {"pilot.judge": "check", "check.regex": "^yes"}
 Changes: TypeAlias = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 
 FLEX = {"input": 1.0, "cached_input": 0.5, "output": 5.0}
@@ -90,6 +104,16 @@ def on_both_sides(table: dict[str, dict[str, Any]], before: dict[str, Any]) -> C
     }
 
 
+def of_judge(table: dict[str, dict[str, Any]]) -> Changes:
+    return {
+        f"pilot.endpoint.{key}": (
+            {**PILOT, **JUDGE},
+            {f"pilot.endpoint.{name}": value for name, value in change.items()},
+        )
+        for key, change in table.items()
+    }
+
+
 # What SPEC 7 freezes: the job before, and what is changed in it.
 FROZEN: Changes = {
     "input.format": ({}, {"input.format": "jsonl"}),
@@ -116,7 +140,22 @@ FROZEN: Changes = {
     "routing.strong_fraction": ({}, {"routing.threshold": None, "routing.strong_fraction": 0.5}),
     "routing.threshold": ({}, {"routing.threshold": 0.25}),
     "routing.budget_usd": ({}, {"routing.threshold": None, "routing.budget_usd": 5}),
+    "routing.quality": (PILOT, {"routing.quality": 0.9}),
+    "routing.confidence": (PILOT, {"routing.confidence": 0.8}),
+    "pilot.rows": (PILOT, {"pilot.rows": "auto"}),
+    "pilot.seed": (PILOT, {"pilot.seed": 1}),
+    "pilot.judge": (PILOT, {"pilot.judge": "pairwise"}),
+    "pilot.reference": (BY_REFERENCE, {"pilot.reference": "right"}),
+    "pilot.match": (BY_REFERENCE, {"pilot.match": "f1"}),
+    "pilot.criteria": (PILOT, {"pilot.criteria": "Short."}),
+    "pilot.reuse": (PILOT, {"pilot.reuse": "/runs/yesterday"}),
+    "pilot.learn": (PILOT, {"pilot.learn": False}),
+    "check.schema": (CHECKED, {"check.schema": {"type": "object"}}),
+    "check.regex": (CHECKED, {"check.regex": "^no"}),
+    "check.function": (CHECKED, {"check.function": "checks:is_good"}),
+    "check.strip": (CHECKED, {"check.strip": False}),
     **on_both_sides(LANE_FROZEN, {}),
+    **of_judge(LANE_FROZEN),
 }
 FREE: Changes = {
     "name": ({}, {"name": "weekly"}),
@@ -133,6 +172,9 @@ FREE: Changes = {
     "limits.stop_after_same_refusal": ({}, {"limits.stop_after_same_refusal": 0}),
     "limits.ok_if_refused": ({}, {"limits.ok_if_refused": 0.5}),
     "limits.max_response_mb": ({}, {"limits.max_response_mb": 1.0}),
+    "limits.on_unproven": (PILOT, {"limits.on_unproven": "stop"}),
+    "pilot.max_rows": (PILOT, {"pilot.max_rows": 800}),
+    "pilot.watch": (PILOT, {"pilot.watch": 0.01}),
     "limits.drain_s": ({}, {"limits.drain_s": 1.0}),
     "notify.command": ({}, {"notify.command": ["mail", "-s", "done"]}),
     "router.embedder.price.input": (OPENAI, {"router.embedder.price": {"input": 0.5}}),
@@ -141,6 +183,7 @@ FREE: Changes = {
         for key, value in EMBEDDER_FREE.items()
     },
     **on_both_sides(LANE_FREE, {"api_key_env": "KEY"}),
+    **of_judge(LANE_FREE),
 }
 ANSWERED = Tally(ok=Counter(strong=1, weak=1))
 UNANSWERED = Tally(refused=3)
@@ -162,13 +205,19 @@ def kept(identity: Identity, tmp_path: Path) -> Identity:
 
 
 def test_the_table_below_has_every_frozen_setting(tmp_path: Path) -> None:
-    assert FROZEN.keys() == frozen_settings(job({}, tmp_path)).keys()
+    judged, checked = frozen_settings(job(PILOT, tmp_path)), frozen_settings(job(CHECKED, tmp_path))
+    assert FROZEN.keys() == judged.keys() | checked.keys()
+
+
+PRICES = {
+    f"{place}.price" for place in ("endpoints.strong", "endpoints.weak", "pilot.endpoint", "router.embedder")
+}
 
 
 def test_the_table_below_has_every_free_setting() -> None:
     names = {".".join(map(str, loc)): info.json_schema_extra for loc, info in settings()}
     free = {name for name, extra in names.items() if (extra or {}).get("resume") is True}
-    assert FREE.keys() == free - {"endpoints.strong.price", "endpoints.weak.price", "router.embedder.price"}
+    assert FREE.keys() == free - PRICES - {"pilot.endpoint"}
 
 
 @pytest.mark.parametrize("key", FROZEN)
@@ -180,6 +229,21 @@ def test_a_frozen_setting_is_refused_by_its_name_once_a_row_is_answered(key: str
         RunFault, match=rf"{re.escape(key)}\b.* changed; put that back, or use another output\.path"
     ):
         merge(old, new, ANSWERED)
+
+
+@pytest.mark.parametrize("key", [key for key in FROZEN if not key.startswith("routing.")])
+def test_a_frozen_setting_is_refused_once_a_row_of_the_pilot_is_answered(key: str, tmp_path: Path) -> None:
+    before, change = FROZEN[key]
+    old = kept(asked_for(before, tmp_path), tmp_path)
+    new = asked_for({**before, **change}, tmp_path)
+    with pytest.raises(RunFault, match=rf"{re.escape(key)}\b.* changed; put that back"):
+        merge(old, new, UNANSWERED, has_pilot_answers=True)
+
+
+def test_what_is_to_be_kept_of_the_quality_may_be_said_when_the_pilot_is_graded(tmp_path: Path) -> None:
+    old = kept(asked_for(PILOT, tmp_path), tmp_path)
+    new = asked_for({**PILOT, "routing.quality": 0.9}, tmp_path)
+    assert merge(old, new, UNANSWERED, has_pilot_answers=True) == (new, False)
 
 
 @pytest.mark.parametrize("key", FREE)
@@ -280,7 +344,7 @@ def test_job_toml_is_the_job_and_one_table_of_ours_without_secrets(tmp_path: Pat
     path = tmp_path / "run" / "job.toml"
     written = tomllib.loads(path.read_text())
     assert written["batchroute"].keys() >= {"format", "fingerprint", "version", "files"}
-    assert written["routing"] == {"threshold": 0.5}
+    assert written["routing"] == {"threshold": 0.5, "confidence": 0.9}
     assert "canary" not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["job.toml"]

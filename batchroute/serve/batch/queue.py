@@ -97,7 +97,7 @@ class BatchQueue:
             env=self._environ,
             start_new_session=True,  # Ctrl-C is for the server, which stops the worker
         )
-        await self._process.communicate(self._job.model_dump_json(exclude_none=True).encode())
+        await self._process.communicate(self._job.model_dump_json(exclude_none=True, by_alias=True).encode())
         await asyncio.to_thread(self._after, batch, self._process.returncode or 0)
 
     def _after(self, batch: Batch, code: int) -> None:

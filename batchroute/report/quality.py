@@ -1,0 +1,115 @@
+"""What a pilot measured and promises, as report.json and pilot.json have it; shares lie in [0, 1], money in USD.
+
+Knows no statistics and no answers: who measured puts the figures here. None stands for unknown, never 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.store.files import decoding
+from batchroute.store.layout import RunLayout
+from batchroute.types import Verdict  # noqa: TC001 - msgspec reads it
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What one router keeps of the strong side's quality where it sends this share strong, with its band.
+
+    `cost_share`: what that costs against all rows strong.
+    """
+
+    share: float
+    kept: float | None
+    low: float | None
+    high: float | None
+    cost_share: float | None
+
+
+class TestedShare(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of the grid, in the order of the test; `passes` None: not tested, as one before it failed."""
+
+    share: float
+    threshold: float
+    kept: float | None
+    passes: bool | None
+
+
+class RouterRank(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a router's scores rank the pilot's rows: APGR with its 95 % interval (see quality/curves)."""
+
+    apgr: float | None
+    apgr_ci: tuple[float, float] | None
+
+
+class WatchGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """What was kept on the watched rows of one route, or of one value of a column."""
+
+    name: str
+    rows: int
+    kept: float | None
+    low: float | None
+    high: float | None
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows of a night that both sides were asked; `high` is one-sided, known from 30 rows on."""
+
+    rows: int
+    kept: float | None
+    low: float | None
+    high: float | None
+    by_route: list[WatchGroup] = []
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot's outcome. `target` None: it only measured. `kept`, `low`, `high` are of the chosen threshold.
+
+    `router`: whose scores route, "job", "own" (fitted on the pilot) or "length"; `rows` were graded, of `asked`.
+    `verdict` None: the pilot is not at its end. `rows_needed`: for 95 % strong, None where not in sight.
+    `cost_share`: of the whole job at the chosen threshold, the pilot's cost included, against all rows strong.
+    `order_agreement`: how often a pairwise judge said the same in both orders. `left_out` rows by reason.
+    """
+
+    target: float | None
+    confidence: float
+    verdict: Verdict | None = None
+    kept: float | None = None
+    low: float | None = None
+    high: float | None = None
+    strong_share: float | None = None
+    threshold: float | None = None
+    cost_share: float | None = None
+    rows_needed: int | None = None
+    router: str = "job"
+    rows: int = 0
+    asked: int = 0
+    seed: int = 0
+    pilot_cost_usd: float | None = None
+    judge: str
+    judge_model: str | None = None
+    judge_digest: str | None = None
+    order_agreement: float | None = None
+    left_out: dict[str, int] = {}
+    strong_grade: float | None = None
+    weak_grade: float | None = None
+    tested: list[TestedShare] = []
+    curves: dict[str, list[CurvePoint]] = {}
+    routers: dict[str, RouterRank] = {}
+    reused: str | None = None
+    why_new: str | None = None
+    watch: Watch | None = None
+    broken: bool = False
+
+
+def read_quality(run: Path) -> Quality | None:
+    """What the pilot of the directory `run` found; None where there was none, or it is not at its end."""
+    path = RunLayout(run).pilot_quality
+    if not path.exists():
+        return None
+    with decoding(path, "remove it, and run again"):
+        return msgspec.json.decode(path.read_bytes(), type=Quality)
