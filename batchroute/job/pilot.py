@@ -12,6 +12,7 @@ from batchroute.job.kinds import Count, Fraction, FunctionName, JudgeName, RowsO
 from batchroute.job.rules import JUDGES_BY_MODEL
 from batchroute.job.section import Section, fixed, free
 
+JUDGE_NAME = "judge"  # of its lane and on the bill, as "strong" and "weak" are
 FIRST_AUTO_ROWS = 200  # of rows = "auto"; then twice as many, and so on
 
 
@@ -43,6 +44,11 @@ class PilotSpec(Section):
     def most_rows(self) -> int:
         """How many rows it takes at most."""
         return self.max_rows if self.rows == "auto" else self.rows
+
+
+def table_of(endpoint: str) -> str:
+    """The table of a job file that has what the endpoint of this name is: "endpoints.strong", "pilot.endpoint"."""
+    return "pilot.endpoint" if endpoint == JUDGE_NAME else f"endpoints.{endpoint}"
 
 
 class CheckSpec(Section):

@@ -21,7 +21,7 @@ from batchroute.job.tiers import AUTO, STANDARD, may_answer, tier_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchroute.job.endpoint import InputPrice, TierPrice
+    from batchroute.job.endpoint import EndpointSpec, InputPrice, TierPrice
     from batchroute.job.price_table import Entry
     from batchroute.job.rates import Schedule
     from batchroute.job.spec import EmbedderSpec, Endpoints
@@ -289,8 +289,8 @@ def open_target(name: str, spec: Priced) -> Target:
     return Target(name, spec.model, pricing)
 
 
-def open_targets(endpoints: Endpoints) -> dict[str, Target]:
-    """Every endpoint of a job, by name."""
+def open_targets(endpoints: Endpoints | Mapping[str, EndpointSpec]) -> dict[str, Target]:
+    """Each of the endpoints, by name: those of a job's rows, or all that it asks."""
     return {name: open_target(name, spec) for name, spec in endpoints.items()}
 
 

@@ -34,7 +34,7 @@ from batchroute.job.kinds import (
     Usd,
     wrong,
 )
-from batchroute.job.pilot import CheckSpec, PilotSpec
+from batchroute.job.pilot import JUDGE_NAME, CheckSpec, PilotSpec
 from batchroute.job.rules import PROMPTS, at, contradictions, wants_raw
 from batchroute.job.section import Section, fixed, free
 from batchroute.types import HIGHEST_THRESHOLD
@@ -213,6 +213,17 @@ class Job(_Whole):
     check: CheckSpec | None = Field(default=None, description='what a good answer is, for pilot.judge = "check"')
     limits: Limits = Field(default=Limits(), description="when to stop")
     notify: Notify = Field(default=Notify(), description="what is told of the end of a run")
+
+    @property
+    def judge(self) -> EndpointSpec | None:
+        """The model that grades the pilot's answers, where one does."""
+        return None if self.pilot is None else self.pilot.endpoint
+
+    @property
+    def asked(self) -> dict[str, EndpointSpec]:
+        """Every endpoint that a run asks, by name: those of its rows, and the judge."""
+        sides = dict(self.endpoints.items())
+        return sides if self.judge is None else {**sides, JUDGE_NAME: self.judge}
 
     @model_validator(mode="before")
     @classmethod

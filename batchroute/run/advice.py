@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from batchroute.job.pilot import table_of
 from batchroute.job.price_table import is_deprecated, near_models
 from batchroute.job.providers import leaving, likely_address, refused_params, wants_key
 from batchroute.send.open import asks_for_vectors
@@ -28,8 +29,8 @@ _TYPICAL = Usage(prompt_tokens=1000, completion_tokens=300)
 def advice(job: Job, targets: Mapping[str, Target], today: date | None = None) -> Iterator[str]:
     """What to look at again before a run, one line each."""
     yield from _of_both_sides(job, targets)
-    for name, spec in job.endpoints.items():
-        yield from (f"endpoints.{name}.{words}" for words in _of_endpoint(spec, targets[name], today))
+    for name, spec in job.asked.items():
+        yield from (f"{table_of(name)}.{words}" for words in _of_endpoint(spec, targets[name], today))
     embedder = job.router.embedder
     if asks_for_vectors(job.router) and embedder.base_url and (meant := likely_address(embedder.base_url)):
         yield f"router.embedder.base_url is probably meant to be {_without_query(meant)}"

@@ -63,7 +63,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     job = found.attempt(load)
     if job is None:
         return found
-    targets = open_targets(job.endpoints)
+    targets = open_targets(job.asked)
     found.attempt(lambda: refuse_unpriced(job, targets))
     raw, path = job.output.raw, Path(job.output.path)
     found.attempt(lambda: refuse_file_in_the_way(path))
@@ -73,8 +73,8 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
     found.attempt(lambda: check_router(job.router))
-    found.attempt(lambda: raise_file_limit(connections(asked_by(job.endpoints, job.router))))
-    for name, spec in job.endpoints.items():
+    found.attempt(lambda: raise_file_limit(connections(asked_by(job))))
+    for name, spec in job.asked.items():
         found.attempt(partial(endpoint_proxy, spec))
         found.notes += _endpoint_notes(spec, targets[name])
     if asks_for_vectors(job.router):

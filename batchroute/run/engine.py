@@ -109,12 +109,12 @@ class JobRun:
 
     async def _go(self) -> RunEnd:
         job = self._job
-        targets = open_targets(job.endpoints)
+        targets = open_targets(job.asked)
         refuse_unpriced(job, targets)
         path = Path(job.output.path)
         source = open_input(job.input, job.router, path, raw=job.output.raw)
         refuse_unbounded_media(job, source)
-        raise_file_limit(connections(asked_by(job.endpoints, job.router)))
+        raise_file_limit(connections(asked_by(job)))
         with locked(path, int(job.output.mode, 8)):
             directory = open_run_directory(job, source, retry_refused=self._options.retry_refused)
             try:
@@ -144,7 +144,7 @@ class _OpenRun:
         self._directory = directory
         self._store = directory.store
         self._stopper = stopper
-        self._scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
+        self._scrub = scrubber_for(asked_by(job), options.environ)
         self._scoring = Scoring(
             source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
         )

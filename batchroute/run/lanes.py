@@ -55,8 +55,8 @@ class LaneOpener:
     notify: Callable[[str], None]
 
     async def open(self, name: str, stack: AsyncExitStack) -> Lane[Request]:
-        """The lane of the endpoint `name`, until `stack` ends; what it does is seen in `progress`."""
-        spec, limits, target = self.job.endpoints[name], self.job.limits, self.targets[name]
+        """The lane of the endpoint `name` of `Job.asked`, until `stack` ends; `progress` has what it does."""
+        spec, limits, target = self.job.asked[name], self.job.limits, self.targets[name]
         address = await open_address(spec, limits, self.environ, stack)
         endpoint = Endpoint(
             await stack.enter_async_context(Transport(address)),

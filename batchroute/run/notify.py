@@ -71,7 +71,7 @@ def notify(job: Job, told: bytes, environ: Mapping[str, str]) -> str | None:
     It has the environment of the run without the variables that hold the job's keys, and a session of its own, so
     that Ctrl-C does not reach it. What it prints goes nowhere; of a command that fails the end of it is repeated.
     """
-    hidden = key_variables(asked_by(job.endpoints, job.router))
+    hidden = key_variables(asked_by(job))
     clean = {name: value for name, value in environ.items() if name not in hidden}
     try:
         with tempfile.TemporaryFile() as said:

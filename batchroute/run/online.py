@@ -49,15 +49,15 @@ class OnlineFindings:
 
 
 def check_online(job: Job, environ: Mapping[str, str]) -> OnlineFindings:
-    """Asks each endpoint, and the embedder where its API is asked; blocks. JobFault where a key is missing."""
+    """Asks all endpoints, and the embedder where its API is asked; blocks. JobFault: a key is missing."""
     return run_loop(_check(job, environ))
 
 
 async def _check(job: Job, environ: Mapping[str, str]) -> OnlineFindings:
-    found, targets = OnlineFindings(), open_targets(job.endpoints)
-    scrub = scrubber_for(asked_by(job.endpoints, job.router), environ)
+    found, targets = OnlineFindings(), open_targets(job.asked)
+    scrub = scrubber_for(asked_by(job), environ)
     async with contextlib.AsyncExitStack() as stack:
-        for name, spec in job.endpoints.items():
+        for name, spec in job.asked.items():
             address = await open_address(spec, job.limits, environ, stack)
             found.notes.append(f"{name}: {await _models(address, dialect_of(spec).path, spec.model, scrub)}")
             _add(found, name, await _ask(address, spec, scrub), targets[name])

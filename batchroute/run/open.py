@@ -11,6 +11,7 @@ from batchroute.errors import InputFault, UsageFault
 from batchroute.input.look import refuse_unreadable
 from batchroute.input.open import open_source
 from batchroute.job.media import media_tokens
+from batchroute.job.pilot import table_of
 from batchroute.job.prices import is_loopback, open_embedder_target
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.columns import reserved_names
@@ -62,12 +63,13 @@ def _begun(run: RunLayout, identity: Identity) -> dict[str, Fingerprint] | None:
 
 
 def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:
-    """UsageFault where a budget is to hold for a model whose price is unknown."""
+    """UsageFault where a budget is to hold for a model whose price is unknown; `targets` are all that is asked."""
     caps_run, routes_by_cost = job.limits.max_cost_usd is not None, job.routing.budget_usd is not None
     if not (caps_run or routes_by_cost):
         return
-    unpriced = [name for name, target in targets.items() if target.list_price is None]
-    unknown = [f"endpoints.{name}.price{_why(job.endpoints[name], targets[name])}" for name in unpriced]
+    counted = job.asked if caps_run else dict(job.endpoints.items())
+    unpriced = [name for name in counted if targets[name].list_price is None]
+    unknown = [f"{table_of(name)}.price{_why(counted[name], targets[name])}" for name in unpriced]
     if caps_run and asks_for_vectors(job.router) and open_embedder_target(job.router.embedder).pricing is None:
         unknown.append("router.embedder.price")
     if unknown:

@@ -111,7 +111,7 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     `on_rows` is given the rows scored so far. Raises UsageFault where a run would refuse to begin, and where no
     threshold keeps within `routing.budget_usd`; Stopped where another run is at work in the directory.
     """
-    targets = open_targets(job.endpoints)
+    targets = open_targets(job.asked)
     refuse_unpriced(job, targets)
     with scored_job(job, limit, on_rows) as scored:
         estimator = make_estimator(job, targets, scored.source, scored.scores.shards)

@@ -107,7 +107,7 @@ def preview_job(job: Job, rows: int) -> Preview:
     An embedder that is asked over the network is not: such rows have no score. Raises UsageFault where a run would
     refuse the input.
     """
-    targets = open_targets(job.endpoints)
+    targets = open_targets(job.asked)
     refuse_unpriced(job, targets)
     source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
     refuse_unbounded_media(job, source)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchroute.job.endpoint import EndpointSpec, EnvRef
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Secret
-    from batchroute.job.spec import EmbedderSpec, Endpoints, Limits, RouterSpec
+    from batchroute.job.spec import EmbedderSpec, Job, Limits, RouterSpec
     from batchroute.send.budget import Budget
 
     Asked: TypeAlias = EndpointSpec | EmbedderSpec
@@ -39,10 +39,10 @@ def asks_for_vectors(router: RouterSpec) -> bool:
     return router.embedder.use == "openai" and router.use not in {"random", "length"} and ":" not in router.use
 
 
-def asked_by(endpoints: Endpoints, router: RouterSpec) -> list[Asked]:
-    """All that a job sends requests to."""
-    specs: list[Asked] = [spec for _, spec in endpoints.items()]
-    return [*specs, router.embedder] if asks_for_vectors(router) else specs
+def asked_by(job: Job) -> list[Asked]:
+    """All that a job sends requests to: its endpoints, the pilot's judge, and the router's embedder."""
+    specs: list[Asked] = list(job.asked.values())
+    return [*specs, job.router.embedder] if asks_for_vectors(job.router) else specs
 
 
 def connections(specs: Iterable[Asked]) -> int:

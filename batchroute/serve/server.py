@@ -84,13 +84,13 @@ def serve(job: Job, options: ServeOptions) -> int:
 def prepare(job: Job, options: ServeOptions) -> tuple[AccessPolicy, Scorer]:
     """What `open_server` needs; UsageFault where the job cannot be served, or not safely."""
     refuse_unservable(job)
-    refuse_unpriced(job, open_targets(job.endpoints))
+    refuse_unpriced(job, open_targets(job.asked))
     access = access_policy(options.host, options.allow_hosts, _client_key(options))
     if options.has_batches(job):
         batch_part(job, options.batch_share)  # its faults belong before anything is begun
     elif options.batch_share:
         options.notify("limits.max_cost_usd is kept for live requests; batches are off")
-    raise_file_limit(connections(asked_by(job.endpoints, job.router)) + MOST_CLIENTS)
+    raise_file_limit(connections(asked_by(job)) + MOST_CLIENTS)
     return access, load_for_serving(job)
 
 
@@ -147,7 +147,7 @@ async def open_server(
         router = job.router
         if options.has_batches(job):
             router, _ = divide_router(job.router, options.batch_share)
-        scrub = scrubber_for(asked_by(job.endpoints, job.router), options.environ)
+        scrub = scrubber_for(asked_by(job), options.environ)
         context = _embed_context(job, options, budget, scrub)
         scoring = JointScoring(scorer, rater_opener(router, context), options.notify)
         working = [asyncio.create_task(scoring.run(), name="scoring")]

@@ -38,7 +38,7 @@ REAL = {
 
 def advised(folder: Path, changes: Mapping[str, Any]) -> list[str]:
     job = job_of(folder / "prompts.jsonl", folder / "run", {**REAL, **changes})
-    return list(advice(job, open_targets(job.endpoints), TODAY))
+    return list(advice(job, open_targets(job.asked), TODAY))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_may_well_be_meant_is_passed_over(tmp_path: Path, changes: dict[str
 def test_a_recipe_needs_no_advice(path: Path, tmp_path: Path) -> None:
     names = dict.fromkeys(re.findall(r"\$\{(\w+)\}", path.read_text()), "x")
     job = load_job(path, environ=os.environ, variables=names, output=tmp_path)
-    assert list(advice(job, open_targets(job.endpoints), TODAY)) == []
+    assert list(advice(job, open_targets(job.asked), TODAY)) == []
 
 
 def test_check_warns_on_stderr_and_finds_the_job_fit(

@@ -43,6 +43,14 @@ def simulated(**settings: Any) -> dict[str, Any]:
     return {**on_both("base_url", None), **on_both("simulate", settings)}
 
 
+def judged(judge: str = "rubric", **endpoint: Any) -> dict[str, Any]:
+    """The change that makes it a job with a quality target, whose pilot a model judges: `endpoint`'s settings."""
+    ours = {"model": "judge-model", "base_url": "http://127.0.0.1:9/v1", "price": dict(PRICE)}
+    asked = {key: value for key, value in {**ours, **endpoint}.items() if value is not None}
+    quality = {"routing.threshold": None, "routing.quality": 0.95}
+    return {**quality, "pilot.judge": judge, "pilot.endpoint": asked}
+
+
 def _values(changes: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {
         "router": {"use": "length"},
