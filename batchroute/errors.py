@@ -8,6 +8,7 @@
     │   ├── RunFault          a run directory of another job, or one of a newer format
     │   │   └── AnsweredOtherwise   ... whose answers a run in another directory can take over
     │   └── RoutingError      a router, a threshold or a model string that a Controller or a server does not know
+    ├── OwnCodeFault      the user's code, called on answers that are paid: exit 1, they are kept
     ├── Unanswered        an endpoint's: one request of a Controller that came to nothing
     └── Stopped           the world's: exit 4, run again to go on
 
@@ -86,6 +87,10 @@ class AnsweredOtherwise(RunFault):
 
 class RoutingError(UsageFault):
     """A router that is not there, a threshold outside [0, 1], or a model string that names neither."""
+
+
+class OwnCodeFault(BatchrouteError):
+    """A class or a function of the user's raised, or gave what it must not; the answers it was given are kept."""
 
 
 class Unanswered(BatchrouteError):

@@ -45,13 +45,13 @@ _SWAPPED: Mapping[Preference, Preference] = MappingProxyType({"A": "B", "B": "A"
 _TIES = frozenset({"tie", "c", "draw", "equal", "both", "neither", "none", "same"})
 
 
-def pairwise_messages(conversation: bytes, first: Result, second: Result, criteria: str) -> bytes:
+def pairwise_messages(conversation: bytes, first: Result, second: Result, criteria: str | None) -> bytes:
     """The chat messages (JSON) that ask whether the first answer, A, or the second, B, is better."""
     answers = {"answer-A": first, "answer-B": second}
     return grading_messages(_TASK, criteria, conversation, answers, _QUESTION)
 
 
-def pairwise_digest(criteria: str) -> str:
+def pairwise_digest(criteria: str | None) -> str:
     """Which comparison this is: two of the same digest ask the same of a judge."""
     return digest(grading_messages(_TASK, criteria, b"[]", {}, _QUESTION), RESPONSE_FORMAT)
 

@@ -32,12 +32,12 @@ else: {"reason": "one or two sentences", "points": a whole number from 1 to 10}"
 _OUT_OF_TEN = re.compile(r"(?<![\d.,/])(\d{1,2}(?:\.\d{1,3})?)\s{0,3}(?:/|out of)\s{0,3}10(?!\d|[.,/]\d)")
 
 
-def rubric_messages(conversation: bytes, answer: Result, criteria: str) -> bytes:
+def rubric_messages(conversation: bytes, answer: Result, criteria: str | None) -> bytes:
     """The chat messages (JSON) that ask for the points of one answer; `conversation` as in `Prompt.messages`."""
     return grading_messages(_TASK, criteria, conversation, {"answer": answer}, _QUESTION)
 
 
-def rubric_digest(criteria: str) -> str:
+def rubric_digest(criteria: str | None) -> str:
     """Which rubric this is: two of the same digest ask the same of a judge."""
     return digest(grading_messages(_TASK, criteria, b"[]", {}, _QUESTION), RESPONSE_FORMAT)
 

@@ -63,19 +63,28 @@ def identity(spec: EmbedderSpec) -> str:
 
 def import_class(use: str, method: str) -> Any:
     """An object of the class `package.module:Class`, made without arguments; it must have `method`."""
+    named = import_named(use)
+    try:
+        made = named()
+    except TypeError as fault:
+        raise ModelFault(f"{use}: cannot be made without arguments: {fault}") from fault
+    if not callable(getattr(made, method, None)):
+        raise ModelFault(f"{use}: the class needs a method `{method}`")
+    return made
+
+
+def import_named(use: str) -> Any:
+    """What `package.module:name` names."""
     module, _, name = use.partition(":")
     if module.endswith(".py"):
         raise ModelFault(f'{use}: names a file; write "{module.removesuffix(".py")}:{name}"')
     try:
-        made = getattr(import_module(module), name)()
+        return getattr(import_module(module), name)
     except ModuleNotFoundError as missing:
         where = "it is looked for among what is installed, on PYTHONPATH, and beside the job file"
         raise ModelFault(f"{use}: cannot be imported: {missing}; {where}") from missing
-    except (ImportError, AttributeError, TypeError, SyntaxError) as fault:
-        raise ModelFault(f"{use}: cannot be imported and made without arguments: {fault}") from fault
-    if not callable(getattr(made, method, None)):
-        raise ModelFault(f"{use}: the class needs a method `{method}`")
-    return made
+    except (ImportError, AttributeError, SyntaxError) as fault:
+        raise ModelFault(f"{use}: cannot be imported: {fault}") from fault
 
 
 def numbers_in(given: Any, whose: str) -> NDArray[Any]:
