@@ -33,6 +33,8 @@ OnFinish = Literal["keep", "refuse", "other"]
 # What a pilot shows: the share to send strong, that the weak side alone will do, that nothing less than all strong
 # could be shown, or that the weak side is the better one.
 Verdict = Literal["route", "all weak", "all strong", "weak is better"]
+# What a pilot does: asks both sides, has a model judge the answers, or finds the share that goes strong.
+PilotStage = Literal["asking", "judging", "deciding"]
 # What a lane does, or waits for: the end of a pause after a 429, its own limits, a service tier that is full, an
 # endpoint that is away, money that answers in flight may give back, the time to ask rows again, scores or rows of
 # another lane.
@@ -55,6 +57,15 @@ class LaneState:
     reason: str = ""
     next_try_s: float | None = None
     gives_up_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PilotProgress:
+    """How far a pilot is: of `wanted` answers, or verdicts while judging, `done` have come."""
+
+    stage: PilotStage
+    done: int = 0
+    wanted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import msgspec
 
 from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
 from batchroute.store.layout import RunLayout
-from batchroute.types import Doing  # noqa: TC001 - msgspec reads it
+from batchroute.types import Doing, PilotProgress  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,7 +78,8 @@ def _summed(slots: list[dict[Doing, float]]) -> dict[Doing, float]:
 class LaneReport(msgspec.Struct, frozen=True, kw_only=True):
     """One lane, as last seen: `state` in words, `last_error` also where no row has failed for it.
 
-    Rows and money are those of the last run alone; the timeline is that of all runs of the directory.
+    Rows and money are those of the last run alone; the timeline is that of all runs of the directory. `is_beside`:
+    its rows are none of the job's, but verdicts.
     """
 
     state: str
@@ -90,6 +91,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     in_flight: int = 0
     cost_usd: float = 0.0
+    is_beside: bool = False
     timeline: LaneTimeline | None = None
 
 
@@ -97,7 +99,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A run at work, `updated_at` (Unix time); `done` of the directory's `rows` have ended.
 
     `spent_usd` is what is known of the bill of the whole directory, which `max_cost_usd` limits; `wall_s` is the
-    time that all its runs were at work, those too that were killed, to the last word of each.
+    time that all its runs were at work, those too that were killed, to the last word of each. `pilot` is None but
+    while the pilot is at work.
     """
 
     updated_at: float
@@ -106,6 +109,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     spent_usd: float | None = None
     max_cost_usd: float | None = None
     wall_s: float = 0.0
+    pilot: PilotProgress | None = None
     lanes: dict[str, LaneReport]
 
 

@@ -16,6 +16,7 @@ from batchroute.report.figures import State, read_report
 from batchroute.report.lanes import LaneReport, RunStatus, read_status
 from batchroute.store.layout import RunLayout
 from batchroute.store.lock import Holder, lock_state
+from batchroute.types import PilotProgress  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One run; `why` it is not complete, and what to do about it.
 
     `pid`, `host` and `since` are of the process at work, or of one that was killed. `share` of the rows is done;
-    `as_of` (Unix time) is when that was last said. None is unknown.
+    `as_of` (Unix time) is when that was last said. `pilot` is how far it is, or was at a kill. None is unknown.
     """
 
     run: str
@@ -50,6 +51,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     failed: int | None = None
     spent_usd: float | None = None
     max_cost_usd: float | None = None
+    pilot: PilotProgress | None = None
     why: list[str] = []
     lanes: dict[str, LaneReport] = {}
 
@@ -126,6 +128,7 @@ def _with_status(standing: Standing, status: RunStatus) -> Standing:
         share=_share(status.done, status.rows),
         spent_usd=status.spent_usd,
         max_cost_usd=status.max_cost_usd,
+        pilot=status.pilot,
     )
 
 

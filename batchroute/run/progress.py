@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batchroute.job.spec import Job
-    from batchroute.types import Result
+    from batchroute.types import PilotProgress, Result
 
 
 @dataclass(slots=True)
@@ -21,7 +21,8 @@ class LaneProgress:
     """One lane's rows of this run, and what is known of their bill.
 
     `rows` is how many it has to settle; None until all scores are known. `tokens` are those of its answers, `sent`
-    its attempts; the limits are those of the job file.
+    its attempts; the limits are those of the job file. `is_beside`: it answers no rows of the job, but gives
+    verdicts on answers, which is what it settles.
     """
 
     rows: int | None = None
@@ -36,6 +37,7 @@ class LaneProgress:
     last_error: str | None = None  # of any attempt, whether or not a retry helped
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    is_beside: bool = False
 
     @property
     def settled(self) -> int:
@@ -72,7 +74,8 @@ class Progress:
     """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs.
 
     Those of input.reuse are among them. `simulated`: no money is really spent on one side at least. `stops_in_s`
-    says, once the run is ended early, how long answers in flight are still awaited.
+    says, once the run is ended early, how long answers in flight are still awaited. `pilot` is None but while the
+    pilot is at work.
     """
 
     rows: int | None = None
@@ -82,6 +85,7 @@ class Progress:
     max_cost_usd: float | None = None
     money: Callable[[], Money] = Money
     stops_in_s: Callable[[], float | None] = lambda: None
+    pilot: Callable[[], PilotProgress | None] = lambda: None
     started_s: float = field(default_factory=time.monotonic)
     lanes: Mapping[str, LaneProgress] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
@@ -104,8 +108,14 @@ class Progress:
         )
 
     @property
+    def row_lanes(self) -> list[LaneProgress]:
+        """Those that answer rows of the job."""
+        return [lane for lane in self.lanes.values() if not lane.is_beside]
+
+    @property
     def settled(self) -> int:
-        return sum(lane.settled for lane in self.lanes.values())
+        """Rows of the job."""
+        return sum(lane.settled for lane in self.row_lanes)
 
     @property
     def done(self) -> int:

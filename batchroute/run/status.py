@@ -80,6 +80,7 @@ class StatusFile:
             spent_usd=progress.money().spent_usd,
             max_cost_usd=progress.max_cost_usd,
             wall_s=self._wall_s_before + progress.elapsed_s,
+            pilot=progress.pilot(),
             lanes={name: self._look_at(name, lane, now, seconds) for name, lane in progress.lanes.items()},
         )
 
@@ -97,6 +98,7 @@ class StatusFile:
             failed=lane.failed,
             in_flight=lane.in_flight(),
             cost_usd=lane.cost_usd,
+            is_beside=lane.is_beside,
             timeline=self._timelines[name],
         )
 

@@ -15,6 +15,7 @@ second, a table would cost several times as much. Knows no terminals but their s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells
@@ -26,8 +27,10 @@ from batchroute.report.lanes import lane_words
 from batchroute.show.run_words import (
     ended_words,
     lane_rows_words,
+    lane_speed_words,
     left_words,
     money_words,
+    pilot_rows_words,
     rows_words,
     speed_words,
     use_words,
@@ -36,7 +39,7 @@ from batchroute.show.run_words import (
 from batchroute.show.words import brief, clock, count, one_line, plain, speed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from batchroute.run.progress import LaneProgress, Progress
@@ -107,13 +110,13 @@ def frame(progress: Progress, now: Speed, screen: Screen, local: datetime) -> Te
 
     Lower down stands what can be missed: a low screen cuts it off.
     """
-    whole, *lanes = _bars(progress, now, screen)
-    names = max(cell_len(plain(name)) for name in (_WHOLE, *progress.lanes))
-    indent = min(names + len(_GAP), screen.width // 4)
-    lines = [*_title(progress, now, screen.width), *whole]
+    whole, lanes = _whole_bars(progress, now), _lane_bars(progress, now)
+    bars = list(_aligned([*whole, *lanes], screen))
+    indent = min(max(cell_len(bar.name) for bar in (*whole, *lanes)) + len(_GAP), screen.width // 4)
+    lines = [*_title(progress, now, screen.width), *chain.from_iterable(bars[: len(whole)])]
     lines += _packed(money_words(progress), screen.width, indent, "bold")
     lines += _packed(ended_words(progress), screen.width, indent, "red")
-    for (name, lane), bar in zip(progress.lanes.items(), lanes, strict=True):
+    for (name, lane), bar in zip(progress.lanes.items(), bars[len(whole) :], strict=True):
         lines += [*bar, *_lane_lines(lane, now.lanes[name], local, screen.width, indent)]
     return _LINE_END.join(lines[: screen.height])
 
@@ -145,15 +148,27 @@ def _lane_lines(lane: LaneProgress, now: LaneSpeed, local: datetime, width: int,
     return lines
 
 
-def _bars(progress: Progress, now: Speed, screen: Screen) -> Iterator[list[Text]]:
-    """The whole and its lanes, with their figures in columns; without bars where these would be too short.
+def _whole_bars(progress: Progress, now: Speed) -> list[_Bar]:
+    bars = [_Bar(_WHOLE, progress.done, progress.rows, (rows_words(progress), speed_words(progress, now)))]
+    if (pilot := progress.pilot()) is not None:
+        bars.append(_Bar("pilot", pilot.done, pilot.wanted or None, (pilot_rows_words(pilot), "")))
+    return bars
+
+
+def _lane_bars(progress: Progress, now: Speed) -> list[_Bar]:
+    return [
+        _Bar(
+            plain(name), lane.settled, lane.rows, (lane_rows_words(lane), lane_speed_words(lane, now.lanes[name]))
+        )
+        for name, lane in progress.lanes.items()
+    ]
+
+
+def _aligned(bars: Sequence[_Bar], screen: Screen) -> Iterator[list[Text]]:
+    """The lines of each, with their figures in columns; without bars where these would be too short.
 
     Where not even the figures fit, these are broken as all phrases are.
     """
-    bars = [_Bar(_WHOLE, progress.done, progress.rows, (rows_words(progress), speed_words(progress, now)))]
-    for name, lane in progress.lanes.items():
-        figures = lane_rows_words(lane), speed(now.lanes[name].rows_per_s)
-        bars.append(_Bar(plain(name), lane.settled, lane.rows, figures))
     names = max(cell_len(bar.name) for bar in bars)
     percents = len("100 %") if any(bar.percent for bar in bars) else 0
     counts = max(len(bar.figures[0]) + bar.grows_by for bar in bars)

@@ -22,6 +22,7 @@ from batchroute.show.run_words import (
     lane_rows_words,
     left_words,
     money_words,
+    pilot_words,
     rows_words,
     speed_words,
     whole_percent,
@@ -90,11 +91,14 @@ async def _lines(progress: Progress) -> None:
 
 def progress_line(progress: Progress, now: Speed, local: datetime) -> str:
     """All that matters in one line."""
+    pilot = progress.pilot()
     share = "" if progress.rows is None else f" ({whole_percent(progress.done, progress.rows)})"
+    far = f"{rows_words(progress)}{share}" if pilot is None else pilot_words(pilot)
+    left = "" if pilot is not None and progress.stops_in_s() is None else left_words(progress, now.eta_s)
     lanes = ", ".join(_lane(name, lane, local) for name, lane in progress.lanes.items())
     speed, money = speed_words(progress, now), ", ".join(money_words(progress))
     ended = ", ".join(ended_words(progress))
-    parts = [f"{rows_words(progress)}{share}", lanes, speed, money, left_words(progress, now.eta_s), ended]
+    parts = [far, lanes, speed, money, left, ended]
     return "; ".join(filter(None, parts))
 
 

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
     from batchroute.run.progress import LaneProgress, Progress
     from batchroute.show.speed import LaneSpeed, Speed
+    from batchroute.types import PilotProgress, PilotStage
 
 _MOST_ERRORS = 4
+_STAGES: dict[PilotStage, str] = {
+    "asking": "the pilot asks both sides",
+    "judging": "the pilot's answers are judged",
+    "deciding": "the pilot finds the share that goes strong",
+}
+_COUNTED: dict[PilotStage, str] = {"asking": "answers", "judging": "verdicts"}
 
 
 def whole_percent(done: int, rows: int) -> str:
@@ -31,12 +38,30 @@ def rows_words(progress: Progress) -> str:
     return f"{count(progress.done)} of {count(progress.rows)} rows"
 
 
+def pilot_rows_words(pilot: PilotProgress) -> str:
+    """As "312 of 800 answers", or verdicts."""
+    counted = _COUNTED.get(pilot.stage)
+    return "deciding" if counted is None else f"{count(pilot.done)} of {count(pilot.wanted)} {counted}"
+
+
+def pilot_words(pilot: PilotProgress) -> str:
+    """The same where nothing beside it says what it is about."""
+    return f"pilot: {pilot_rows_words(pilot)}"
+
+
 def lane_rows_words(lane: LaneProgress) -> str:
     return count(lane.settled) if lane.rows is None else f"{count(lane.settled)} of {count(lane.rows)}"
 
 
+def lane_speed_words(lane: LaneProgress, now: LaneSpeed) -> str:
+    """What a judge settles are no rows."""
+    return f"{now.rows_per_s:,.1f} verdicts/s" if lane.is_beside else speed(now.rows_per_s)
+
+
 def speed_words(progress: Progress, now: Speed) -> str:
-    """Rows a second: of the scoring, as long as nothing else goes on."""
+    """Rows a second: of the scoring, as long as nothing else goes on; a pilot ends no rows."""
+    if progress.pilot() is not None:
+        return ""
     return speed(now.rows_per_s if progress.rows is not None or progress.settled else now.scored_per_s)
 
 
@@ -45,6 +70,9 @@ def left_words(progress: Progress, eta_s: float | None) -> str:
     left_s = progress.stops_in_s()
     if left_s is not None:
         return f"stopping: {count(progress.in_flight)} answers in flight, {math.ceil(left_s)} s left"
+    pilot = progress.pilot()
+    if pilot is not None:
+        return _STAGES[pilot.stage]
     if progress.rows is None:
         return "scoring"
     if eta_s is not None:
@@ -75,9 +103,7 @@ def money_words(progress: Progress) -> Iterator[str]:
 
 def ended_words(progress: Progress) -> Iterator[str]:
     """What went wrong with rows, and the commonest errors."""
-    refused, failed = (
-        sum(getattr(lane, end) for lane in progress.lanes.values()) for end in ("refused", "failed")
-    )
+    refused, failed = (sum(getattr(lane, end) for lane in progress.row_lanes) for end in ("refused", "failed"))
     if refused:
         yield f"{count(refused)} refused"
     if failed:

@@ -35,15 +35,12 @@ class LaneSpeed:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """By lane, and of the scoring; `eta_s` None: nothing is known to go by."""
+    """By lane, of rows of the job, and of the scoring; `eta_s` None: nothing is known to go by."""
 
     lanes: Mapping[str, LaneSpeed]
+    rows_per_s: float
     scored_per_s: float
     eta_s: float | None
-
-    @property
-    def rows_per_s(self) -> float:
-        return sum(lane.rows_per_s for lane in self.lanes.values())
 
 
 class _Counters(NamedTuple):
@@ -58,6 +55,7 @@ class _Sample:
 
     at_s: float
     scored: int
+    settled: int
     lanes: Mapping[str, _Counters]
 
 
@@ -81,7 +79,7 @@ class SpeedMeter:
         before = next((each for each in reversed(samples) if each.at_s <= now_s - WINDOW_S), samples[0])
         took_s = now_s - before.at_s
         if took_s <= 0:
-            return Speed({name: LaneSpeed() for name in progress.lanes}, 0.0, None)
+            return Speed({name: LaneSpeed() for name in progress.lanes}, 0.0, 0.0, None)
         lanes = {}
         for name, counters in now.lanes.items():
             earlier, minute_ago = before.lanes[name], samples[0].lanes[name]
@@ -91,20 +89,26 @@ class SpeedMeter:
                 minute_tokens=counters.tokens - minute_ago.tokens,
                 minute_requests=counters.sent - minute_ago.sent,
             )
-        return Speed(lanes, (now.scored - before.scored) / took_s, _eta_s(progress, lanes))
+        rows_per_s = (now.settled - before.settled) / took_s
+        return Speed(lanes, rows_per_s, (now.scored - before.scored) / took_s, _eta_s(progress, lanes))
 
 
 def _sample(progress: Progress, now_s: float) -> _Sample:
     lanes = {name: _Counters(lane.settled, lane.tokens, lane.sent()) for name, lane in progress.lanes.items()}
-    return _Sample(now_s, progress.scored(), lanes)
+    return _Sample(now_s, progress.scored(), progress.settled, lanes)
 
 
 def _eta_s(progress: Progress, speeds: Mapping[str, LaneSpeed]) -> float | None:
-    """The slower lane's. One that has stopped is not waited for; while one is away there is nothing to say."""
+    """The slower lane's. One that has stopped is not waited for; while one is away there is nothing to say.
+
+    While the pilot is at work nobody knows what comes after it. A judge is waited for where it has rows.
+    """
+    if progress.pilot() is not None:
+        return None
     lanes_s = [
         _lane_eta_s(lane, speeds[name].rows_per_s, progress.elapsed_s)
         for name, lane in progress.lanes.items()
-        if lane.state().doing != "stopped"
+        if lane.state().doing != "stopped" and not (lane.is_beside and lane.rows is None)
     ]
     known_s = [eta_s for eta_s in lanes_s if eta_s is not None]
     return max(known_s, default=0.0) if len(known_s) == len(lanes_s) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from batchroute.show.run_words import pilot_words
 from batchroute.show.summary import rows_words, spent_words
 from batchroute.show.words import count, one_line, percent
 from batchroute.store.lock import Holder
@@ -23,6 +24,8 @@ def standing_line(standing: Standing) -> str:
     facts = [rows_words(standing.done, standing.rows, standing.refused, standing.failed)]
     if standing.state == "running" and standing.share is not None:
         facts.append(percent(standing.share))
+    if standing.pilot is not None:
+        facts.append(pilot_words(standing.pilot))
     if standing.spent_usd is not None:
         facts.append(spent_words(standing.spent_usd, standing.max_cost_usd))
     holder = _holder(standing) if standing.state == "running" else None

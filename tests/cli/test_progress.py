@@ -15,9 +15,10 @@ from batchroute.run.progress import LaneProgress
 from batchroute.show import progress
 from batchroute.show.progress import progress_line
 from batchroute.show.speed import LaneSpeed, Speed
+from batchroute.types import PilotProgress
 from inputs import lines
 from jobs import on_both, simulated, write_job
-from progresses import AWAY, at_work
+from progresses import AWAY, at_its_pilot, at_work
 from terminal import COMMAND, terminal
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def test_while_it_scores_the_lines_count_what_is_scored() -> None:
     scoring.rows, scoring.done_before, scoring.scored = None, 0, lambda: 12_345
     scoring.lanes = {name: LaneProgress() for name in scoring.lanes}
     scoring.errors.clear()
-    speed = Speed({name: LaneSpeed() for name in scoring.lanes}, 3400.0, None)
+    speed = Speed({name: LaneSpeed() for name in scoring.lanes}, 0.0, 3400.0, None)
     assert progress_line(scoring, speed, datetime.now().astimezone()) == (
         "12,345 rows scored; strong 0 (waits for rows), weak 0 (waits for rows); 3,400.0 rows/s; "
         "$9.31 of 100.00, $0.2000 unconfirmed, saved about $20.1000 (68.3 %) against all strong; scoring"
@@ -219,10 +220,31 @@ def test_while_it_scores_the_lines_count_what_is_scored() -> None:
 
 def test_a_lane_that_is_away_says_so_in_the_line() -> None:
     away = at_work(strong=AWAY)
-    speed = Speed(dict.fromkeys(away.lanes, LaneSpeed(12.34)), 0.0, None)
+    speed = Speed(dict.fromkeys(away.lanes, LaneSpeed(12.34)), 24.68, 0.0, None)
     line = progress_line(away, speed, datetime(2026, 11, 28, 12).astimezone())
     assert line.startswith(
         "15,000 of 25,000 rows (60 %); strong 800 of 2,000 (away: connection refused (127.0.0.1:7999), "
         "next try in 8 s, gives up at 12:30), weak 9,200 of 18,000; 24.7 rows/s; $9.31 of 100.00, "
     )
     assert line.endswith("; time left unknown while strong is away; 3 refused, 7 failed, timeout 12, http_500 3")
+
+
+@pytest.mark.parametrize(
+    ("pilot", "words"),
+    [
+        (PilotProgress("asking", 312, 800), "pilot: 312 of 800 answers"),
+        (PilotProgress("judging", 57, 800), "pilot: 57 of 800 verdicts"),
+        (PilotProgress("deciding"), "pilot: deciding"),
+    ],
+)
+def test_while_the_pilot_is_at_work_the_line_says_how_far_it_is(pilot: PilotProgress, words: str) -> None:
+    work = at_its_pilot(pilot)
+    speed = Speed(dict.fromkeys(work.lanes, LaneSpeed()), 0.0, 0.0, None)
+    line = progress_line(work, speed, datetime.now().astimezone())
+    assert line == (
+        f"{words}; strong 0 (waits for rows), weak 0 (waits for rows), judge 57 of 800 (waits for rows); $0.4100"
+    )
+    work.stops_in_s = lambda: 12.3
+    assert "; stopping: 136 answers in flight, 13 s left" in progress_line(
+        work, speed, datetime.now().astimezone()
+    )

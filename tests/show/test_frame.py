@@ -17,8 +17,8 @@ from batchroute.run.progress import LaneProgress, Money, Progress
 from batchroute.show.frame import Screen, frame_with_hint
 from batchroute.show.run_words import money_words
 from batchroute.show.speed import LaneSpeed, Speed
-from batchroute.types import Doing, LaneState
-from progresses import AWAY, at_work
+from batchroute.types import Doing, LaneState, PilotProgress, PilotStage
+from progresses import AWAY, at_its_pilot, at_work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ WIDTHS = (80, 120)
 
 def speed_of(progress: Progress, eta_s: float | None = 2542.0) -> Speed:
     lane = LaneSpeed(12.34, 150_000.0, 180_500, 2_950)
-    return Speed(dict.fromkeys(progress.lanes, lane), 3400.0, eta_s)
+    return Speed(dict.fromkeys(progress.lanes, lane), 12.34 * len(progress.lanes), 3400.0, eta_s)
 
 
 def drawn(progress: Progress, width: int, height: int = 40, eta_s: float | None = 2542.0) -> list[str]:
@@ -115,6 +115,25 @@ def test_a_run_that_stops_counts_down_what_is_in_flight(width: int) -> None:
     assert lines[-2:] == ["Ctrl-C again leaves them", ""]
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("pilot", "stage", "bar"),
+    [
+        (PilotProgress("asking", 312, 800), "the pilot asks both sides", "pilot ━*─* 39 % 312 of 800 answers"),
+        (PilotProgress("judging", 57, 800), "the pilot's answers are judged", "pilot ━*─* 7 % 57 of 800 verdicts"),
+        (PilotProgress("deciding"), "the pilot finds the share that goes strong", "pilot deciding"),
+    ],
+)
+def test_a_pilot_has_a_bar_of_its_own_and_a_judge_counts_no_rows(
+    width: int, pilot: PilotProgress, stage: str, bar: str
+) -> None:
+    shown = in_one(drawn(at_its_pilot(pilot), width, eta_s=None))
+    assert f"0:00:00, {stage} all" in shown
+    assert re.search(bar.replace("*", "* ?"), shown)
+    assert "0 % 0 of 50,000 rows pilot" in re.sub(" [━─]+", "", shown)  # no speed, which would be none
+    assert "57 of 800 12.3 verdicts/s" in shown
+
+
 def test_a_simulated_run_says_so_first() -> None:
     progress = at_work()
     progress.simulated = True
@@ -182,6 +201,12 @@ def test_a_terminal_of_ascii_alone_gets_nothing_else(ascii_only: bool) -> None:
 texts = st.text(max_size=90)
 doings = st.sampled_from([*(state.doing for state in STATES), "sending"])
 counts = st.integers(0, 10**8)
+pilots = st.builds(
+    lambda stage, done, left: PilotProgress(stage, done, done + left),
+    st.sampled_from(get_args(PilotStage)),
+    counts,
+    counts,
+)
 
 
 @given(
@@ -192,6 +217,7 @@ counts = st.integers(0, 10**8)
     error=st.none() | texts,
     done=counts,
     left=st.none() | counts,
+    pilot=st.none() | pilots,
 )
 def test_it_fits_whatever_it_says(
     width: int,
@@ -201,11 +227,14 @@ def test_it_fits_whatever_it_says(
     error: str | None,
     done: int,
     left: int | None,
+    pilot: PilotProgress | None,
 ) -> None:
     """No line is wider than the terminal, the last is empty, and one line stays free."""
     rows = None if left is None else done + left
     lanes = {name: LaneProgress(ok=done, rows=rows, state=lambda: state, last_error=error) for name in names}
-    progress = Progress(rows=None if rows is None else rows * len(names), lanes=lanes)
+    lanes["judge"] = LaneProgress(ok=done, rows=rows, is_beside=True)
+    whole = None if rows is None else rows * len(names)
+    progress = Progress(rows=whole, lanes=lanes, pilot=lambda: pilot)
     progress.errors.update({str(error): 5})
     lines = frame_with_hint(progress, speed_of(progress), Screen(width, height), NOON).plain.split("\n")
     assert len(lines) < max(height, 4)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchroute.run.progress import LaneProgress, Progress
 from batchroute.show.speed import MINUTE_S, WINDOW_S, SpeedMeter
-from batchroute.types import Doing, LaneState
+from batchroute.types import Doing, LaneState, PilotProgress
 
 OLD_S = 10_000.0  # the age of a run to which a test's own seconds are nothing
 
@@ -54,6 +54,28 @@ def test_what_is_left_takes_as_long_as_the_slower_lane_needs_at_its_speed_of_now
 ) -> None:
     expected = None if eta_s is None else pytest.approx(eta_s, rel=0.01)
     assert after_10_s(run_of(strong, weak), *more) == expected
+
+
+@pytest.mark.parametrize(("rows", "eta_s"), [(None, 90.0), (500, 490.0)])
+def test_a_judge_is_waited_for_where_it_has_verdicts_to_give_but_settles_no_rows(
+    rows: int | None, eta_s: float
+) -> None:
+    judge = LaneProgress(rows=rows, ok=0, is_beside=True)
+    progress = run_of(lane(0, 20), lane(0, 1000))
+    progress.lanes = {**progress.lanes, "judge": judge}
+    meter = SpeedMeter()
+    meter.read(progress, 0.0)
+    for settling, rows_more in zip(progress.lanes.values(), (10, 100, 10), strict=True):
+        settling.ok += rows_more
+    speed = meter.read(progress, 10.0)
+    assert speed.eta_s == pytest.approx(eta_s)
+    assert (speed.rows_per_s, progress.settled) == (11.0, 110)
+
+
+def test_what_comes_after_a_pilot_is_not_known_before_its_end() -> None:
+    progress = run_of(lane(0, 20), lane(0, 1000))
+    progress.pilot = lambda: PilotProgress("asking", 3, 800)
+    assert after_10_s(progress, 10, 100) is None
 
 
 def test_a_first_look_says_no_speed() -> None:

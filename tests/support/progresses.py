@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchroute.run.progress import LaneProgress, Money, Progress
-from batchroute.types import LaneState
+from batchroute.types import LaneState, PilotProgress
 
 AWAY = LaneState("away", "connection refused (127.0.0.1:7999)", next_try_s=8.0, gives_up_s=1800.0)
 
@@ -39,3 +39,15 @@ def at_work(**lanes: LaneState) -> Progress:
     progress.started_s -= 761.0
     progress.errors.update({"timeout": 12, "http_500": 3})
     return progress
+
+
+def at_its_pilot(pilot: PilotProgress) -> Progress:
+    """Before any row has ended: both sides are asked, and a judge is at work."""
+    judge = LaneProgress(rows=800, ok=57, tokens=20_000, in_flight=lambda: 8, is_beside=True)
+    lanes = {name: LaneProgress(in_flight=lambda: 64) for name in ("strong", "weak")}
+    return Progress(
+        rows=50_000,
+        money=lambda: Money(spent_usd=0.41),
+        pilot=lambda: pilot,
+        lanes={**lanes, "judge": judge},
+    )
