@@ -6,8 +6,9 @@
     run = br.run(df, prompt="text", strong="gpt-6.1-sol", weak="gpt-6-luna", strong_fraction=0.1)
     run.df()
 
-Every command has a function of its name. Names are imported when they are first used: the package itself brings
-nothing heavy. The rooms are listed in `batchroute/README.md`.
+Every command has a function of its name; `quality_threshold` is what a pilot decides by, on plain arrays. Names
+are imported when they are first used: the package itself brings nothing heavy. The rooms are listed in
+`batchroute/README.md`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from batchroute.python.run import run as run
     from batchroute.python.servers import serve as serve
     from batchroute.python.servers import simulate as simulate
+    from batchroute.quality.promise import Choice as Choice
+    from batchroute.quality.promise import quality_threshold as quality_threshold
     from batchroute.report.figures import Report as Report
     from batchroute.run.plan import Plan as Plan
     from batchroute.serve.controller import Controller as Controller
@@ -60,6 +63,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchrouteError": "batchroute.errors",
+    "Choice": "batchroute.quality.promise",
     "Controller": "batchroute.serve.controller",
     "IncompleteRun": "batchroute.python.run",
     "InputFault": "batchroute.errors",
@@ -85,6 +89,7 @@ _HOMES = {
     "make_job": "batchroute.python.jobs",
     "open_run": "batchroute.python.result",
     "plan": "batchroute.python.commands",
+    "quality_threshold": "batchroute.quality.promise",
     "reconcile": "batchroute.python.commands",
     "report": "batchroute.python.commands",
     "report_by": "batchroute.python.commands",
@@ -99,6 +104,7 @@ _HOMES = {
 }
 __all__ = [
     "BatchrouteError",
+    "Choice",
     "Controller",
     "IncompleteRun",
     "InputFault",
@@ -125,6 +131,7 @@ __all__ = [
     "make_job",
     "open_run",
     "plan",
+    "quality_threshold",
     "reconcile",
     "report",
     "report_by",

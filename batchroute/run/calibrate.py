@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from batchroute.errors import InputFault
 from batchroute.job.prices import open_targets
+from batchroute.quality.ranks import threshold_for_share
 from batchroute.route.forecast.estimator import make_estimator
-from batchroute.route.threshold import threshold_for_share
 from batchroute.run.open import open_input
 from batchroute.run.prepare import score_into, scored_job
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.job.prices import open_targets
+from batchroute.quality.ranks import thresholds_for_shares
 from batchroute.report.build import build_report
 from batchroute.report.figures import CostBand, Predicted, json_text, write_plan
 from batchroute.report.ties import tie_at
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.route.forecast.evidence import Band
-from batchroute.route.threshold import thresholds_for_shares
 from batchroute.run.open import refuse_unpriced
 from batchroute.run.prepare import scored_job
 from batchroute.run.whatif import what_if

@@ -17,13 +17,13 @@ import polars as pl
 
 from batchroute.errors import RunFault
 from batchroute.job.prices import open_target
+from batchroute.quality.ranks import threshold_for_share
 from batchroute.report.all_one_side import usd_there
 from batchroute.report.figures import json_text, read_report
 from batchroute.report.read import read_job, scan_rows
 from batchroute.report.token_sums import token_sums
 from batchroute.report.tokens import mean_completions
 from batchroute.route.sides import LONGEST_INPUT, input_limits, route_columns
-from batchroute.route.threshold import threshold_for_share
 from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.store.layout import RunLayout
 from batchroute.store.scores import Scores

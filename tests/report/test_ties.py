@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchroute.quality.ranks import threshold_for_share
 from batchroute.report.ties import Tie, tie_at
-from batchroute.route.threshold import threshold_for_share
 from inputs import lines
 from jobs import simulated, write_job
 

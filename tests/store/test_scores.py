@@ -12,7 +12,7 @@ import pytest
 from batchroute.errors import RunFault
 from batchroute.input.split import ChunkLimits
 from batchroute.job.spec import RouterSpec
-from batchroute.route.threshold import threshold_for_share
+from batchroute.quality.ranks import threshold_for_share
 from batchroute.run.scoring import Scoring
 from batchroute.score.router import load_scorer
 from batchroute.store.scores import FIRST_PART_ROWS, Scores, read_scores

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.errors import UsageFault
+from batchroute.quality.ranks import threshold_for_share
 from batchroute.route.forecast.assumptions import NANO, assume
 from batchroute.route.forecast.evidence import Band, earlier_answers, token_ratio
 from batchroute.route.sides import STRONG, route
-from batchroute.route.threshold import lowest_fitting, threshold_for_share
+from batchroute.route.threshold import lowest_fitting
 from batchroute.store.scores import read_scores
 
 if TYPE_CHECKING:

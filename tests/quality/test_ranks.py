@@ -1,4 +1,4 @@
-"""The threshold for a share, against sorting everything."""
+"""The k-th highest score, against sorting everything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.route.threshold import threshold_for_share, thresholds_for_shares
+from batchroute.quality.ranks import threshold_for_share, thresholds_for_shares
 
 if TYPE_CHECKING:
     from batchroute.types import Floats
