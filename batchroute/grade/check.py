@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutinefunction, signature
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from batchroute.errors import JobFault, ModelFault, OwnCodeFault
@@ -21,6 +23,8 @@ from batchroute.score.embed.embedders import import_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from batchroute.job.pilot import CheckSpec
 
     Rule = Callable[[Mapping[str, Any], str], str | None]  # row, response -> what is wrong
 
@@ -44,6 +48,22 @@ class Check:
         if response is None:
             return "has no text"
         return next((fault for rule in self.rules if (fault := rule(row, response))), None)
+
+
+def load_check(spec: CheckSpec) -> Check:
+    """The job's [check], its schema read where that is a file; JobFault where it cannot be used."""
+    schema = spec.json_schema
+    value = _schema_in(Path(schema)) if isinstance(schema, str) else schema
+    return make_check(schema=value, regex=spec.regex, function=spec.function, strip=spec.strip)
+
+
+def _schema_in(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise JobFault([f"check.schema: {path} cannot be read ({error.strerror}); fix the path"]) from error
+    except msgspec.DecodeError as error:
+        raise JobFault([f"check.schema: {path} is no JSON: {error}"]) from error
 
 
 def make_check(

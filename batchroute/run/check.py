@@ -18,6 +18,13 @@ from batchroute.job.prices import is_loopback, open_embedder_target, open_target
 from batchroute.run.advice import advice
 from batchroute.run.hints import NO_ROWS
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
+from batchroute.run.pilot_fit import (
+    grade_sample,
+    input_with_references,
+    open_references,
+    pilot_looks,
+    refuse_no_references,
+)
 from batchroute.run.process import raise_file_limit
 from batchroute.score.router import check_router
 from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
@@ -67,11 +74,14 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     found.attempt(lambda: refuse_unpriced(job, targets))
     raw, path = job.output.raw, Path(job.output.path)
     found.attempt(lambda: refuse_file_in_the_way(path))
-    source = found.attempt(lambda: open_input(job.input, job.router, path, raw=raw))
+    source = found.attempt(lambda: open_input(input_with_references(job), job.router, path, raw=raw))
     if source is not None:
         found.attempt(partial(refuse_unbounded_media, job, source))
         found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
+        _look_at_pilot(found, job, source, limit)
+    for look in pilot_looks(job):
+        found.attempt(look)
     found.attempt(lambda: check_router(job.router))
     found.attempt(lambda: raise_file_limit(connections(asked_by(job))))
     for name, spec in job.asked.items():
@@ -82,6 +92,17 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     found.warnings += advice(job, targets)
     found.warnings += _notify_warnings(job.notify)
     return found
+
+
+def _look_at_pilot(found: Findings, job: Job, source: Source, limit: int | None) -> None:
+    """What the rows say of it: their right answers, and what the user's class makes of them."""
+    if job.pilot is None:
+        return
+    found.attempt(partial(grade_sample, job, source))
+    references = found.attempt(partial(open_references, job))
+    if references is not None:
+        unread = found.attempt(partial(refuse_no_references, job.pilot, references, limit))
+        found.notes += [] if unread is None else [unread]
 
 
 def _notify_warnings(notify: Notify) -> Iterator[str]:

@@ -20,6 +20,7 @@ from batchroute.run.hints import input_hints
 from batchroute.run.lanes import LaneOpener
 from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
+from batchroute.run.pilot_fit import refuse_unfit_pilot
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
 from batchroute.run.routing import Routing
@@ -114,6 +115,7 @@ class JobRun:
         path = Path(job.output.path)
         source = open_input(job.input, job.router, path, raw=job.output.raw)
         refuse_unbounded_media(job, source)
+        refuse_unfit_pilot(job)
         raise_file_limit(connections(asked_by(job)))
         with locked(path, int(job.output.mode, 8)):
             directory = open_run_directory(job, source, retry_refused=self._options.retry_refused)

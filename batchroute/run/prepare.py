@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
 from batchroute.run.open import open_input, refuse_unbounded_media
+from batchroute.run.pilot_fit import refuse_unfit_pilot
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
@@ -60,6 +61,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
     path = Path(job.output.path)
     source = open_input(job.input, job.router, path, raw=job.output.raw)
     refuse_unbounded_media(job, source)
+    refuse_unfit_pilot(job)
     with locked(path, int(job.output.mode, 8)):
         directory = open_run_directory(job, source)
         budget = _budget(job, directory)
