@@ -174,6 +174,9 @@ def _draw(evaluation: Evaluation, plot: Path) -> None:
 @click.option("--latency-s", type=float, default=0.0, help="How long an answer takes.")
 @click.option("--jitter-s", type=float, default=0.0, help="Up to so much longer, at random.")
 @click.option("--chunk-s", type=float, default=0.0, help="How long between the chunks of a stream.")
+@click.option(
+    "--skill", type=click.FloatRange(0, 1), help="Share of sums like 17 * 23 it gets right; else padding."
+)
 @click.option("--response-tokens", type=int, default=150, help="The usual length of an answer.")
 @click.option("--requests-per-minute", type=float, help="Answer 429 above it.")
 @click.option("--tokens-per-minute", type=float, help="Answer 429 above it.")
@@ -208,14 +211,15 @@ def simulate(
 
     It speaks /v1/chat/completions, /v1/responses, /v1/messages and /v1/embeddings, bills a prompt cache and
     service tiers as OpenAI and Anthropic do (GET /stats has the true bill), and has latency, limits and faults at
-    will. The first line on stdout is {"port": N}.
+    will. Sums it answers as its --skill says, and a judge's verdict on answers it gives, too. The first line on
+    stdout is {"port": N}.
 
     A fault is one of these names, any status from 300 to 599, or ok_ before a name for that error in a 200; a
     prompt with [[fault:NAME]] in it always gets that one, with [[fault:NAME:2]] twice. Names:
     reset, hang, cut, stall, slow, endless, unasked_events, content_type, html, truncated, empty, not_utf8,
     gzip_bomb, refusal, filtered, no_room, other_model, no_choices, prompt_filtered, no_message,
     null_message, choice_error_429, choice_error_502, finish_error, null_content, content_number,
-    content_object, content_strings, lone_surrogate, oversize, vectors_shuffled, vector_missing,
+    content_object, content_strings, unreadable, lone_surrogate, oversize, vectors_shuffled, vector_missing,
     vector_short, vector_nan, no_usage, usage_nulls, usage_strings, usage_zero, usage_no_total,
     reasoning_beside, reasoning_unsaid, cached_deepseek, cached_moonshot, cached_anthropic, own_cost,
     zero_cost, invalid_api_key, permission_denied, account_deactivated, insufficient_quota, quota_words,

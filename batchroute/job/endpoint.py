@@ -78,6 +78,9 @@ class SimulateSpec(Section):
     requests_per_minute: Count | None = fixed(None, "limit it holds on requests")
     tokens_per_minute: Count | None = fixed(None, "limit it holds on tokens")
     seed: int = fixed(0, "seed of its chance", ge=0)
+    skill: Fraction | None = fixed(
+        None, "how good its answers are: the share of four-step sums, such as 17 * 23, it gets right; else padding"
+    )
     response_tokens: Count = fixed(150, "tokens of a middling answer")
     busy: dict[Text, Fraction] = fixed({}, "service tier to the share of its requests it is full for")
 

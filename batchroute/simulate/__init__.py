@@ -7,7 +7,9 @@
     schema      an instance of a JSON schema          messages   /v1/messages, Anthropic's
     cache       what of a prompt is read and written  dialect    what the provider has to know of each
     faults      what goes wrong, by name              damage     the ways in which a reply is damaged
-    embeddings  /v1/embeddings                        models     /v1/models
+    skill       answers that are right or nearly so   arithmetic a sum in a prompt, worked out
+    judge       verdicts on answers                   models     /v1/models
+    embeddings  /v1/embeddings
     traffic     what it counts: limits, statistics, the true bill
     server      on a port: `start` inside a running event loop, `serve` as the blocking command
 

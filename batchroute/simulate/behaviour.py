@@ -30,6 +30,9 @@ class Behaviour:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None  # prompt and completion tokens, as they will be billed
     seed: int = 0
+    skill: float | None = (
+        None  # how good answers are (skill.py) and verdicts (judge.py); None: padding, true verdicts
+    )
     response_tokens: int = 150  # the middle of a spread of half to one and a half
     retry_after_s: float | None = None
     max_concurrency: int | None = None  # above it: 429
@@ -64,6 +67,8 @@ class Behaviour:
         for rates in (dict(self.rates()), self.poison):
             if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + 1e-9:
                 raise UsageFault("the rates of a simulated provider lie in [0, 1] and add up to at most 1")
+        if not 0 <= (self.skill or 0) <= 1:
+            raise UsageFault("skill of a simulated provider lies in [0, 1]")
         if any(not 0 <= rate <= 1 for rate in self.busy.values()):
             raise UsageFault("busy of a simulated provider is a rate in [0, 1] for each tier")
         seconds = (self.latency_s, self.jitter_s, self.chunk_s, self.slow_s, self.retry_after_s or 0.0)

@@ -85,6 +85,7 @@ FAULTS: Mapping[str, Fault] = {
     "gzip_bomb": damage.gzip_bomb,
     # The answer, in every dialect and in streams, too.
     "refusal": damage.answers(refusal="[simulated] The model refuses to answer this."),
+    "unreadable": damage.answers(text="[simulated] An answer in no form that anybody asked for."),
     "filtered": damage.answers(finish="content_filter"),
     "no_room": damage.answers(finish="length"),
     "other_model": damage.other_model,

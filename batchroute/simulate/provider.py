@@ -140,7 +140,10 @@ class Provider:
         use = self._cache.use(
             question, prompt_tokens(question, self.behaviour), self.behaviour.characters_per_token
         )
-        draw = self._draw("length", digest, 0)
+
+        def draw(purpose: str) -> float:
+            return self._draw(purpose, digest, 0)
+
         flawless = reply_to(question, compose(question, use, draw, next(self._numbers), self.behaviour))
         reply = self._busy(question, digest) or self._admitted(flawless, text, digest, now_s)
         if use.entries and reply.bill is not None:

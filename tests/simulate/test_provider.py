@@ -158,7 +158,7 @@ def test_an_answer_is_half_to_one_and_a_half_of_its_middle_length_unless_it_is_c
 ) -> None:
     behaviour = Behaviour(response_tokens=middle, reasoning_tokens=reasoning)
     request = read_chat(asked(**({} if cap is None else {"max_tokens": cap})))
-    reply = reply_to(request, compose(request, NONE, draw, 1, behaviour))
+    reply = reply_to(request, compose(request, NONE, lambda _: draw, 1, behaviour))
     usage, choice = answer(reply)["usage"], answer(reply)["choices"][0]
     whole = max(1, int(middle * (0.5 + draw))) + reasoning
     assert usage["completion_tokens"] == min(whole, cap or whole)
