@@ -23,7 +23,10 @@ _ENDS = r"(?![A-Za-z0-9]|['\u2019.][a-z])"
 _BEGINS = r"(?<![A-Za-z0-9'\u2019])"
 _LETTER = rf"{_BEGINS}(?:[A-HJ-Z]|I(?!\ [a-z])|[b-hj]|a(?!\s?\w)){_ENDS}"
 _CALLED = "answer|solution|choice|option|antwort|lösung|réponse|respuesta|risposta|resposta"
-_CHOSEN = r"\b(?:choose|chose|pick|select|going?\ with)\b|答案|选择?|選択?|正解|答え"
+_CHOSEN = (
+    r"\bit(?:['\u2019]s|\ is|\ (?:must|should|would|has\ to)\ be)\b"
+    r"|\b(?:choose|chose|pick|select|going?\ with)\b|答案|选择?|選択?|正解|答え"
+)
 _IS = r"\b(?:is|be|was|ist|est|es)\b|è|é|是|为|は|[:=>\u2192\uff1a-]"
 _FILLERS = r"\b(?:option|choice|letter|answer|most|likely|clearly|therefore|thus|the|correct)\b|[(\[]"
 
@@ -40,7 +43,7 @@ _STATED = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-_LABEL = re.compile(r"^\s{0,8}[-(\[]{0,2}[A-Z][).:\]]", re.MULTILINE)
+_LABEL = re.compile(r"^\s{0,8}[-(\[]{0,2}([A-Z])[).:\]]", re.MULTILINE)
 _FIRST = re.compile(
     rf"\W{{0,8}}(?P<first>[A-Za-z](?=[).:,\]])|[B-HJ-Z]{_ENDS}|[AI]{_ENDS}(?=\s*$|\n|\s(?:because|since|as|is|-|\u2013|\u2014)))"
 )
@@ -66,9 +69,11 @@ def _in_words(text: str) -> str | None:
         return alone[1]
     if stated := [match[match.lastgroup or 0] for match in _STATED.finditer(plain)]:
         return stated[-1]
-    if len(_LABEL.findall(plain)) > 1:
-        return None
-    if first := _FIRST.match(plain):
+    labels = _LABEL.findall(plain)
+    goes_through = len(labels) > 1 and ord(labels[1]) == ord(labels[0]) + 1
+    if not goes_through and (first := _FIRST.match(plain)):
         return first["first"]
+    if len(labels) > 1:
+        return None
     standing = _BY_ITSELF.findall(plain)
     return standing[-1] if standing else None

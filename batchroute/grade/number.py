@@ -30,7 +30,7 @@ _MINUS = "\u2212\u2013-"  # the last so that it is no range within brackets
 _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
 _SPACES = " \u00a0\u2009\u202f'\u2019_"
 _LATEX = (("{,}", ","), (",\\!", ","), ("\\!", ""), ("\\,", " "), ("\\$", "$"))
-_FRAC = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
+_FRAC = re.compile(r"(\d?)\\[dt]?frac\s?(?:\{(-?\d+)\}|(\d))\s?(?:\{(\d+)\}|(\d))")
 _RAISED = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")  # as superscripts
 # Every repetition but that of digits is bounded, and none begins within digits: time grows with the text's length.
 _TOKEN = re.compile(
@@ -38,13 +38,13 @@ _TOKEN = re.compile(
     (?=[\d.^+{_CURRENCY}{_MINUS}])(?:
     \^\{{?[+{_MINUS}]?\d+ |                                                        # the power of a unit
     (?<![A-Za-z_\d])
-    (?P<sign>(?<![\w)\]}}])[+{_MINUS}])?
+    (?P<sign>(?<![\w)\]}}%\u00b0{_CURRENCY}])[+{_MINUS}]|(?:(?<==)|(?<==\ ))[{_MINUS}]\ )?
     (?:[{_CURRENCY}]\ ?(?P<inner>[{_MINUS}])?)?
     (?:
       (?<!\d/)(?:(?P<whole>\d+)\ )?(?P<above>\d+)\ ?/\ ?(?P<below>\d+)(?!\ ?/\ ?\d|\d|[.,]\d) |
-      (?P<dots>\d{{1,3}}(?:(?:\.\d{{3}}){{1,6}},\d+|(?:\.\d{{3}}){{2,6}}))(?![.,]?\d) |
-      (?P<commas>\d{{1,3}}(?:,\d{{2,3}}){{0,6}},\d{{3}}(?!\d)(?:\.\d+)?) |
-      (?P<spaces>\d{{1,3}}(?P<space>[{_SPACES}])\d{{3}}(?:(?P=space)\d{{3}}){{0,6}}(?!\d)(?:[.,]\d+)?) |
+      (?P<dots>[1-9]\d{{0,2}}(?:(?:\.\d{{3}}){{1,6}},\d+|(?:\.\d{{3}}){{2,6}}))(?![.,]?\d) |
+      (?P<commas>[1-9]\d{{0,2}}(?:,\d{{2,3}}){{0,6}},\d{{3}}(?!\d)(?:\.\d+)?) |
+      (?P<spaces>[1-9]\d{{0,2}}(?P<space>[{_SPACES}])\d{{3}}(?:(?P=space)\d{{3}}){{0,6}}(?!\d)(?:[.,]\d+)?) |
       (?P<decimal>(?<!\d,)\d+,\d+)(?![.,]?\d) |
       (?P<plain>\d+(?:\.\d+)?|(?<![\w.])\.\d+)
     )
@@ -105,7 +105,12 @@ def _plain(text: str) -> str:
     for written, meant in _LATEX:
         text = text.replace(written, meant)
     text = _RAISED.sub(lambda raised: "^" + unicodedata.normalize("NFKC", raised[0]), text)
-    return _FRAC.sub(r"\1/\2", text)
+    return _FRAC.sub(_as_fraction, text)
+
+
+def _as_fraction(found: re.Match[str]) -> str:
+    before, *halves = found.groups(default="")
+    return "{}{}{}/{}{}".format(before and f"{before} ", *halves)
 
 
 def _matches(text: str) -> Iterator[re.Match[str]]:
@@ -119,7 +124,7 @@ def _number(match: re.Match[str]) -> Number | None:
         value = _unsigned(match)
     except (OverflowError, ZeroDivisionError):
         return None
-    negative = (match["sign"] or match["inner"] or "+") in _MINUS
+    negative = (match["sign"] or match["inner"] or "+")[0] in _MINUS
     return Number(-value if negative else value, below) if math.isfinite(value) else None
 
 
