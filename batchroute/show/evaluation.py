@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from batchroute.learn.evaluate.figures import DomainFigures, Evaluation
+    from batchroute.learn.evaluate.figures import Evaluation
+    from batchroute.quality.recovered import Recovered
 
 ROUTERS_ABREAST = 4
 _HEADING_CHARS = 14
@@ -76,7 +77,7 @@ def _domain_table(evaluation: Evaluation, names: Sequence[str]) -> Table:
     return domains
 
 
-def _marked(figures: DomainFigures) -> str:
+def _marked(figures: Recovered) -> str:
     low, high = figures.apgr_ci or (CHANCE, CHANCE)
     mark = "+" if low > CHANCE else "!" if high < CHANCE else " "
     return f"{digits(figures.apgr, 3)}{mark}"

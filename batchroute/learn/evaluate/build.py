@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchroute.errors import UsageFault
 from batchroute.job.spec import EmbedderSpec
-from batchroute.learn.evaluate.figures import DomainFigures, Evaluation, RouterFigures, is_control, verdict
+from batchroute.learn.evaluate.figures import Evaluation, RouterFigures, is_control, verdict
 from batchroute.learn.evaluate.offers import make_offer, price_calls
 from batchroute.learn.labels.files import read_label_file
 from batchroute.learn.labels.sides import choose_sides, side_labels
@@ -17,7 +17,6 @@ from batchroute.quality.curves import (
     ALL,
     DRAWS,
     SHARES,
-    apgr,
     coarse_apgr,
     draw_figures,
     draws,
@@ -26,21 +25,20 @@ from batchroute.quality.curves import (
     random_scores,
     share_reaching,
 )
+from batchroute.quality.recovered import has_gap, known_apgr, recovered
 from batchroute.score.checkpoint import read_checkpoint
 from batchroute.score.embed.embedders import identity
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer, model_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from batchroute.job.spec import RouterSpec
     from batchroute.learn.labels.sides import Labels
     from batchroute.quality.curves import Domain, DrawnFigures, Rows
     from batchroute.types import Floats
-
-    Figure = TypeVar("Figure", float, Floats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,6 @@ def _for_pair(spec: RouterSpec, strong: str, weak: str) -> RouterSpec:
     return spec.model_copy(update=changes)
 
 
-LEAST_GAP = 1e-12  # of all-strong over all-weak; below it is rounding
-
-
 def compare_routers(
     files: Sequence[Path],
     router: RouterSpec,
@@ -138,7 +133,7 @@ def evaluate_labels(
     domains |= {name: np.flatnonzero(np.array(labels.domains) == name) for name in sorted(set(labels.domains))}
     drawn = draw_figures(scores, labels.gain, labels.weak, domains, draws(count, seed, draw_count))
     calls = price_calls(labels.prompts, strong_model, weak_model)
-    is_better = _has_gap(labels.strong, labels.weak)
+    is_better = has_gap(labels.strong, labels.weak)
     judged = [rival.name for rival in rivals if is_better and not is_control(rival.name)]
     offers = [make_offer(name, scores[name], labels, drawn, calls) for name in judged]
     evaluation = Evaluation(
@@ -169,25 +164,25 @@ def _figures(
     drawn: DrawnFigures,
 ) -> RouterFigures:
     strong, weak = labels.strong, labels.weak
-    curve = _mean_of(scores[name], lambda each: quality_curve(each, strong, weak, SHARES))
-    overall = _of_domain(scores[name], strong, weak, drawn.apgr[name, ALL])
-    length = _of_domain(scores["length"], strong, weak, drawn.apgr["length", ALL])
+    curve = np.mean([quality_curve(each, strong, weak, SHARES) for each in np.atleast_2d(scores[name])], axis=0)
+    overall = recovered(scores[name], strong, weak, drawn.apgr[name, ALL])
+    length = recovered(scores["length"], strong, weak, drawn.apgr["length", ALL])
     over_length, over_length_ci = None, None
     if overall.apgr is not None and length.apgr is not None and name != "length":
         over_length = overall.apgr - length.apgr
         over_length_ci = interval(drawn.apgr[name, ALL] - drawn.apgr["length", ALL])
-    has_gap = overall.apgr is not None
-    cpt20, cpt50, cpt80 = (_cpt(curve, labels, part) if has_gap else None for part in (0.2, 0.5, 0.8))
+    is_better = overall.apgr is not None
+    cpt20, cpt50, cpt80 = (_cpt(curve, labels, part) if is_better else None for part in (0.2, 0.5, 0.8))
     return RouterFigures(
         apgr=overall.apgr,
         apgr_ci=overall.apgr_ci,
-        apgr10=_rounded(_mean_of(scores[name], lambda each: coarse_apgr(each, strong, weak))) if has_gap else None,
+        apgr10=known_apgr(scores[name], strong, weak, coarse_apgr),
         cpt20=cpt20,
         cpt50=cpt50,
         cpt80=cpt80,
         auc=float(np.trapezoid(curve, SHARES)),
         domains={
-            domain: _of_domain(scores[name][..., rows], strong[rows], weak[rows], drawn.apgr[name, domain])
+            domain: recovered(scores[name][..., rows], strong[rows], weak[rows], drawn.apgr[name, domain])
             for domain, rows in domains.items()
             if domain is not ALL
         },
@@ -197,29 +192,6 @@ def _figures(
     )
 
 
-def _of_domain(scores: Floats, strong: Floats, weak: Floats, drawn_apgr: Floats) -> DomainFigures:
-    if not _has_gap(strong, weak):
-        return DomainFigures(len(strong), None, None)
-    recovered = _mean_of(scores, lambda each: apgr(each, strong, weak))
-    return DomainFigures(len(strong), _rounded(recovered), interval(drawn_apgr))
-
-
-def _mean_of(scores: Floats, figure: Callable[[Floats], Figure]) -> Figure:
-    """A figure of a router's scores [n]; of several, [k, n], the mean."""
-    figures = [figure(each) for each in np.atleast_2d(scores)]
-    return figures[0] if len(figures) == 1 else np.mean(figures, axis=0)
-
-
 def _cpt(curve: Floats, labels: Labels, part: float) -> float:
     """The percentage of strong calls at which a part of the gap is recovered."""
     return 100 * share_reaching(curve, float(curve[0]) + part * float(labels.gain.mean()), SHARES)
-
-
-def _has_gap(strong: Floats, weak: Floats) -> bool:
-    """Whether all-strong is better than all-weak; where it is not, there is nothing to recover."""
-    return float(strong.mean() - weak.mean()) > LEAST_GAP
-
-
-def _rounded(figure: float) -> float:
-    """Without the last digits, in which sums differ: chance is 0.5 and nothing near it."""
-    return round(float(figure), 9)

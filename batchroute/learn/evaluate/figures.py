@@ -8,23 +8,15 @@ routers are held against them, and they are never recommended.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-Interval: TypeAlias = tuple[float, float]
+if TYPE_CHECKING:
+    from batchroute.quality.recovered import Interval, Recovered
 
 BASELINES = ("random", "length", "oracle")  # compared with in any case
 CHANCE = 0.5
 # An oracle below it: the strong side is better by about as much on nearly every prompt, whatever is asked.
 NOTHING_TO_CHOOSE = 0.6
-
-
-@dataclass(frozen=True, slots=True)
-class DomainFigures:
-    """One router on the prompts of one domain."""
-
-    rows: int
-    apgr: float | None
-    apgr_ci: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ class RouterFigures:
     cpt50: float | None
     cpt80: float | None
     auc: float
-    domains: dict[str, DomainFigures]
+    domains: dict[str, Recovered]
     curve: list[tuple[float, float]]
     over_length: float | None
     over_length_ci: Interval | None

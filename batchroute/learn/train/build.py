@@ -16,7 +16,7 @@ from batchroute.learn.labels.sides import choose_sides
 from batchroute.learn.train.features import embed_prompts
 from batchroute.learn.train.fit import fit, make_training_set, split_prompts
 from batchroute.learn.train.gain import fit_gain
-from batchroute.quality.curves import apgr
+from batchroute.quality.recovered import known_apgr
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.embedders import identity
 from batchroute.score.mf import resolve_device
@@ -142,9 +142,8 @@ def _held_out(comparisons: Comparisons, training: TrainingSet, split: Split, par
 
 def _apgr(scores: Tensor, target: Tensor) -> float | None:
     gain = 2 * target.double().numpy() - 1
-    if gain.mean() <= 0:
-        return None
-    return _rounded(apgr(scores.double().numpy(), np.maximum(gain, 0), np.maximum(-gain, 0)))
+    known = known_apgr(scores.double().numpy(), np.maximum(gain, 0), np.maximum(-gain, 0))
+    return None if known is None else _rounded(known)
 
 
 def _rounded(figure: float) -> float:
