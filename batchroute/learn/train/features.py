@@ -110,14 +110,15 @@ def embed_prompts(
 ) -> Features:
     """The prompts as the embedder of a [router] sees them; `vectors` [n, dim] where they are given."""
     if router.embedder.use == "builtin":
-        return _builtin_features(prompts, device)
+        return builtin_features(prompts, device)
     embed = load_dense(router.embedder, device)
     parts = [embed(batch) for batch in bare_questions(prompts, vectors).batches(router.batch_size)]
     # through dlpack, because a column's vectors lie in read-only Arrow memory
     return DenseFeatures(torch.cat([from_dlpack(part).to(device, torch.float32) for part in parts]))
 
 
-def _builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFeatures:
+def builtin_features(prompts: Sequence[str], device: torch.device) -> SparseFeatures:
+    """The prompts as the built-in embedder sees them, what stands in both of its halves once in each."""
     embedder = HashedNgrams(torch.device("cpu"))
     keys, values, counts = [], [], []
     for start in range(0, len(prompts), TEXTS_AT_A_TIME):

@@ -82,7 +82,7 @@ def _spread(block: Block, rows: Tensor) -> Tensor:
 
 
 def fit_gain(prompts: Sequence[str], gain: Tensor, split: Split) -> Parameters:
-    """A model of one dimension, whose two models are +1 and -1; `gain` [n] is what the first is better by."""
+    """A model of one dimension; `gain` [n] is what the first of its two models is better by."""
     embedder = HashedNgrams(torch.device("cpu"))
     design = Design(embedder, embedder.encode(prompts))
     learn = torch.zeros(len(prompts), dtype=torch.float64)
@@ -91,8 +91,13 @@ def fit_gain(prompts: Sequence[str], gain: Tensor, split: Split) -> Parameters:
     vectors = [solve_ridge(design, gain, learn, penalty) for penalty in PENALTIES]
     errors = [float((design.times(vector) - gain)[validation].square().mean()) for vector in vectors]
     vector = vectors[errors.index(min(errors))]
+    return pair_parameters(LOGIT_OF_GAIN * vector)
+
+
+def pair_parameters(vector: Tensor) -> Parameters:
+    """The model of one dimension whose logits are e . v, for `vector` [dimension]; its models are +1 and -1."""
     return Parameters(
         models=torch.tensor([[1.0], [-1.0]]),
-        table=(LOGIT_OF_GAIN / 2 * vector).float().unsqueeze(1),
+        table=(vector / 2).float().unsqueeze(1),
         classifier=torch.ones(1),
     )
