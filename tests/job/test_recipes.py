@@ -11,6 +11,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from batchroute.job.load import load_job
 from batchroute.job.prices import open_targets
+from sums import write_sums
 
 if TYPE_CHECKING:
     from batchroute.job.endpoint import EndpointSpec
@@ -30,7 +31,7 @@ def load(path: Path) -> Job:
 
 
 def endpoints() -> list[tuple[str, EndpointSpec]]:
-    return [(path.stem, spec) for path in RECIPES for _, spec in load(path).endpoints.items()]
+    return [(path.stem, spec) for path in RECIPES for spec in load(path).asked.values()]
 
 
 def test_there_is_one_for_each_family_of_providers() -> None:
@@ -38,9 +39,8 @@ def test_there_is_one_for_each_family_of_providers() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_both_sides_have_a_price(path: Path) -> None:
-    job = load(path)
-    for target in open_targets(job.endpoints).values():
+def test_all_that_is_asked_has_a_price(path: Path) -> None:
+    for target in open_targets(load(path).asked).values():
         assert target.list_price is not None, f"{target.model} has no price"
 
 
@@ -62,3 +62,9 @@ def test_each_says_how_to_run_it(path: Path) -> None:
     head = path.read_text().split("\n\n[", 1)[0]
     assert head.startswith("# ")
     assert "batchroute " in head
+
+
+def test_the_sums_of_the_pilot_demo_can_be_made_again(tmp_path: Path) -> None:
+    job = load(RECIPES[0].with_name("pilot-demo.toml"))
+    made = write_sums(tmp_path / "sums.jsonl", 2000)
+    assert [Path(path).read_bytes() for path in job.input.path] == [made.read_bytes()]

@@ -14,7 +14,7 @@ MOST_DIGITS = 6
 
 
 class SumRow(NamedTuple):
-    """A row of input; both numbers of its sum have that many digits."""
+    """A row of input; the longer number of its sum has that many digits."""
 
     id: str
     prompt: str
@@ -23,11 +23,11 @@ class SumRow(NamedTuple):
 
 
 def sums(count: int, seed: int = 0) -> Iterator[SumRow]:
-    """Sums of 1 to 6 digits, each as often as the others, in a random order."""
+    """Sums of 1 to 6 digits, each as often as the others, in a random order; the other number is no longer."""
     chance = Random(seed)  # noqa: S311  of a test
     for number in range(count):
         digits = chance.randint(1, MOST_DIGITS)
-        a, b = (chance.randrange(10 ** (digits - 1), 10**digits) for _ in range(2))
+        a, b = (chance.randrange(10 ** (length - 1), 10**length) for length in (digits, chance.randint(1, digits)))
         yield SumRow(f"s{number + 1:05}", f"What is {a} + {b}?", a + b, digits)
 
 
