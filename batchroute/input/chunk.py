@@ -115,13 +115,17 @@ class Chunk:
     reader: RowReader
     replaced: Replaced
 
-    def questions(self) -> Questions:
-        """The columns that scoring needs, for all n rows. Adds to the source's count of lone surrogates."""
-        everything = np.arange(len(self.rows))
-        vectors, lacking = self._vectors(everything)
-        values = self.records.values(everything, self.replaced)
+    def questions(self, indices: NDArray[np.int64] | None = None) -> Questions:
+        """The columns that scoring needs, of the rows at these indices into `rows`.
+
+        Without `indices` of all n, and then they add to the source's count of lone surrogates.
+        """
+        replaced = self.replaced if indices is None else Replaced()
+        wanted = np.arange(len(self.rows)) if indices is None else indices
+        vectors, lacking = self._vectors(wanted)
+        values = self.records.values(wanted, replaced)
         rows = [
-            self.reader.read(row, self.replaced, lacks_vector=lacks)
+            self.reader.read(row, replaced, lacks_vector=lacks)
             for row, lacks in zip(values, lacking, strict=True)
         ]
         return Questions(

@@ -105,6 +105,17 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     watch: Watch | None = None
     broken: bool = False
 
+    @property
+    def brief(self) -> str:
+        """The verdict in a few words."""
+        if self.verdict is None or self.kept is None or self.target is None:
+            return f"{self.rows:,} rows graded"
+        sure = f"at least {self.target:.4g} with {self.confidence:.0%} confidence"
+        if self.verdict == "all strong":
+            return f"nothing below 100 % strong could be shown to keep {sure}: all rows go strong"
+        share = f"{self.strong_share or 0.0:.0%} strong"
+        return f"{self.verdict}: {share} keeps {self.kept:.1%} of the strong side's quality, {sure}"
+
 
 def read_quality(run: Path) -> Quality | None:
     """What the pilot of the directory `run` found; None where there was none, or it is not at its end."""

@@ -172,6 +172,13 @@ class Downgrade:
         self._in_flight[endpoint] += 1
         return True
 
+    def take(self, endpoint: str, request: Request) -> None:
+        """A row whose answer is there and paid goes where its score sends it; it is settled next."""
+        if endpoint != "weak":
+            self._outstanding["weak" if self.may_move(request) else "strong"].remove(request.chars)
+            self._strong_usd += request.most_usd
+        self._in_flight[endpoint] += 1
+
     def may_move(self, request: Request) -> bool:
         """Whether the weak side may take a row over, and for less."""
         return request.reason == "score" and bool(may_move(request.chars, self._outstanding, self._longest_weak))

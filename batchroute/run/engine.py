@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.errors import cause_of
+from batchroute.job.pilot import JUDGE_NAME
 from batchroute.job.prices import open_targets
 from batchroute.run.end import RunEnd, close_books, run_end, write_end, write_running
 from batchroute.run.hints import input_hints
@@ -21,6 +22,7 @@ from batchroute.run.lanes import LaneOpener
 from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.pilot_fit import refuse_unfit_pilot
+from batchroute.run.pilot.pilot import Pilot
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
 from batchroute.run.routing import Routing
@@ -60,11 +62,13 @@ class RunOptions:
     """What a run is told beside the job: the environment with its keys, the flags, who is told what.
 
     `watch` shows the progress until it is cancelled; `notify` takes a message that the user must see at once.
+    `pilot_only`: nothing is asked but the job's pilot.
     """
 
     environ: Mapping[str, str]
     limit: int | None = None
     retry_refused: bool = False
+    pilot_only: bool = False
     watch: Callable[[Progress], Awaitable[None]] | None = None
     notify: Callable[[str], None] = lambda message: None
 
@@ -157,6 +161,7 @@ class _OpenRun:
         self._progress = self._open_progress()
         self._status = StatusFile(directory.layout.path, self._progress)
         self._unconfirmed = Unconfirmed()
+        self._pilot = self._open_pilot()
         self._rows = ShardRun(
             job.endpoints,
             targets,
@@ -166,6 +171,7 @@ class _OpenRun:
             stopper,
             limit=options.limit,
             reserves=self._budget is not None,
+            pilot=self._pilot,
         )
         self._routing = Routing(
             job,
@@ -179,6 +185,8 @@ class _OpenRun:
             stopper,
             limit=options.limit,
             notify=self._options.notify,
+            pilot=self._pilot,
+            pilot_only=options.pilot_only,
         )
 
     async def go(self) -> RunEnd:
@@ -205,7 +213,7 @@ class _OpenRun:
         opener = self._lane_opener()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._rows.close)
-            for name in self._job.endpoints.names:
+            for name in self._job.asked:
                 self._lanes[name] = await opener.open(name, stack)
             self._stopper.add(self._scoring)
             for lane in self._lanes.values():
@@ -226,13 +234,19 @@ class _OpenRun:
             scoring = group.create_task(self._route(answered))
             async with asyncio.TaskGroup() as lanes:
                 for name, lane in self._lanes.items():
-                    lanes.create_task(self._rows.deliver(name, lane, self._routing.threshold))
+                    lanes.create_task(self._deliver(name, lane))
             self._scoring.stop()
             asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
             await scoring
             await self._store.sealed()
             for task in tasks:
                 task.cancel()
+
+    async def _deliver(self, name: str, lane: Lane[Request]) -> None:
+        if self._pilot is not None and name == JUDGE_NAME:
+            await self._pilot.deliver_to_judge(lane)
+        else:
+            await self._rows.deliver(name, lane, self._routing.threshold)
 
     async def _shown(self, watch: Callable[[Progress], Awaitable[None]]) -> None:
         """A display that fails ends no run that is paid for; its fault is raised when all is on file."""
@@ -278,6 +292,15 @@ class _OpenRun:
             budget=self._budget,
         ).now
         return progress
+
+    def _open_pilot(self) -> Pilot | None:
+        store = self._directory.pilot
+        if self._job.pilot is None or store is None:
+            return None
+        limit, reserves = self._options.limit, self._budget is not None
+        return Pilot(
+            self._job, self._targets, self._source, self._directory, store, limit=limit, reserves=reserves
+        )
 
     def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
         options, limits, job = self._options, self._job.limits, self._job

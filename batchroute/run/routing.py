@@ -14,9 +14,11 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
+from batchroute.report.quality import read_quality
 from batchroute.report.ties import tie_at
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
+from batchroute.route.threshold import threshold_for_share
 from batchroute.run.feed import rows_to_ask
 from batchroute.run.resolved import refuse_moved
 from batchroute.send.reuse import Reuse
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.route.downgrade import Downgrade
     from batchroute.route.forecast.estimator import Estimator
+    from batchroute.report.quality import Quality
+    from batchroute.run.pilot.pilot import Pilot
     from batchroute.run.progress import Progress
     from batchroute.run.scoring import Scoring
     from batchroute.run.shard import ShardRun
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
     from batchroute.store.rows import DoneRows
+
+UNPROVEN = 'ask more rows (pilot.rows), lower routing.quality, or set limits.on_unproven = "strong"'
 
 
 class Routing:
@@ -56,8 +62,13 @@ class Routing:
         *,
         limit: int | None,
         notify: Callable[[str], None],
+        pilot: Pilot | None = None,
+        pilot_only: bool = False,
     ) -> None:
-        """`limit` is how many rows of the input are wanted at all; `notify` takes what a user must see at once."""
+        """`limit` is how many rows of the input are wanted at all; `notify` takes what a user must see at once.
+
+        `pilot_only`: the threshold is not set, so that no row is asked but those of the pilot.
+        """
         self.threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._job = job
         self._targets = targets
@@ -72,6 +83,8 @@ class Routing:
         self._stopper = stopper
         self._limit = limit
         self._notify = notify
+        self._pilot = pilot
+        self._pilot_only = pilot_only
 
     def is_complete(self) -> bool:
         """Whether no row is left to ask; those done may be others than the first `limit`."""
@@ -93,7 +106,7 @@ class Routing:
     async def _score_and_route(self, answered: AnsweredParts) -> None:
         """Scores the input, then settles the threshold where something depends on the whole input."""
         known, done_before = self._known_threshold(), self._store.done.copy()
-        if known is not None and not self._job.input.reuse and not self._downgrades:
+        if known is not None and not self._job.input.reuse and not self._downgrades and self._pilot is None:
             self.threshold.set_result(known)
         await self._scoring.run()
         if self._scoring.stopped is not None:
@@ -101,8 +114,9 @@ class Routing:
         if not self._scoring.complete:
             return
         self._progress.rows = self._scoring.wanted_rows
-        known = self._known_threshold()
-        threshold = await asyncio.to_thread(self._resolve_threshold) if known is None else known
+        threshold = await self._settled_threshold()
+        if threshold is None:
+            return
         self._directory.fix_threshold(threshold, self._scores.rows, self._limit)
         await self._route(threshold, answered, done_before)
 
@@ -119,6 +133,33 @@ class Routing:
             self._rows.downgrade = await asyncio.to_thread(self._open_downgrade, self._budget, threshold)
         if not self.threshold.done():
             self.threshold.set_result(threshold)
+
+    async def _settled_threshold(self) -> float | None:
+        """The threshold to route by; None where none is to be, or a lane ended before the pilot could tell."""
+        known, target = self._known_threshold(), self._job.routing.quality
+        if known is None and target is None:
+            known = await asyncio.to_thread(self._resolve_threshold)
+        if self._pilot is None:
+            return known
+        quality = read_quality(self._directory.layout.path)
+        if known is None or quality is None:
+            quality = await self._pilot.run(known)
+        self._pilot.close()
+        if quality is None or self._pilot_only:
+            return None
+        return known if known is not None else await asyncio.to_thread(self._by_target, quality)
+
+    def _by_target(self, quality: Quality) -> float | None:
+        """What the pilot chose for routing.quality."""
+        self._notify(f"pilot: {quality.brief}")
+        if quality.verdict == "all strong" and self._job.limits.on_unproven == "stop":
+            self._stopper.stop(f"the pilot could not show that routing keeps {quality.target:.0%}; {UNPROVEN}")
+            return None
+        threshold = quality.threshold or 0.0
+        if quality.verdict in {"all weak", "weak is better"}:
+            threshold, _ = threshold_for_share(self._scores.free(), 0.0)
+        refuse_moved(self._directory, threshold, self._scores.rows)
+        return threshold
 
     def _known_threshold(self) -> float | None:
         """The one that the job names, or that an earlier run here settled on for as many rows."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Target
     from batchroute.job.spec import Endpoints
     from batchroute.route.downgrade import Downgrade
+    from batchroute.run.pilot.pilot import Pilot
     from batchroute.run.progress import Progress
     from batchroute.run.stop import Stopper
     from batchroute.send.request import Delivery, Outcome, Request
@@ -64,8 +65,10 @@ class ShardRun:
         *,
         limit: int | None,
         reserves: bool,
+        pilot: Pilot | None = None,
     ) -> None:
         """`limit` is how many rows of the input are wanted at all; `reserves`: a budget has to hold for each."""
+        self._pilot = pilot
         self.downgrade: Downgrade | None = None
         self._endpoints = endpoints
         self._targets = targets
@@ -88,6 +91,8 @@ class ShardRun:
         """All rows of one endpoint to their ends, by its delivery; begins when the threshold is known."""
         self._deliveries[name] = delivery
         await delivery.deliver(self._requests(name, threshold), _EndpointSink(self, name))
+        if self._pilot is not None:
+            self._pilot.ended(name)
         if self._handover is not None:
             self._handover.ended(name)
         if self.downgrade is not None:
@@ -114,8 +119,25 @@ class ShardRun:
                     yield request
 
     async def _requests(self, name: str, threshold: asyncio.Future[float]) -> AsyncGenerator[Request, None]:
-        """The rows an endpoint is asked, and those that the answers of another one send here."""
-        lowest = await asyncio.shield(threshold)
+        """What a pilot asks an endpoint; then its rows, but those whose answer the pilot has."""
+        if self._pilot is not None:
+            async for request in self._pilot.requests(name, self._deliveries[name]):
+                yield request
+        with self._deliveries[name].starved():
+            lowest = await asyncio.shield(threshold)
+        async for request in self._own_and_moved(name, lowest):
+            if not self._is_taken(name, request):
+                yield request
+
+    def _is_taken(self, name: str, request: Request) -> bool:
+        """Settles a row with the answer that the pilot has, if it has one."""
+        outcome = None if self._pilot is None else self._pilot.take(name, request)
+        if outcome is not None:
+            self.settle(name, request, outcome)
+        return outcome is not None
+
+    async def _own_and_moved(self, name: str, lowest: float) -> AsyncGenerator[Request, None]:
+        """The rows of an endpoint, and those that the answers of another one send here."""
         if self._handover is None:
             async for request in self._routed(name, lowest):
                 yield request
@@ -165,6 +187,10 @@ class ShardRun:
             for request in requests:
                 if request.prompt.refusal is not None:
                     self.keep(name, never_sent(request, self._targets[name], self.earlier(request), now_us()))
+                elif self._pilot is not None and self._pilot.has(name, request):
+                    if self.downgrade is not None:
+                        self.downgrade.take(name, request)
+                    yield request
                 elif self.downgrade is None or await self._stays(name, request, self.downgrade):
                     yield request
 
@@ -283,6 +309,15 @@ class ShardRun:
         if self._handover is not None:
             self._handover.settled(name, request)
 
+    def settle_sampled(self, name: str, request: Request, outcome: Outcome) -> None:
+        """An answer that the pilot asked for, beside or instead of the row's own."""
+        if self._pilot is not None and (reason := self._pilot.settle(name, request, outcome)) is not None:
+            self._deliveries[name].stop(reason)
+
+    def leave_sampled(self, name: str, request: Request, spent: Spent) -> None:
+        if self._pilot is not None:
+            self._pilot.leave(name, request, spent)
+
     def reuse(self, name: str, request: Request, outcome: Outcome) -> None:
         target = self._targets[name]
         result = taken_over(request, outcome, target, self.earlier(request), now_us(), raw=self._raw)
@@ -298,10 +333,16 @@ class _EndpointSink:
     name: str
 
     def settle(self, request: Request, outcome: Outcome) -> None:
-        self.rows.settle(self.name, request, outcome)
+        if request.sampled:
+            self.rows.settle_sampled(self.name, request, outcome)
+        else:
+            self.rows.settle(self.name, request, outcome)
 
     def leave(self, request: Request, spent: Spent) -> None:
-        self.rows.leave(self.name, request, spent)
+        if request.sampled:
+            self.rows.leave_sampled(self.name, request, spent)
+        else:
+            self.rows.leave(self.name, request, spent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,215 @@
+"""The pilot of one run, step by step: drawn, asked of both sides, judged, decided, once or until enough is shown.
+
+    Pilot.requests(name)  what a lane is to ask before anything else    Pilot.settle, leave  what becomes of it
+    Pilot.run             the steps; its end is what was found          Pilot.take           an answer for its row
+
+An answer is asked for once: when the row's turn comes, its own side's answer is taken from here as its result.
+"""
+
+# Worked example, rows = "auto", max_rows = 2000, three of the looks:
+#
+#     look 0   rows    0..199 asked of both sides, judged     nothing below 100 % strong is shown
+#     look 1   rows  200..399 asked as well, all 400 judged   75 % is shown, 70 % could be by 900 rows: go on
+#     look 2   rows  400..799 asked as well, all 800 judged   70 % is shown, nothing lower is in sight: the end
+#
+# Killed amid look 1: the next run draws the same rows in the same order, finds the answers that are on file, asks
+# the others, and comes to the same end.
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchroute.job.pilot import FIRST_AUTO_ROWS, JUDGE_NAME
+from batchroute.quality.sample import draw
+from batchroute.quality.shares import JobScores
+from batchroute.run.feed import RequestWriter
+from batchroute.run.open import open_input
+from batchroute.run.pilot.answers import PilotAnswers
+from batchroute.run.pilot.decide import Measured, choose, describe
+from batchroute.run.pilot.files import write_quality, write_rows
+from batchroute.run.pilot.judge import AnsweredRow, ReferenceJudge
+from batchroute.run.pilot.queue import RequestQueue
+from batchroute.run.pilot.sample import EligibleScores, read_column, read_rows
+from batchroute.run.pilot.verdicts import ModelJudge
+from batchroute.run.settle import never_sent, settled
+from batchroute.send.classify import stop_reason
+from batchroute.send.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from typing import Any
+
+    from batchroute.input.open import Source
+    from batchroute.job.prices import Target
+    from batchroute.job.spec import Job
+    from batchroute.report.quality import Quality
+    from batchroute.run.pilot.judge import Graded, Judge
+    from batchroute.run.pilot.sample import SampledRow
+    from batchroute.send.request import Outcome, Request, Spent
+    from batchroute.send.request import Delivery
+    from batchroute.store.directory import RunDirectory
+    from batchroute.store.pilot import PilotStore
+    from batchroute.types import Result, StopReason
+
+
+class Pilot:
+    """Of one run, once; belongs to its event loop."""
+
+    def __init__(
+        self,
+        job: Job,
+        targets: Mapping[str, Target],
+        source: Source,
+        directory: RunDirectory,
+        store: PilotStore,
+        *,
+        limit: int | None,
+        reserves: bool,
+    ) -> None:
+        """`limit` is how many rows of the input are wanted at all; `reserves`: a budget has to hold for each."""
+        assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
+        self._spec = job.pilot
+        self._job = job
+        self._targets = targets
+        self._source = source
+        self._directory = directory
+        self._limit = limit
+        self._answers = PilotAnswers(store, targets, "pilot")
+        self._writers = {
+            name: RequestWriter(spec, targets[name].pricing if reserves else None)
+            for name, spec in job.endpoints.items()
+        }
+        self._queues = {name: RequestQueue() for name in job.endpoints.names}
+        self._asked: set[tuple[str, str, int]] = set()  # by this run
+        self._judge_queue = RequestQueue()
+        self._model: ModelJudge | None = None
+        if self._spec.endpoint is not None:
+            target = targets[JUDGE_NAME]
+            self._model = ModelJudge(
+                self._spec, self._spec.endpoint, target, store, self._judge_queue, reserves=reserves
+            )
+
+    def requests(self, name: str, delivery: Delivery[Request]) -> AsyncGenerator[Request, None]:
+        """What an endpoint is to be asked, until the pilot is at its end."""
+        return self._queues[name].requests(delivery)
+
+    async def deliver_to_judge(self, lane: Delivery[Request]) -> None:
+        """All that the judge is asked, by its lane, until the pilot is at its end."""
+        if self._model is not None:
+            await self._model.deliver(lane)
+
+    def settle(self, name: str, request: Request, outcome: Outcome) -> StopReason | None:
+        """Puts an answer on file; a reason where the endpoint, or the budget, can do no more."""
+        self._answers.put(name, request, outcome)
+        self._queues[name].done()
+        return stop_reason(outcome.answer) if outcome.status == "open" else None
+
+    def leave(self, name: str, request: Request, spent: Spent) -> None:
+        """A request stays undone."""
+        self._answers.leave(name, request, spent)
+        self._queues[name].done()
+
+    def ended(self, name: str) -> None:
+        """Nothing more comes from an endpoint."""
+        self._queues[name].ended()
+
+    def has(self, name: str, request: Request) -> bool:
+        """Whether there is an answer to take."""
+        return self._answers.can_take(name, request)
+
+    def take(self, name: str, request: Request) -> Outcome | None:
+        """The answer that the pilot has for a row, to be settled as its result; None where it has to be asked."""
+        return self._answers.take(name, request)
+
+    async def run(self, threshold: float | None) -> Quality | None:
+        """To its end; `threshold` is the job's own, where it has one. None: a lane ended before."""
+        scores = EligibleScores(self._directory.scores.shards, self._job.endpoints, self._limit)
+        shares = await asyncio.to_thread(JobScores.read, scores)
+        rows = await asyncio.to_thread(self._draw, scores)
+        judge = self._judge()
+        steps = self._steps(len(rows))
+        for look, count in enumerate(steps):
+            if not await self._ask(rows[:count]):
+                return None
+            answered = [self._answered(row) for row in rows[:count]]
+            graded = await judge.grade(answered)
+            if graded is None:
+                return None
+            looks = [next(n for n, step in enumerate(steps) if place < step) for place in range(count)]
+            measured = Measured.of(answered, graded, looks)
+            choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
+            if choice is None or choice.is_settled(steps[-1]) or look == len(steps) - 1:
+                break
+        quality = await asyncio.to_thread(
+            describe, self._job, measured, shares, choice, graded=graded, asked=count, threshold=threshold
+        )
+        await asyncio.to_thread(self._write, answered, graded, quality)
+        return quality
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+        for queue in (*self._queues.values(), self._judge_queue):
+            queue.close()
+
+    def _draw(self, scores: EligibleScores) -> list[SampledRow]:
+        drawn = draw(scores, self._spec.most_rows, self._spec.seed)
+        return read_rows(self._source, self._directory.scores.shards, drawn)
+
+    def _steps(self, rows: int) -> list[int]:
+        """How many rows have been asked at the end of each look."""
+        if self._spec.rows != "auto":
+            return [rows]
+        steps = [FIRST_AUTO_ROWS]
+        while steps[-1] < rows:
+            steps.append(2 * steps[-1])
+        return [*steps[:-1], rows]
+
+    def _request(self, name: str, row: SampledRow) -> Request:
+        tokens = int(estimate_tokens(row.chars))
+        write = self._writers[name]
+        request = write(row.prompt, row.score, "score", chars=row.chars, tokens=tokens, attempts=0)
+        earlier = self._answers.find(name, request)
+        attempts = 0 if earlier is None else earlier.attempts
+        return msgspec.structs.replace(request, attempts=attempts, sampled=True)
+
+    async def _ask(self, rows: Sequence[SampledRow]) -> bool:
+        """Whether all of them came to their ends on both sides."""
+        for name, queue in self._queues.items():
+            for row in rows:
+                request = self._request(name, row)
+                place = (name, row.prompt.file, row.prompt.row)
+                if place in self._asked or request.prompt.refusal or self._answers.has_ended(name, request):
+                    continue
+                self._asked.add(place)
+                queue.put(request)
+        return all([await queue.drained() for queue in self._queues.values()])
+
+    def _answered(self, row: SampledRow) -> AnsweredRow:
+        strong, weak = (self._result(name, row) for name in self._queues)
+        return AnsweredRow(row, strong, weak)
+
+    def _result(self, name: str, row: SampledRow) -> Result:
+        request, target = self._request(name, row), self._targets[name]
+        outcome = self._answers.find(name, request)
+        if outcome is None:
+            return never_sent(request, target, None, 0)
+        return settled(request, outcome, target, None, 0, raw=False)
+
+    def _judge(self) -> Judge:
+        if self._model is not None:
+            return self._model
+        return ReferenceJudge(self._spec.match, self._references)
+
+    def _references(self, rows: Sequence[SampledRow]) -> list[Any]:
+        import numpy as np
+
+        spec = self._job.input.model_copy(update={"keep": [self._spec.reference]})
+        source = open_input(spec, self._job.router, self._directory.layout.path, raw=self._directory.raw)
+        return read_column(source, self._directory.scores.shards, np.array([row.place for row in rows]))
+
+    def _write(self, rows: Sequence[AnsweredRow], graded: Graded, quality: Quality) -> None:
+        write_rows(self._directory.layout, rows, graded, ["B"] * len(rows))
+        write_quality(self._directory.layout, quality)

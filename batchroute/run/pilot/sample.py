@@ -1,0 +1,117 @@
+"""Which rows a pilot asks: drawn by their scores, read from the input once, with all that their requests need.
+
+Rows that demand a side, have no score, or are too long for one of the sides are not drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchroute.errors import InputFault
+from batchroute.input.keep import unpack
+from batchroute.quality.sample import draw
+from batchroute.route.sides import longest_input
+from batchroute.send.tokens import estimate_tokens
+from batchroute.store.scores import read_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from batchroute.input.chunk import Chunk
+    from batchroute.input.open import Source
+    from batchroute.job.spec import Endpoints
+    from batchroute.quality.sample import Drawn
+    from batchroute.store.scores import ScoredRows, Shard
+    from batchroute.types import Floats, Prompt
+
+    Picks = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class EligibleScores:
+    """The scores that may be drawn, part by part, NaN for the others; of the first `limit` rows of the input."""
+
+    shards: Sequence[Shard]
+    endpoints: Endpoints
+    limit: int | None
+
+    def __iter__(self) -> Iterator[Floats]:
+        longest = min(longest_input(spec) for _, spec in self.endpoints.items())
+        first = 0
+        for shard in self.shards:
+            rows = read_scores(shard)
+            eligible = _is_free(rows) & (estimate_tokens(rows.chars) <= longest)
+            if self.limit is not None:
+                eligible[max(0, self.limit - first) :] = False
+            first += shard.rows
+            yield np.where(eligible, rows.score, np.nan)
+
+
+def _is_free(rows: ScoredRows) -> NDArray[np.bool_]:
+    free: NDArray[np.bool_] = rows.forced == None  # noqa: E711 - element by element
+    return free
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRow:
+    """A row of the pilot: `text` is what the router reads, `stratum` its tenth by score, `chars` as of a request.
+
+    `place` is its number among all rows of the input.
+    """
+
+    place: int
+    prompt: Prompt
+    text: str
+    chars: int
+    score: float
+    stratum: int
+
+
+def read_rows(source: Source, shards: Sequence[Shard], drawn: Drawn) -> list[SampledRow]:
+    """The drawn rows, in the order of the draw; InputFault where the input is not as it was scored."""
+    found: dict[int, SampledRow] = {}
+    strata = dict(zip(drawn.places.tolist(), drawn.strata.tolist(), strict=True))
+    for chunk, picks, places, scores in _picked(source, shards, drawn.places):
+        asked = chunk.questions(picks)
+        rows = zip(places.tolist(), chunk.prompts(picks), asked.texts, asked.chars.tolist(), scores, strict=True)
+        for place, prompt, text, chars, score in rows:
+            if prompt.refusal is not None:
+                raise InputFault(f"{prompt.file}: has changed since it was scored; restore it, or score it again")
+            found[place] = SampledRow(place, prompt, text, chars, score, strata[place])
+    return [found[place] for place in drawn.places.tolist()]
+
+
+def read_column(source: Source, shards: Sequence[Shard], places: Picks) -> list[Any]:
+    """The value that rows have in the one column that `source` keeps, in the order of `places`."""
+    found: dict[int, Any] = {}
+    for chunk, picks, here, _ in _picked(source, shards, places):
+        values = unpack(chunk.records.keep(picks), source.keep_schema).column(0).to_pylist()
+        found.update(zip(here.tolist(), values, strict=True))
+    return [found[place] for place in places.tolist()]
+
+
+def _picked(
+    source: Source, shards: Sequence[Shard], places: Picks
+) -> Iterator[tuple[Chunk, Picks, Picks, list[float]]]:
+    """Chunks with rows at these places of the whole input: indices into the chunk, the places, the scores."""
+    ordered = np.sort(places)
+    first = 0
+    for shard in shards:
+        here = ordered[np.searchsorted(ordered, first) : np.searchsorted(ordered, first + shard.rows)] - first
+        if len(here):
+            scored, offset = read_scores(shard), 0
+            for chunk in source.chunks(shard.start, shard.end):
+                stop = offset + len(chunk.rows)
+                if not np.array_equal(chunk.rows, scored.row[offset:stop]):
+                    raise InputFault(f"{chunk.file}: has changed since it was scored; restore it, or score it again")
+                mine = here[np.searchsorted(here, offset) : np.searchsorted(here, stop)]
+                if len(mine):
+                    yield chunk, mine - offset, mine + first, scored.score[mine].tolist()
+                offset = stop
+        first += shard.rows
