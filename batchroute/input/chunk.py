@@ -125,8 +125,7 @@ class Chunk:
         vectors, lacking = self._vectors(wanted)
         values = self.records.values(wanted, replaced)
         rows = [
-            self.reader.read(row, replaced, lacks_vector=lacks)
-            for row, lacks in zip(values, lacking, strict=True)
+            self.reader.read(row, replaced, lacks_vector=lacks) for row, lacks in zip(values, lacking, strict=True)
         ]
         return Questions(
             texts=[row.text for row in rows],

@@ -186,7 +186,7 @@ class Feed:
             chunk = self._next_chunk(shard, offset)
             stop = offset + len(chunk.rows)
             if not np.array_equal(chunk.rows, rows.row[offset:stop]):
-                raise _changed(chunk.file)
+                raise changed(chunk.file)
             picks = np.flatnonzero(wanted[offset:stop])
             if len(picks):
                 yield list(self._ask(chunk, picks, rows, routes, offset))
@@ -219,7 +219,7 @@ class Feed:
             prompts, reasons, too_long, numbers, strict=True
         ):
             if prompt.refusal is not None and not math.isnan(score):
-                raise _changed(prompt.file)  # it could be read then: a refusal, which is final, would be wrong
+                raise changed(prompt.file)  # it could be read then: a refusal, which is final, would be wrong
             asked = _too_long(prompt, tokens, self._name) if lengthy else prompt
             if place in rows.refusals:
                 asked = _refused(asked, rows.refusals[place])
@@ -234,7 +234,8 @@ class Feed:
             )
 
 
-def _changed(file: str) -> InputFault:
+def changed(file: str) -> InputFault:
+    """What to raise where a file's rows are not those that were scored."""
     return InputFault(f"{file}: has changed since it was scored; restore it, or score it again")
 
 

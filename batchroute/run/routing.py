@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
+    from batchroute.report.quality import Quality
     from batchroute.route.downgrade import Downgrade
     from batchroute.route.forecast.estimator import Estimator
-    from batchroute.report.quality import Quality
     from batchroute.run.pilot.pilot import Pilot
     from batchroute.run.progress import Progress
     from batchroute.run.scoring import Scoring

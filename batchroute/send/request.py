@@ -47,7 +47,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
     has to reserve it; `fingerprint` tells its body from every other; `chars` are those of the row; `service_tier`
-    is the one that the row itself asks for. `sampled`: its answer is no result by itself, as it is asked for a pilot.
+    is the one that the row itself asks for. `sampled`: asked for a pilot, its answer is no result by itself.
     """
 
     prompt: Prompt

@@ -66,7 +66,7 @@ class PilotAnswers:
             self.put(name, request, Outcome("open", Answer(verdict="transient"), spent.attempts, spent.usages))
 
     def can_take(self, name: str, request: Request) -> bool:
-        """Whether a row has to ask nobody; one that failed is asked again by the run after the one that took it."""
+        """Whether a row has to ask nobody; one that failed is asked again by the next run."""
         record = self._store.get(self._kind, name, request.prompt.file, request.prompt.row)
         if record is None or record.status == "open":
             return False

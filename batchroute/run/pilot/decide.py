@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchroute.job.spec import Job
+    from batchroute.quality.bound import Ints
     from batchroute.quality.promise import Choice, Tested
     from batchroute.quality.shares import JobScores
     from batchroute.run.pilot.judge import AnsweredRow, Graded
@@ -37,11 +38,11 @@ class Measured:
     weak: Floats
     strong_usd: Floats
     weak_usd: Floats
-    looks: np.typing.NDArray[np.int64]
+    looks: Ints
     texts: Sequence[str]
 
     @staticmethod
-    def of(rows: Sequence[AnsweredRow], graded: Graded, looks: Sequence[int]) -> Measured:
+    def of(rows: Sequence[AnsweredRow], graded: Graded, looks: Ints) -> Measured:
         """Without the rows that are left out."""
         kept = np.flatnonzero(~np.isnan(graded.sides.strong))
         chosen = [rows[index] for index in kept.tolist()]
@@ -51,7 +52,7 @@ class Measured:
             weak=graded.sides.weak[kept],
             strong_usd=_usd([row.strong.cost_usd for row in chosen]),
             weak_usd=_usd([row.weak.cost_usd for row in chosen]),
-            looks=np.array(looks, np.int64)[kept],
+            looks=looks[kept],
             texts=[row.sampled.text for row in chosen],
         )
 
@@ -93,10 +94,9 @@ def describe(
     choice: Choice | None,
     *,
     graded: Graded,
-    asked: int,
     threshold: float | None,
 ) -> Quality:
-    """All that a pilot found; without a `choice` what the job's own `threshold` keeps, as far as the grid tells."""
+    """All that a pilot found; without a `choice` what the job's own `threshold` keeps, by the nearest share."""
     assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
     by_share = _by_share(job, measured, measured.scores, shares)
     at = choice if choice is not None else _nearest(by_share, threshold)
@@ -112,7 +112,7 @@ def describe(
         threshold=threshold if choice is None else choice.threshold,
         rows_needed=None if choice is None else choice.rows_needed,
         rows=len(measured),
-        asked=asked,
+        asked=len(graded.sides.strong),
         seed=job.pilot.seed,
         judge=job.pilot.judge,
         judge_model=None if job.pilot.endpoint is None else job.pilot.endpoint.model,

@@ -15,7 +15,6 @@ from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
     from pathlib import Path
 
     from batchroute.report.quality import Quality
@@ -48,7 +47,8 @@ def write_rows(layout: RunLayout, rows: Sequence[AnsweredRow], graded: Graded, p
     graded_rows = np.flatnonzero(~np.isnan(graded.sides.strong)).tolist()
     labels = {
         "prompt": pa.array([sampled[index].text for index in graded_rows], pa.string()),
-        **{side: pa.array(grades[side][graded_rows], pa.float64()) for side in SIDES},
+        "strong": pa.array(grades["strong"][graded_rows], pa.float64()),
+        "weak": pa.array(grades["weak"][graded_rows], pa.float64()),
     }
     _write(layout.pilot_rows, pa.table(columns))
     _write(layout.labels, pa.table(labels))

@@ -1,4 +1,4 @@
-"""Grades of both sides' answers, from whatever the job says that judges: the right answer, a class, a check, a model.
+"""Grades of both sides' answers, from what the job says that judges: the right answer, a class, a check, a model.
 
 Judging that computes works in a thread. What is asked of a model is in `verdicts`, how an answer is graded in the
 room grade.

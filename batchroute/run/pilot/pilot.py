@@ -18,9 +18,11 @@ An answer is asked for once: when the row's turn comes, its own side's answer is
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from batchroute.job.pilot import FIRST_AUTO_ROWS, JUDGE_NAME
 from batchroute.quality.sample import draw
@@ -48,11 +50,16 @@ if TYPE_CHECKING:
     from batchroute.report.quality import Quality
     from batchroute.run.pilot.judge import Graded, Judge
     from batchroute.run.pilot.sample import SampledRow
-    from batchroute.send.request import Outcome, Request, Spent
-    from batchroute.send.request import Delivery
+    from batchroute.send.request import Delivery, Outcome, Request, Spent
     from batchroute.store.directory import RunDirectory
     from batchroute.store.pilot import PilotStore
     from batchroute.types import Result, StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    rows: list[AnsweredRow]
+    graded: Graded
 
 
 class Pilot:
@@ -129,25 +136,28 @@ class Pilot:
         scores = EligibleScores(self._directory.scores.shards, self._job.endpoints, self._limit)
         shares = await asyncio.to_thread(JobScores.read, scores)
         rows = await asyncio.to_thread(self._draw, scores)
-        judge = self._judge()
         steps = self._steps(len(rows))
-        for look, count in enumerate(steps):
-            if not await self._ask(rows[:count]):
+        # The looks of rows that are asked in a later one are not known yet, nor looked at.
+        looks = np.searchsorted(steps, np.arange(len(rows)), "right")
+        for count in steps:
+            judged = await self._judged(rows[:count])
+            if judged is None:
                 return None
-            answered = [self._answered(row) for row in rows[:count]]
-            graded = await judge.grade(answered)
-            if graded is None:
-                return None
-            looks = [next(n for n, step in enumerate(steps) if place < step) for place in range(count)]
-            measured = Measured.of(answered, graded, looks)
+            measured = Measured.of(judged.rows, judged.graded, looks[:count])
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
-            if choice is None or choice.is_settled(steps[-1]) or look == len(steps) - 1:
-                break
-        quality = await asyncio.to_thread(
-            describe, self._job, measured, shares, choice, graded=graded, asked=count, threshold=threshold
-        )
-        await asyncio.to_thread(self._write, answered, graded, quality)
-        return quality
+            if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
+                quality = describe(self._job, measured, shares, choice, graded=judged.graded, threshold=threshold)
+                await asyncio.to_thread(self._write, judged, quality)
+                return quality
+        return None
+
+    async def _judged(self, rows: Sequence[SampledRow]) -> _Judged | None:
+        """Both sides' answers to these rows, with their grades; None where a lane ended before."""
+        if not await self._ask(rows):
+            return None
+        answered = [self._answered(row) for row in rows]
+        graded = await self._judge().grade(answered)
+        return None if graded is None else _Judged(answered, graded)
 
     def close(self) -> None:
         """Nothing more is asked."""
@@ -204,12 +214,10 @@ class Pilot:
         return ReferenceJudge(self._spec.match, self._references)
 
     def _references(self, rows: Sequence[SampledRow]) -> list[Any]:
-        import numpy as np
-
         spec = self._job.input.model_copy(update={"keep": [self._spec.reference]})
         source = open_input(spec, self._job.router, self._directory.layout.path, raw=self._directory.raw)
         return read_column(source, self._directory.scores.shards, np.array([row.place for row in rows]))
 
-    def _write(self, rows: Sequence[AnsweredRow], graded: Graded, quality: Quality) -> None:
-        write_rows(self._directory.layout, rows, graded, ["B"] * len(rows))
+    def _write(self, judged: _Judged, quality: Quality) -> None:
+        write_rows(self._directory.layout, judged.rows, judged.graded, ["B"] * len(judged.rows))
         write_quality(self._directory.layout, quality)

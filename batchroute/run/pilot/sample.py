@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchroute.errors import InputFault
 from batchroute.input.keep import unpack
-from batchroute.quality.sample import draw
 from batchroute.route.sides import longest_input
+from batchroute.run.feed import changed
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import read_scores
 
@@ -82,7 +81,7 @@ def read_rows(source: Source, shards: Sequence[Shard], drawn: Drawn) -> list[Sam
         rows = zip(places.tolist(), chunk.prompts(picks), asked.texts, asked.chars.tolist(), scores, strict=True)
         for place, prompt, text, chars, score in rows:
             if prompt.refusal is not None:
-                raise InputFault(f"{prompt.file}: has changed since it was scored; restore it, or score it again")
+                raise changed(prompt.file)
             found[place] = SampledRow(place, prompt, text, chars, score, strata[place])
     return [found[place] for place in drawn.places.tolist()]
 
@@ -109,7 +108,7 @@ def _picked(
             for chunk in source.chunks(shard.start, shard.end):
                 stop = offset + len(chunk.rows)
                 if not np.array_equal(chunk.rows, scored.row[offset:stop]):
-                    raise InputFault(f"{chunk.file}: has changed since it was scored; restore it, or score it again")
+                    raise changed(chunk.file)
                 mine = here[np.searchsorted(here, offset) : np.searchsorted(here, stop)]
                 if len(mine):
                     yield chunk, mine - offset, mine + first, scored.score[mine].tolist()

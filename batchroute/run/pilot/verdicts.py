@@ -163,7 +163,8 @@ class ModelJudge:
             prompt, None, "score", chars=chars, tokens=int(estimate_tokens(chars)), attempts=attempts
         )
         if request.prompt.refusal is not None:  # its API cannot carry it, or nothing bounds it
-            refused = Answer(verdict="refused", error_type=request.prompt.refusal_type, error=request.prompt.refusal)
+            why = request.prompt
+            refused = Answer(verdict="refused", error_type=why.refusal_type, error=why.refusal)
             self._keep(asked, Outcome("refused", refused, attempts, ()))
             return
         self._open[asked.place] = asked
