@@ -10,17 +10,22 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from batchroute.grade.custom import grade_row
 from batchroute.grade.match import reference_grade
-from batchroute.grade.sides import JudgedRow, side_grades
+from batchroute.grade.sides import JudgedRow, came, side_grades
+from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from batchroute.grade.check import Check
     from batchroute.grade.match import Match
     from batchroute.grade.sides import SideGrades
     from batchroute.run.pilot.sample import SampledRow
-    from batchroute.types import Result
+    from batchroute.types import Floats, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +78,36 @@ class ReferenceJudge:
             for row, reference in zip(rows, references, strict=True)
         ]
         return side_grades(judged, "reference")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnJudge:
+    """Has the answers that came graded all at once, by a class or a check of the user's.
+
+    `grades` takes them as `grade.custom.grade_row` makes them; `kept` unpacks the kept columns of rows.
+    """
+
+    grades: Callable[[Sequence[dict[str, Any]]], Floats]
+    kept: Callable[[Sequence[bytes]], list[dict[str, Any]]]
+
+    async def grade(self, rows: Sequence[AnsweredRow]) -> Graded:
+        return Graded(await asyncio.to_thread(self._grade, rows))
+
+    def _grade(self, rows: Sequence[AnsweredRow]) -> SideGrades:
+        kept = self.kept([row.sampled.prompt.keep for row in rows])
+        answers = [(index, side) for side in SIDES for index, row in enumerate(rows) if came(row.on(side))]
+        given = [
+            grade_row(kept[index], rows[index].sampled.prompt.messages, rows[index].on(side), side)
+            for index, side in answers
+        ]
+        grades = dict(zip(answers, self.grades(given).tolist() if given else (), strict=True))
+        judged = [
+            JudgedRow(row.strong, row.weak, grades.get((index, "strong")), grades.get((index, "weak")))
+            for index, row in enumerate(rows)
+        ]
+        return side_grades(judged, "own")
+
+
+def grades_of_check(check: Check) -> Callable[[Sequence[dict[str, Any]]], Floats]:
+    """[n] 1 for each answer in which a check finds no fault, 0 for the others."""
+    return lambda rows: np.array([float(check.fault(row, row["response"]) is None) for row in rows])

@@ -24,6 +24,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from batchroute.grade.check import open_check
+from batchroute.grade.custom import load_grader
+from batchroute.input.keep import unpack
 from batchroute.job.pilot import FIRST_AUTO_ROWS, JUDGE_NAME
 from batchroute.quality.sample import draw
 from batchroute.quality.shares import JobScores
@@ -32,7 +35,7 @@ from batchroute.run.open import open_input
 from batchroute.run.pilot.answers import PilotAnswers
 from batchroute.run.pilot.decide import Measured, choose, describe
 from batchroute.run.pilot.files import write_quality, write_rows
-from batchroute.run.pilot.judge import AnsweredRow, ReferenceJudge
+from batchroute.run.pilot.judge import AnsweredRow, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
 from batchroute.run.pilot.sample import EligibleScores, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
@@ -211,7 +214,15 @@ class Pilot:
     def _judge(self) -> Judge:
         if self._model is not None:
             return self._model
-        return ReferenceJudge(self._spec.match, self._references)
+        if self._spec.judge == "reference":
+            return ReferenceJudge(self._spec.match, self._references)
+        if self._spec.judge == "check" and self._job.check is not None:
+            return OwnJudge(grades_of_check(open_check(self._job.check)), self._kept)
+        return OwnJudge(load_grader(self._spec.judge).grades, self._kept)
+
+    def _kept(self, messages: Sequence[bytes]) -> list[dict[str, Any]]:
+        schema = self._source.keep_schema
+        return unpack(messages, schema).to_pylist() if len(schema) else [{} for _ in messages]
 
     def _references(self, rows: Sequence[SampledRow]) -> list[Any]:
         spec = self._job.input.model_copy(update={"keep": [self._spec.reference]})
