@@ -158,10 +158,10 @@ class _OpenRun:
         self._lanes: dict[str, Lane[Request]] = {}
         self._embedded_usd = read_bill(directory.layout.path).usd  # by earlier runs
         self._budget = self._open_budget()
+        self._pilot = self._open_pilot()
         self._progress = self._open_progress()
         self._status = StatusFile(directory.layout.path, self._progress)
         self._unconfirmed = Unconfirmed()
-        self._pilot = self._open_pilot()
         self._rows = ShardRun(
             job.endpoints,
             targets,
@@ -283,6 +283,8 @@ class _OpenRun:
     def _open_progress(self) -> Progress:
         done_before = self._store.tally.done
         progress = Progress.of(self._job, scored=lambda: self._scoring.rows, done_before=done_before)
+        if self._pilot is not None:
+            progress.pilot = self._pilot.progress
         progress.stops_in_s = lambda: self._stopper.left_s
         progress.money = DirectoryBill(
             self._targets,

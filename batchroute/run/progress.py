@@ -101,9 +101,11 @@ class Progress:
             simulated=any(spec.simulate is not None for _, spec in endpoints.items()),
             lanes={
                 name: LaneProgress(
-                    requests_per_minute=spec.requests_per_minute, tokens_per_minute=spec.tokens_per_minute
+                    is_beside=name not in endpoints.names,
+                    requests_per_minute=spec.requests_per_minute,
+                    tokens_per_minute=spec.tokens_per_minute,
                 )
-                for name, spec in endpoints.items()
+                for name, spec in job.asked.items()
             },
         )
 

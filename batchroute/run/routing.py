@@ -14,11 +14,11 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
+from batchroute.quality.ranks import threshold_for_share
 from batchroute.report.quality import read_quality
 from batchroute.report.ties import tie_at
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
-from batchroute.route.threshold import threshold_for_share
 from batchroute.run.feed import rows_to_ask
 from batchroute.run.resolved import refuse_moved
 from batchroute.send.reuse import Reuse

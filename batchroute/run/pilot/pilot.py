@@ -42,6 +42,7 @@ from batchroute.run.pilot.verdicts import ModelJudge
 from batchroute.run.settle import never_sent, settled
 from batchroute.send.classify import stop_reason
 from batchroute.send.tokens import estimate_tokens
+from batchroute.types import PilotProgress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from batchroute.send.request import Delivery, Outcome, Request, Spent
     from batchroute.store.directory import RunDirectory
     from batchroute.store.pilot import PilotStore
-    from batchroute.types import Result, StopReason
+    from batchroute.types import PilotStage, Result, StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,22 @@ class Pilot:
         self._queues = {name: RequestQueue() for name in job.endpoints.names}
         self._asked: set[tuple[str, str, int]] = set()  # by this run
         self._judge_queue = RequestQueue()
+        self._stage: PilotStage | None = None
         self._model: ModelJudge | None = None
         if self._spec.endpoint is not None:
             target = targets[JUDGE_NAME]
             self._model = ModelJudge(
                 self._spec, self._spec.endpoint, target, store, self._judge_queue, reserves=reserves
             )
+
+    def progress(self) -> PilotProgress | None:
+        """How far it is; None before and after."""
+        if self._stage is None:
+            return None
+        queues = [self._judge_queue] if self._stage == "judging" else list(self._queues.values())
+        return PilotProgress(
+            self._stage, sum(queue.settled for queue in queues), sum(queue.wanted for queue in queues)
+        )
 
     def requests(self, name: str, delivery: Delivery[Request]) -> AsyncGenerator[Request, None]:
         """What an endpoint is to be asked, until the pilot is at its end."""
@@ -146,6 +157,7 @@ class Pilot:
             judged = await self._judged(rows[:count])
             if judged is None:
                 return None
+            self._stage = "deciding"
             measured = Measured.of(judged.rows, judged.graded, looks[:count])
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
@@ -156,14 +168,17 @@ class Pilot:
 
     async def _judged(self, rows: Sequence[SampledRow]) -> _Judged | None:
         """Both sides' answers to these rows, with their grades; None where a lane ended before."""
+        self._stage = "asking"
         if not await self._ask(rows):
             return None
+        self._stage = "judging"
         answered = [self._answered(row) for row in rows]
         graded = await self._judge().grade(answered)
         return None if graded is None else _Judged(answered, graded)
 
     def close(self) -> None:
         """Nothing more is asked."""
+        self._stage = None
         for queue in (*self._queues.values(), self._judge_queue):
             queue.close()
 

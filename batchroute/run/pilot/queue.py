@@ -17,6 +17,7 @@ class RequestQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[Request] = deque()
+        self.wanted = 0  # all that was put
         self._open = 0
         self._closed = False
         self._ended = False
@@ -25,7 +26,13 @@ class RequestQueue:
     def put(self, request: Request) -> None:
         self._waiting.append(request)
         self._open += 1
+        self.wanted += 1
         self._changed.set()
+
+    @property
+    def settled(self) -> int:
+        """How many of them came to their end."""
+        return self.wanted - self._open
 
     def close(self) -> None:
         """No more is to come."""
