@@ -3,7 +3,7 @@
     pilot    the steps, one after the other         queue   requests that a lane is given as they come up
     sample   which rows, and what is asked of them  judge   grades of their answers, from whatever judges
     answers  what was answered, in store/pilot      decide  grades -> what is kept, and the choice
-    files    what is left for people and programs
+    files    what is left for people and programs  verdicts  a judge that is a model
 
 Asking goes through the run's ordinary lanes. Knows nothing of how a row is asked that is none of the pilot's.
 """
