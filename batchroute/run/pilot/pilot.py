@@ -24,14 +24,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from batchroute.grade.check import open_check
+from batchroute.grade.check import load_check
 from batchroute.grade.custom import load_grader
 from batchroute.input.keep import unpack
 from batchroute.job.pilot import FIRST_AUTO_ROWS, JUDGE_NAME
 from batchroute.quality.sample import draw
 from batchroute.quality.shares import JobScores
 from batchroute.run.feed import RequestWriter
-from batchroute.run.open import open_input
 from batchroute.run.pilot.answers import PilotAnswers
 from batchroute.run.pilot.decide import Measured, choose, describe
 from batchroute.run.pilot.files import write_quality, write_rows
@@ -39,6 +38,7 @@ from batchroute.run.pilot.judge import AnsweredRow, OwnJudge, ReferenceJudge, gr
 from batchroute.run.pilot.queue import RequestQueue
 from batchroute.run.pilot.sample import EligibleScores, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
+from batchroute.run.pilot_fit import open_references
 from batchroute.run.settle import never_sent, settled
 from batchroute.send.classify import stop_reason
 from batchroute.send.tokens import estimate_tokens
@@ -232,7 +232,7 @@ class Pilot:
         if self._spec.judge == "reference":
             return ReferenceJudge(self._spec.match, self._references)
         if self._spec.judge == "check" and self._job.check is not None:
-            return OwnJudge(grades_of_check(open_check(self._job.check)), self._kept)
+            return OwnJudge(grades_of_check(load_check(self._job.check)), self._kept)
         return OwnJudge(load_grader(self._spec.judge).grades, self._kept)
 
     def _kept(self, messages: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -240,8 +240,8 @@ class Pilot:
         return unpack(messages, schema).to_pylist() if len(schema) else [{} for _ in messages]
 
     def _references(self, rows: Sequence[SampledRow]) -> list[Any]:
-        spec = self._job.input.model_copy(update={"keep": [self._spec.reference]})
-        source = open_input(spec, self._job.router, self._directory.layout.path, raw=self._directory.raw)
+        source = open_references(self._job)
+        assert source is not None, "only this judge reads right answers"  # noqa: S101
         return read_column(source, self._directory.scores.shards, np.array([row.place for row in rows]))
 
     def _write(self, judged: _Judged, quality: Quality) -> None:
