@@ -88,6 +88,9 @@ class ChatQuestion(msgspec.Struct):
     def texts(self) -> list[str]:
         return [self.messages[-1].text()]
 
+    def user_text(self) -> str:
+        return next((message.text() for message in reversed(self.messages) if message.role == "user"), "")
+
     def characters(self) -> int:
         spoken = sum([len(message.text()) for message in self.messages])
         return spoken if self.tools is NO_TOOLS else spoken + len(self.tools)

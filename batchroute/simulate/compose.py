@@ -74,7 +74,7 @@ def _json(schema: dict[str, object]) -> str:
 def _formal(question: Question, terms: Terms, draw: Draw, behaviour: Behaviour) -> str | None:
     """A judge's verdict, or an instance of the schema; None where neither is asked for."""
     skill = 1.0 if behaviour.skill is None else behaviour.skill
-    judged = verdict(question.texts()[0], terms.schema, skill, _own(draw, question.model))
+    judged = verdict(question.user_text(), terms.schema, skill, _own(draw, question.model))
     return _json(terms.schema) if judged is None and terms.schema is not None else judged
 
 
@@ -82,7 +82,7 @@ def _text(question: Question, tokens: int, draw: Draw, behaviour: Behaviour) -> 
     """About four characters a token; what is said before the padding is never cut off."""
     said = stand_in(question.model)
     if behaviour.skill is not None:
-        said = skilled_text(question.texts()[0], behaviour.skill, question.model, _own(draw, question.model))
+        said = skilled_text(question.user_text(), behaviour.skill, question.model, _own(draw, question.model))
     # As if each token were four characters, so that the length of a text agrees with what is billed for it.
     missing = CHARS_PER_TOKEN * tokens - len(said)
     return said + (FILL * (missing // len(FILL) + 1))[:missing] if missing > 0 else said

@@ -57,7 +57,7 @@ def verdict(prompt: str, schema: Mapping[str, Any] | None, skill: float, draw: D
 
 
 def _asked(prompt: str, schema: Mapping[str, Any] | None) -> VerdictField | None:
-    if schema is not None:
+    if schema:
         fields = schema.get("properties")
         return _field_of(fields) if isinstance(fields, dict) else None
     names = {name for name, _ in _SHOWN.findall(prompt)} if "<judged:" in prompt else set()

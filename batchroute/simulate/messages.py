@@ -76,6 +76,9 @@ class Turn(msgspec.Struct):
     def blocks(self) -> list[ContentBlock]:
         return [ContentBlock("text", self.content)] if isinstance(self.content, str) else self.content
 
+    def text(self) -> str:
+        return "".join([block.said() for block in self.blocks()])
+
 
 class MessageTool(msgspec.Struct):
     """A tool of the client's, or one of the provider's own, which has no schema."""
@@ -126,7 +129,10 @@ class MessagesQuestion(msgspec.Struct, forbid_unknown_fields=True):
     speed: str | None = None
 
     def texts(self) -> list[str]:
-        return ["".join([block.said() for block in self.messages[-1].blocks()])]
+        return [self.messages[-1].text()]
+
+    def user_text(self) -> str:
+        return next((turn.text() for turn in reversed(self.messages) if turn.role == "user"), "")
 
     def characters(self) -> int:
         return sum([len(piece.text) for piece in self.pieces()])

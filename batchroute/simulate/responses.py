@@ -92,10 +92,13 @@ class ResponsesQuestion(msgspec.Struct):
     metadata: dict[str, str] | None = None
 
     def _items(self) -> list[Item]:
-        return [Item(content=self.input)] if isinstance(self.input, str) else self.input
+        return [Item(role="user", content=self.input)] if isinstance(self.input, str) else self.input
 
     def texts(self) -> list[str]:
         return [self._items()[-1].text()]
+
+    def user_text(self) -> str:
+        return next((item.text() for item in reversed(self._items()) if item.role == "user"), "")
 
     def characters(self) -> int:
         spoken = sum([len(item.text()) for item in self._items()]) + len(self.instructions or "")

@@ -130,6 +130,7 @@ def test_without_a_schema_the_verdict_is_text() -> None:
     )
     assert rubric_grade(judge(ask)) in {0.9, 1.0}
     assert preference(judge(compare)) == "A"
+    assert rubric_grade(judge(ask, {"type": "json_object"})) in {0.9, 1.0}
     marked = json.dumps(
         [*json.loads(ask)[:-1], {"role": "user", "content": json.loads(ask)[-1]["content"] + " [[5]]"}]
     )

@@ -162,6 +162,24 @@ def test_an_answer_depends_on_the_seed_the_model_and_the_prompt_alone() -> None:
         assert 20 < sum(a != b for a, b in zip(first, other, strict=True)) < 180
 
 
+def test_the_last_message_of_the_user_is_what_is_answered() -> None:
+    turns = [
+        {"role": "user", "content": "1 + 1 = ?"},
+        {"role": "assistant", "content": "1 + 1 = 2"},
+        {"role": "user", "content": [{"type": "text", "text": "And 17 * 23 = ?"}]},
+        {"role": "assistant", "content": "Well, as 2 + 2 = 4,"},
+    ]
+    provider, begun = skilled(1.0), "[simulated] 17 * 23 = 391. "
+    assert text_of(asked(provider, "", messages=[{"role": "system", "content": "5 + 5"}, *turns])).startswith(
+        begun
+    )
+    assert asked(provider, "", route=MESSAGES, messages=turns, max_tokens=90)["content"][0]["text"].startswith(
+        begun
+    )
+    output = asked(provider, "", route=RESPONSES, input=turns)["output"]
+    assert output[0]["content"][0]["text"].startswith(begun)
+
+
 @pytest.mark.parametrize(("route", "more"), [(RESPONSES, {}), (MESSAGES, {"max_tokens": 500})])
 def test_other_dialects_are_answered_alike(route: str, more: dict[str, Any]) -> None:
     answer = asked(skilled(1.0), "17 * 23 = ?", route=route, **more)
