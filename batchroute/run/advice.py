@@ -31,6 +31,7 @@ def advice(job: Job, targets: Mapping[str, Target], today: date | None = None) -
     yield from _of_both_sides(job, targets)
     for name, spec in job.asked.items():
         yield from (f"{table_of(name)}.{words}" for words in _of_endpoint(spec, targets[name], today))
+    yield from _of_judge(job)
     embedder = job.router.embedder
     if asks_for_vectors(job.router) and embedder.base_url and (meant := likely_address(embedder.base_url)):
         yield f"router.embedder.base_url is probably meant to be {_without_query(meant)}"
@@ -50,6 +51,16 @@ def _of_both_sides(job: Job, targets: Mapping[str, Target]) -> Iterator[str]:
             f"strong costs less than weak: ${usd[0]:.6f} against ${usd[1]:.6f} for a row of 1,000 tokens in and "
             "300 out; were the two exchanged?"
         )
+
+
+def _of_judge(job: Job) -> Iterator[str]:
+    judge = job.judge
+    for name, side in job.endpoints.items():
+        if judge is not None and judge.model == side.model:
+            yield (
+                f"pilot.endpoint.model is that of the {name} side, {judge.model}: models favour answers of their "
+                "own; let another one judge"
+            )
 
 
 def _of_endpoint(spec: EndpointSpec, target: Target, today: date | None) -> Iterator[str]:

@@ -18,6 +18,7 @@ from batchroute.job.prices import is_loopback, open_embedder_target, open_target
 from batchroute.run.advice import advice
 from batchroute.run.hints import NO_ROWS
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
+from batchroute.run.pilot_cost import budget_warnings, cost_words, open_pilot_rows
 from batchroute.run.pilot_fit import (
     grade_sample,
     input_with_references,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
     from batchroute.job.spec import EmbedderSpec, Job, Notify
+    from batchroute.run.pilot_cost import PilotRows
 
     Found = TypeVar("Found")
 
@@ -77,9 +79,10 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     source = found.attempt(lambda: open_input(input_with_references(job), job.router, path, raw=raw))
     if source is not None:
         found.attempt(partial(refuse_unbounded_media, job, source))
-        found.notes += found.attempt(lambda: list(_input_notes(source, limit))) or []
+        pilot = open_pilot_rows(job, targets, source)
+        found.notes += found.attempt(lambda: list(_input_notes(source, limit, pilot))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
-        _look_at_pilot(found, job, source, limit)
+        _look_at_pilot(found, job, source, limit, pilot)
     for look in pilot_looks(job):
         found.attempt(look)
     found.attempt(lambda: check_router(job.router))
@@ -94,10 +97,13 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     return found
 
 
-def _look_at_pilot(found: Findings, job: Job, source: Source, limit: int | None) -> None:
-    """What the rows say of it: their right answers, and what the user's class makes of them."""
-    if job.pilot is None:
+def _look_at_pilot(found: Findings, job: Job, source: Source, limit: int | None, pilot: PilotRows | None) -> None:
+    """What the rows say of it: its cost, their right answers, and what the user's class makes of them."""
+    if job.pilot is None or pilot is None:
         return
+    forecast = pilot.forecast()
+    found.notes += cost_words(forecast, job.pilot)
+    found.warnings += budget_warnings(forecast, job.limits)
     found.attempt(partial(grade_sample, job, source))
     references = found.attempt(partial(open_references, job))
     if references is not None:
@@ -114,12 +120,15 @@ def _notify_warnings(notify: Notify) -> Iterator[str]:
         )
 
 
-def _input_notes(source: Source, limit: int | None) -> Iterator[str]:
+def _input_notes(source: Source, limit: int | None, pilot: PilotRows | None) -> Iterator[str]:
     rows = refused = 0
     quoted: list[str] = []
     for chunk in source.chunks():
         part = chunk if limit is None else chunk.head(limit - rows)
-        bad = np.flatnonzero(part.questions().refused)
+        questions = part.questions()
+        if pilot is not None:
+            pilot.add(part, questions)
+        bad = np.flatnonzero(questions.refused)
         quoted += islice(_refusals(part, bad), SHOWN_ROWS - len(quoted))
         rows, refused = rows + len(part.rows), refused + len(bad)
         if rows == limit:

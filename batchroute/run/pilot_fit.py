@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.pilot import PilotSpec
     from batchroute.job.spec import InputSpec, Job
-    from batchroute.types import Prompt
 
 SAMPLE_ROWS = 3  # whose made-up answers a class of the user's grades
 SAMPLE_ANSWER = "An answer that `check` made up."
@@ -110,25 +109,29 @@ def grade_sample(job: Job, source: Source) -> None:
         return
     first = np.arange(min(SAMPLE_ROWS, len(chunk.rows)))
     kept = unpack(chunk.records.keep(first), source.keep_schema).to_pylist() or [{}] * len(first)
-    asked = [(row, prompt) for row, prompt in zip(kept, chunk.prompts(first), strict=True) if not prompt.refusal]
+    answer = made_up_answer(SAMPLE_ANSWER)
     rows = [
-        grade_row(row, prompt.messages, _made_up(prompt, side), side) for row, prompt in asked for side in SIDES
+        grade_row(row, prompt.messages, answer, side)
+        for row, prompt in zip(kept, chunk.prompts(first), strict=True)
+        for side in SIDES
+        if prompt.refusal is None
     ]
     if rows:
         check_grader(pilot.judge, rows)
 
 
-def _made_up(prompt: Prompt, side: str) -> Result:
+def made_up_answer(response: str) -> Result:
+    """An answer that no endpoint gave, to no row."""
     return Result(
-        file=prompt.file,
-        row=prompt.row,
+        file="",
+        row=0,
         status="ok",
-        id=prompt.id,
+        id=None,
         score=None,
-        route=side,
-        route_reason="score",
+        route=None,
+        route_reason=None,
         model=None,
-        response=SAMPLE_ANSWER,
+        response=response,
         attempts=1,
         finished_at=0,
     )

@@ -114,10 +114,17 @@ def _cost(
 
 
 def assume(
-    spec: EndpointSpec, pricing: Pricing | None, ratio: TokenRatio, earlier: EarlierAnswers | None
+    spec: EndpointSpec,
+    pricing: Pricing | None,
+    ratio: TokenRatio,
+    earlier: EarlierAnswers | None,
+    usual: Band = USUAL_COMPLETION,
 ) -> Assumptions:
-    """What to assume of an endpoint: an earlier run's figures before rules of thumb."""
-    completion, completion_words = _completion(spec, earlier)
+    """What to assume of an endpoint: an earlier run's figures before rules of thumb.
+
+    `usual` are the tokens of an answer of which nothing is known.
+    """
+    completion, completion_words = _completion(spec, earlier, usual)
     latency_s, is_known, latency_words = _latency(spec, completion, earlier)
     return Assumptions(
         spec=spec,
@@ -131,7 +138,7 @@ def assume(
     )
 
 
-def _completion(spec: EndpointSpec, earlier: EarlierAnswers | None) -> tuple[Band, str]:
+def _completion(spec: EndpointSpec, earlier: EarlierAnswers | None, usual: Band) -> tuple[Band, str]:
     """Tokens of an answer, over all its choices: no more than the job's own bound."""
     bound = longest_output(spec.params) or math.inf
     if earlier is not None:
@@ -140,7 +147,6 @@ def _completion(spec: EndpointSpec, earlier: EarlierAnswers | None) -> tuple[Ban
     if spec.simulate is not None:
         band = Band.around(spec.simulate.response_tokens, SIMULATED_ERROR).at_most(bound)
         return band, f"answers: {band.mid:,.0f} tokens as simulated"
-    usual = USUAL_COMPLETION
     band = Band(usual.low, usual.mid, usual.high if math.isinf(bound) else max(bound, usual.mid)).at_most(bound)
     return band, (
         f"answers: {band.mid:,.0f} tokens assumed, {band.low:,.0f} to {band.high:,.0f} possible "
