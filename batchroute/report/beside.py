@@ -19,20 +19,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BesideRows:
-    """USD of the whole directory; None is unknown."""
+    """USD of the whole directory; None is unknown. `pilot` is that of answers that are no row's, and the judge's.
+
+    `judge` is a part of it.
+    """
 
     router: float | None
-    pilot: float | None
+    pilot: float | None = 0.0
+    judge: float | None = 0.0
 
     @property
     def known(self) -> float:
         return (self.router or 0.0) + (self.pilot or 0.0)
 
 
-def pilot_cost_of(run: Path) -> float | None:
-    """What the pilot's answers cost that are no row's result, and its judge; 0 where there was no pilot."""
+def beside_rows(run: Path, router_usd: float | None) -> BesideRows:
+    """What the directory has beside its rows, where the router cost `router_usd`; 0 where there was no pilot."""
     bill = read_pilot_bill(RunLayout(run))
-    return float(bill.usd) if bill.complete else None
+    if not bill.complete:
+        return BesideRows(router_usd, None, None)
+    return BesideRows(router_usd, float(bill.usd), float(bill.judge_usd))
 
 
 def router_cost_of(job: RunJob, earlier: Report | None) -> float | None:

@@ -14,7 +14,7 @@ import polars as pl
 from batchroute.job.prices import open_target
 from batchroute.report.all_one_side import all_on_one_side_usd
 from batchroute.report.answers import finishes, other_models, service_tiers
-from batchroute.report.beside import BesideRows, pilot_cost_of, router_cost_of, unconfirmed_usd_of
+from batchroute.report.beside import BesideRows, beside_rows, router_cost_of, unconfirmed_usd_of
 from batchroute.report.figures import (
     ModelBill,
     Report,
@@ -70,7 +70,7 @@ def build_report(
     settled = grouped(rows.settled)
     begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
     done = settled.count("rows")
-    beside_usd = BesideRows(router_cost_usd, pilot_cost_of(run))
+    beside_usd = beside_rows(run, router_cost_usd)
     return Report(
         name=job.name,
         run=run.resolve().name,
@@ -188,6 +188,7 @@ def _money(job: RunJob, rows: Rows, begun: Groups, beside_usd: BesideRows) -> di
         "failed_cost_usd": begun.ended("failed", "open").cost_usd(),
         "router_cost_usd": beside_usd.router,
         "pilot_cost_usd": beside_usd.pilot,
+        "judge_cost_usd": beside_usd.judge,
         "total_usd": total_usd,
         "cost_unknown_rows": unknown_rows,
         "all_strong_usd": known_float(all_strong_usd),

@@ -98,7 +98,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `max_cost_usd` is the job's limit, which `total_usd` and `unconfirmed_usd` count against. `lanes`: how each was
     last seen. `builtin_router`: the scores are those of the model that ships. `stopped`: why the last run ended
     early, and what to do about it. `tie`: the rows for which more went strong than were asked for.
-    `pilot_cost_usd`: answers that are no row's result, and the judge's; `quality` is what the pilot found.
+    `pilot_cost_usd`: answers that are no row's result, and the judge's, which are `judge_cost_usd`; `quality` is
+    what the pilot found.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     failed_cost_usd: float | None
     router_cost_usd: float | None
     pilot_cost_usd: float | None = 0.0
+    judge_cost_usd: float | None = 0.0
     total_usd: float | None
     unconfirmed_usd: float | None
     max_cost_usd: float | None = None

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_BROKEN = "all answers are on file; run the next job with a new pilot, without pilot.reuse"
+
+
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
     """What one router keeps of the strong side's quality where it sends this share strong, with its band.
 
@@ -72,7 +75,9 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     `router`: whose scores route, "job", "own" (fitted on the pilot) or "length"; `rows` were graded, of `asked`.
     `verdict` None: the pilot is not at its end. `rows_needed`: for 95 % strong, None where not in sight.
     `cost_share`: of the whole job at the chosen threshold, the pilot's cost included, against all rows strong.
-    `order_agreement`: how often a pairwise judge said the same in both orders. `left_out` rows by reason.
+    `strong_model` and `weak_model` are the models asked for. The curve of the router in use has the shares of
+    `tested`, in their order. `order_agreement`: how often a pairwise judge said the same in both orders.
+    `left_out` rows by reason.
     """
 
     target: float | None
@@ -95,6 +100,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     judge_digest: str | None = None
     order_agreement: float | None = None
     left_out: dict[str, int] = {}
+    strong_model: str | None = None
+    weak_model: str | None = None
     strong_grade: float | None = None
     weak_grade: float | None = None
     tested: list[TestedShare] = []
@@ -115,6 +122,17 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
             return f"nothing below 100 % strong could be shown to keep {sure}: all rows go strong"
         share = f"{self.strong_share or 0.0:.0%} strong"
         return f"{self.verdict}: {share} keeps {self.kept:.1%} of the strong side's quality, {sure}"
+
+    @property
+    def broken_words(self) -> str | None:
+        """That the watched rows break the target, and what to do about it; None where they do not."""
+        if not self.broken:
+            return None
+        aim = "" if self.target is None else f" of {100 * self.target:.10g} %"
+        if self.watch is None or self.watch.high is None:
+            return f"the quality target{aim} is broken; {_BROKEN}"
+        kept = f"at most {100 * self.watch.high:.1f} % of the strong side's quality is kept"
+        return f"the quality target{aim} is broken: on {self.watch.rows:,} watched rows {kept}; {_BROKEN}"
 
 
 def read_quality(run: Path) -> Quality | None:

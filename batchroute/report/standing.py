@@ -100,13 +100,19 @@ def _state(report: Report | None, killed: Holder | None) -> tuple[State, list[st
             return "incomplete", [f"it could not write how it ended, as where the disk is full; {GO_ON}"]
         return "incomplete", [f"killed without an end ({killed.words()}); {GO_ON}"]
     if report.state == "complete":
-        return "complete", []
-    why = [*report.stopped, *filter(None, [held_words(report)])]
+        return "complete", broken_words(report)
+    why = [*report.stopped, *filter(None, [held_words(report)]), *broken_words(report)]
     if report.failed:
         why.append(f"{report.failed:,} rows {FAILED}")
     if report.state == "refusals":
         why.append(f"{report.refused:,} rows were refused, more than limits.ok_if_refused lets pass; {REFUSED}")
     return report.state, why or [f"rows are left; {GO_ON}"]
+
+
+def broken_words(report: Report) -> list[str]:
+    """That the watched rows break the quality target, where they do."""
+    words = None if report.quality is None else report.quality.broken_words
+    return [] if words is None else [words]
 
 
 def held_words(report: Report) -> str | None:

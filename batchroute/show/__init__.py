@@ -2,6 +2,7 @@
 
     report, plan, evaluation   what a terminal shows
     comparison, by, reconcile  ... of several runs, of a bill by a column, and beside a provider's
+    quality, pilot, shares     what a pilot found: in sentences, on a terminal, share by share
     terms                      a line for each word that not everybody knows
     progress                   a run at work, on a terminal or in a log
     frame, run_words, speed    ... drawn, in words, and how fast it is

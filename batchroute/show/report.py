@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from batchroute.show import terms, words
+from batchroute.show.pilot import quality_parts
 from batchroute.show.tables import add_row, blocks, table, title, warnings
 from batchroute.show.words import count, duration, money, percent, plain, seconds
 
@@ -32,6 +33,8 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 def render_report(report: Report) -> RenderableType:
     """All of a report, within 80 columns."""
     parts: list[RenderableType] = [_title(report), *warnings(words.warnings_of(report))]
+    if report.quality is not None:
+        parts += quality_parts(report.quality, few=True)
     parts += [_bill(report), _savings(report)]
     if report.predicted is not None:
         parts.append(_predicted(report))
@@ -74,6 +77,8 @@ def _bill(report: Report) -> Table:
         add_row(bill, "refused before routing", count(settled - routed))
     if report.router_cost_usd != 0:
         add_row(bill, "router (embeddings)", *[""] * 5, money(report.router_cost_usd))
+    if report.pilot_cost_usd != 0:
+        add_row(bill, "pilot (beside the rows)", *[""] * 5, money(report.pilot_cost_usd))
     tokens = (report.prompt_tokens, report.cached_tokens, report.completion_tokens)
     label = "total, at least" if report.cost_unknown_rows and report.total_usd is not None else "total"
     add_row(bill, label, count(settled), "", *map(count, tokens), money(report.total_usd), bold=True)

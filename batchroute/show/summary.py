@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.report.standing import FAILED, GO_ON, REFUSED, held_words
+from batchroute.report.standing import FAILED, GO_ON, REFUSED, broken_words, held_words
 from batchroute.show.words import count, duration, one_line, rows_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def summary_of(job: Job, end: RunEnd, report: Report | None) -> Summary:
         cost_usd=None if report is None else report.total_usd,
         max_cost_usd=None if job.limits.max_cost_usd is None else float(job.limits.max_cost_usd),
         wall_s=end.wall_s,
-        why=_why(end, allowed, None if report is None else held_words(report)),
+        why=_why(end, allowed, report),
     )
 
 
@@ -81,8 +81,9 @@ def summary_of_error(name: str, run: str | None, error: BatchrouteError) -> Summ
     return Summary(job=name, state="stopped", exit_code=error.exit_code, run=run, why=why)
 
 
-def _why(end: RunEnd, allowed: float, held: str | None) -> list[str]:
-    why = [*end.causes, *filter(None, [held]), *end.by_signal]
+def _why(end: RunEnd, allowed: float, report: Report | None) -> list[str]:
+    found = [] if report is None else [*filter(None, [held_words(report)]), *broken_words(report)]
+    why = [*end.causes, *found, *end.by_signal]
     if end.failed:
         why.append(f"{rows_of(end.failed)} {FAILED}")
     if end.state(allowed) == "refusals":

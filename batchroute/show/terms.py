@@ -34,6 +34,12 @@ EXPECTED_WINS = Term(
     "the sum of the scores, so how many rows strong should answer better",
     "the share of them that its rows hold says how much of its worth was bought",
 )
+KEPT = Term(
+    "kept",
+    "the mean grade of the routed answers against that of the strong side's; an estimate, with its interval",
+    "as the choice was made by the same grades, the estimate at it is a little too good, and only the target is "
+    "warranted",
+)
 STRONG_SHARE = Term("strong share (strong fraction)", "rows that went strong, of all that went to either side")
 DRIFT = Term(
     "drift",
@@ -57,7 +63,7 @@ SAVINGS = (
     Term(
         "saved by routing",
         "what rows cost less because they went to the weak side",
-        "less the router's own cost, and what rows without an answer cost",
+        "less the router's own cost, the pilot's, and what rows without an answer cost",
     ),
     Term("saved by reuse", "rows whose answer was taken over from an earlier run, at no cost"),
     Term(
@@ -106,6 +112,10 @@ SIMULATED = "SIMULATED: some of this money is made up, by built-in fake provider
 APGR = (
     "APGR: how much of the difference in quality a router keeps, the mean over all shares of strong calls (chance "
     "is 0.5); CPT50: the percentage of strong calls that keeps half of it; AUC: mean quality over all shares"
+)
+PILOT_APGR = (
+    "APGR: how much of the difference in quality a router's order keeps on the graded rows, the mean over all "
+    "shares (chance is 0.5)"
 )
 BUILTIN_ROUTER = (
     "the built-in router ranks a little better than prompt length does, where that was measured: measure it on "

@@ -57,6 +57,11 @@ def percent(fraction: float | None) -> str:
     return UNKNOWN if fraction is None else f"{100 * fraction:.1f} %"
 
 
+def exact_percent(fraction: float) -> str:
+    """Of a share that somebody set, as it was set: 95 %, 97.5 %."""
+    return f"{100 * fraction:.10g} %"
+
+
 def seconds(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.2f}"
 
@@ -132,7 +137,9 @@ def _printable(text: str, kept: str) -> str:
 def warnings_of(report: Report) -> list[str]:
     """What must be read before any figure of the report."""
     tie = report.tie and f"{report.tie.words}."
-    return [words for words in (simulated_words(report), _unknown_cost_words(report), tie) if words]
+    quality = report.quality
+    broken = None if quality is None or quality.broken_words is None else sentence(quality.broken_words)
+    return [words for words in (broken, simulated_words(report), _unknown_cost_words(report), tie) if words]
 
 
 def simulated_words(report: Report) -> str | None:

@@ -58,9 +58,13 @@ class PilotRecord(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 @dataclass(frozen=True, slots=True)
 class PilotBill:
-    """USD of the answers that no row took and of the verdicts; not `complete` where the cost of one is unknown."""
+    """USD of the answers that no row took and of the verdicts; not `complete` where the cost of one is unknown.
+
+    `judge_usd` is what is known of the verdicts.
+    """
 
     usd: Decimal = Decimal(0)
+    judge_usd: Decimal = Decimal(0)
     complete: bool = True
 
 
@@ -140,7 +144,9 @@ def read_pilot_bill(layout: RunLayout) -> PilotBill:
     for record in read_records(layout.pilot_answers, PilotRecord):
         usd += _change_usd(records, record)
         records[record.key] = msgspec.structs.replace(record, payload=b"")
-    return PilotBill(usd, not any(_is_unknown(record, records) for record in records.values()))
+    verdicts = (record for record in records.values() if record.kind == "verdict")
+    judge_usd = sum((known_usd(verdict) for verdict in verdicts), Decimal(0))
+    return PilotBill(usd, judge_usd, not any(_is_unknown(record, records) for record in records.values()))
 
 
 def _is_unknown(record: PilotRecord, records: dict[Key, PilotRecord]) -> bool:

@@ -118,6 +118,8 @@ def describe(
         judge_model=None if job.pilot.endpoint is None else job.pilot.endpoint.model,
         order_agreement=graded.order_agreement,
         left_out=_left_out(graded),
+        strong_model=job.endpoints.strong.model,
+        weak_model=job.endpoints.weak.model,
         strong_grade=_mean(measured.strong),
         weak_grade=_mean(measured.weak),
         tested=[] if choice is None else [_tested(each) for each in choice.tested],
