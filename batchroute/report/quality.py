@@ -117,11 +117,12 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         """The verdict in a few words."""
         if self.verdict is None or self.kept is None or self.target is None:
             return f"{self.rows:,} rows graded"
-        sure = f"at least {self.target:.4g} with {self.confidence:.0%} confidence"
+        target, sure = f"{100 * self.target:.10g} %", f"with {100 * self.confidence:.10g} % confidence"
         if self.verdict == "all strong":
-            return f"nothing below 100 % strong could be shown to keep {sure}: all rows go strong"
-        share = f"{self.strong_share or 0.0:.0%} strong"
-        return f"{self.verdict}: {share} keeps {self.kept:.1%} of the strong side's quality, {sure}"
+            return f"nothing below 100 % strong is shown to keep {target} of the strong side's quality {sure}"
+        share = f"{100 * (self.strong_share or 0.0):.1f} % strong"
+        kept = f"{100 * self.kept:.1f} % (at least {target} {sure})"
+        return f"{self.verdict}: {share} keeps {kept} of the strong side's quality"
 
     @property
     def broken_words(self) -> str | None:
