@@ -31,7 +31,7 @@ class Grader:
     def grades(self, rows: Sequence[dict[str, Any]]) -> Floats:
         """[n] grades in [0, 1] for n rows of `grade_row`, in one call; OwnCodeFault for anything else."""
         named = f"{self.use}: `grade`"
-        given = call(named, self.grade, list(rows))
+        given = call(named, self.grade, [dict(row) for row in rows])
         try:
             grades: Floats = numbers_in(given, named).astype(np.float64)
         except ModelFault as fault:

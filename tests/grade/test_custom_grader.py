@@ -78,6 +78,11 @@ class GivesRagged(Gives):
     given = ([0.5], 0.5)
 
 
+class TakesApart:
+    def grade(self, rows: Sequence[dict[str, Any]]) -> list[float]:
+        return [7.0 for row in rows if row.pop("response")]
+
+
 class Raises:
     def grade(self, rows: Sequence[dict[str, Any]]) -> Any:
         return [row["no such column"] for row in rows]
@@ -136,6 +141,7 @@ BAD = [
     ("GivesOneNumber", r"gave an array of shape \[\] for 2 rows"),
     ("GivesPoints", r"gave 7.0, not in \[0, 1\], for the answer 'b'"),
     ("GivesLess", r"gave -0.01, not in \[0, 1\]"),
+    ("TakesApart", r"gave 7.0, not in \[0, 1\], for the answer 'a'"),
     ("GivesNan", r"gave nan, not in \[0, 1\], for the answer 'a'"),
     ("GivesNone", "gave an array of object"),
     ("GivesWords", "gave an array of <U4, not of numbers"),
