@@ -47,7 +47,6 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
     "pairwise": ("strong_first", "weak_first"),
 }
 MOST_TRIES = 2  # of a question whose verdict cannot be read
-DEFAULT_CRITERIA = "Correct, complete, and in the form that was asked for."
 _TURNED_DOWN = frozenset({400, 422})  # a request whose form of answer a server does not know
 
 
@@ -92,7 +91,7 @@ class ModelJudge:
     ) -> None:
         """`reserves`: a budget has to hold for each request."""
         self._kind = pilot.judge
-        self._criteria = pilot.criteria or DEFAULT_CRITERIA
+        self._criteria = pilot.criteria
         self._target = target
         self._store = store
         self._queue = queue
