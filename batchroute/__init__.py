@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from batchroute.python.routers import train as train
     from batchroute.python.run import IncompleteRun as IncompleteRun
     from batchroute.python.run import arun as arun
+    from batchroute.python.run import pilot as pilot
     from batchroute.python.run import run as run
     from batchroute.python.servers import serve as serve
     from batchroute.python.servers import simulate as simulate
@@ -88,6 +89,7 @@ _HOMES = {
     "load_job": "batchroute.python.jobs",
     "make_job": "batchroute.python.jobs",
     "open_run": "batchroute.python.result",
+    "pilot": "batchroute.python.run",
     "plan": "batchroute.python.commands",
     "quality_threshold": "batchroute.quality.promise",
     "reconcile": "batchroute.python.commands",
@@ -130,6 +132,7 @@ __all__ = [
     "load_job",
     "make_job",
     "open_run",
+    "pilot",
     "plan",
     "quality_threshold",
     "reconcile",

@@ -4,7 +4,7 @@
     help      what --help looks like       recipes   the job files that ship
     demo      demo                         init      init
     requests  show                         settings  settings, schema
-    job       run, check, plan             scores    score, calibrate
+    job       run, pilot, check, plan      scores    score, calibrate
     results   report, whatif, export       tools     train, evaluate, serve, simulate
     again     a command that takes over    places    what a path is, and what was meant
     status    status                       reconcile reconcile
@@ -25,7 +25,7 @@ from batchroute import __version__
 from batchroute.cli.demo import demo
 from batchroute.cli.help import PROGRAM, Commands
 from batchroute.cli.init import init
-from batchroute.cli.job import check, plan, run
+from batchroute.cli.job import check, pilot, plan, run
 from batchroute.cli.output import log, setup_logging
 from batchroute.cli.places import meant_usage
 from batchroute.cli.reconcile import reconcile
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cls=Commands,
     sections={
         "First steps": (demo, init, check, show),
-        "Run": (plan, run, serve),
+        "Run": (plan, pilot, run, serve),
         "Look": (status, report, whatif, export, reconcile),
         "Route": (score, calibrate, train, evaluate),
         "Reference": (settings, schema, simulate),

@@ -1,4 +1,4 @@
-"""The commands that work on a job: run, check, plan."""
+"""The commands that work on a job: run, pilot, check, plan."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Job
     from batchroute.run.end import RunEnd
+    from batchroute.run.engine import RunOptions
 
 
 @command(
@@ -40,22 +41,14 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     row is answered, or no more are refused than limits.ok_if_refused lets pass; 3 where more are, or rows failed.
     """
     from batchroute.report.figures import json_text, read_report
-    from batchroute.run.engine import RunOptions, run_job
-    from batchroute.show.progress import watcher
+    from batchroute.run.engine import run_job
     from batchroute.show.report import render_report
     from batchroute.show.summary import summary_of
 
     job = None
     try:
         job = _load(job_file, flags, require_keys=True)
-        options = RunOptions(
-            environ=os.environ,
-            limit=flags.limit,
-            retry_refused=retry == "refused",
-            watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
-            notify=log.warning,
-        )
-        end = run_job(job, options)
+        end = run_job(job, _options(flags, retry_refused=retry == "refused"))
     except BatchrouteError as error:
         return _say_error(job_file.stem if job is None else job.name, job, with_advice(error))
     report = read_report(Path(job.output.path))
@@ -67,6 +60,20 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     _say_where(job, end)
     say_summary(summary_of(job, end, report))
     return end.exit_code(job.limits.ok_if_refused)
+
+
+def _options(flags: Flags, *, retry_refused: bool = False, pilot_only: bool = False) -> RunOptions:
+    from batchroute.run.engine import RunOptions
+    from batchroute.show.progress import watcher
+
+    return RunOptions(
+        environ=os.environ,
+        limit=flags.limit,
+        retry_refused=retry_refused,
+        pilot_only=pilot_only,
+        watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
+        notify=log.warning,
+    )
 
 
 def _say_error(name: str, job: Job | None, error: BatchrouteError) -> int:
@@ -99,6 +106,43 @@ def _say_where(job: Job, end: RunEnd) -> None:
     if end.refused:
         log.info("the `error` column of rows that were refused says why")
     log.info(f"what it cost, as a page to keep: batchroute report {shlex.quote(str(where))} --html")
+
+
+@command("pilot job.toml", "pilot job.toml --set pilot.rows=800 --json", exits=(3, 4, 130))
+@click.argument("job_file", metavar="JOB", type=JOB)
+@job_flags
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
+def pilot(job_file: Path, flags: Flags, as_json: bool) -> int:
+    """Measure on a sample what routing keeps and saves here.
+
+    Asks both sides a sample of the rows, grades their answers, and says what each strong share keeps of the strong
+    side's quality, what it costs, and whether routing.quality is kept. `run` then goes on from there and asks none
+    of these rows again. Exits 3 where more rows could not be graded than limits.ok_if_refused lets pass.
+    """
+    from batchroute.report.figures import json_text, read_report
+    from batchroute.run.engine import run_job
+    from batchroute.run.pilot.alone import PilotEnd, refuse_no_pilot
+    from batchroute.show.pilot import render_pilot
+    from batchroute.show.summary import summary_of_pilot
+
+    job = None
+    try:
+        job = _load(job_file, flags, require_keys=True)
+        refuse_no_pilot(job)
+        end = run_job(job, _options(flags, pilot_only=True))
+        report = read_report(Path(job.output.path))
+        ended = PilotEnd(end, None if report is None else report.quality)
+    except BatchrouteError as error:
+        return _say_error(job_file.stem if job is None else job.name, job, with_advice(error))
+    if report is not None and ended.quality is not None and as_json:
+        show_json(json_text(ended.quality))
+    elif report is not None and not as_json and not flags.quiet:
+        show(render_pilot(report))
+    warn_of_loss()
+    if ended.is_done:
+        log.info("these rows are not asked again: run the job to go on from there")
+    say_summary(summary_of_pilot(job, ended, report))
+    return ended.exit_code(job.limits.ok_if_refused)
 
 
 @command("check job.toml", "check jobs/*.toml --online", exits=(4,))

@@ -34,7 +34,7 @@ _NOT_IN_NAMES = re.compile(r"[^\w.-]+")  # of directories
 
 
 class JobKeywords(TypedDict, total=False):
-    """The settings that have a keyword of their own; of the three prompts and the three shares one of each."""
+    """The settings that have a keyword of their own; of the three prompts and the four shares one of each."""
 
     name: str
     prompt: str  # the column of texts; "prompt" where no prompt is named
@@ -49,6 +49,7 @@ class JobKeywords(TypedDict, total=False):
     api_key_env: str
     params: Mapping[str, Any]
     simulate: bool | Mapping[str, Any]
+    quality: float
     strong_fraction: float
     threshold: float
     budget_usd: float
@@ -58,7 +59,7 @@ class JobKeywords(TypedDict, total=False):
 _PLACES = {
     "name": "name",
     **{name: f"input.{name}" for name in ("prompt", "messages", "template", "system", "id", "keep")},
-    **{name: f"routing.{name}" for name in ("strong_fraction", "threshold", "budget_usd")},
+    **{name: f"routing.{name}" for name in ("quality", "strong_fraction", "threshold", "budget_usd")},
     "max_cost_usd": "limits.max_cost_usd",
 }
 _OF_BOTH = ("base_url", "api_key_env", "params", "simulate")

@@ -1,4 +1,4 @@
-"""run and arun: a job from Python, which leaves what the command leaves, and gives back the `Run`.
+"""run, arun and pilot: a job from Python, which leaves what the command leaves, and gives back the `Run`.
 
 The work has a thread and an event loop of its own, so that it does not matter what runs where it is called: a
 script, a notebook, a coroutine, a thread. What a run warns of is logged at once by the logger "batchroute", and an
@@ -20,8 +20,10 @@ from batchroute.python.jobs import JobKeywords, job_for
 from batchroute.python.result import Run
 from batchroute.python.thread import in_thread, in_thread_async
 from batchroute.run.engine import JobRun, RunOptions
+from batchroute.run.pilot.alone import PilotEnd, refuse_no_pilot
 from batchroute.run.process import run_loop
 from batchroute.show.log import log
+from batchroute.show.summary import summary_of_pilot
 from batchroute.show.words import harmless
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Job
     from batchroute.python.jobs import Source, StrPath
+    from batchroute.report.figures import Report
     from batchroute.run.end import RunEnd
 
 
@@ -61,7 +64,7 @@ def run(
     strong, weak                 the two models by name, or the settings of an endpoint: {"model": ..., ...}
     base_url, api_key_env        of both; without them it is OpenAI, with the key in OPENAI_API_KEY
     params, simulate             of both: {"max_completion_tokens": 500}; True answers here, for trying things out
-    strong_fraction, threshold, budget_usd    what goes strong: one of the three
+    strong_fraction, threshold, budget_usd, quality    what goes strong: one of them; quality needs a pilot
     max_cost_usd, name           a hard limit; the run's name
     settings                     everything else: {"limits.drain_s": 5, "endpoints.strong.max_concurrency": 8}
 
@@ -99,11 +102,46 @@ async def arun(
     return _ended(job, await in_thread_async(work.run, work.interrupt))
 
 
-def _options(*, limit: int | None, progress: bool, retry_refused: bool) -> RunOptions:
+def pilot(
+    source: Source,
+    *,
+    limit: int | None = None,
+    output: StrPath | None = None,
+    progress: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
+    **keywords: Unpack[JobKeywords],
+) -> Report:
+    """Asks both sides a sample of the rows, grades it, and says what routing keeps and costs here; see `run`.
+
+        found = br.pilot("nightly.toml").quality
+        found.verdict, found.kept, found.cost_share
+
+    A run of the same job goes on from there, and asks none of these rows again. Where the pilot is not at its end
+    `quality` is None, and an `IncompleteRun` warning says why.
+    """
+    job = job_for(source, output, settings, variables, keywords, require_keys=True)
+    refuse_no_pilot(job)
+    work = _Work(job, _options(limit=limit, progress=progress, pilot_only=True))
+    end = in_thread(work.run, work.interrupt)
+    report = Run(Path(job.output.path)).report
+    ended = PilotEnd(end, report.quality)
+    if ended.exit_code(job.limits.ok_if_refused):
+        summary = summary_of_pilot(job, ended, report)
+        warnings.warn(
+            harmless("; ".join([f"{job.name}: {summary.state}", *summary.why])), IncompleteRun, stacklevel=2
+        )
+    return report
+
+
+def _options(
+    *, limit: int | None, progress: bool, retry_refused: bool = False, pilot_only: bool = False
+) -> RunOptions:
     return RunOptions(
         environ=os.environ,
         limit=limit,
         retry_refused=retry_refused,
+        pilot_only=pilot_only,
         watch=watch(progress=progress),
         notify=lambda message: log.warning(harmless(message)),
     )

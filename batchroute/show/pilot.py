@@ -14,7 +14,7 @@ from batchroute.show import terms, words
 from batchroute.show.quality import ROUTERS, cost_words, details_of, sentence_of, target_words, watch_words
 from batchroute.show.shares import SharesTable
 from batchroute.show.tables import add_row, blocks, table, title, warnings
-from batchroute.show.words import count, digits, interval, plain
+from batchroute.show.words import digits, interval, plain, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,9 @@ def render_pilot(report: Report) -> RenderableType:
     """All of a pilot; `report` is that of its run directory."""
     quality = report.quality
     parts: list[RenderableType] = [
-        title(plain(report.name), "pilot", f"{count(report.rows)} rows"),
+        title(
+            plain(report.name), "pilot", "" if quality is None else f"{rows_of(quality.asked)} asked of both sides"
+        ),
         *warnings(words.warnings_of(report)),
     ]
     if quality is None:

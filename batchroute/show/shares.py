@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CONTROLS = ("length", "random")
 _GAP = 2
 _LOW_LINES = 45  # of a terminal on which not every share has a line
-_STEP = 0.025  # half the distance of two shares
+_STEP = 0.05  # the distance of two shares
 _ALWAYS = (1.0, 0.75, 0.5, 0.25, 0.0)
 _NARROWEST, _WIDEST = 16, 40  # of the drawing
 _GRID = 0.05

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.report.figures import Report
     from batchroute.run.end import RunEnd
+    from batchroute.run.pilot.alone import PilotEnd
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended. `done` of its `rows` have an answer or a refusal; `why` it is not complete, and what to do.
 
-    `state` is report.json's, or `stopped` where the run could not begin or go on. None is unknown.
+    `state` is report.json's, or `stopped` where the run could not begin or go on; of a pilot by itself it is
+    `pilot complete` or `pilot incomplete`. None is unknown.
     """
 
     job: str
@@ -69,6 +71,26 @@ def summary_of(job: Job, end: RunEnd, report: Report | None) -> Summary:
         max_cost_usd=None if job.limits.max_cost_usd is None else float(job.limits.max_cost_usd),
         wall_s=end.wall_s,
         why=_why(end, allowed, report),
+    )
+
+
+def summary_of_pilot(job: Job, ended: PilotEnd, report: Report | None) -> Summary:
+    """Of a pilot that was run by itself: its rows are those that were graded, of all that were asked."""
+    quality, end = ended.quality, ended.end
+    why = [*end.causes, *end.by_signal]
+    if not ended.is_done and not why:
+        why.append(f"answers are left to ask; {GO_ON}")
+    return Summary(
+        job=job.name,
+        state="pilot complete" if ended.is_done else "pilot incomplete",
+        exit_code=ended.exit_code(job.limits.ok_if_refused),
+        run=job.output.path,
+        rows=None if quality is None else quality.asked,
+        done=None if quality is None else quality.rows,
+        cost_usd=None if report is None else report.total_usd,
+        max_cost_usd=None if job.limits.max_cost_usd is None else float(job.limits.max_cost_usd),
+        wall_s=end.wall_s,
+        why=why,
     )
 
 

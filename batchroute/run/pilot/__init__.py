@@ -4,6 +4,7 @@
     sample   which rows, and what is asked of them  judge   grades of their answers, from whatever judges
     answers  what was answered, in store/pilot      decide  grades -> what is kept, and the choice
     files    what is left for people and programs  verdicts  a judge that is a model
+    alone    a pilot without the rest of the run
 
 Asking goes through the run's ordinary lanes. Knows nothing of how a row is asked that is none of the pilot's.
 """

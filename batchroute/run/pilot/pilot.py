@@ -125,13 +125,16 @@ class Pilot:
     def settle(self, name: str, request: Request, outcome: Outcome) -> StopReason | None:
         """Puts an answer on file; a reason where the endpoint, or the budget, can do no more."""
         self._answers.put(name, request, outcome)
-        self._queues[name].done()
-        return stop_reason(outcome.answer) if outcome.status == "open" else None
+        if outcome.status != "open":
+            self._queues[name].done()
+            return None
+        self._queues[name].left()
+        return stop_reason(outcome.answer)
 
     def leave(self, name: str, request: Request, spent: Spent) -> None:
         """A request stays undone."""
         self._answers.leave(name, request, spent)
-        self._queues[name].done()
+        self._queues[name].left()
 
     def ended(self, name: str) -> None:
         """Nothing more comes from an endpoint."""

@@ -21,6 +21,7 @@ class RequestQueue:
         self._open = 0
         self._closed = False
         self._ended = False
+        self._is_whole = True
         self._changed = asyncio.Event()
 
     def put(self, request: Request) -> None:
@@ -40,9 +41,14 @@ class RequestQueue:
         self._changed.set()
 
     def done(self) -> None:
-        """One of the requests was settled or left."""
+        """One of the requests was settled."""
         self._open -= 1
         self._changed.set()
+
+    def left(self) -> None:
+        """One of the requests stays undone, as the delivery stops."""
+        self._is_whole = False
+        self.done()
 
     def ended(self) -> None:
         """The delivery takes no more, whatever it was given."""
@@ -60,10 +66,10 @@ class RequestQueue:
                 await self._next_change()
 
     async def drained(self) -> bool:
-        """Waits for the end of all that was put; False where the delivery ended before."""
+        """Waits for the end of all that was put; False where the delivery ended before, or left some of it."""
         while self._open and not self._ended:
             await self._next_change()
-        return not self._open
+        return self._is_whole and not self._open
 
     async def _next_change(self) -> None:
         self._changed.clear()

@@ -135,7 +135,7 @@ class ModelJudge:
         asked = self._open.pop(_place(request))
         if spent.attempts > request.attempts:
             self._keep(asked, Outcome("open", Answer(verdict="transient"), spent.attempts, spent.usages))
-        self._queue.done()
+        self._queue.left()
 
     def verdict(self, question: Question, row: AnsweredRow) -> Verdict | None:
         """What is on file."""
