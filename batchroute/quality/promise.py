@@ -105,6 +105,8 @@ def quality_threshold(
 ) -> Choice:
     """The least share of strong answers that keeps `quality` of the strong side's, shown with `confidence`.
 
+        br.quality_threshold(scores, strong, weak, quality=0.95).threshold
+
     `scores`, `strong`, `weak` [n] are of a random sample of the job's rows, grades in [0, 1]. `job_scores` has the
     scores of all rows of the job, from which the sample was drawn without replacement, at random or in equal
     numbers from quantiles of the score; NaN is a row that is not routed by score. Without them the shares are
