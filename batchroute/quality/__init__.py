@@ -9,6 +9,7 @@
     kept       grades -> what ways of routing keep of the strong side's quality, with intervals
     graded     a sample's scores and grades -> the ways to route by each share of its job
     promise    the same -> the least share that is shown to keep a quality: `quality_threshold`
+    watch      later rows that both sides were asked -> whether the promise still holds
 
 Plain arrays in, values out. Knows no rows, no files and no models.
 """

@@ -21,7 +21,7 @@ from batchroute.quality.shares import JobScores
 if TYPE_CHECKING:
     from batchroute.types import Floats
 
-LEAST_ROUNDS = 10  # fewer leave nothing to learn a bet from: strata with fewer sampled rows are joined
+LEAST_ROUNDS = 30  # more rounds are worth more than more strata: those with fewer sampled rows are joined
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,11 @@ from batchroute.quality.bound import is_shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchroute.quality.bound import Bools, Ints, Rounds
+    from batchroute.quality.bound import Bools, Rounds
     from batchroute.types import Floats
 
-# Where the ends of an interval are looked for, in standard errors from the estimate; then between two of these.
-REACH = np.array([0.5, 1, 1.5, 2, 2.5, 3, 4, 6, 12])
-BETWEEN = np.linspace(0, 1, 9)[1:]
+# Where the ends of an interval are looked for, in standard errors from the estimate: 2**k - 1 points.
+REACH = np.array([*np.arange(0.25, 4, 0.125), 6])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,61 +52,43 @@ class Routings:
 
     def keep(self, quality: Floats, alpha: Floats) -> Bools:
         """[ways] shown to keep `quality` [ways] or more, wrongly with a probability of at most `alpha` [ways]."""
-        values = self.routed - quality[:, None] * self.strong
-        least = np.where(self.weak, -quality[:, None], np.minimum(1 - quality, 0)[:, None])
-        return is_shown(values, least, alpha, self.rounds)
+        quality = quality[:, None]
+        least = np.where(self.weak, -quality, np.minimum(1 - quality, 0))
+        return is_shown(self.routed - quality * self.strong, least, alpha, self.rounds)
 
     def do_not_pass(self, quality: Floats, alpha: Floats) -> Bools:
         """[ways] shown to keep `quality` or less."""
-        values = quality[:, None] * self.strong - self.routed
-        least = np.where(self.weak, -1.0, np.minimum(quality - 1, 0)[:, None])
-        return is_shown(values, least, alpha, self.rounds)
+        quality = quality[:, None]
+        least = np.where(self.weak, -1.0, np.minimum(quality - 1, 0))
+        return is_shown(quality * self.strong - self.routed, least, alpha, self.rounds)
 
-    def estimates(self) -> Floats:
-        """[ways] the part kept, strata weighed as they are in the job."""
+    def intervals(self, alpha: float) -> list[Kept]:
+        """Of each way, each end wrong with a probability of `alpha`; `high` is infinite where rows are too few."""
         strong = (self.strong * self.rounds.stands_for).sum()
         if strong == 0:
-            return np.full(len(self.routed), math.nan)
-        estimates: Floats = (self.routed * self.rounds.stands_for).sum(axis=1) / strong
-        return estimates
+            return [Kept(math.nan, math.nan, math.nan)] * len(self.routed)
+        kept = (self.routed * self.rounds.stands_for).sum(axis=1) / strong
+        reach = self._errors(kept)[:, None] / strong * REACH
+        alphas = np.full(len(kept), alpha)
+        low = _nearest(lambda quality: self.keep(quality, alphas), np.maximum(kept[:, None] - reach, 0), 0)
+        high = _nearest(lambda quality: self.do_not_pass(quality, alphas), kept[:, None] + reach, math.inf)
+        return [Kept(*ends) for ends in zip(kept.tolist(), low.tolist(), high.tolist(), strict=True)]
 
-    def intervals(self, confidence: float) -> list[Kept]:
-        """Of each way, two-sided; the upper end is infinite where so few rows say nothing."""
-        alpha = (1 - confidence) / 2
-        estimates = self.estimates()
-        low = self._ends(Routings.keep, estimates, -REACH, 0, alpha)
-        high = self._ends(Routings.do_not_pass, estimates, REACH, math.inf, alpha)
-        return [Kept(*ends) for ends in zip(estimates.tolist(), low.tolist(), high.tolist(), strict=True)]
+    def _errors(self, kept: Floats) -> Floats:
+        """[ways] of mean(routed - kept * strong), about; no less than what one row may change."""
+        rows = len(self.strong)
+        part_left = 1.0 if self.rounds.endless else 1 - rows / self.rounds.left[0].sum()
+        deviations = (self.routed - kept[:, None] * self.strong).std(axis=1)
+        errors: Floats = np.maximum(deviations / math.sqrt(rows) * math.sqrt(part_left), part_left / rows)
+        return errors
 
-    def _ends(
-        self,
-        shown: Callable[[Routings, Floats, Floats], Bools],
-        estimates: Floats,
-        reach: Floats,
-        farthest: float,
-        alpha: float,
-    ) -> Floats:
-        """[ways] the nearest points to the estimates that are shown; all NaN for an estimate that is."""
-        if np.isnan(estimates).any():
-            return estimates
-        values = self.routed - estimates[:, None] * self.strong
-        scale = math.sqrt(values.shape[1]) * float(self.strong.mean())
-        error = np.maximum(values.std(axis=1) / scale, 1 / values.shape[1])
-        points = np.maximum(estimates[:, None] + error[:, None] * np.concatenate(([0.0], reach)), 0)
-        points = np.column_stack((points, np.full(len(points), farthest)))
-        place = self._all_shown_from(shown, points[:, 1:-1], alpha)
-        ways = np.arange(len(points))
-        near, far = points[ways, place], points[ways, place + 1]
-        between = near[:, None] + np.where(np.isfinite(far), far - near, 0)[:, None] * BETWEEN
-        finer = self._all_shown_from(shown, between[:, :-1], alpha)
-        return np.where(np.isfinite(far), between[ways, finer], far)
 
-    def _all_shown_from(
-        self, shown: Callable[[Routings, Floats, Floats], Bools], points: Floats, alpha: float
-    ) -> Ints:
-        """[ways] the place in its points [ways, p] from which all are shown, or p."""
-        ways, count = points.shape
-        each = self.only(np.repeat(np.arange(ways), count).tolist())
-        found = shown(each, points.ravel(), np.full(points.size, alpha)).reshape(ways, count)
-        places: Ints = count - np.logical_and.accumulate(found[:, ::-1], axis=1).sum(axis=1)
-        return places
+def _nearest(shown: Callable[[Floats], Bools], points: Floats, end: float) -> Floats:
+    """[ways] the nearest of the points [ways, 2**k - 1] that is shown, or `end`."""
+    points = np.pad(points, ((0, 0), (0, 1)), constant_values=end)
+    ways = np.arange(len(points))
+    place = np.zeros(len(points), np.int64)
+    step = points.shape[1]
+    while step := step // 2:
+        place += np.where(shown(points[ways, place + step - 1]), 0, step)
+    return points[ways, place]

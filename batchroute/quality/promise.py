@@ -129,7 +129,7 @@ def quality_threshold(
         earlier = Graded.checked(scores[rows], strong[rows], weak[rows])
         shown |= _shown(earlier.routings(job_scores)[1], quality, budget)
     passes, is_better = _in_sequence(shown, shares)
-    is_better = is_better and float(sample.weak.mean()) > float(sample.strong.mean())
+    is_better = is_better and sample.weak.sum() > sample.strong.sum()
     needed = _rows_needed(ways, passes, quality, budget)
     tested = tuple(_tested(shares, ways, confidence, passes, needed))
     chosen = [each for each in tested if each.passes][-1]
@@ -231,7 +231,7 @@ def _tested(
         SHARES[1:],
         shares.strong_shares[1:].tolist(),
         shares.thresholds[1:].tolist(),
-        lower.intervals(confidence),
+        lower.intervals((1 - confidence) / 2),
         passes[1:],
         needed[1:],
         strict=True,
