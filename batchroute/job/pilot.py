@@ -13,6 +13,7 @@ from batchroute.job.rules import JUDGES_BY_MODEL
 from batchroute.job.section import Section, fixed, free
 
 JUDGE_NAME = "judge"  # of its lane and on the bill, as "strong" and "weak" are
+LEARNS_FROM_ROWS = 600  # where learn = "auto"
 FIRST_AUTO_ROWS = 200  # of rows = "auto"; then twice as many, and so on
 
 

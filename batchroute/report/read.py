@@ -86,7 +86,8 @@ def read_job(run: Path) -> RunJob:
             strong_fraction=None if share is None else float(share),
             rows=identity.wanted_rows,
             files=tuple(file.name for file in identity.files),
-            builtin_router=(router.get("use", "mf"), router.get("model", "builtin")) == ("mf", "builtin"),
+            builtin_router=identity.router is None
+            and (router.get("use", "mf"), router.get("model", "builtin")) == ("mf", "builtin"),
             embedder=_embedder(embedder) if embedder.get("use") == "openai" else None,
             embedding_is_cached=embedder.get("cache") is not None,
             ok_if_refused=float(limits.get("ok_if_refused", 0)),

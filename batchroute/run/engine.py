@@ -22,6 +22,7 @@ from batchroute.run.lanes import LaneOpener
 from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.pilot.pilot import Pilot
+from batchroute.run.pilot.routers import router_named
 from batchroute.run.pilot_fit import refuse_unfit_pilot
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
@@ -151,8 +152,9 @@ class _OpenRun:
         self._store = directory.store
         self._stopper = stopper
         self._scrub = scrubber_for(asked_by(job), options.environ)
+        self._router = router_named(directory.identity.router, job, directory.layout)
         self._scoring = Scoring(
-            source, directory.scores, options.limit, scorer_loader(job.router, directory), self._open_rater
+            source, directory.scores, options.limit, scorer_loader(self._router, directory), self._open_rater
         )
         self._display_fault: Exception | None = None
         self._lanes: dict[str, Lane[Request]] = {}
@@ -312,7 +314,7 @@ class _OpenRun:
 
         folder = self._directory.layout.path
         context = EmbedContext(options.environ, limits, options.notify, self._budget, folder, self._scrub, stopped)
-        return rater_opener(job.router, context)(scorer)
+        return rater_opener(self._router, context)(scorer)
 
     def _conclude(self, *, asked: bool) -> RunEnd:
         """Everything on file, the report last; a fault goes on to the caller where nothing was sent before it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
 from batchroute.run.open import open_input, refuse_unbounded_media
+from batchroute.run.pilot.routers import router_named
 from batchroute.run.pilot_fit import refuse_unfit_pilot
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.score.api.paid import read_bill
@@ -64,6 +65,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
     refuse_unfit_pilot(job)
     with locked(path, int(job.output.mode, 8)):
         directory = open_run_directory(job, source)
+        router = router_named(directory.identity.router, job, directory.layout)
         budget = _budget(job, directory)
         context = EmbedContext(os.environ, job.limits, log.warning, budget, directory.layout.path)
         try:
@@ -71,8 +73,8 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
                 source,
                 directory.scores,
                 limit,
-                scorer_loader(job.router, directory),
-                rater_opener(job.router, context),
+                scorer_loader(router, directory),
+                rater_opener(router, context),
             )
             asyncio.run(_score(scoring, on_rows))
             if budget is not None:

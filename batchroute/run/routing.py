@@ -14,12 +14,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
+from batchroute.learn.own.build import JOB
 from batchroute.quality.ranks import threshold_for_share
 from batchroute.report.quality import read_quality
 from batchroute.report.ties import tie_at
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.feed import rows_to_ask
+from batchroute.run.pilot.routers import identity_of_scores
 from batchroute.run.resolved import refuse_moved
 from batchroute.send.reuse import Reuse
 
@@ -117,7 +119,7 @@ class Routing:
         threshold = await self._settled_threshold()
         if threshold is None:
             return
-        self._directory.fix_threshold(threshold, self._scores.rows, self._limit)
+        await asyncio.to_thread(self._fix, threshold)
         await self._route(threshold, answered, done_before)
 
     async def _route(self, threshold: float, answered: AnsweredParts, done_before: DoneRows) -> None:
@@ -149,6 +151,15 @@ class Routing:
             return None
         return known if known is not None else await asyncio.to_thread(self._by_target, quality)
 
+    def _fix(self, threshold: float) -> None:
+        """On file from now on, with the router whose scores it belongs to."""
+        rows, limit, pilot = self._scores.rows, self._limit, self._pilot
+        if pilot is None or pilot.router in {JOB, self._directory.identity.router}:
+            self._directory.fix_threshold(threshold, rows, limit)
+            return
+        scorer = identity_of_scores(pilot.router, self._job, self._directory.layout)
+        self._directory.route_by(pilot.router, scorer, threshold, rows, limit)
+
     def _by_target(self, quality: Quality) -> float | None:
         """What the pilot chose for routing.quality."""
         self._notify(f"pilot: {quality.brief}")
@@ -157,7 +168,8 @@ class Routing:
             return None
         threshold = quality.threshold or 0.0
         if quality.verdict in {"all weak", "weak is better"}:
-            threshold, _ = threshold_for_share(self._scores.free(), 0.0)
+            scores = self._scores if self._pilot is None else self._pilot.scores
+            threshold, _ = threshold_for_share(scores.free(), 0.0)
         refuse_moved(self._directory, threshold, self._scores.rows)
         return threshold
 

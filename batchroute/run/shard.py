@@ -92,7 +92,7 @@ class ShardRun:
         self._deliveries[name] = delivery
         await delivery.deliver(self._requests(name, threshold), _EndpointSink(self, name))
         if self._pilot is not None:
-            self._pilot.ended(name)
+            self._pilot.asking.ended(name)
         if self._handover is not None:
             self._handover.ended(name)
         if self.downgrade is not None:
@@ -121,7 +121,7 @@ class ShardRun:
     async def _requests(self, name: str, threshold: asyncio.Future[float]) -> AsyncGenerator[Request, None]:
         """What a pilot asks an endpoint; then its rows, but those whose answer the pilot has."""
         if self._pilot is not None:
-            async for request in self._pilot.requests(name, self._deliveries[name]):
+            async for request in self._pilot.asking.requests(name, self._deliveries[name]):
                 yield request
         with self._deliveries[name].starved():
             lowest = await asyncio.shield(threshold)
@@ -131,7 +131,7 @@ class ShardRun:
 
     def _is_taken(self, name: str, request: Request) -> bool:
         """Settles a row with the answer that the pilot has, if it has one."""
-        outcome = None if self._pilot is None else self._pilot.take(name, request)
+        outcome = None if self._pilot is None else self._pilot.asking.take(name, request)
         if outcome is not None:
             self.settle(name, request, outcome)
         return outcome is not None
@@ -187,7 +187,7 @@ class ShardRun:
             for request in requests:
                 if request.prompt.refusal is not None:
                     self.keep(name, never_sent(request, self._targets[name], self.earlier(request), now_us()))
-                elif self._pilot is not None and self._pilot.has(name, request):
+                elif self._pilot is not None and self._pilot.asking.has(name, request):
                     if self.downgrade is not None:
                         self.downgrade.take(name, request)
                     yield request
@@ -311,12 +311,12 @@ class ShardRun:
 
     def settle_sampled(self, name: str, request: Request, outcome: Outcome) -> None:
         """An answer that the pilot asked for, beside or instead of the row's own."""
-        if self._pilot is not None and (reason := self._pilot.settle(name, request, outcome)) is not None:
+        if self._pilot is not None and (reason := self._pilot.asking.settle(name, request, outcome)) is not None:
             self._deliveries[name].stop(reason)
 
     def leave_sampled(self, name: str, request: Request, spent: Spent) -> None:
         if self._pilot is not None:
-            self._pilot.leave(name, request, spent)
+            self._pilot.asking.leave(name, request, spent)
 
     def reuse(self, name: str, request: Request, outcome: Outcome) -> None:
         target = self._targets[name]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import AnsweredOtherwise
 from batchroute.store.columns import ResultColumns
-from batchroute.store.files import saving
+from batchroute.store.files import saving, sync_file
 from batchroute.store.identity import find_identity, identity_of, merge, write_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.pilot import PilotStore
@@ -63,6 +63,14 @@ class RunDirectory:
         """Records the threshold that holds from now on, how many rows have scores, and how many are wanted."""
         self._write(replace(self.identity, threshold=threshold, rows=rows, limit=limit))
 
+    def route_by(self, router: str, scorer: str, threshold: float, rows: int, limit: int | None) -> None:
+        """The same, where another router than the job's is to route: its scores take over."""
+        known = replace(self.identity, threshold=threshold, rows=rows, limit=limit)
+        self._write(replace(known, router=router, scorer=scorer))
+        with saving(self.layout.path):
+            settle_scores(self.layout, router)
+        self.scores.read_again()
+
     def _write(self, identity: Identity) -> None:
         self.identity = identity
         with saving(self.layout.path):
@@ -103,12 +111,36 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
         pilot = _open_pilot(job, layout, mode)
     with saving(path):
         write_identity(layout, identity)
+        settle_scores(layout, identity.router)
         layout.scores.mkdir(mode=mode, exist_ok=True)
     return RunDirectory(layout, store, Scores(layout.scores), identity, raw, pilot)
 
 
 def _open_pilot(job: Job, layout: RunLayout, mode: int) -> PilotStore | None:
     return PilotStore(layout, mode=mode) if job.pilot is not None or layout.pilot.exists() else None
+
+
+def settle_scores(run: RunLayout, router: str | None) -> None:
+    """Puts the scores of the router in use, None for the job's own, where scores stand.
+
+    A crash may have come between any two steps of this, and the identity says what is to be:
+
+        scores  pilot/scores  pilot/first-scores
+        x       x                                  another router was chosen, and nothing is moved yet
+                x             x                    the job's own were moved away, its own have not come yet
+        x                     x                    done; back to the job's where the choice is void
+    """
+    if router is not None and run.other_scores.exists():
+        if run.scores.exists():
+            run.scores.rename(run.first_scores)
+        run.other_scores.rename(run.scores)
+    elif router is None and run.first_scores.exists():
+        shutil.rmtree(run.scores, ignore_errors=True)
+        run.first_scores.rename(run.scores)
+    else:
+        return
+    sync_file(run.path)
+    sync_file(run.pilot)
 
 
 def clear_run(run: RunLayout) -> None:

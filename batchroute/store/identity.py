@@ -53,6 +53,7 @@ class Identity:
     threshold: float | None = None
     rows: int | None = None
     limit: int | None = None
+    router: str | None = None
     format: int = FORMAT
 
     @property
@@ -113,9 +114,10 @@ def merge(
     if any(key.startswith(_VOIDING) for key in changed):
         return replace(new, format=old.format), True
     # Another way to the threshold before any row is answered: the old threshold is void, the scores are not.
-    threshold = None if any(key.startswith("routing.") for key in changed) else old.threshold
-    known = replace(new, scorer=old.scorer, threshold=threshold, rows=old.rows, limit=old.limit)
-    return replace(known, format=old.format), False
+    known = replace(new, scorer=old.scorer, rows=old.rows, limit=old.limit, format=old.format)
+    if not any(key.startswith("routing.") for key in changed):
+        return replace(known, threshold=old.threshold, router=old.router), False
+    return (known if old.router is None else replace(known, scorer=None)), False
 
 
 def _changed_files(old: Sequence[Fingerprint], new: Sequence[Fingerprint]) -> str:
@@ -180,7 +182,7 @@ def _read(text: str, ours: Mapping[str, Any]) -> Identity:
             f"this version reads up to {FORMAT}; go on with that version"
         )
     frozen = msgspec.json.decode(ours["frozen"], type=dict)
-    known = {key: ours.get(key) for key in ("scorer", "threshold", "rows", "limit")}
+    known = {key: ours.get(key) for key in ("scorer", "threshold", "rows", "limit", "router")}
     return Identity(text, frozen, **known, format=ours["format"])
 
 
@@ -194,6 +196,7 @@ def write_identity(run: RunLayout, identity: Identity) -> None:
         "threshold": identity.threshold,
         "rows": identity.rows,
         "limit": identity.limit,
+        "router": identity.router,
         "files": identity.frozen[FILES],
         "frozen": msgspec.json.encode(identity.frozen).decode(),
     }

@@ -46,6 +46,8 @@ class RunLayout:
         self.pilot_rows = self.pilot / "rows.parquet"  # both answers of each row, with their grades
         self.labels = self.pilot / "labels.parquet"  # the same as labels, for `train` and `evaluate`
         self.pilot_quality = self.pilot / "pilot.json"  # what the pilot found
+        self.other_scores = self.pilot / "scores"  # by another router than the job's, until it takes over
+        self.first_scores = self.pilot / "first-scores"  # the job's router's, when another one has taken over
         self.own_router = self.pilot / "model"  # the router that was fitted on it
 
     def part(self, number: int) -> Path:

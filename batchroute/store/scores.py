@@ -98,12 +98,16 @@ class Scores:
     def __init__(self, folder: Path) -> None:
         """Reads which parts are there; one that a crash cut short has no name yet and is written again."""
         self.folder = folder
-        self.shards = [_read_footer(number, path) for number, path in enumerate(parts_in(folder))]
+        self.read_again()
         self.finished = False
         self._changed = asyncio.Condition()
         self._pending: list[pa.RecordBatch] = []
         self._start: Position | None = None
         self._end: Position | None = None
+
+    def read_again(self) -> None:
+        """Which parts are there now; nobody else may be writing them."""
+        self.shards = [_read_footer(number, path) for number, path in enumerate(parts_in(self.folder))]
 
     @property
     def rows(self) -> int:

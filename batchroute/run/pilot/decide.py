@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batchroute.learn.own.build import JOB
+from batchroute.learn.own.choice import compare
 from batchroute.quality.promise import kept_by_share, quality_threshold
-from batchroute.report.quality import CurvePoint, Quality, TestedShare
+from batchroute.report.quality import CurvePoint, Quality, RouterRank, TestedShare
 from batchroute.score.router import length_scores, random_scores
 from batchroute.types import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from batchroute.job.spec import Job
     from batchroute.quality.bound import Ints
     from batchroute.quality.promise import Choice, Tested
     from batchroute.quality.shares import JobScores
-    from batchroute.run.pilot.judge import AnsweredRow, Graded
+    from batchroute.run.pilot.judge import Graded, JudgedRows
     from batchroute.types import Floats
 
 
@@ -30,31 +34,44 @@ if TYPE_CHECKING:
 class Measured:
     """The graded rows of a pilot, [n] each: scores of the router in use, grades and costs (NaN: unknown) by side.
 
-    `looks`: the number of the look that a row came with; `texts`: what a router reads of it.
+    `job_scores` are the job's own router's; `parts` "A" or "B"; `looks`: the number of the look that a row came
+    with; `texts`: what a router reads of it.
     """
 
     scores: Floats
+    job_scores: Floats
     strong: Floats
     weak: Floats
     strong_usd: Floats
     weak_usd: Floats
+    parts: NDArray[np.str_]
     looks: Ints
     texts: Sequence[str]
 
     @staticmethod
-    def of(rows: Sequence[AnsweredRow], graded: Graded, looks: Ints) -> Measured:
-        """Without the rows that are left out."""
+    def of(judged: JudgedRows, scores: Floats, parts: NDArray[np.str_], looks: Ints) -> Measured:
+        """Without the rows that are left out; [n] `scores`, `parts` and `looks` are of all of them."""
+        graded = judged.graded
         kept = np.flatnonzero(~np.isnan(graded.sides.strong))
-        chosen = [rows[index] for index in kept.tolist()]
+        chosen = [judged.rows[index] for index in kept.tolist()]
         return Measured(
-            scores=np.array([row.sampled.score for row in chosen]),
+            scores=scores[kept],
+            job_scores=np.array([row.sampled.score for row in chosen], np.float64),
             strong=graded.sides.strong[kept],
             weak=graded.sides.weak[kept],
             strong_usd=_usd([row.strong.cost_usd for row in chosen]),
             weak_usd=_usd([row.weak.cost_usd for row in chosen]),
+            parts=parts[kept],
             looks=looks[kept],
             texts=[row.sampled.text for row in chosen],
         )
+
+    def of_part(self, part: str) -> Measured:
+        """The rows of one part alone."""
+        rows = np.flatnonzero(self.parts == part)
+        texts = [self.texts[row] for row in rows.tolist()]
+        numbers = {name: getattr(self, name)[rows] for name in self.__slots__ if name != "texts"}
+        return Measured(**numbers, texts=texts)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -89,18 +106,21 @@ def choose(job: Job, measured: Measured, shares: JobScores, most_looks: int) -> 
 
 def describe(
     job: Job,
+    router: str,
     measured: Measured,
     shares: JobScores,
     choice: Choice | None,
-    *,
-    graded: Graded,
+    judged: JudgedRows,
     threshold: float | None,
 ) -> Quality:
-    """All that a pilot found; without a `choice` what the job's own `threshold` keeps, by the nearest share."""
+    """All that a pilot found; without a `choice` what the job's own `threshold` keeps, by the nearest share.
+
+    `measured` are the rows that the promise is made on, by the scores of `router`, which routes.
+    """
     assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
     by_share = _by_share(job, measured, measured.scores, shares)
     at = choice if choice is not None else _nearest(by_share, threshold)
-    weak_cost = measured.weak_cost_share()
+    controls = control_scores(measured.texts, job.router.seed)
     return Quality(
         target=job.routing.quality,
         confidence=job.routing.confidence,
@@ -111,20 +131,31 @@ def describe(
         strong_share=None if at is None else at.strong_share,
         threshold=threshold if choice is None else choice.threshold,
         rows_needed=None if choice is None else choice.rows_needed,
+        router=router,
         rows=len(measured),
-        asked=len(graded.sides.strong),
+        asked=len(judged.rows),
         seed=job.pilot.seed,
         judge=job.pilot.judge,
         judge_model=None if job.pilot.endpoint is None else job.pilot.endpoint.model,
-        order_agreement=graded.order_agreement,
-        left_out=_left_out(graded),
+        order_agreement=judged.graded.order_agreement,
+        left_out=_left_out(judged.graded),
         strong_model=job.endpoints.strong.model,
         weak_model=job.endpoints.weak.model,
         strong_grade=_mean(measured.strong),
         weak_grade=_mean(measured.weak),
         tested=[] if choice is None else [_tested(each) for each in choice.tested],
-        curves=_curves(job, measured, by_share, weak_cost),
+        curves=_curves(job, router, measured, by_share, controls),
+        routers=_ranks(job, router, measured, controls),
     )
+
+
+def _ranks(job: Job, router: str, measured: Measured, controls: Mapping[str, Floats]) -> dict[str, RouterRank]:
+    """APGR of the router in use, of the job's own and of the controls, on the rows of the promise."""
+    if job.pilot is None or not len(measured):
+        return {}
+    scores = {router: measured.scores, JOB: measured.job_scores, **controls}
+    ranked = compare(scores, measured.strong, measured.weak, job.pilot.seed)
+    return {name: RouterRank(apgr=each.apgr, apgr_ci=each.apgr_ci) for name, each in ranked.items()}
 
 
 def _by_share(job: Job, measured: Measured, scores: Floats, shares: JobScores | None) -> tuple[Tested, ...]:
@@ -155,12 +186,14 @@ def _tested(each: Tested) -> TestedShare:
 
 
 def _curves(
-    job: Job, measured: Measured, by_share: Sequence[Tested], weak_cost: float | None
+    job: Job, router: str, measured: Measured, by_share: Sequence[Tested], controls: Mapping[str, Floats]
 ) -> dict[str, list[CurvePoint]]:
     """Of the router in use, of prompt length and of chance."""
-    curves = {"job": by_share}
-    for name, scores in control_scores(measured.texts, job.router.seed).items():
-        curves[name] = _by_share(job, measured, scores, None)
+    weak_cost = measured.weak_cost_share()
+    curves = {router: by_share}
+    for name, scores in controls.items():
+        if name != router:
+            curves[name] = _by_share(job, measured, scores, None)
     return {name: [_point(each, weak_cost) for each in points] for name, points in curves.items()}
 
 

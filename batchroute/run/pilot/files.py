@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.report.quality import Quality
-    from batchroute.run.pilot.judge import AnsweredRow, Graded
+    from batchroute.run.pilot.judge import JudgedRows
     from batchroute.store.layout import RunLayout
     from batchroute.types import Floats
 
 
-def write_rows(layout: RunLayout, rows: Sequence[AnsweredRow], graded: Graded, parts: Sequence[str]) -> None:
+def write_rows(layout: RunLayout, judged: JudgedRows, parts: Sequence[str]) -> None:
     """rows.parquet, and labels.parquet with those that were graded; `parts` [n] is "A" or "B"."""
+    rows, graded = judged.rows, judged.graded
     sampled = [row.sampled for row in rows]
     grades = {"strong": graded.sides.strong, "weak": graded.sides.weak}
     columns: dict[str, pa.Array] = {

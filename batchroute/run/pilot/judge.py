@@ -48,6 +48,14 @@ class Graded:
     order_agreement: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedRows:
+    """Rows of a pilot with their grades, in one order."""
+
+    rows: Sequence[AnsweredRow]
+    graded: Graded
+
+
 class Judge(Protocol):
     """What grades a pilot's answers."""
 

@@ -1,9 +1,7 @@
 """The pilot of one run, step by step: drawn, asked of both sides, judged, decided, once or until enough is shown.
 
-    Pilot.requests(name)  what a lane is to ask before anything else    Pilot.settle, leave  what becomes of it
-    Pilot.run             the steps; its end is what was found          Pilot.take           an answer for its row
-
-An answer is asked for once: when the row's turn comes, its own side's answer is taken from here as its result.
+An answer is asked for once: when its row's turn comes, the answer of the row's own side is taken from the pilot's
+`asking` as its result. Knows which step follows which; how each is done is in the modules beside.
 """
 
 # Worked example, rows = "auto", max_rows = 2000, three of the looks:
@@ -14,56 +12,51 @@ An answer is asked for once: when the row's turn comes, its own side's answer is
 #
 # Killed amid look 1: the next run draws the same rows in the same order, finds the answers that are on file, asks
 # the others, and comes to the same end.
+#
+# Where a router is learnt, say at look 2, 40 % of its 800 rows are part A: the router learns from them, and is
+# chosen by them. From then on the promise is made on the others alone, which neither has seen.
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from batchroute.grade.check import load_check
 from batchroute.grade.custom import load_grader
 from batchroute.input.keep import unpack
 from batchroute.job.pilot import FIRST_AUTO_ROWS, JUDGE_NAME
+from batchroute.learn.own.build import JOB
+from batchroute.learn.own.parts import split_parts
 from batchroute.quality.sample import draw
 from batchroute.quality.shares import JobScores
-from batchroute.run.feed import RequestWriter
-from batchroute.run.pilot.answers import PilotAnswers
+from batchroute.run.pilot.asking import Asking
 from batchroute.run.pilot.decide import Measured, choose, describe
 from batchroute.run.pilot.files import write_quality, write_rows
-from batchroute.run.pilot.judge import AnsweredRow, OwnJudge, ReferenceJudge, grades_of_check
+from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
+from batchroute.run.pilot.routers import learn, learns, score_again, scores_at
 from batchroute.run.pilot.sample import EligibleScores, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
 from batchroute.run.pilot_fit import open_references
-from batchroute.run.settle import never_sent, settled
-from batchroute.send.classify import stop_reason
-from batchroute.send.tokens import estimate_tokens
 from batchroute.types import PilotProgress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
     from batchroute.report.quality import Quality
-    from batchroute.run.pilot.judge import Graded, Judge
+    from batchroute.run.pilot.judge import Judge
     from batchroute.run.pilot.sample import SampledRow
-    from batchroute.send.request import Delivery, Outcome, Request, Spent
+    from batchroute.send.request import Delivery, Request
     from batchroute.store.directory import RunDirectory
     from batchroute.store.pilot import PilotStore
-    from batchroute.types import PilotStage, Result, StopReason
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    rows: list[AnsweredRow]
-    graded: Graded
+    from batchroute.store.scores import Scores
+    from batchroute.types import PilotStage
 
 
 class Pilot:
@@ -82,21 +75,16 @@ class Pilot:
     ) -> None:
         """`limit` is how many rows of the input are wanted at all; `reserves`: a budget has to hold for each."""
         assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
+        self.asking = Asking(job.endpoints, targets, store, reserves=reserves)
         self._spec = job.pilot
         self._job = job
-        self._targets = targets
         self._source = source
         self._directory = directory
         self._limit = limit
-        self._answers = PilotAnswers(store, targets, "pilot")
-        self._writers = {
-            name: RequestWriter(spec, targets[name].pricing if reserves else None)
-            for name, spec in job.endpoints.items()
-        }
-        self._queues = {name: RequestQueue() for name in job.endpoints.names}
-        self._asked: set[tuple[str, str, int]] = set()  # by this run
-        self._judge_queue = RequestQueue()
         self._stage: PilotStage | None = None
+        self.router = directory.identity.router or JOB
+        self.scores: Scores = directory.scores  # the router's
+        self._judge_queue = RequestQueue()
         self._model: ModelJudge | None = None
         if self._spec.endpoint is not None:
             target = targets[JUDGE_NAME]
@@ -108,85 +96,82 @@ class Pilot:
         """How far it is; None before and after."""
         if self._stage is None:
             return None
-        queues = [self._judge_queue] if self._stage == "judging" else list(self._queues.values())
+        queues = [self._judge_queue] if self._stage == "judging" else list(self.asking.queues.values())
         return PilotProgress(
             self._stage, sum(queue.settled for queue in queues), sum(queue.wanted for queue in queues)
         )
-
-    def requests(self, name: str, delivery: Delivery[Request]) -> AsyncGenerator[Request, None]:
-        """What an endpoint is to be asked, until the pilot is at its end."""
-        return self._queues[name].requests(delivery)
 
     async def deliver_to_judge(self, lane: Delivery[Request]) -> None:
         """All that the judge is asked, by its lane, until the pilot is at its end."""
         if self._model is not None:
             await self._model.deliver(lane)
 
-    def settle(self, name: str, request: Request, outcome: Outcome) -> StopReason | None:
-        """Puts an answer on file; a reason where the endpoint, or the budget, can do no more."""
-        self._answers.put(name, request, outcome)
-        if outcome.status != "open":
-            self._queues[name].done()
-            return None
-        self._queues[name].left()
-        return stop_reason(outcome.answer)
-
-    def leave(self, name: str, request: Request, spent: Spent) -> None:
-        """A request stays undone."""
-        self._answers.leave(name, request, spent)
-        self._queues[name].left()
-
-    def ended(self, name: str) -> None:
-        """Nothing more comes from an endpoint."""
-        self._queues[name].ended()
-
-    def has(self, name: str, request: Request) -> bool:
-        """Whether there is an answer to take."""
-        return self._answers.can_take(name, request)
-
-    def take(self, name: str, request: Request) -> Outcome | None:
-        """The answer that the pilot has for a row, to be settled as its result; None where it has to be asked."""
-        return self._answers.take(name, request)
-
-    async def run(self, threshold: float | None) -> Quality | None:
-        """To its end; `threshold` is the job's own, where it has one. None: a lane ended before."""
-        scores = EligibleScores(self._directory.scores.shards, self._job.endpoints, self._limit)
-        shares = await asyncio.to_thread(JobScores.read, scores)
-        rows = await asyncio.to_thread(self._draw, scores)
-        steps = self._steps(len(rows))
-        # The looks of rows that are asked in a later one are not known yet, nor looked at.
-        looks = np.searchsorted(steps, np.arange(len(rows)), "right")
-        for count in steps:
-            judged = await self._judged(rows[:count])
-            if judged is None:
-                return None
-            self._stage = "deciding"
-            measured = Measured.of(judged.rows, judged.graded, looks[:count])
-            choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
-            if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
-                quality = describe(self._job, measured, shares, choice, graded=judged.graded, threshold=threshold)
-                await asyncio.to_thread(self._write, judged, quality)
-                return quality
-        return None
-
-    async def _judged(self, rows: Sequence[SampledRow]) -> _Judged | None:
-        """Both sides' answers to these rows, with their grades; None where a lane ended before."""
-        self._stage = "asking"
-        if not await self._ask(rows):
-            return None
-        self._stage = "judging"
-        answered = [self._answered(row) for row in rows]
-        graded = await self._judge().grade(answered)
-        return None if graded is None else _Judged(answered, graded)
-
     def close(self) -> None:
         """Nothing more is asked."""
         self._stage = None
-        for queue in (*self._queues.values(), self._judge_queue):
+        for queue in (*self.asking.queues.values(), self._judge_queue):
             queue.close()
 
-    def _draw(self, scores: EligibleScores) -> list[SampledRow]:
-        drawn = draw(scores, self._spec.most_rows, self._spec.seed)
+    async def run(self, threshold: float | None) -> Quality | None:
+        """To its end; `threshold` is the job's own, where it has one. None: a lane ended before."""
+        shares = await self._shares()
+        rows = await asyncio.to_thread(self._draw)
+        scores = np.array([row.score for row in rows], np.float64)
+        parts = np.full(len(rows), "B")
+        steps = self._steps(len(rows))
+        looks = np.searchsorted(steps, np.arange(len(rows)), "right")
+        has_learnt = self.router != JOB
+        for look, count in enumerate(steps):
+            judged = await self._judged(rows[:count])
+            if judged is None:
+                return None
+            if not has_learnt and learns(self._spec, count):
+                has_learnt = True
+                looks = looks.clip(look)  # what was looked at before had other scores
+                parts[:count] = split_parts(np.array([row.stratum for row in rows[:count]]), self._spec.seed)
+                if await self._learn(Measured.of(judged, scores[:count], parts[:count], looks[:count])):
+                    shares = await self._shares()
+                    scores = scores_at(self.scores.shards, np.array([row.place for row in rows]))
+            measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part("B")
+            choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
+            if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
+                found = describe(self._job, self.router, measured, shares, choice, judged, threshold)
+                await asyncio.to_thread(self._write, judged, parts[:count].tolist(), found)
+                return found
+        return None
+
+    async def _judged(self, rows: Sequence[SampledRow]) -> JudgedRows | None:
+        """Both sides' answers to these rows, with their grades; None where a lane ended before."""
+        self._stage = "asking"
+        if not await self.asking.ask(rows):
+            return None
+        self._stage = "judging"
+        answered = [self.asking.answered(row) for row in rows]
+        graded = await self._judge().grade(answered)
+        self._stage = "deciding"
+        return None if graded is None else JudgedRows(answered, graded)
+
+    async def _learn(self, measured: Measured) -> bool:
+        """Whether another router than the job's is to route, whose scores are there then.
+
+        A job without a target has a threshold that belongs to its own router's scores, and keeps that.
+        """
+        layout = self._directory.layout
+        chosen = await asyncio.to_thread(learn, self._job, layout, measured.of_part("A"))
+        if chosen == JOB or self._job.routing.quality is None:
+            return False
+        self.router = chosen
+        self.scores = await score_again(chosen, self._job, layout, self._source, self._limit)
+        return True
+
+    async def _shares(self) -> JobScores:
+        return await asyncio.to_thread(JobScores.read, self._eligible())
+
+    def _eligible(self) -> EligibleScores:
+        return EligibleScores(self.scores.shards, self._job.endpoints, self._limit)
+
+    def _draw(self) -> list[SampledRow]:
+        drawn = draw(self._eligible(), self._spec.most_rows, self._spec.seed)
         return read_rows(self._source, self._directory.scores.shards, drawn)
 
     def _steps(self, rows: int) -> list[int]:
@@ -197,37 +182,6 @@ class Pilot:
         while steps[-1] < rows:
             steps.append(2 * steps[-1])
         return [*steps[:-1], rows]
-
-    def _request(self, name: str, row: SampledRow) -> Request:
-        tokens = int(estimate_tokens(row.chars))
-        write = self._writers[name]
-        request = write(row.prompt, row.score, "score", chars=row.chars, tokens=tokens, attempts=0)
-        earlier = self._answers.find(name, request)
-        attempts = 0 if earlier is None else earlier.attempts
-        return msgspec.structs.replace(request, attempts=attempts, sampled=True)
-
-    async def _ask(self, rows: Sequence[SampledRow]) -> bool:
-        """Whether all of them came to their ends on both sides."""
-        for name, queue in self._queues.items():
-            for row in rows:
-                request = self._request(name, row)
-                place = (name, row.prompt.file, row.prompt.row)
-                if place in self._asked or request.prompt.refusal or self._answers.has_ended(name, request):
-                    continue
-                self._asked.add(place)
-                queue.put(request)
-        return all([await queue.drained() for queue in self._queues.values()])
-
-    def _answered(self, row: SampledRow) -> AnsweredRow:
-        strong, weak = (self._result(name, row) for name in self._queues)
-        return AnsweredRow(row, strong, weak)
-
-    def _result(self, name: str, row: SampledRow) -> Result:
-        request, target = self._request(name, row), self._targets[name]
-        outcome = self._answers.find(name, request)
-        if outcome is None:
-            return never_sent(request, target, None, 0)
-        return settled(request, outcome, target, None, 0, raw=False)
 
     def _judge(self) -> Judge:
         if self._model is not None:
@@ -247,6 +201,6 @@ class Pilot:
         assert source is not None, "only this judge reads right answers"  # noqa: S101
         return read_column(source, self._directory.scores.shards, np.array([row.place for row in rows]))
 
-    def _write(self, judged: _Judged, quality: Quality) -> None:
-        write_rows(self._directory.layout, judged.rows, judged.graded, ["B"] * len(judged.rows))
-        write_quality(self._directory.layout, quality)
+    def _write(self, judged: JudgedRows, parts: Sequence[str], found: Quality) -> None:
+        write_rows(self._directory.layout, judged, parts)
+        write_quality(self._directory.layout, found)
