@@ -307,7 +307,7 @@ class _OpenRun:
         )
 
     def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
-        options, limits, job = self._options, self._job.limits, self._job
+        options, limits = self._options, self._job.limits
 
         def stopped(reason: str) -> None:
             options.notify(f"the embedder stopped: {reason}")
