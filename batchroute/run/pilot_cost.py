@@ -7,7 +7,6 @@ Reads the input for it: how long the rows are that may be drawn, and which of th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +15,12 @@ from batchroute.grade.shown import CONVERSATION_CHARS
 from batchroute.job.pilot import JUDGE_NAME, table_of
 from batchroute.job.rules import longest_output
 from batchroute.route.forecast.assumptions import NANO, assume
-from batchroute.route.forecast.evidence import Band, earlier_answers, token_ratio
+from batchroute.route.forecast.estimator import assume_endpoints
+from batchroute.route.forecast.evidence import Band, token_ratio
 from batchroute.route.forecast.pilot import NOTHING, VERDICT_TOKENS, EligibleRows, Judging, pilot_cost
 from batchroute.route.sides import longest_input
-from batchroute.run.pilot_most import QUESTIONS, DearestRows, judge_messages
+from batchroute.run.pilot.verdicts import QUESTIONS
+from batchroute.run.pilot_most import DearestRows, judge_messages
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import ScoredRows
 
@@ -83,11 +84,7 @@ def open_pilot_rows(
     """What the rows of the input are added to; None where the job has no pilot."""
     if job.pilot is None:
         return None
-    earlier = earlier_answers(job, Path(job.output.path))
-    assumed = {
-        name: assume(spec, targets[name].list_price, token_ratio(spec.model, source, parts), earlier.get(name))
-        for name, spec in job.endpoints.items()
-    }
+    assumed = assume_endpoints(job, targets, source, parts)
     judging = _judging(job, targets, source, parts)
     brings = job.input.params is not None or source.format == "openai-batch"
     return PilotRows(job, job.pilot, targets, assumed, judging, rows_bring_params=brings)
@@ -100,7 +97,9 @@ def _judging(job: Job, targets: Mapping[str, Target], source: Source, parts: Seq
     ratio = token_ratio(spec.model, source, parts)
     assumed = assume(spec, targets[JUDGE_NAME].list_price, ratio, None, VERDICT_TOKENS)
     words = len(judge_messages(pilot, b"[]"))
-    return Judging(assumed, QUESTIONS, answers=2 if pilot.judge == "pairwise" else 1, words=words)
+    return Judging(
+        assumed, len(QUESTIONS[pilot.judge]), answers=2 if pilot.judge == "pairwise" else 1, words=words
+    )
 
 
 class PilotRows:

@@ -21,6 +21,7 @@ from batchroute.job.media import media_tokens
 from batchroute.job.pilot import JUDGE_NAME
 from batchroute.job.rules import longest_output
 from batchroute.run.feed import RequestWriter
+from batchroute.run.pilot.verdicts import MOST_TRIES, QUESTIONS
 from batchroute.run.pilot_fit import made_up_answer
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
     Amount = TypeVar("Amount", float, NDArray[np.float64])
 
-QUESTIONS = 2  # that a judge is asked about a row: of each answer, or of both in each order
-MOST_TRIES = 2  # of a question, where its verdict cannot be read
 # A character is up to 6 bytes of JSON; with the names and signs around short texts, as in messages, a little more.
 _MOST_BYTES_PER_CHAR = 8
 _BYTES_PER_TOKEN = 4  # of an answer's text, which is part of what a judge is asked
@@ -151,6 +150,6 @@ class DearestRows:
         ours = len(judge_messages(self._pilot, prompt.messages)) + _BODY_BYTES
         shown = [_BYTES_PER_TOKEN * min(side.longest_of(prompt), ANSWER_CHARS) for side in self._sides]
         if self._pilot.judge == "pairwise":
-            shown = [sum(shown)] * QUESTIONS
+            shown = [sum(shown)] * len(QUESTIONS[self._pilot.judge])
         for each in shown:
             yield MOST_TRIES * self._judge.most_usd(ours + each, longest_output(spec.sent_params))

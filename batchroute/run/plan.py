@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchroute.job.prices import open_targets
 from batchroute.quality.ranks import thresholds_for_shares
@@ -17,6 +17,8 @@ from batchroute.report.ties import tie_at
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.route.forecast.evidence import Band
 from batchroute.run.open import refuse_unpriced
+from batchroute.run.pilot_found import chosen_threshold, found_by_pilot
+from batchroute.run.pilot_plan import plan_pilot
 from batchroute.run.prepare import scored_job
 from batchroute.run.whatif import what_if
 
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from batchroute.report.ties import Tie
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.forecast.estimator import EndpointTotals, Estimator, Totals, Whole
+    from batchroute.run.pilot_plan import PilotPlan
+    from batchroute.run.prepare import ScoredInput
 
 FRONTIER = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # shares of strong rows; the last is all of them
+HALF = 0.5  # of the rows strong: what is shown where the pilot is yet to decide
 _POINT_KEYS = ("strong_fraction", "threshold", "cost_usd", "time_s", "win_mass_kept")
 
 
@@ -72,10 +77,13 @@ class Plan:
     `all_weak_usd` are for every usable row, wherever its length or an override would send it. `is_over`: every row
     of the run has ended, and the figures are what came of them. `builtin_router`: the model that ships scores.
     `tie`: the rows for which more go strong than were asked for.
+
+    `threshold` None: the `pilot` is yet to choose it, and `cost_usd` runs from all rows weak to all strong; its
+    middle, and the endpoints, are shown for HALF of the rows. The pilot's cost is within `cost_usd` and `time_s`.
     """
 
     name: str
-    threshold: float
+    threshold: float | None
     rows: int
     refused: int
     too_long: int
@@ -89,9 +97,13 @@ class Plan:
     is_over: bool = False
     builtin_router: bool = False
     tie: Tie | None = None
+    pilot: PilotPlan | None = None
 
     @property
-    def strong_rows(self) -> int:
+    def strong_rows(self) -> int | None:
+        """None: the pilot is yet to decide."""
+        if self.threshold is None:
+            return None
         return sum(endpoint.rows for endpoint in self.endpoints if endpoint.name == "strong")
 
     @property
@@ -115,29 +127,67 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     refuse_unpriced(job, targets)
     with scored_job(job, limit, on_rows) as scored:
         estimator = make_estimator(job, targets, scored.source, scored.scores.shards)
-        threshold = None if job.routing.threshold is not None else scored.threshold
-        if threshold is None:
-            threshold = resolve_threshold(job.routing, scored.scores.free(), lambda: estimator)
-        shares = thresholds_for_shares(scored.scores.free(), FRONTIER)
-        (here, *there), whole = estimator.totals([threshold, *(of_share for of_share, _ in shares)])
+        threshold = _threshold(job, scored, estimator)
+        (half, _), *shares = thresholds_for_shares(scored.scores.free(), (HALF, *FRONTIER))
+        at = half if threshold is None else threshold
+        (here, *there), whole = estimator.totals([at, *(of_share for of_share, _ in shares)])
         rows = shares[-1][1]
         points = zip(FRONTIER, (reached / rows if rows else None for _, reached in shares), there, strict=True)
         frontier = [_point(share, sent, totals, whole, estimator) for share, sent, totals in points]
         plan, run = _plan(job, here, whole, estimator, frontier), Path(job.output.path)
         plan = replace(plan, tie=tie_at(scored.scores.free(), threshold, job.routing.strong_fraction))
+        if threshold is None:
+            plan = _undecided(plan, there[0], there[-1])
+        pilot = plan_pilot(job, targets, scored, threshold, limit)
         if scored.ended:
-            return _as_it_was(plan, run)
+            return _as_it_was(plan, pilot, run)
+        if pilot is not None:
+            plan = _with_pilot(plan, pilot)
         if not scored.begun:
             write_plan(run, _predicted(plan))
     return plan
 
 
-def _as_it_was(plan: Plan, run: Path) -> Plan:
+def _threshold(job: Job, scored: ScoredInput, estimator: Estimator) -> float | None:
+    """What the job names, a run here settled on, or its pilot chose; None where that is yet to be asked."""
+    routing = job.routing
+    if routing.threshold is None and scored.threshold is not None:
+        return scored.threshold
+    if routing.quality is None:
+        return resolve_threshold(routing, scored.scores.free(), lambda: estimator)
+    found = found_by_pilot(job)
+    return None if found is None else chosen_threshold(found, scored.scores.free())
+
+
+def _undecided(plan: Plan, all_weak: Totals, all_strong: Totals) -> Plan:
+    """The plan of a half, as that of a job whose pilot may choose anything from all weak to all strong."""
+    half, ends = plan.cost_usd, (all_weak.cost_usd, all_strong.cost_usd)
+    whole = half and Band(min(end.low for end in ends), half.mid, max(end.high for end in ends))
+    return replace(plan, threshold=None, cost_usd=whole, win_mass_kept=None)
+
+
+def _with_pilot(plan: Plan, pilot: PilotPlan) -> Plan:
+    """Its cost is a part of every total: the job's, and that at each other share."""
+    rows, beside = plan.cost_usd, pilot.total_usd
+    points = [
+        replace(point, cost_usd=None if point.cost_usd is None or beside is None else point.cost_usd + beside.mid)
+        for point in plan.frontier
+    ]
+    return replace(
+        plan,
+        cost_usd=None if rows is None or beside is None else rows.plus(beside),
+        time_s=plan.time_s + pilot.time_s,
+        frontier=points,
+        pilot=pilot,
+    )
+
+
+def _as_it_was(plan: Plan, pilot: PilotPlan | None, run: Path) -> Plan:
     """The plan of a run that is over: nothing has to be assumed of its rows, and little of other thresholds."""
     report = build_report(run)
 
-    def at(threshold: float) -> float | None:
-        return what_if(run, threshold).cost_usd
+    def at(threshold: float | None) -> float | None:
+        return None if threshold is None else what_if(run, threshold).cost_usd
 
     return replace(
         plan,
@@ -148,6 +198,7 @@ def _as_it_was(plan: Plan, run: Path) -> Plan:
         time_s=plan.time_s if report.wall_s is None else report.wall_s,
         frontier=[replace(point, cost_usd=at(point.threshold)) for point in plan.frontier],
         is_over=True,
+        pilot=pilot and pilot.as_it_was(report.pilot_cost_usd),
     )
 
 
@@ -173,7 +224,7 @@ def _predicted(plan: Plan) -> Predicted:
     return Predicted(
         rows=plan.rows,
         threshold=plan.threshold,
-        strong_fraction=plan.strong_rows / routed if routed else None,
+        strong_fraction=plan.strong_rows / routed if routed and plan.strong_rows is not None else None,
         cost_usd=None if plan.cost_usd is None else CostBand(*plan.cost_usd),
         time_s=plan.time_s,
     )
@@ -181,18 +232,25 @@ def _predicted(plan: Plan) -> Predicted:
 
 def plan_json(plan: Plan) -> bytes:
     """SPEC's keys, and no others; a threshold over no rows at all is infinite, which JSON writes as null."""
-    unknown = dict.fromkeys(("low", "mid", "high"))
-    shown = {
+    pilot = plan.pilot
+    shown: dict[str, Any] = {
         "threshold": plan.threshold,
         "rows": plan.rows,
         "strong_rows": plan.strong_rows,
-        "cost_usd": unknown if plan.cost_usd is None else plan.cost_usd._asdict(),
+        "cost_usd": _band_json(plan.cost_usd),
         "all_strong_usd": plan.all_strong_usd,
         "all_weak_usd": plan.all_weak_usd,
         "time_s": plan.time_s,
         "frontier": [{key: getattr(point, key) for key in _POINT_KEYS} for point in plan.frontier],
     }
+    if pilot is not None:
+        cost_usd = _band_json(pilot.cost_usd)
+        shown["pilot"] = {"rows": pilot.rows, "cost_usd": cost_usd, "most_usd": pilot.most_usd}
     return json_text(shown)
+
+
+def _band_json(band: Band | None) -> dict[str, float | None]:
+    return dict.fromkeys(Band._fields) if band is None else band._asdict()
 
 
 def _point(share: float, sent: float | None, totals: Totals, whole: Whole, estimator: Estimator) -> FrontierPoint:

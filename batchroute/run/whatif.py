@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -24,14 +24,17 @@ from batchroute.report.read import read_job, scan_rows
 from batchroute.report.token_sums import token_sums
 from batchroute.report.tokens import mean_completions
 from batchroute.route.sides import LONGEST_INPUT, input_limits, route_columns
+from batchroute.run.pilot_found import kept_at, paid_beside
 from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.store.layout import RunLayout
+from batchroute.store.pilot import read_pilot_bill
 from batchroute.store.scores import Scores
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchroute.quality.promise import Tested
     from batchroute.report.read import RunJob
 
 _PLACE = ("file", "row")
@@ -47,6 +50,8 @@ class WhatIf:
     now, by a job that reuses the run: the rows that change side, and all scores once more where those are billed
     and not cached. `uncounted_rows` change side but brought no usage, so nothing is added for them;
     `unsettled_rows` are not in any figure.
+
+    Of a run with a pilot its cost is in `cost_usd`, and `kept` is what the pilot's grades say of the threshold.
     """
 
     threshold: float
@@ -58,6 +63,7 @@ class WhatIf:
     new_usd: float | None
     uncounted_rows: int = 0
     unsettled_rows: int = 0
+    kept: Tested | None = None
 
 
 def what_if(run: Path, threshold: float) -> WhatIf:
@@ -74,17 +80,42 @@ def what_if(run: Path, threshold: float) -> WhatIf:
     leave_is_known = not any(group.unpriced for group in leave)
     stay_usd, leave_usd = (sum(group.cost_usd for group in found) for found in (stay, leave))
     rows = sum(group.rows for group in groups)
+    pilot = _pilot_usd(RunLayout(run), job.threshold, threshold)
     return WhatIf(
         threshold=threshold,
         rows=rows,
         strong_rows=sum(group.rows for group in groups if group.there == "strong"),
         changed_rows=sum(group.rows for group in leave),
-        cost_usd=None if moved_usd is None or not stay_is_known else stay_usd + moved_usd,
-        delta_usd=None if moved_usd is None or not leave_is_known else moved_usd - leave_usd,
+        cost_usd=_sum(moved_usd, stay_usd if stay_is_known else None, pilot and pilot.there),
+        delta_usd=_sum(moved_usd, -leave_usd if leave_is_known else None, pilot and pilot.there - pilot.here),
         new_usd=None if moved_usd is None or router_usd is None else moved_usd + router_usd,
         uncounted_rows=sum(group.uncounted for group in leave),
         unsettled_rows=0 if job.rows is None else job.rows - rows,
+        kept=kept_at(RunLayout(run), threshold),
     )
+
+
+def _sum(*parts: float | None) -> float | None:
+    """None where one of them is unknown."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+class _PilotUsd(NamedTuple):
+    """What a pilot costs beside the rows at the run's own threshold, and at another."""
+
+    here: float
+    there: float
+
+
+def _pilot_usd(run: RunLayout, here: float | None, there: float) -> _PilotUsd | None:
+    """None: unknown. A row that would change side takes the other answer, and leaves its own beside."""
+    bill = read_pilot_bill(run)
+    if not bill.complete:
+        return None
+    usd = float(bill.usd)
+    now, then = (None if at is None else paid_beside(run, at) for at in (here, there))
+    return _PilotUsd(usd, usd if now is None or then is None else usd + then.mid - now.mid)
 
 
 def share_of_run(run: Path, share: float) -> float:
@@ -96,9 +127,12 @@ def share_of_run(run: Path, share: float) -> float:
 
 
 def whatif_json(found: WhatIf) -> bytes:
-    """SPEC's keys, and no others."""
+    """SPEC's keys, and no others: those of what is kept where a pilot says it."""
     keys = ("threshold", "strong_rows", "changed_rows", "cost_usd", "delta_usd", "new_usd")
-    return json_text({key: getattr(found, key) for key in keys})
+    shown = {key: getattr(found, key) for key in keys}
+    if found.kept is not None:
+        shown |= {key: getattr(found.kept, key) for key in ("kept", "low", "high")}
+    return json_text(shown)
 
 
 def _routed_anew(settled: pl.LazyFrame, run: Path, job: RunJob, threshold: float) -> pl.LazyFrame:

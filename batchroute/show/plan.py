@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from batchroute.run.plan import Plan
 
 
+UNDECIDED = "the pilot decides how many rows go strong: shown is half of them, between all weak and all strong"
+
+
 def render_plan(plan: Plan) -> RenderableType:
     """All of a plan, within 80 columns where models have short names."""
     lines = warnings([*warnings_of(plan), *_simulated_words(plan)])
-    return blocks([_title(plan), *lines, _bill(plan), _sums(plan), _frontier(plan), _assumed(plan)])
+    parts: list[RenderableType] = [_bill(plan), *_pilot(plan), _sums(plan), _frontier(plan), _assumed(plan)]
+    return blocks([_title(plan), *lines, *parts])
 
 
 def _title(plan: Plan) -> Text:
@@ -68,9 +72,23 @@ def _bill(plan: Plan) -> Table:
             money(None if endpoint.cost_usd is None else endpoint.cost_usd.mid),
             duration(endpoint.time_s),
         )
+    if (pilot := plan.pilot) is not None:
+        usd = money(None if pilot.total_usd is None else pilot.total_usd.mid)
+        add_row(bill, "pilot, beside these", count(pilot.rows), "", "", "", usd, duration(pilot.time_s))
     total = money(None if plan.cost_usd is None else plan.cost_usd.mid)
     add_row(bill, "total", count(routed), "", "", "", total, duration(plan.time_s), bold=True)
     return bill
+
+
+def _pilot(plan: Plan) -> list[Text]:
+    """What the pilot found, or what it may cost at most."""
+    pilot = plan.pilot
+    if pilot is None:
+        return []
+    if pilot.found is not None:
+        return [Text(f"pilot: {pilot.found.brief}")]
+    most = f"at most {money(pilot.most_usd)} USD" if pilot.most_usd is not None else "without an amount at most"
+    return [Text(f"pilot: {count(pilot.rows)} rows are asked on both sides first, {most} beside the rows")]
 
 
 def _sums(plan: Plan) -> Group:
@@ -90,6 +108,8 @@ def _has_two_amounts(plan: Plan) -> bool:
     """Whether all rows on one side stand there twice, with two amounts: by the price list, and as the job asks."""
     if not plan.frontier:
         return False
+    if plan.pilot is not None:
+        return False  # its cost is a part of the one and not of the other
     ends = (plan.frontier[-1].cost_usd, plan.all_strong_usd), (plan.frontier[0].cost_usd, plan.all_weak_usd)
     return any(money(here) != money(listed) for here, listed in ends)
 
@@ -106,7 +126,7 @@ def _frontier(plan: Plan) -> Group:
             percent(point.win_mass_kept),
             duration(point.time_s),
         )
-    here = f"threshold {plan.threshold!r}, strong from here"
+    here = UNDECIDED if plan.threshold is None else f"threshold {plan.threshold!r}, strong from here"
     kept = "" if plan.win_mass_kept is None else f"; {percent(plan.win_mass_kept)} of the expected wins are kept"
     notes = [
         terms.STRONG_SHARE.line,

@@ -15,6 +15,7 @@ from batchroute.show import terms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchroute.quality.promise import Tested
     from batchroute.report.figures import Report
     from batchroute.run.calibrate import Calibration
     from batchroute.run.whatif import WhatIf
@@ -290,6 +291,13 @@ def calibration_words(calibration: Calibration) -> str:
     return f"threshold = {calibration.threshold!r}  # {rows}"
 
 
+def _kept_words(kept: Tested | None) -> str:
+    if kept is None:
+        return ""
+    about = f"{percent(kept.kept)} ({percent(kept.low)} to {percent(kept.high)})"
+    return f"keeps about {about} of the strong side's quality, by the pilot's grades\n"
+
+
 def whatif_words(found: WhatIf) -> str:
     """The threshold, what would go strong there, and what that would cost."""
     share = percent(found.strong_rows / found.rows if found.rows else None)
@@ -299,5 +307,6 @@ def whatif_words(found: WhatIf) -> str:
         f"threshold {found.threshold!r}: {count(found.strong_rows)} of {count(found.rows)} rows strong ({share})\n"
         f"{count(found.changed_rows)} rows change side\n"
         f"cost USD {money(found.cost_usd)} ({difference})\n"
+        f"{_kept_words(found.kept)}"
         f"to run it now costs USD {money(found.new_usd)}: the answers of all other rows are taken over"
     )

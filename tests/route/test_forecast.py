@@ -184,8 +184,8 @@ def test_time_is_that_of_the_tightest_limit(settings_: dict[str, Any], time_s: f
         ({}, None, Band(100, 500, 2000)),
         ({"params": {"max_tokens": 64}}, None, Band(64, 64, 64)),
         ({"params": {"max_completion_tokens": 8192}}, None, Band(100, 500, 8192)),
-        ({}, EarlierAnswers("last", 300, None), Band(240, 300, 360)),
-        ({"params": {"max_tokens": 310}}, EarlierAnswers("last", 300, None), Band(240, 300, 310)),
+        ({}, EarlierAnswers("the run last", 300, None), Band(240, 300, 360)),
+        ({"params": {"max_tokens": 310}}, EarlierAnswers("the run last", 300, None), Band(240, 300, 310)),
         ({"base_url": None, "simulate": {"response_tokens": 200}}, None, Band(180, 200, 220)),
     ],
 )

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 # 250 * 1,250 + 500 * 10,000 = 5,312,500 of them.
 NANO = 1e9
 USUAL_COMPLETION = Band(100, 500, 2000)  # tokens of an answer of which nothing is known
-EARLIER_ERROR = 0.2  # of an earlier run's mean: another night has other prompts
 SIMULATED_ERROR = 0.1
 FIRST_TOKEN_S = 0.5
 TOKENS_PER_S = 60.0  # of a hosted model
@@ -142,8 +141,8 @@ def _completion(spec: EndpointSpec, earlier: EarlierAnswers | None, usual: Band)
     """Tokens of an answer, over all its choices: no more than the job's own bound."""
     bound = longest_output(spec.params) or math.inf
     if earlier is not None:
-        band = Band.around(earlier.completion_tokens, EARLIER_ERROR).at_most(bound)
-        return band, f"answers: {band.mid:,.0f} tokens as in the run {earlier.run}"
+        band = Band.around(earlier.completion_tokens, earlier.error).at_most(bound)
+        return band, f"answers: {band.mid:,.0f} tokens as in {earlier.source}"
     if spec.simulate is not None:
         band = Band.around(spec.simulate.response_tokens, SIMULATED_ERROR).at_most(bound)
         return band, f"answers: {band.mid:,.0f} tokens as simulated"
@@ -156,7 +155,7 @@ def _completion(spec: EndpointSpec, earlier: EarlierAnswers | None, usual: Band)
 
 def _latency(spec: EndpointSpec, completion: Band, earlier: EarlierAnswers | None) -> tuple[float, bool, str]:
     if earlier is not None and earlier.latency_s is not None:
-        return earlier.latency_s, True, f"latency: {earlier.latency_s:,.2f} s as in the run {earlier.run}"
+        return earlier.latency_s, True, f"latency: {earlier.latency_s:,.2f} s as in {earlier.source}"
     if spec.simulate is not None:
         latency_s = spec.simulate.latency_s + spec.simulate.jitter_s / 2
         return latency_s, True, f"latency: {latency_s:,.2f} s as simulated"

@@ -17,7 +17,7 @@ import numpy as np
 from batchroute.errors import UsageFault
 from batchroute.quality.ranks import threshold_for_share
 from batchroute.route.forecast.assumptions import NANO, assume
-from batchroute.route.forecast.evidence import Band, earlier_answers, token_ratio
+from batchroute.route.forecast.evidence import Band, earlier_answers, pilot_answers, token_ratio
 from batchroute.route.sides import STRONG, route
 from batchroute.route.threshold import lowest_fitting
 from batchroute.store.scores import read_scores
@@ -218,23 +218,35 @@ def _whole_nano(usd: Decimal) -> float:
 
 
 def make_estimator(job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard]) -> Estimator:
-    """Looks for an earlier run, and measures the tokens of a sample of the input."""
-    earlier = earlier_answers(job, Path(job.output.path))
-    assumed = {
+    """Looks for the job's own pilot, or an earlier run, and measures the tokens of a sample of the input."""
+    return Estimator(job.endpoints, assume_endpoints(job, targets, source, parts), parts)
+
+
+def assume_endpoints(
+    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard]
+) -> dict[str, Assumptions]:
+    """What to assume of both sides; `parts`: the scores, where there are some already."""
+    output = Path(job.output.path)
+    earlier = {**earlier_answers(job, output), **pilot_answers(output)}
+    return {
         name: assume(spec, targets[name].list_price, token_ratio(spec.model, source, parts), earlier.get(name))
         for name, spec in job.endpoints.items()
     }
-    return Estimator(job.endpoints, assumed, parts)
 
 
 def resolve_threshold(routing: RoutingSpec, scores: Iterable[Floats], estimator: Callable[[], Estimator]) -> float:
     """The threshold that a job asks for: its own, that of a share of all `scores`, or the lowest for its budget.
 
-    The estimator is only made for a budget. Raises UsageFault where the budget fits nothing.
+    The estimator is only made for a budget. Raises UsageFault where the budget fits nothing, and where the pilot
+    is to decide, which knows no threshold before it is asked.
     """
     if routing.threshold is not None:
         return routing.threshold
     if routing.strong_fraction is not None:
         return threshold_for_share(scores, routing.strong_fraction)[0]
-    assert routing.budget_usd is not None, "a job routes by one of three"  # noqa: S101 - see job/rules
-    return estimator().budget_threshold(routing.budget_usd)
+    if routing.budget_usd is not None:
+        return estimator().budget_threshold(routing.budget_usd)
+    raise UsageFault(
+        "routing.quality has no threshold before its pilot was asked: `batchroute pilot JOB` does that alone, "
+        "`batchroute run JOB` with all the rest"
+    )

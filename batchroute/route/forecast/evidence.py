@@ -8,16 +8,20 @@ thresholds.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batchroute.errors import RunFault
 from batchroute.report.figures import read_report
 from batchroute.send.tokens import CHARS_PER_TOKEN, find_tokenizer
 from batchroute.store.layout import RunLayout
+from batchroute.types import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,11 +34,13 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.report.figures import Report
     from batchroute.store.scores import Shard
+    from batchroute.types import Floats
 
     CountTokens: TypeAlias = Callable[[str], int]
 
 
 SAMPLE_ROWS = 2000
+EARLIER_ERROR = 0.2  # of an earlier run's mean: another night has other prompts
 SAMPLE_PLACES = 8  # each is a seek, and through compressed lines a pass
 
 
@@ -49,6 +55,9 @@ class Band(NamedTuple):
     def around(mid: float, error: float) -> Band:
         """`mid` give or take a share of it."""
         return Band(mid * (1 - error), mid, mid * (1 + error))
+
+    def plus(self, other: Band) -> Band:
+        return Band(*(one + more for one, more in zip(self, other, strict=True)))
 
     def at_most(self, bound: float) -> Band:
         return Band(*(min(value, bound) for value in self))
@@ -116,11 +125,15 @@ def _text(messages: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EarlierAnswers:
-    """Means over one model's answers in the run `run`; the latency is the median."""
+    """Means over one model's answers, in the run or the pilot that `source` names; the latency is the median.
 
-    run: str
+    `error` of the tokens is a share of them.
+    """
+
+    source: str
     completion_tokens: float
     latency_s: float | None
+    error: float = EARLIER_ERROR
 
 
 def earlier_answers(job: Job, output: Path) -> Mapping[str, EarlierAnswers]:
@@ -130,6 +143,29 @@ def earlier_answers(job: Job, output: Path) -> Mapping[str, EarlierAnswers]:
         return {}
     found = {name: _answers(report, name, spec) for name, spec in job.endpoints.items()}
     return {name: answers for name, answers in found.items() if answers is not None}
+
+
+def pilot_answers(run: Path) -> dict[str, EarlierAnswers]:
+    """By endpoint what the answers to this job's own pilot say, give or take two standard errors.
+
+    Its rows stand for all, so nothing is to be assumed of how long answers are; none where there was no pilot.
+    """
+    path = RunLayout(run).pilot_rows
+    if not path.exists():
+        return {}
+    columns = {side: f"{side}_completion_tokens" for side in SIDES}
+    try:
+        table = pq.read_table(path, columns=list(columns.values()))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RunFault(f"{path}: cannot be read ({error}); remove it, and run again") from error
+    found = {side: table[name].drop_null().to_numpy().astype(np.float64) for side, name in columns.items()}
+    return {side: _of_pilot(tokens) for side, tokens in found.items() if len(tokens) > 1 and tokens.any()}
+
+
+def _of_pilot(tokens: Floats) -> EarlierAnswers:
+    mean = float(tokens.mean())
+    error = 2 * float(tokens.std(ddof=1)) / math.sqrt(len(tokens)) / mean
+    return EarlierAnswers("this job's pilot", mean, None, min(1.0, error))
 
 
 def _reports(output: Path) -> Iterator[Report]:
@@ -153,4 +189,4 @@ def _answers(report: Report, name: str, endpoint: EndpointSpec) -> EarlierAnswer
         return None
     tokens = sum(bill.completion_tokens or 0 for bill in bills) / sum(bill.ok for bill in bills)
     latency = report.latency_s.get(name)
-    return EarlierAnswers(report.run, tokens, None if latency is None else latency.p50)
+    return EarlierAnswers(f"the run {report.run}", tokens, None if latency is None else latency.p50)

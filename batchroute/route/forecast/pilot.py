@@ -67,20 +67,21 @@ class PilotCost:
     """USD beside the rows' own answers; None is unknown, as where a price is.
 
     `rows` are asked at most, of `eligible`; `judge_usd` is a part of `cost_usd`. `watch_usd` is for `watch_rows`
-    later ones, and not in it.
+    later ones, and not in it. `time_s` is what the pilot takes before the other rows are asked.
     """
 
     rows: int
     eligible: int
     cost_usd: Band | None
     judge_usd: Band | None
+    time_s: float = 0.0
     watch_rows: int = 0
     watch_usd: Band | None = NOTHING
 
     @property
     def total_usd(self) -> Band | None:
         """Of the pilot and of the watched rows."""
-        return None if self.cost_usd is None or self.watch_usd is None else added(self.cost_usd, self.watch_usd)
+        return None if self.cost_usd is None or self.watch_usd is None else self.cost_usd.plus(self.watch_usd)
 
 
 def pilot_cost(
@@ -97,12 +98,13 @@ def pilot_cost(
     watched = round(pilot.watch * (eligible.rows - most))
     is_priced = all(of_side.pricing is not None for of_side in assumed.values())
     judge = NOTHING if judging is None else _judge_nano(eligible, assumed, judging)
-    per_row = None if judge is None or not is_priced else added(_other_answer(eligible), judge)
+    per_row = None if judge is None or not is_priced else _other_answer(eligible).plus(judge)
     return PilotCost(
         rows=most,
         eligible=eligible.rows,
         cost_usd=None if per_row is None else _times(per_row, least, most),
         judge_usd=None if judge is None else _times(judge, least, most),
+        time_s=_time_s(most, eligible, assumed, judging),
         watch_rows=watched,
         watch_usd=NOTHING if not watched else None if per_row is None else _times(per_row, watched, watched),
     )
@@ -129,8 +131,15 @@ def _judge_nano(eligible: EligibleRows, assumed: Mapping[str, Assumptions], judg
     return Band(*(judging.questions * float(cost) for cost in np.diag(costs)))
 
 
-def added(one: Band, other: Band) -> Band:
-    return Band(*(a + b for a, b in zip(one, other, strict=True)))
+def _time_s(
+    rows: int, eligible: EligibleRows, assumed: Mapping[str, Assumptions], judging: Judging | None
+) -> float:
+    """Both sides at once, then the judge."""
+    asking_s = max(side.time_s(rows, rows * eligible.shown_chars) for side in assumed.values())
+    if judging is None:
+        return asking_s
+    questions = judging.questions * rows
+    return asking_s + judging.assumed.time_s(questions, questions * (judging.words + eligible.shown_chars))
 
 
 def _times(nano: Band, least: int, most: int) -> Band:
