@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Interval: TypeAlias = tuple[float, float]
 
-LEAST_GAP = 1e-12  # of all-strong over all-weak; below it is rounding
+LEAST_GAP = 1e-12  # between two mean qualities; below it is rounding
 
 
 @dataclass(frozen=True, slots=True)

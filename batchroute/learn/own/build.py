@@ -17,7 +17,7 @@ from batchroute.learn.own.parts import deal_folds
 from batchroute.score.checkpoint import Card, read_checkpoint, write_checkpoint
 from batchroute.score.embed.embedders import BUILTIN_DIMENSION, BUILTIN_IDENTITY
 from batchroute.score.rater import bare_questions
-from batchroute.score.router import length_scores, load_scorer, model_path
+from batchroute.score.router import length_scores, model_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchroute.types import Floats
 
 JOB, OWN, LENGTH = "job", "own", "length"
-FEWEST_ROWS = 50  # of part A; fewer teach nothing
+FEWEST_ROWS = 50  # of part A; fewer teach nothing, and show nothing
 MOST_ROWS = 2000  # learnt from: the time grows with their cube
 _SAMPLE = 3  # stream of random numbers, beside those of `parts`
 
@@ -37,7 +37,8 @@ _SAMPLE = 3  # stream of random numbers, beside those of `parts`
 class Learned:
     """`chosen` is JOB, OWN or LENGTH, `figures` of each on part A, the learnt one's out of fold.
 
-    `parameters` are the learnt model's, from `rows` prompts; None where there was nothing to learn from.
+    `parameters` are the learnt model's, from `rows` prompts; None where there was nothing to learn from. Fewer
+    than FEWEST_ROWS leave the job's router, and no figures.
     """
 
     chosen: str
@@ -54,13 +55,13 @@ def learn_router(
 
     The same for the same rows and seed. The job's router stays where nothing else is shown to be better.
     """
-    if not len(texts):
-        return Learned(JOB, {}, None, 0, seed)
+    if len(texts) < FEWEST_ROWS:
+        return Learned(JOB, {}, None, len(texts), seed)
     kept = _some(len(texts), seed)
     texts, scores, strong, weak = [texts[row] for row in kept], scores[kept], strong[kept], weak[kept]
     candidates = {JOB: scores}
     parameters = None
-    if len(kept) >= FEWEST_ROWS and np.ptp(strong - weak) > 0:
+    if np.ptp(strong - weak) > 0:
         from batchroute.learn.own.fit import fit_own, make_design, out_of_fold  # noqa: PLC0415 - imports torch
 
         design = make_design(texts, _start(router))
@@ -98,11 +99,6 @@ def own_router(router: RouterSpec, model: Path, strong_model: str, weak_model: s
 def length_router(router: RouterSpec) -> RouterSpec:
     """The [router] of a job that goes by prompt length."""
     return router.model_copy(update={"use": "length"})
-
-
-def score_texts(texts: Sequence[str], router: RouterSpec) -> Floats:
-    """[n] what a router, of no embeddings API, says of texts that it reads."""
-    return load_scorer(router).score(bare_questions(texts))
 
 
 def _some(count: int, seed: int) -> np.typing.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.quality.curves import ALL, SHARES, draw_figures, draws, quality_curve
-from batchroute.quality.recovered import Recovered, has_gap, recovered
+from batchroute.quality.recovered import LEAST_GAP, Recovered, has_gap, recovered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,8 @@ def choose(
     first = chosen = next(iter(scores))
     for name in scores if has_gap(strong, weak) else ():
         error = float((drawn.gain[name] - drawn.gain[first]).mean(axis=1).std())
-        if means[name] - means[first] > MOST_ERRORS * error and means[name] > means[chosen]:
+        is_shown = means[name] - means[first] > max(MOST_ERRORS * error, LEAST_GAP)
+        if is_shown and means[name] > means[chosen]:
             chosen = name
     return chosen, _figures(scores, strong, weak, drawn)
 
