@@ -229,6 +229,8 @@ class _OpenRun:
             self._stopper.in_time(self._job.limits),
             self._status.keep(),
         ]
+        if self._directory.pilot is not None:
+            beside.append(self._directory.pilot.keep_synced())
         if self._options.watch is not None:
             beside.append(self._shown(self._options.watch))
         async with asyncio.TaskGroup() as group:

@@ -144,7 +144,7 @@ class Routing:
         if self._pilot is None:
             return known
         quality = read_quality(self._directory.layout.path)
-        if known is None or quality is None:
+        if known is None or quality is None or self._is_of_another(quality, known):
             quality = await self._pilot.run(known)
         self._pilot.close()
         if quality is None or self._pilot_only:
@@ -159,6 +159,10 @@ class Routing:
             return
         scorer = identity_of_scores(pilot.router, self._job, self._directory.layout)
         self._directory.route_by(pilot.router, scorer, threshold, rows, limit)
+
+    def _is_of_another(self, quality: Quality, threshold: float) -> bool:
+        """Whether a pilot that only measures did so before the routing was changed."""
+        return self._job.routing.quality is None and (quality.target, quality.threshold) != (None, threshold)
 
     def _by_target(self, quality: Quality) -> float | None:
         """What the pilot chose for routing.quality."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 End = TypeVar("End", bound=RowEnd)
 
+SYNC_EVERY_S = 0.25  # as long as what was appended may be lost by a power cut
+
 _HEAD = struct.Struct("<II")
 _READ_BYTES = 1 << 20
 _LATER = {column.name for column in COLUMNS if column.since > 1}

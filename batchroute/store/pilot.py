@@ -10,13 +10,19 @@ One journal has it all, so that after a crash at any moment nothing that was pai
 
 The answer of the side that a row is routed to becomes its result. It is *taken* then: the results have its cost
 from there on. The mark is written before the result, so that a crash between the two leaves a row without a
-result, which takes the same answer again; never a cost that stands twice.
+result, which takes the same answer again; never a cost that stands twice. The mark says how many attempts the row
+had made before, so that the two cases can be told apart:
+
+    row 7 failed after 6 attempts of the pilot    taken, 0 attempts before
+    killed before its result is on file           the row has made 0: it takes the answer, and fails
+    its result is on file: failed, 6 attempts     the row has made 6: it is asked
 
 What an answer says is a payload here, for who put it there to read.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -24,7 +30,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from batchroute.store.files import saving
-from batchroute.store.journal import Journal, read_records
+from batchroute.store.journal import SYNC_EVERY_S, Journal, read_records
 from batchroute.store.tally import known_usd
 
 if TYPE_CHECKING:
@@ -40,7 +46,7 @@ class PilotRecord(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """One answer, or one verdict, or the mark that an answer was taken.
 
     `route` is the endpoint that was asked, of a verdict the question; `status` is one of `types.Status`.
-    `cost_usd` is that of all attempts so far, None where it is unknown.
+    `cost_usd` is that of all attempts so far, None where it is unknown. `attempts`, of a mark: see above.
     """
 
     kind: Kind
@@ -50,6 +56,7 @@ class PilotRecord(msgspec.Struct, frozen=True, array_like=True, tag=1):
     status: str = "ok"
     cost_usd: float | None = None
     payload: bytes = b""
+    attempts: int = 0
 
     @property
     def key(self) -> Key:
@@ -106,13 +113,20 @@ class PilotStore:
             self._journal.append(record)
         self._count(record)
 
-    def is_taken(self, route: str, file: str, row: int) -> bool:
-        return ("taken", route, file, row) in self._records
+    def taken(self, route: str, file: str, row: int) -> PilotRecord | None:
+        """The mark of an answer that became its row's result, or was about to."""
+        return self._records.get(("taken", route, file, row))
 
-    def take(self, route: str, file: str, row: int) -> None:
-        """The answer becomes the row's result, which has its cost from now on."""
-        if not self.is_taken(route, file, row):
-            self.put(PilotRecord("taken", route, file, row))
+    def take(self, route: str, file: str, row: int, *, attempts: int) -> None:
+        """The answer becomes the result of the row, which made so many `attempts` before, and has its cost."""
+        if self.taken(route, file, row) is None:
+            self.put(PilotRecord("taken", route, file, row, attempts=attempts))
+
+    async def keep_synced(self) -> None:
+        """Forces the journal onto the disk a few times a second, until cancelled."""
+        while True:
+            await asyncio.sleep(SYNC_EVERY_S)
+            await asyncio.to_thread(self.sync)
 
     def sync(self) -> None:
         with saving(self._journal.path):
@@ -150,5 +164,5 @@ def read_pilot_bill(layout: RunLayout) -> PilotBill:
 
 
 def _is_unknown(record: PilotRecord, records: dict[Key, PilotRecord]) -> bool:
-    is_taken = record.kind == "taken" or ("taken", *record.key[1:]) in records
-    return not is_taken and record.status == "ok" and record.cost_usd is None
+    is_taken = record.kind == "pilot" and ("taken", *record.key[1:]) in records
+    return not is_taken and record.kind != "taken" and record.status == "ok" and record.cost_usd is None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from batchroute.errors import RunFault
 from batchroute.store.files import saving, sync_file
-from batchroute.store.journal import Journal, read_journal, row_encoder
+from batchroute.store.journal import SYNC_EVERY_S, Journal, read_journal, row_encoder
 from batchroute.store.layout import RunLayout, number_of
 from batchroute.store.parts import seal, write_part
 from batchroute.store.tally import TALLIED, Tally, known_usd
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from batchroute.store.columns import ResultColumns
     from batchroute.types import Result
 
-SYNC_EVERY_S = 0.25
 JOURNAL_ROWS = 20_000
 JOURNAL_BYTES = 32 << 20
 

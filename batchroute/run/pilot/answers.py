@@ -37,9 +37,11 @@ class PilotAnswers:
         return None if record is None else self._decode(record.payload)
 
     def has_ended(self, name: str, request: Request) -> bool:
-        """Whether it is not to be asked again."""
+        """Whether it is not to be asked again: a row that took how it failed goes on by itself."""
         found = self.find(name, request)
-        return found is not None and found.status in _ENDED
+        prompt = request.prompt
+        is_taken = self._store.taken(name, prompt.file, prompt.row) is not None
+        return found is not None and (found.status in _ENDED or is_taken)
 
     def put(self, name: str, request: Request, outcome: Outcome) -> None:
         """On file when this returns, with what earlier runs spent on it."""
@@ -66,15 +68,20 @@ class PilotAnswers:
             self.put(name, request, Outcome("open", Answer(verdict="transient"), spent.attempts, spent.usages))
 
     def can_take(self, name: str, request: Request) -> bool:
-        """Whether a row has to ask nobody; one that failed is asked again by the next run."""
-        record = self._store.get(self._kind, name, request.prompt.file, request.prompt.row)
+        """Whether a row has to ask nobody; one that was asked since it took its answer goes on asking."""
+        prompt = request.prompt
+        record = self._store.get(self._kind, name, prompt.file, prompt.row)
         if record is None or record.status == "open":
             return False
-        return record.status != "failed" or not self._store.is_taken(name, record.file, record.row)
+        mark = self._store.taken(name, prompt.file, prompt.row)
+        return mark is None or request.attempts <= mark.attempts
 
     def take(self, name: str, request: Request) -> Outcome | None:
-        """The answer as the result of its row; None where that has to be asked."""
+        """The answer as the result of its row, which has all attempts; None where that has to be asked."""
         if not self.can_take(name, request):
             return None
-        self._store.take(name, request.prompt.file, request.prompt.row)
-        return self.find(name, request)
+        prompt = request.prompt
+        self._store.take(name, prompt.file, prompt.row, attempts=request.attempts)
+        found = self.find(name, request)
+        assert found is not None, "can_take has seen it"  # noqa: S101
+        return msgspec.structs.replace(found, attempts=request.attempts + found.attempts)

@@ -9,7 +9,7 @@ Knows how a question is asked, kept and repeated; its words, and what a verdict 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
@@ -23,7 +23,7 @@ from batchroute.job.params.translate import untranslatable
 from batchroute.run.feed import RequestWriter
 from batchroute.run.pilot.judge import Graded
 from batchroute.run.settle import billed_usd
-from batchroute.send.classify import Answer
+from batchroute.send.classify import Answer, stop_reason
 from batchroute.send.request import Outcome
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.pilot import PilotRecord
@@ -51,7 +51,10 @@ _TURNED_DOWN = frozenset({400, 422})  # a request whose form of answer a server 
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a judge said to one question; `tries`: how often it was asked, `at` in seconds since the epoch."""
+    """What a judge said to one question.
+
+    `tries`: how often it said anything, over all runs; `at` in seconds since the epoch.
+    """
 
     outcome: Outcome
     tries: int
@@ -68,7 +71,6 @@ class Verdict(msgspec.Struct, frozen=True):
 class _Asked:
     question: Question
     row: AnsweredRow
-    tries: int = 1
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -98,12 +100,14 @@ class ModelJudge:
         self._write = RequestWriter(spec, target.pricing if reserves else None)
         form = BETTER if pilot.judge == "pairwise" else POINTS
         self._form = None if any(untranslatable(spec.api, {"response_format": form})) else form
+        self._lane: Delivery[Request] | None = None
         self._open: dict[tuple[str, str, int], _Asked] = {}
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Verdict).decode
 
     async def deliver(self, lane: Delivery[Request]) -> None:
         """All questions to their ends, by the judge's lane."""
+        self._lane = lane
         await lane.deliver(self._queue.requests(lane), self)
         self._queue.ended()
 
@@ -120,15 +124,20 @@ class ModelJudge:
     def settle(self, request: Request, outcome: Outcome) -> None:
         """See `Sink`."""
         asked = self._open.pop(_place(request))
-        if self._form is not None and outcome.status == "refused" and outcome.answer.status in _TURNED_DOWN:
+        had_form = request.prompt.params is not None
+        if had_form and outcome.status == "refused" and outcome.answer.status in _TURNED_DOWN:
             self._form = None  # from now on the words of our prompt alone ask for it
             self._keep(asked, msgspec.structs.replace(outcome, status="open"))
             self._ask(asked)
         else:
             self._keep(asked, outcome)
             if outcome.status == "ok" and not self._is_settled(asked):
-                self._ask(replace(asked, tries=asked.tries + 1))
-        self._queue.done()
+                self._ask(asked)
+        if outcome.status == "open" and self._lane is not None:
+            self._lane.stop(stop_reason(outcome.answer))
+            self._queue.left()
+        else:
+            self._queue.done()
 
     def leave(self, request: Request, spent: Spent) -> None:
         """See `Sink`."""
@@ -181,7 +190,8 @@ class ModelJudge:
         before = self.verdict(asked.question, asked.row)
         usages = outcome.usages if before is None else before.outcome.usages + outcome.usages
         usd = billed_usd(usages, self._target.pricing)
-        whole = Verdict(msgspec.structs.replace(outcome, usages=usages), asked.tries, time.time())
+        tries = (0 if before is None else before.tries) + (outcome.status == "ok")
+        whole = Verdict(msgspec.structs.replace(outcome, usages=usages), tries, time.time())
         payload = self._encode(whole)
         question, file, row = asked.place
         cost_usd = None if usd is None else float(usd)
