@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+WHEN_SCORED = "the threshold is known when all rows are scored, as `plan` and `run` do"
+WHEN_ASKED = "the threshold is known when the job's pilot has been asked, as `pilot` and `run` do"
+
+
 @command("show job.toml", "show job.toml --rows 1 --json", exits=(4,))
 @click.argument("job_file", metavar="JOB", type=JOB)
 @job_flags
@@ -39,5 +43,5 @@ def show(job_file: Path, flags: Flags, rows: int, as_json: bool) -> int:
     if preview.tie is not None:
         log.warning(preview.tie.words)
     if preview.threshold is None and preview.rows:
-        log.info("the threshold is known when all rows are scored, as `plan` and `run` do")
+        log.info(WHEN_SCORED if job.routing.quality is None else WHEN_ASKED)
     return 0

@@ -96,9 +96,11 @@ def calibrate(
     INPUT is a job file, a data file with --prompt, or a Parquet file with a column `score`.
     """
     from batchroute.report.figures import json_text
+    from batchroute.run.calibrate import refuse_without_aim
 
     if (strong_fraction is None) == (budget_usd is None):
-        raise UsageFault("say what the threshold is for: either --strong-fraction F or --budget USD")
+        job = flags.load(Path(source), require_keys=False) if source.endswith(".toml") else None
+        refuse_without_aim(job, ("--strong-fraction F", "--budget USD"))
     if budget_usd is not None:
         found = _for_budget(source, usd_of("--budget", budget_usd), flags)
     else:

@@ -127,10 +127,12 @@ def calibrate(
     """
     from batchroute.run import calibrate as calibration
 
+    is_job = isinstance(source, Job) or os.fspath(source).endswith(".toml")
     if (strong_fraction is None) == (budget_usd is None):
-        raise UsageFault("say what the threshold is for: either strong_fraction or budget_usd")
+        meant = job_for(source, None, settings, variables, {}, require_keys=False) if is_job else None
+        calibration.refuse_without_aim(meant, ("strong_fraction", "budget_usd"))
     share = _share(strong_fraction or 0.0)
-    if isinstance(source, Job) or os.fspath(source).endswith(".toml"):
+    if isinstance(source, Job) or is_job:
         job = job_for(source, None, settings, variables, {}, require_keys=False)
         if budget_usd is None:
             return _scoring(lambda on_rows: calibration.calibrate_job(job, share, limit, on_rows))

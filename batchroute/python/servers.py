@@ -95,6 +95,7 @@ def serve(
 
     At the end requests under way are awaited up to limits.drain_s. UsageFault where the job cannot be served.
     """
+    from batchroute.run.kept import served_job
     from batchroute.serve.server import ServeOptions, open_server, prepare
 
     options = ServeOptions(
@@ -108,7 +109,7 @@ def serve(
         state=None if state is None else Path(state),
         batch_share=batch_share,
     )
-    loaded = job_for(job, None, settings, variables, {}, require_keys=True)
+    loaded = served_job(job_for(job, None, settings, variables, {}, require_keys=True))
     with _hosted(open_server(loaded, options, *prepare(loaded, options))) as (server, _):
         shown = f"[{host}]" if ":" in host else host
         yield RoutingServer(f"http://{shown}:{server.port}/v1", server.port)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchroute.errors import InputFault
+from batchroute.errors import InputFault, UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.quality.ranks import threshold_for_share
 from batchroute.route.forecast.estimator import make_estimator
@@ -38,6 +38,18 @@ class Calibration:
     strong_fraction: float | None
     strong_rows: int
     rows: int
+
+
+def refuse_without_aim(job: Job | None, names: tuple[str, str]) -> None:
+    """UsageFault where not one of a share and a budget is named; of a job whose pilot decides, with what to do."""
+    share, budget = names
+    if job is None or job.routing.quality is None:
+        raise UsageFault(f"say what the threshold is for: either {share} or {budget}")
+    raise UsageFault(
+        "routing.quality: the pilot decides the threshold; `batchroute plan JOB` says what it costs, `batchroute "
+        "pilot JOB` asks it, `batchroute run JOB` all the rest, too; for a threshold of another kind name either "
+        f"{share} or {budget}"
+    )
 
 
 def calibrate_job(job: Job, share: float, limit: int | None, on_rows: Callable[[int], None]) -> Calibration:

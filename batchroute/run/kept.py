@@ -9,8 +9,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchroute.errors import UsageFault
 from batchroute.job.settings import changed_settings
+from batchroute.job.spec import RoutingSpec
 from batchroute.report.figures import read_plan
+from batchroute.run.pilot.routers import router_named
+from batchroute.run.pilot_found import chosen_threshold, found_by_pilot
 from batchroute.store.identity import identity_of, known_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.scores import Scores
@@ -30,7 +34,7 @@ _THRESHOLD_HANGS_ON = ("router.", "routing.")
 
 
 def kept_threshold(job: Job) -> float | None:
-    """The job's own, else the one that a run in its directory settled on, else its plan's; None: not known yet."""
+    """The job's own, else that of a run in its directory, of its pilot, or its plan; None: not known yet."""
     if job.routing.threshold is not None:
         return job.routing.threshold
     run = RunLayout(Path(job.output.path))
@@ -39,7 +43,29 @@ def kept_threshold(job: Job) -> float | None:
         return None
     plan = read_plan(run.path) if identity.threshold is None else None
     found = identity.threshold if plan is None else plan.threshold
+    if found is None and (chosen := found_by_pilot(job)) is not None:
+        found = chosen_threshold(chosen, Scores(run.scores).free())
     return found if found is not None and math.isfinite(found) else None  # over no rows at all it is infinite
+
+
+def served_job(job: Job) -> Job:
+    """The job as a server works with it: without a pilot, and where one decides, as it did in the run directory.
+
+    That is its threshold, and its router, where one that was learnt there routes. UsageFault where no run there
+    has come so far.
+    """
+    if job.routing.quality is None:
+        return job.model_copy(update={"pilot": None})
+    threshold, run = kept_threshold(job), RunLayout(Path(job.output.path))
+    if threshold is None:
+        raise UsageFault(
+            f"routing.quality: a server has no pilot, and no run in {run.path} has come to a threshold; "
+            "`batchroute pilot` or `run` of this job finds it, or name one with --set routing.threshold=T"
+        )
+    identity = known_identity(run)
+    router = router_named(None if identity is None else identity.router, job, run)
+    routing = RoutingSpec(threshold=threshold)
+    return job.model_copy(update={"pilot": None, "router": router, "routing": routing})
 
 
 def kept_scores(job: Job, source: Source) -> list[Shard]:

@@ -14,7 +14,7 @@ from aiohttp import web
 from batchroute.errors import UsageFault
 from batchroute.job.prices import open_targets
 from batchroute.job.secrets import resolve_key
-from batchroute.run.kept import kept_threshold
+from batchroute.run.kept import kept_threshold, served_job
 from batchroute.run.open import refuse_unpriced
 from batchroute.run.process import on_signals, raise_file_limit, run_loop
 from batchroute.score.api.rate import EmbedContext, rater_opener
@@ -78,11 +78,12 @@ def serve(job: Job, options: ServeOptions) -> int:
 
     UsageFault before anything is listened to where the job cannot be served, or not safely.
     """
-    return run_loop(_serve(job, options, *prepare(job, options)))
+    served = served_job(job)
+    return run_loop(_serve(served, options, *prepare(served, options)))
 
 
 def prepare(job: Job, options: ServeOptions) -> tuple[AccessPolicy, Scorer]:
-    """What `open_server` needs; UsageFault where the job cannot be served, or not safely."""
+    """What `open_server` needs of a `served_job`; UsageFault where it cannot be served, or not safely."""
     refuse_unservable(job)
     refuse_unpriced(job, open_targets(job.asked))
     access = access_policy(options.host, options.allow_hosts, _client_key(options))

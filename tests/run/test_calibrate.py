@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchroute.errors import UsageFault
+from batchroute.python.commands import calibrate
 from batchroute.run.calibrate import calibrate_scores, calibrated
 from command import assert_one_message
-from jobs import simulated, write_job
+from jobs import on_both, simulated, write_job
+from sums import write_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,3 +139,27 @@ def test_bad_usage_is_one_message(
 def test_a_budget_is_an_amount(prompts: Path, batchroute: Command, amount: str) -> None:
     said = batchroute("calibrate", prompts.with_name("job.toml"), f"--budget={amount}")
     assert_one_message(said, 2, "US dollars")
+
+
+def test_a_job_whose_pilot_decides_names_what_works(tmp_path: Path, batchroute: Command) -> None:
+    write_sums(tmp_path / "prompts.jsonl", 30)
+    quality = {"routing": {"quality": 0.9}, "pilot": {"judge": "reference", "reference": "answer"}}
+    path = write_job(tmp_path, quality, on_both("price", {"input": 1.0, "output": 10.0}))
+    said = batchroute("calibrate", path)
+    assert said.code == 2
+    for words in ("the pilot decides", "batchroute plan JOB", "batchroute pilot JOB", "batchroute run JOB"):
+        assert words in " ".join(said.err.split())
+    assert "--strong-fraction F or --budget USD" in said.err
+    for aim in (("--strong-fraction", "0.5"), ("--budget", "10")):
+        found = batchroute("calibrate", path, *aim)
+        assert found.code == 0, found.err
+        assert found.out.startswith("threshold = ")
+
+
+def test_python_names_its_own_arguments(tmp_path: Path) -> None:
+    write_sums(tmp_path / "prompts.jsonl", 3)
+    quality = {"routing": {"quality": 0.9}, "pilot": {"judge": "reference", "reference": "answer"}}
+    with pytest.raises(UsageFault, match=r"the pilot decides .* strong_fraction or budget_usd"):
+        calibrate(write_job(tmp_path, quality))
+    with pytest.raises(UsageFault, match="either strong_fraction or budget_usd"):
+        calibrate(tmp_path / "prompts.jsonl")

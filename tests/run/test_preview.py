@@ -164,3 +164,12 @@ def test_without_keys_and_for_simulated_sides(tmp_path: Path, batchroute: Comman
 def test_what_a_run_would_refuse_is_refused(tmp_path: Path, batchroute: Command) -> None:
     path = job_file(tmp_path, {"input.prompt": "promt"})
     assert_one_message(batchroute("show", path), 2, "did you mean 'prompt'")
+
+
+def test_where_a_pilot_decides_it_says_when_the_threshold_is_known(tmp_path: Path, batchroute: Command) -> None:
+    lines(tmp_path / "prompts.jsonl", *({"prompt": f"question {row}", "answer": "7"} for row in range(5)))
+    quality = {"routing": {"quality": 0.9}, "pilot": {"judge": "reference", "reference": "answer"}}
+    said = batchroute("show", jobs.write_job(tmp_path, quality))
+    assert said.code == 0
+    assert "strong or weak, as the threshold will be" in said.out
+    assert "the threshold is known when the job's pilot has been asked, as `pilot` and `run` do" in said.err

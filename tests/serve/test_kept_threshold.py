@@ -8,8 +8,13 @@ import openai
 import pytest
 
 import jobs
+from batchroute.errors import UsageFault
 from batchroute.job.load import load_job
+from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.kept import served_job
 from batchroute.run.plan import plan_job
+from batchroute.store.identity import known_identity
+from batchroute.store.layout import RunLayout
 from inputs import lines
 from serving import LONG, SHORT, client, headers_of, serving, user
 
@@ -72,3 +77,60 @@ def test_the_threshold_of_another_router_or_share_is_not_taken(tmp_path: Path) -
     for change in ({"routing.strong_fraction": 0.4}, {**WAYS[0], "router.use": "random"}):
         with serving(job_of(tmp_path, change)) as served:
             assert any("not known yet" in words for words in served.said)
+
+
+QUALITY: dict[str, Any] = {
+    "routing.threshold": None,
+    "routing.quality": 0.5,
+    "pilot": {"rows": 20, "judge": "reference", "reference": "answer"},
+}
+
+
+def job_with_pilot(folder: Path, *changes: dict[str, Any]) -> Job:
+    lines(folder / "prompts.jsonl", *({"prompt": f"What is {row} + 3?", "answer": row + 3} for row in range(40)))
+    ours = [jobs.simulated(latency_s=0, skill=0.9), QUALITY, *changes]
+    return load_job(jobs.write_job(folder, *ours), environ={})
+
+
+@pytest.mark.parametrize("pilot_only", [False, True])
+def test_what_a_pilot_chose_is_served(tmp_path: Path, pilot_only: bool) -> None:
+    job = job_with_pilot(tmp_path)
+    run_job(job, RunOptions(environ={}, pilot_only=pilot_only))
+    planned, served = plan_job(job), served_job(job)
+    assert planned.threshold is not None
+    assert served.routing.threshold == planned.threshold
+    assert (served.pilot, served.judge) == (None, None)
+    with serving(served) as server:
+        assert float(routed(server, "router", LONG)["threshold"]) == planned.threshold
+
+
+def test_without_one_it_is_one_clear_fault(tmp_path: Path, batchroute: Command) -> None:
+    job = job_with_pilot(tmp_path)
+    with pytest.raises(UsageFault, match=r"a server has no pilot, and no run in .*run has come to a threshold"):
+        served_job(job)
+    plan_job(job)  # which cannot know it either
+    said = batchroute("serve", tmp_path / "job.toml", "--port", "0")
+    assert said.code == 2
+    assert "routing.quality: a server has no pilot" in said.err
+    assert "--set routing.threshold=T" in said.err
+    named = load_job(tmp_path / "job.toml", environ={}, sets=["routing.threshold=0.25"])
+    assert served_job(named).routing.threshold == 0.25
+
+
+def test_another_target_s_threshold_is_not_taken(tmp_path: Path) -> None:
+    run_job(job_with_pilot(tmp_path), RunOptions(environ={}, pilot_only=True))
+    with pytest.raises(UsageFault, match="a server has no pilot"):
+        served_job(job_with_pilot(tmp_path, {"routing.quality": 0.6}))
+
+
+def test_a_router_that_was_learnt_is_served(tmp_path: Path) -> None:
+    """The run's identity names it, and its scores are what the threshold belongs to."""
+    learns = {"pilot": {"rows": 40, "judge": "reference", "reference": "answer", "learn": True}}
+    job = job_with_pilot(tmp_path, learns)
+    run_job(job, RunOptions(environ={}))
+    identity = known_identity(RunLayout(tmp_path / "run"))
+    assert identity is not None
+    served = served_job(job)
+    is_own = identity.router == "own"
+    assert (served.router.model == str(tmp_path / "run" / "pilot" / "model")) == is_own
+    assert served.routing.threshold == identity.threshold

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _WIDTH = 110
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 SKELETON_PATH = "prompts.jsonl"
+_ROUTING = (
+    "[routing]",
+    "strong_fraction = 0.2           # the share that gains most; `plan` shows what others cost",
+    "# quality = 0.95                # or: keep so much of the strong side's quality, as a [pilot] measures it",
+)
 
 
 def write_draft(
@@ -35,7 +40,7 @@ def write_draft(
         "\n".join(_comment(line) for line in head),
         "\n".join(["[input]", *(_blank_input(path) if proposal is None else _input(path, proposal))]),
         f"[output]\n{_pair('path', output, 'results, scores and the report go here')}",
-        f"[routing]\n{_pair('strong_fraction', 0.2, 'the share that gains most; `plan` shows what others cost')}",
+        "\n".join(_ROUTING),
         *_endpoints(recipe),
         f"[limits]\n{_pair('max_cost_usd', max_cost_usd, 'never more than this, over all attempts and all runs')}",
     ]
