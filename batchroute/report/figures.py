@@ -226,12 +226,16 @@ def write_plan(run: Path, predicted: Predicted) -> None:
 
 
 def write_report(run: Path, report: Report) -> None:
-    """Puts report.json in place whole or not at all; `_SUCCESS` stands beside a complete one only."""
+    """Puts report.json in place whole or not at all.
+
+    `_SUCCESS` stands beside a complete one only, and not where the quality target is shown to be missed.
+    """
     layout = RunLayout(run)
+    is_success = report.state == "complete" and not (report.quality is not None and report.quality.broken)
     with saving(run):
         # A sensor that sees _SUCCESS must find a complete report, whenever a crash strikes in between.
-        if report.state != "complete":
+        if not is_success:
             layout.success.unlink(missing_ok=True)
         write_whole(layout.report, json_text(report), mode=AS_UMASK_SAYS)
-        if report.state == "complete":
+        if is_success:
             write_whole(layout.success, b"", mode=AS_UMASK_SAYS)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from batchroute.errors import AnsweredOtherwise, Stopped
 from batchroute.report.figures import read_report, state_of_ended, write_report
+from batchroute.report.quality import read_quality
 from batchroute.report.standing import GO_ON
 from batchroute.score.api.paid import read_bill
 from batchroute.store.files import saving
@@ -50,6 +51,7 @@ class RunEnd:
     stopped: tuple[str, ...] = ()
     signal: int | None = None
     causes: tuple[str, ...] = ()
+    is_quality_broken: bool = False
 
     @property
     def by_signal(self) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ class RunEnd:
             return 128 + self.signal
         if self.stopped:
             return Stopped.exit_code
-        return 0 if self.state(ok_if_refused) == "complete" else 3
+        return 0 if self.state(ok_if_refused) == "complete" and not self.is_quality_broken else 3
 
 
 def run_end(
@@ -86,7 +88,7 @@ def run_end(
     asked: bool,
 ) -> RunEnd:
     """How the run ended that worked in the directory, of so many rows."""
-    store = directory.store
+    store, quality = directory.store, read_quality(directory.layout.path)
     faults = () if stopper.fault is None else (str(stopper.fault),)
     if isinstance(stopper.fault, AnsweredOtherwise) and not stopper.sent:
         rows, faults = directory.identity.wanted_rows, ()  # the run that is there is as complete as it was
@@ -99,6 +101,7 @@ def run_end(
         asked=asked,
         stopped=(*stopper.reasons, *faults, *_of_lanes(lanes, str)),
         signal=stopper.signal,
+        is_quality_broken=quality is not None and quality.broken,
         causes=(*stopper.reasons, *faults, *_of_lanes(lanes, lambda reason: reason.brief)),
     )
 

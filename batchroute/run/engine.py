@@ -21,6 +21,7 @@ from batchroute.run.hints import input_hints
 from batchroute.run.lanes import LaneOpener
 from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
+from batchroute.run.pilot.beside import Beside
 from batchroute.run.pilot.pilot import Pilot
 from batchroute.run.pilot.routers import router_named
 from batchroute.run.pilot_fit import refuse_unfit_pilot
@@ -173,7 +174,7 @@ class _OpenRun:
             stopper,
             limit=options.limit,
             reserves=self._budget is not None,
-            pilot=self._pilot,
+            beside=Beside() if self._pilot is None else Beside(self._pilot.asking, self._pilot.watch),
         )
         self._routing = Routing(
             job,
@@ -236,9 +237,13 @@ class _OpenRun:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_awaited(work)) for work in beside]
             scoring = group.create_task(self._route(answered))
-            async with asyncio.TaskGroup() as lanes:
-                for name, lane in self._lanes.items():
-                    lanes.create_task(self._deliver(name, lane))
+            async with asyncio.TaskGroup() as judging:
+                if self._pilot is not None and JUDGE_NAME in self._lanes:
+                    judging.create_task(self._pilot.deliver_to_judge(self._lanes[JUDGE_NAME]))
+                async with asyncio.TaskGroup() as lanes:
+                    for name in self._job.endpoints.names:
+                        lanes.create_task(self._rows.deliver(name, self._lanes[name], self._routing.threshold))
+                await self._end_pilot()
             self._scoring.stop()
             asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
             await scoring
@@ -246,11 +251,14 @@ class _OpenRun:
             for task in tasks:
                 task.cancel()
 
-    async def _deliver(self, name: str, lane: Lane[Request]) -> None:
-        if self._pilot is not None and name == JUDGE_NAME:
-            await self._pilot.deliver_to_judge(lane)
-        else:
-            await self._rows.deliver(name, lane, self._routing.threshold)
+    async def _end_pilot(self) -> None:
+        """Grades the watched rows, where all rows have their ends, and lets the judge go."""
+        if self._pilot is None:
+            return
+        threshold = self._routing.threshold
+        if threshold.done() and not any(lane.is_stopping for lane in self._lanes.values()):
+            await self._pilot.report_watch()
+        self._pilot.close()
 
     async def _shown(self, watch: Callable[[Progress], Awaitable[None]]) -> None:
         """A display that fails ends no run that is paid for; its fault is raised when all is on file."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import Endpoints
     from batchroute.route.sides import Routes
+    from batchroute.run.pilot.watch import Watch
     from batchroute.store.rows import DoneRows
     from batchroute.store.scores import ScoredRows, Shard
     from batchroute.types import Media, Prompt, RefusalType, Result, RouteReason
@@ -144,12 +145,14 @@ class Feed:
         pricing: Pricing | None = None,
         moved: DoneRows | None = None,
         limit: int | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """`pricing` where a budget holds: each row then brings the most it can cost, or is refused.
 
         `moved`: these rows, which another endpoint gave up for the budget's sake, and no others. `limit` is how
-        many rows of the input are wanted at all; more may be scored.
+        many rows of the input are wanted at all; more may be scored. `watch` adds rows that are routed elsewhere.
         """
+        self._watch = watch
         self._name = name
         self._source = source
         self._endpoints = endpoints
@@ -165,13 +168,17 @@ class Feed:
     def requests(self, shard: Shard, threshold: float) -> Iterator[list[Request]]:
         """The requests of the next shard, a list for each chunk that has any; refused rows are among them."""
         rows = read_scores(shard)
-        wanted = ~among(rows, self._done)
-        wanted[self._left :] = False
+        inside = np.arange(shard.rows) < self._left
         self._left = max(0, self._left - shard.rows)
-        if not wanted.any():  # as in nearly every shard, when a run is taken up near its end
+        wanted = inside & ~among(rows, self._done)
+        if not wanted.any() and self._watch is None:  # as in nearly every shard, when a run is near its end
             return
         routes = _routes(rows, threshold, self._endpoints, self._handed_over)
         wanted &= routes.on(self._name) if self._moved is None else among(rows, self._moved)
+        beside = np.zeros(shard.rows, np.bool_)
+        if self._watch is not None:
+            beside = inside & self._watch.rows(rows, routes, self._name)
+        wanted |= beside
         if not wanted.any():
             return
         # A shard holds whole chunks of the reader, but where `--limit` ended it. After a run with --limit 6000:
@@ -189,7 +196,7 @@ class Feed:
                 raise changed(chunk.file)
             picks = np.flatnonzero(wanted[offset:stop])
             if len(picks):
-                yield list(self._ask(chunk, picks, rows, routes, offset))
+                yield list(self._ask(chunk, picks, rows, routes, offset, beside))
             offset = stop
 
     def _next_chunk(self, shard: Shard, offset: int) -> Chunk:
@@ -207,7 +214,13 @@ class Feed:
         return chunk
 
     def _ask(
-        self, chunk: Chunk, picks: NDArray[np.int64], rows: ScoredRows, routes: Routes, offset: int
+        self,
+        chunk: Chunk,
+        picks: NDArray[np.int64],
+        rows: ScoredRows,
+        routes: Routes,
+        offset: int,
+        beside: NDArray[np.bool_],
     ) -> Iterator[Request]:
         places = picks + offset
         prompts, reasons = chunk.prompts(picks), routes.reasons(places)
@@ -223,8 +236,8 @@ class Feed:
             asked = _too_long(prompt, tokens, self._name) if lengthy else prompt
             if place in rows.refusals:
                 asked = _refused(asked, rows.refusals[place])
-            earlier = self._unsettled.get((prompt.file, prompt.row))
-            yield self._write(
+            earlier = None if beside[place] else self._unsettled.get((prompt.file, prompt.row))
+            request = self._write(
                 asked,
                 None if math.isnan(score) else score,
                 reason if self._moved is None else "budget",
@@ -232,6 +245,7 @@ class Feed:
                 tokens=tokens,
                 attempts=earlier.attempts if earlier else 0,
             )
+            yield msgspec.structs.replace(request, beside="watch") if beside[place] else request
 
 
 def changed(file: str) -> InputFault:

@@ -116,6 +116,8 @@ class Routing:
         if not self._scoring.complete:
             return
         self._progress.rows = self._scoring.wanted_rows
+        if self._pilot is not None and self._pilot.watch is not None:
+            self._pilot.watch.limit_to(self._scores.rows)
         threshold = await self._settled_threshold()
         if threshold is None:
             return
@@ -146,7 +148,7 @@ class Routing:
         quality = read_quality(self._directory.layout.path)
         if known is None or quality is None or self._is_of_another(quality, known):
             quality = await self._pilot.run(known)
-        self._pilot.close()
+        self._pilot.asking.close()
         if quality is None or self._pilot_only:
             return None
         return known if known is not None else await asyncio.to_thread(self._by_target, quality)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Target
     from batchroute.job.spec import Endpoints
     from batchroute.route.downgrade import Downgrade
-    from batchroute.run.pilot.pilot import Pilot
+    from batchroute.run.pilot.beside import Beside
+    from batchroute.run.pilot.watch import Watch
     from batchroute.run.progress import Progress
     from batchroute.run.stop import Stopper
     from batchroute.send.request import Delivery, Outcome, Request
@@ -65,10 +66,10 @@ class ShardRun:
         *,
         limit: int | None,
         reserves: bool,
-        pilot: Pilot | None = None,
+        beside: Beside,
     ) -> None:
         """`limit` is how many rows of the input are wanted at all; `reserves`: a budget has to hold for each."""
-        self._pilot = pilot
+        self._beside = beside
         self.downgrade: Downgrade | None = None
         self._endpoints = endpoints
         self._targets = targets
@@ -90,9 +91,8 @@ class ShardRun:
     async def deliver(self, name: str, delivery: Delivery[Request], threshold: asyncio.Future[float]) -> None:
         """All rows of one endpoint to their ends, by its delivery; begins when the threshold is known."""
         self._deliveries[name] = delivery
-        await delivery.deliver(self._requests(name, threshold), _EndpointSink(self, name))
-        if self._pilot is not None:
-            self._pilot.asking.ended(name)
+        await delivery.deliver(self._requests(name, threshold), _EndpointSink(self, name, self._beside))
+        self._beside.ended(name)
         if self._handover is not None:
             self._handover.ended(name)
         if self.downgrade is not None:
@@ -120,18 +120,17 @@ class ShardRun:
 
     async def _requests(self, name: str, threshold: asyncio.Future[float]) -> AsyncGenerator[Request, None]:
         """What a pilot asks an endpoint; then its rows, but those whose answer the pilot has."""
-        if self._pilot is not None:
-            async for request in self._pilot.asking.requests(name, self._deliveries[name]):
-                yield request
+        async for request in self._beside.requests(name, self._deliveries[name]):
+            yield request
         with self._deliveries[name].starved():
             lowest = await asyncio.shield(threshold)
         async for request in self._own_and_moved(name, lowest):
-            if not self._is_taken(name, request):
+            if request.beside is not None or not self._is_taken(name, request):
                 yield request
 
     def _is_taken(self, name: str, request: Request) -> bool:
         """Settles a row with the answer that the pilot has, if it has one."""
-        outcome = None if self._pilot is None else self._pilot.asking.take(name, request)
+        outcome = self._beside.take(name, request)
         if outcome is not None:
             self.settle(name, request, outcome)
         return outcome is not None
@@ -143,7 +142,8 @@ class ShardRun:
                 yield request
             return
         async for request in self._routed(name, lowest):
-            self._handover.asked(name, request)
+            if request.beside is None:
+                self._handover.asked(name, request)
             yield request
             for moved in self._handed_over(name, self._handover):
                 yield moved
@@ -183,11 +183,14 @@ class ShardRun:
         self, name: str, threshold: float, moved: DoneRows | None = None
     ) -> AsyncIterator[Request]:
         """A way through the input; rows that cannot be asked are put on file on it."""
-        async for requests in self._read(name, threshold, moved):
+        async for requests in self._read(name, threshold, moved, watch=self._beside.watch):
             for request in requests:
-                if request.prompt.refusal is not None:
+                if request.beside is not None:
+                    if self._beside.wants(name, request):
+                        yield request
+                elif request.prompt.refusal is not None:
                     self.keep(name, never_sent(request, self._targets[name], self.earlier(request), now_us()))
-                elif self._pilot is not None and self._pilot.asking.has(name, request):
+                elif self._beside.has(name, request):
                     if self.downgrade is not None:
                         self.downgrade.take(name, request)
                     yield request
@@ -195,7 +198,7 @@ class ShardRun:
                     yield request
 
     async def _read(
-        self, name: str, threshold: float, moved: DoneRows | None = None
+        self, name: str, threshold: float, moved: DoneRows | None = None, *, watch: Watch | None = None
     ) -> AsyncIterator[list[Request]]:
         """The rows of an endpoint, chunk by chunk; a fault of the input ends them and stops the run."""
         feed = Feed(
@@ -206,6 +209,7 @@ class ShardRun:
             pricing=self._targets[name].pricing if self._reserves else None,
             moved=moved,
             limit=self._limit,
+            watch=watch if moved is None else None,
         )
         number = 0
         while shard := await self._scores.shard(number):
@@ -275,6 +279,7 @@ class ShardRun:
     def _end(self, name: str, request: Request, outcome: Outcome) -> None:
         """The row's end, on file."""
         target = self._targets[name]
+        self._beside.seen(name, request, outcome)
         self.keep(name, settled(request, outcome, target, self.earlier(request), now_us(), raw=self._raw))
         if self.downgrade is not None:
             self.downgrade.settled(name, request, billed_usd(outcome.usages, target.pricing))
@@ -309,14 +314,10 @@ class ShardRun:
         if self._handover is not None:
             self._handover.settled(name, request)
 
-    def settle_sampled(self, name: str, request: Request, outcome: Outcome) -> None:
-        """An answer that the pilot asked for, beside or instead of the row's own."""
-        if self._pilot is not None and (reason := self._pilot.asking.settle(name, request, outcome)) is not None:
+    def settle_beside(self, name: str, request: Request, outcome: Outcome) -> None:
+        """An answer that is no result by itself: for the pilot, or of a watched row."""
+        if (reason := self._beside.settle(name, request, outcome)) is not None:
             self._deliveries[name].stop(reason)
-
-    def leave_sampled(self, name: str, request: Request, spent: Spent) -> None:
-        if self._pilot is not None:
-            self._pilot.asking.leave(name, request, spent)
 
     def reuse(self, name: str, request: Request, outcome: Outcome) -> None:
         target = self._targets[name]
@@ -331,16 +332,17 @@ class _EndpointSink:
 
     rows: ShardRun
     name: str
+    beside: Beside
 
     def settle(self, request: Request, outcome: Outcome) -> None:
-        if request.sampled:
-            self.rows.settle_sampled(self.name, request, outcome)
+        if request.beside is not None:
+            self.rows.settle_beside(self.name, request, outcome)
         else:
             self.rows.settle(self.name, request, outcome)
 
     def leave(self, request: Request, spent: Spent) -> None:
-        if request.sampled:
-            self.rows.leave_sampled(self.name, request, spent)
+        if request.beside is not None:
+            self.beside.leave(self.name, request, spent)
         else:
             self.rows.leave(self.name, request, spent)
 

@@ -110,6 +110,11 @@ class Lane(Generic[AnyRequest]):
         """`stop_reason` as text."""
         return None if self.stop_reason is None else str(self.stop_reason)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is sent, for whatever reason."""
+        return self._stopping
+
     def state(self) -> LaneState:
         """What it does now."""
         return lane_state(

@@ -6,7 +6,7 @@ Values and protocols only; knows no network and no files.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -47,7 +47,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
     has to reserve it; `fingerprint` tells its body from every other; `chars` are those of the row; `service_tier`
-    is the one that the row itself asks for. `sampled`: asked for a pilot, its answer is no result by itself.
+    is the one that the row itself asks for. `beside`: for a pilot, or of a watched row, and no result by itself.
     """
 
     prompt: Prompt
@@ -60,7 +60,7 @@ class Request(msgspec.Struct, frozen=True):
     fingerprint: bytes = b""
     chars: int = 0
     service_tier: str | None = None
-    sampled: bool = False
+    beside: Literal["pilot", "watch"] | None = None
 
 
 def billed_in(asked: str | None, answer: Answer) -> Answer:

@@ -44,6 +44,7 @@ class RunLayout:
         self.pilot_answers = self.pilot / "answers.journal"  # of both sides
         self.verdicts = self.pilot / "verdicts.jsonl"  # what a judge that is a model said
         self.pilot_rows = self.pilot / "rows.parquet"  # both answers of each row, with their grades
+        self.watched_rows = self.pilot / "watch.parquet"  # the same of later rows that both sides were asked
         self.labels = self.pilot / "labels.parquet"  # the same as labels, for `train` and `evaluate`
         self.pilot_quality = self.pilot / "pilot.json"  # what the pilot found
         self.other_scores = self.pilot / "scores"  # by another router than the job's, until it takes over

@@ -5,6 +5,7 @@ One journal has it all, so that after a crash at any moment nothing that was pai
     pilot/answers.journal   a record for each answer and each verdict; the newest of a key counts
     pilot/verdicts.jsonl    the verdicts, to be read by people
     pilot/rows.parquet      each row with both answers and their grades; labels.parquet: the same as labels
+    pilot/watch.parquet     the same of later rows that both sides were asked
     pilot/pilot.json        what the pilot found (report/quality)
     pilot/model             the router that was fitted on it, if one was
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
     from batchroute.store.layout import RunLayout
 
-Kind: TypeAlias = Literal["pilot", "watch", "verdict", "taken"]
+Kind: TypeAlias = Literal["pilot", "watch", "verdict", "taken", "seen"]
+_COST_NOTHING = frozenset({"taken", "seen"})  # a mark, and an answer whose cost the results have
 Key: TypeAlias = tuple[str, str, str, int]  # kind, route, file, row
 
 
@@ -92,7 +94,8 @@ class PilotStore:
     def has_answers(self) -> bool:
         """Whether anything was answered that other settings of the job would make worthless."""
         return any(
-            record.kind != "taken" and record.status in {"ok", "refused"} for record in self._records.values()
+            record.kind not in _COST_NOTHING and record.status in {"ok", "refused"}
+            for record in self._records.values()
         )
 
     @property
@@ -143,6 +146,8 @@ class PilotStore:
 
 def _change_usd(records: dict[Key, PilotRecord], record: PilotRecord) -> Decimal:
     """What a record changes of the bill."""
+    if record.kind == "seen":
+        return Decimal(0)
     if record.kind == "taken":
         answer = records.get(("pilot", *record.key[1:]))
         return Decimal(0) if record.key in records else -known_usd(answer)
@@ -165,4 +170,5 @@ def read_pilot_bill(layout: RunLayout) -> PilotBill:
 
 def _is_unknown(record: PilotRecord, records: dict[Key, PilotRecord]) -> bool:
     is_taken = record.kind == "pilot" and ("taken", *record.key[1:]) in records
-    return not is_taken and record.kind != "taken" and record.status == "ok" and record.cost_usd is None
+    has_cost = record.kind not in _COST_NOTHING and not is_taken
+    return has_cost and record.status == "ok" and record.cost_usd is None

@@ -78,6 +78,11 @@ class Asking:
         self._answers.leave(name, request, spent)
         self.queues[name].left()
 
+    def close(self) -> None:
+        """No more is wanted of either side."""
+        for queue in self.queues.values():
+            queue.close()
+
     def ended(self, name: str) -> None:
         """Nothing more comes from an endpoint."""
         self.queues[name].ended()
@@ -96,7 +101,7 @@ class Asking:
         request = write(row.prompt, row.score, "score", chars=row.chars, tokens=tokens, attempts=0)
         earlier = self._answers.find(name, request)
         attempts = 0 if earlier is None else earlier.attempts
-        return msgspec.structs.replace(request, attempts=attempts, sampled=True)
+        return msgspec.structs.replace(request, attempts=attempts, beside="pilot")
 
     def _result(self, name: str, row: SampledRow) -> Result:
         request, target = self._request(name, row), self._targets[name]

@@ -22,6 +22,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import replace
 
 from batchroute.grade.check import load_check
 from batchroute.grade.custom import load_grader
@@ -31,16 +32,18 @@ from batchroute.learn.own.build import JOB
 from batchroute.learn.own.parts import split_parts
 from batchroute.quality.sample import draw
 from batchroute.quality.shares import JobScores
+from batchroute.report.quality import read_quality
 from batchroute.run.pilot.asking import Asking
 from batchroute.run.pilot.decide import Measured, choose, describe
-from batchroute.run.pilot.files import write_quality, write_rows
+from batchroute.run.pilot.files import read_grades, write_quality, write_rows, write_watched
 from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
 from batchroute.run.pilot.routers import learn, learns, score_again, scores_at
-from batchroute.run.pilot.sample import EligibleScores, read_column, read_rows
+from batchroute.run.pilot.sample import EligibleScores, places_of, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
+from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
 from batchroute.run.pilot_fit import open_references
-from batchroute.types import PilotProgress
+from batchroute.types import SIDES, PilotProgress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
     from batchroute.store.directory import RunDirectory
     from batchroute.store.pilot import PilotStore
     from batchroute.store.scores import Scores
-    from batchroute.types import PilotStage
+    from batchroute.types import Floats, PilotStage
 
 
 class Pilot:
@@ -77,6 +80,8 @@ class Pilot:
         assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
         self.asking = Asking(job.endpoints, targets, store, reserves=reserves)
         self._spec = job.pilot
+        share, seed = self._spec.watch, self._spec.seed
+        self.watch = Watch(job.endpoints, targets, store, share=share, seed=seed) if share else None
         self._job = job
         self._source = source
         self._directory = directory
@@ -107,10 +112,9 @@ class Pilot:
             await self._model.deliver(lane)
 
     def close(self) -> None:
-        """Nothing more is asked."""
-        self._stage = None
-        for queue in (*self.asking.queues.values(), self._judge_queue):
-            queue.close()
+        """Nothing more is asked, of the judge neither."""
+        self.asking.close()
+        self._judge_queue.close()
 
     async def run(self, threshold: float | None) -> Quality | None:
         """To its end; `threshold` is the job's own, where it has one. None: a lane ended before."""
@@ -136,9 +140,40 @@ class Pilot:
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
                 found = describe(self._job, self.router, measured, shares, choice, judged, threshold)
-                await asyncio.to_thread(self._write, judged, parts[:count].tolist(), found)
+                await asyncio.to_thread(self._write, judged, scores[:count], parts[:count].tolist(), found)
+                self._stage = None
                 return found
         return None
+
+    async def report_watch(self) -> None:
+        """Grades the watched rows, when all rows have their ends, and puts what was kept on file."""
+        layout, shards = self._directory.layout, self._directory.scores.shards
+        found = read_quality(layout.path)
+        if self.watch is None or found is None:
+            return
+        places = await asyncio.to_thread(places_of, shards, self.watch.answered_rows())
+        rows = await asyncio.to_thread(read_rows, self._source, shards, places, np.zeros_like(places))
+        both = [answered for row in rows if (answered := self.watch.answered(row)) is not None]
+        self._stage = "judging"
+        graded = await self._judge().grade([row for row, _ in both])
+        self._stage = None
+        if graded is not None:
+            judged = JudgedRows([row for row, _ in both], graded)
+            await asyncio.to_thread(self._write_watch, judged, [route for _, route in both], found)
+
+    def _write_watch(self, judged: JudgedRows, routes: Sequence[str], found: Quality) -> None:
+        layout, threshold = self._directory.layout, self._directory.identity.threshold
+        write_watched(layout, judged, routes)
+        scores, strong, weak = read_grades(layout.pilot_rows)
+        graded = np.flatnonzero(~np.isnan(judged.graded.sides.strong))
+        grades = WatchedGrades(
+            np.concatenate((strong, judged.graded.sides.strong[graded])),
+            np.concatenate((weak, judged.graded.sides.weak[graded])),
+            [*(SIDES[not score >= threshold] for score in scores), *(routes[row] for row in graded.tolist())],
+        )
+        figures = watch_figures(grades, found.confidence)
+        broken = found.target is not None and figures.high is not None and figures.high < found.target
+        write_quality(layout, replace(found, watch=figures, broken=broken))
 
     async def _judged(self, rows: Sequence[SampledRow]) -> JudgedRows | None:
         """Both sides' answers to these rows, with their grades; None where a lane ended before."""
@@ -172,7 +207,7 @@ class Pilot:
 
     def _draw(self) -> list[SampledRow]:
         drawn = draw(self._eligible(), self._spec.most_rows, self._spec.seed)
-        return read_rows(self._source, self._directory.scores.shards, drawn)
+        return read_rows(self._source, self._directory.scores.shards, drawn.places, drawn.strata)
 
     def _steps(self, rows: int) -> list[int]:
         """How many rows have been asked at the end of each look."""
@@ -201,6 +236,6 @@ class Pilot:
         assert source is not None, "only this judge reads right answers"  # noqa: S101
         return read_column(source, self._directory.scores.shards, np.array([row.place for row in rows]))
 
-    def _write(self, judged: JudgedRows, parts: Sequence[str], found: Quality) -> None:
-        write_rows(self._directory.layout, judged, parts)
+    def _write(self, judged: JudgedRows, scores: Floats, parts: Sequence[str], found: Quality) -> None:
+        write_rows(self._directory.layout, judged, scores, parts)
         write_quality(self._directory.layout, found)

@@ -14,7 +14,7 @@ from batchroute.input.keep import unpack
 from batchroute.route.sides import longest_input
 from batchroute.run.feed import changed
 from batchroute.send.tokens import estimate_tokens
-from batchroute.store.scores import read_scores
+from batchroute.store.scores import among, read_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
     from batchroute.job.spec import Endpoints
-    from batchroute.quality.sample import Drawn
+    from batchroute.store.rows import DoneRows
     from batchroute.store.scores import ScoredRows, Shard
     from batchroute.types import Floats, Prompt
 
@@ -72,18 +72,28 @@ class SampledRow:
     stratum: int
 
 
-def read_rows(source: Source, shards: Sequence[Shard], drawn: Drawn) -> list[SampledRow]:
-    """The drawn rows, in the order of the draw; InputFault where the input is not as it was scored."""
+def read_rows(source: Source, shards: Sequence[Shard], places: Picks, strata: Picks) -> list[SampledRow]:
+    """The rows at these places, in their order; InputFault where the input is not as it was scored."""
     found: dict[int, SampledRow] = {}
-    strata = dict(zip(drawn.places.tolist(), drawn.strata.tolist(), strict=True))
-    for chunk, picks, places, scores in _picked(source, shards, drawn.places):
+    stratum_of = dict(zip(places.tolist(), strata.tolist(), strict=True))
+    for chunk, picks, here, scores in _picked(source, shards, places):
         asked = chunk.questions(picks)
-        rows = zip(places.tolist(), chunk.prompts(picks), asked.texts, asked.chars.tolist(), scores, strict=True)
+        rows = zip(here.tolist(), chunk.prompts(picks), asked.texts, asked.chars.tolist(), scores, strict=True)
         for place, prompt, text, chars, score in rows:
             if prompt.refusal is not None:
                 raise changed(prompt.file)
-            found[place] = SampledRow(place, prompt, text, chars, score, strata[place])
-    return [found[place] for place in drawn.places.tolist()]
+            found[place] = SampledRow(place, prompt, text, chars, score, stratum_of[place])
+    return [found[place] for place in places.tolist()]
+
+
+def places_of(shards: Sequence[Shard], wanted: DoneRows) -> Picks:
+    """Where the rows of a set stand among all rows of the input, in its order."""
+    found: list[Picks] = []
+    first = 0
+    for shard in shards:
+        found.append(np.flatnonzero(among(read_scores(shard), wanted)) + first)
+        first += shard.rows
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def read_column(source: Source, shards: Sequence[Shard], places: Picks) -> list[Any]:
