@@ -26,6 +26,7 @@ from batchroute.run.pilot_fit import (
     pilot_looks,
     refuse_no_references,
 )
+from batchroute.run.pilot_found import found_by_pilot
 from batchroute.run.process import raise_file_limit
 from batchroute.score.router import check_router
 from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
@@ -101,9 +102,12 @@ def _look_at_pilot(found: Findings, job: Job, source: Source, limit: int | None,
     """What the rows say of it: its cost, their right answers, and what the user's class makes of them."""
     if job.pilot is None or pilot is None:
         return
-    forecast = pilot.forecast()
-    found.notes += cost_words(forecast, job.pilot)
-    found.warnings += budget_warnings(forecast, job.limits)
+    if (ended := found.attempt(partial(found_by_pilot, job))) is not None:
+        found.notes.append(f"pilot: is at its end, and asks no more; {ended.brief}")
+    else:
+        forecast = pilot.forecast()
+        found.notes += cost_words(forecast, job.pilot)
+        found.warnings += budget_warnings(forecast, job.limits)
     found.attempt(partial(grade_sample, job, source))
     references = found.attempt(partial(open_references, job))
     if references is not None:

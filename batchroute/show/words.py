@@ -222,15 +222,16 @@ def predicted_rows(report: Report) -> list[tuple[str, str, str, str]]:
     plan = report.predicted
     if plan is None:
         return []
-    cost = plan.cost_usd
+    cost, rows_usd, pilot_usd = plan.cost_usd, report.cost_usd, report.pilot_cost_usd
+    came_usd = None if rows_usd is None or pilot_usd is None else rows_usd + pilot_usd  # as a plan has both in one
     thresholds = threshold(plan.threshold), "", threshold(report.threshold)
     between = "" if cost is None else f"{money(cost.low)} to {money(cost.high)}"
     return [
-        ("cost, USD", money(None if cost is None else cost.mid), between, money(report.cost_usd)),
+        ("cost, USD", money(None if cost is None else cost.mid), between, money(came_usd)),
         ("time", duration(plan.time_s), "", duration(report.wall_s)),
         ("strong share", percent(plan.strong_fraction), "", percent(report.strong_fraction)),
         *([] if plan.rows == report.rows else [("rows", count(plan.rows), "", count(report.rows))]),
-        *([] if plan.threshold == report.threshold else [("threshold", *thresholds)]),
+        *([] if plan.threshold in {None, report.threshold} else [("threshold", *thresholds)]),
     ]
 
 

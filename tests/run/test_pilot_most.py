@@ -10,11 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.job.prices import open_targets
+from batchroute.report.figures import read_report
+from batchroute.run.engine import RunOptions, run_job
 from batchroute.run.feed import RequestWriter
 from batchroute.run.open import open_input
 from batchroute.run.pilot_cost import forecast_pilot
+from batchroute.store.layout import RunLayout
+from batchroute.store.pilot import read_pilot_bill
 from inputs import lines
 from jobs import job_of, judged, on_both, write_job
+from sums import write_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,3 +220,33 @@ def test_a_side_that_judges_itself_is_a_warning(tmp_path: Path, batchroute: Comm
         "pilot.endpoint.model is that of the weak side, gpt-6-luna: models favour answers of their own" in said.err
     )
     assert "pilot.endpoint.model" not in checked(batchroute, tmp_path, 500, judged()).err
+
+
+@pytest.mark.parametrize("judge", ["reference", "rubric", "pairwise"])
+def test_a_pilot_costs_no_more_than_was_said(tmp_path: Path, judge: str) -> None:
+    """Against simulated sides and a simulated judge, every answer and verdict billed."""
+    path = write_sums(tmp_path / "prompts.jsonl", 60)
+    asks_a_model = judge != "reference"
+    judge_ = judged(judge, base_url=None, simulate={"latency_s": 0.0}, params={"max_tokens": 300})
+    changes = {
+        **(judge_ if asks_a_model else REFERENCE),
+        **BOUNDED,
+        **on_both("base_url", None),
+        **on_both("simulate", {"latency_s": 0.0, "response_tokens": 60, "skill": 0.9}),
+        "routing": {"quality": 0.9},
+        "pilot.rows": 30,
+    }
+    job = job_of(path, tmp_path / "run", changes)
+    said = forecast_pilot(job, open_targets(job.asked), open_input(job.input, job.router, None))
+    run_job(job, RunOptions(environ={}))
+    report = read_report(tmp_path / "run")
+    assert said is not None
+    assert said.most_usd is not None
+    assert said.judge_most_usd is not None
+    assert report is not None
+    assert report.pilot_cost_usd is not None
+    assert 0 < report.pilot_cost_usd < said.most_usd
+    bill = read_pilot_bill(RunLayout(tmp_path / "run"))
+    assert asks_a_model == (0 < float(bill.judge_usd) < said.judge_most_usd)
+    assert said.cost.cost_usd is not None
+    assert said.cost.cost_usd.low <= report.pilot_cost_usd <= said.cost.cost_usd.high

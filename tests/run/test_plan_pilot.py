@@ -13,6 +13,7 @@ from batchroute.report.figures import read_report
 from batchroute.report.quality import read_quality
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.run.plan import plan_job
+from batchroute.show.words import money, predicted_rows
 from jobs import judged, simulated, write_job
 from sums import write_sums
 
@@ -131,6 +132,8 @@ def test_a_pilot_that_is_done_gives_threshold_lengths_and_its_own_bill(folder: P
     assert plan.cost_usd is not None
     assert report.total_usd is not None
     assert plan.cost_usd.low <= report.total_usd <= plan.cost_usd.high
+    [cost, *_] = predicted_rows(report)
+    assert cost[3] == money(report.total_usd), "with the pilot, as the plan has it"
     over = plan_job(job)
     assert over.is_over
     assert over.pilot is not None
@@ -149,3 +152,14 @@ def test_another_target_is_decided_anew(folder: Path) -> None:
     assert plan.pilot.cost_usd is not None
     assert plan.pilot.cost_usd.low < plan.pilot.cost_usd.high, "of either side's answers beside"
     assert plan.pilot.time_s == 0
+
+
+def test_check_says_that_it_asks_no_more(folder: Path, batchroute: Command) -> None:
+    path = write_job(folder, SUMS, BOUNDED)
+    run_job(load_job(path, environ={}), RunOptions(environ={}, pilot_only=True))
+    said = batchroute("check", path)
+    assert said.code == 0
+    assert "pilot: is at its end, and asks no more; " in said.out
+    assert "pilot: at most" not in said.out
+    other = write_job(folder, SUMS, BOUNDED, {"routing": {"quality": 0.99}})
+    assert "pilot: at most" in batchroute("check", other).out
