@@ -12,8 +12,9 @@ from rich.text import Text
 
 from batchroute.report.comparison import add_up
 from batchroute.show import terms, words
+from batchroute.show.quality import interval_words, verdict_words
 from batchroute.show.tables import add_row, blocks, table
-from batchroute.show.words import count, duration, money, percent, plain, seconds
+from batchroute.show.words import count, duration, exact_percent, money, percent, plain, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from batchroute.report.comparison import Comparison
     from batchroute.report.figures import Report
+    from batchroute.report.quality import Quality
     from batchroute.types import Side
 
 _LABEL_CHARS, _RUN_CHARS = 24, 14  # of a terminal's line, for what a figure is and for each run
@@ -44,13 +46,25 @@ class _Runs:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         has_room = _LABEL_CHARS + _RUN_CHARS * len(self.runs) <= options.max_width
-        yield _columns(self.runs) if has_room else _rows(self.runs)
+        if has_room:
+            yield _columns(self.runs)
+            return
+        yield _rows(self.runs)
+        if any(report.quality is not None for report in self.runs):
+            yield Text()
+            yield _qualities(self.runs)
 
 
 def _columns(runs: Sequence[Report]) -> Table:
     figures = table("", *(plain(report.run) for report in runs), folded=True)
     for label, figure in _LINES:
         add_row(figures, label, *map(figure, runs))
+    if any(report.quality is not None for report in runs):
+        for label, of_quality in _QUALITY:
+            cells = ("" if report.quality is None else of_quality(report.quality) for report in runs)
+            add_row(figures, label, *cells)
+    if any(report.pilot_cost_usd != 0 for report in runs):
+        add_row(figures, "pilot, USD", *(money(report.pilot_cost_usd) for report in runs))
     if any(report.unconfirmed_usd != 0 for report in runs):
         add_row(figures, "unconfirmed, USD", *(money(report.unconfirmed_usd) for report in runs))
     # A set would put the error types in another order each time.
@@ -70,6 +84,15 @@ def _rows(runs: Sequence[Report]) -> Table:
     add_row(figures, label, *map(count, (total.ok, total.refused, total.failed)), *cells, bold=True)
     if total.unconfirmed_usd != 0:
         add_row(figures, "unconfirmed", *[""] * 4, money(total.unconfirmed_usd))
+    return figures
+
+
+def _qualities(runs: Sequence[Report]) -> Table:
+    figures = table("", "kept", "target", "verdict", "watched", "pilot, USD")
+    for report in runs:
+        if (quality := report.quality) is not None:
+            figures_of = (of_quality(quality) for label, of_quality in _QUALITY if label != "  interval")
+            add_row(figures, plain(report.run), *figures_of, money(report.pilot_cost_usd))
     return figures
 
 
@@ -96,6 +119,15 @@ _LINES: tuple[tuple[str, Callable[[Report], str]], ...] = (
 )
 
 
+_QUALITY: tuple[tuple[str, Callable[[Quality], str]], ...] = (
+    ("quality kept", lambda quality: percent(quality.kept)),
+    ("  interval", lambda quality: interval_words(quality.low, quality.high)),
+    ("  target", lambda quality: "-" if quality.target is None else exact_percent(quality.target)),
+    ("  verdict", verdict_words),
+    ("  watched, at most", lambda quality: "-" if quality.watch is None else percent(quality.watch.high)),
+)
+
+
 def _notes(comparison: Comparison) -> Iterator[str]:
     yield from _drifts(comparison)
     unfinished = [
@@ -104,6 +136,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if unfinished and len(comparison.runs) > _FEW:  # of few the table says it
         yield f"not complete: {', '.join(unfinished)}"
     for report in comparison.runs:
+        if report.quality is not None and (broken := report.quality.broken_words) is not None:
+            yield f"{plain(report.run)}: {broken}"
         if unknown := words.unknown_cost_words(report.cost_unknown_rows):
             yield f"{plain(report.run)}: {unknown}"
         if made_up := words.simulated_words(report):
@@ -123,6 +157,8 @@ def _drifts(comparison: Comparison) -> Iterator[str]:
 
 def _terms(comparison: Comparison) -> Iterator[str]:
     yield terms.STRONG_SHARE.line
+    if any(report.quality is not None for report in comparison.runs):
+        yield terms.KEPT.line
     if any(comparison.drifts):
         yield terms.DRIFT.line
     if any(report.unconfirmed_usd != 0 for report in comparison.runs):

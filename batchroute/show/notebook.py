@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from batchroute.show import words
+from batchroute.show.quality import sentence_of
 from batchroute.show.words import count, money, one_line, percent, plain
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def run_html(path: Path, report: Report, stopped: Sequence[str]) -> str:
     left = f", {count(report.remaining)} remaining" if report.remaining else ""
     lines = [f"<b>{_text(report.name)}</b> {_text(report.state)}: {counts}{left}"]
     lines += [f"<b>{escape(one_line(line))}</b>" for line in (*words.warnings_of(report), *stopped)]
+    if report.quality is not None:
+        lines.append(escape(one_line(sentence_of(report.quality))))
     last = [f"<code>{escape(one_line(str(path)))}</code>"]
     if report.savings_usd is not None:
         saved = f"${money(report.savings_usd)}, {percent(report.savings_fraction)}"
@@ -38,6 +41,8 @@ def _bill(report: Report) -> str:
         (bill.route, bill.model or "never sent", count(bill.ok + bill.refused + bill.failed), money(bill.cost_usd))
         for bill in report.models
     ]
+    if report.pilot_cost_usd != 0:
+        rows.append(("pilot", "beside the rows", "", money(report.pilot_cost_usd)))
     rows.append(("total", "", count(report.ok + report.refused + report.failed), money(report.total_usd)))
     body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
     return f"<table><tr>{_cells('th', ('', 'model', 'rows', 'USD'))}</tr>{body}</table>"

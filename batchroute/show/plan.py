@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from batchroute.show import terms
+from batchroute.show.pilot import quality_parts
 from batchroute.show.tables import add_row, blocks, table, title, warnings
 from batchroute.show.words import count, duration, money, one_line, percent, plain
 
@@ -30,7 +31,7 @@ UNDECIDED = "the pilot decides how many rows go strong: shown is half of them, b
 def render_plan(plan: Plan) -> RenderableType:
     """All of a plan, within 80 columns where models have short names."""
     lines = warnings([*warnings_of(plan), *_simulated_words(plan)])
-    parts: list[RenderableType] = [_bill(plan), *_pilot(plan), _sums(plan), _frontier(plan), _assumed(plan)]
+    parts: list[RenderableType] = [*_pilot(plan), _bill(plan), _sums(plan), _frontier(plan), _assumed(plan)]
     return blocks([_title(plan), *lines, *parts])
 
 
@@ -80,13 +81,13 @@ def _bill(plan: Plan) -> Table:
     return bill
 
 
-def _pilot(plan: Plan) -> list[Text]:
+def _pilot(plan: Plan) -> list[RenderableType]:
     """What the pilot found, or what it may cost at most."""
     pilot = plan.pilot
     if pilot is None:
         return []
     if pilot.found is not None:
-        return [Text(f"pilot: {pilot.found.brief}")]
+        return list(quality_parts(pilot.found, few=True))
     most = f"at most {money(pilot.most_usd)} USD" if pilot.most_usd is not None else "without an amount at most"
     return [Text(f"pilot: {count(pilot.rows)} rows are asked on both sides first, {most} beside the rows")]
 

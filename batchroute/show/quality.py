@@ -59,6 +59,12 @@ def sentence_of(quality: Quality) -> str:
     return f"{weak} is better than {strong} on these prompts: alone it {kept}."
 
 
+def verdict_words(quality: Quality) -> str:
+    """In as few words as a table has room for."""
+    verdict = quality.verdict or ("measured" if quality.target is None else "unfinished")
+    return f"{verdict}, broken" if quality.broken else verdict
+
+
 def _kept(quality: Quality, target: float) -> str:
     sure = f"with {exact_percent(quality.confidence)} confidence"
     if quality.kept is None:

@@ -89,7 +89,7 @@ class SharesTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = share_lines(self.quality)
         if self.few or (console.is_terminal and console.size.height < _LOW_LINES):
-            lines = list(_telling(lines))
+            lines = list(telling(lines))
         columns = _fitting(_columns(self.quality, lines), options.max_width)
         left = options.max_width - _width(columns) - _GAP
         is_drawn = left >= _NARROWEST and any(line.point.kept is not None for line in lines)
@@ -103,7 +103,7 @@ class SharesTable:
         yield shown
 
 
-def _telling(lines: Sequence[ShareLine]) -> Iterator[ShareLine]:
+def telling(lines: Sequence[ShareLine]) -> Iterator[ShareLine]:
     """The ends and the quarters, the choice with its neighbours, and the first share that was not shown."""
     shares = [line.point.share for line in lines]
     kept = {shares.index(min(shares, key=lambda each: abs(each - share))) for share in _ALWAYS if shares}

@@ -55,6 +55,28 @@ ALL_ONE_SIDE = (
 )
 
 # What stands below the tables of a page, by subject.
+QUALITY = (
+    KEPT,
+    Term(
+        "cost", "what the whole job costs where this share goes strong, without its pilot, against all rows strong"
+    ),
+    Term(
+        "target",
+        "routing.quality, the part of the strong side's quality that is to be kept",
+        "it is shown with routing.confidence over the drawing of the pilot: a share is shown, or it is not with "
+        "these rows; shares are tested from all strong down until one is not shown, and all weak by itself",
+    ),
+    Term(
+        "APGR",
+        "how much of the difference in quality a router's order keeps, the mean over all shares",
+        "chance is 0.5",
+    ),
+    Term(
+        "watched",
+        "later rows, drawn at random, that both sides were asked",
+        "where at most less than the target is kept, the target is broken",
+    ),
+)
 SAVINGS = (
     Term(
         "all rows strong",

@@ -24,7 +24,7 @@ TEXT = [
     ("bad", "bad-paper"),
     ("loud", "loud-paper"),
 ]
-COLOURS = ("strong", "weak", "router", "saved", "more", "alert", "away", "no_money")
+COLOURS = ("strong", "weak", "router", "pilot", "chance", "saved", "more", "alert", "away", "no_money")
 DRAWN = [(colour, "paper") for colour in COLOURS]
 
 

@@ -3,6 +3,7 @@
     render              a report, or several side by side, to the text of the page
     state, bill, lanes, rows   how far a run came, and its tables and drawings
     nights              those of several runs
+    quality             what a pilot found
     plots               scores, money and speed, as shapes
     values              what the templates draw: tables with bars, plots, notes
 

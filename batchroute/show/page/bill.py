@@ -62,6 +62,7 @@ def savings_table(report: Report) -> Table:
         ("strong", report.strong_cost_usd),
         ("weak", report.weak_cost_usd),
         ("router", report.router_cost_usd),
+        ("pilot", report.pilot_cost_usd),
     ]
     pieces = [Segment(piece.look, piece.left - 100 * low / track, piece.width) for piece in stacked(sides, track)]
     rows.append(Row(_total_words(report, "The bill"), [money(report.total_usd)], pieces, look="sum"))
@@ -97,6 +98,9 @@ def models_table(report: Report) -> Table:
     if report.router_cost_usd != 0:
         bar = stacked([("router", report.router_cost_usd)], max(dearest, report.router_cost_usd or 0.0))
         rows.append(Row("Router (embeddings)", [money(report.router_cost_usd), "", "", "", ""], bar))
+    if report.pilot_cost_usd != 0:
+        bar = stacked([("pilot", report.pilot_cost_usd)], max(dearest, report.pilot_cost_usd or 0.0))
+        rows.append(Row("Pilot (beside the rows)", [money(report.pilot_cost_usd), "", "", "", ""], bar))
     tokens = map(count, (report.prompt_tokens, report.cached_tokens, report.completion_tokens))
     rows.append(Row(_total_words(report, "Total"), [money(report.total_usd), count(settled), *tokens], look="sum"))
     return Table(

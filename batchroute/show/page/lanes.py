@@ -51,6 +51,8 @@ def lanes_of(report: Report, *, has_texts: bool) -> list[ShownLane]:
     said = one_line if has_texts else without_quotes
     by_cost = sorted(report.models, key=lambda bill: bill.cost_usd or 0.0)
     models = {bill.route: bill.model for bill in by_cost}  # of several that a lane asked, the one that cost most
+    if report.quality is not None:  # whose verdicts are no rows of the bill
+        models |= {name: report.quality.judge_model for name, lane in report.lanes.items() if lane.is_beside}
     return [_lane(name, lane, models.get(name), said) for name, lane in report.lanes.items()]
 
 
@@ -71,7 +73,7 @@ def _lane(name: str, lane: LaneReport, model: str | None, said: Callable[[str], 
         name=name,
         model=plain(model or "never sent"),
         state=_short(said(lane.state)),
-        rows=f"in the last run {ends or 'no rows'}",
+        rows=f"in the last run {ends or ('no verdicts' if lane.is_beside else 'no rows')}",
         last_error=None if lane.last_error is None else _short(said(lane.last_error)),
         plot=None if lane.timeline is None or not lane.timeline.slots else _bands(name, lane.timeline),
     )

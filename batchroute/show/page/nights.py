@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 
 from batchroute.show import words
 from batchroute.show.page.values import Row, Table, stacked
-from batchroute.show.words import count, duration, money, percent, plain, seconds
+from batchroute.show.quality import interval_words, verdict_words
+from batchroute.show.words import count, duration, exact_percent, money, percent, plain, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchroute.report.comparison import Comparison, Drift
     from batchroute.report.figures import Report
+    from batchroute.report.quality import Quality
 
 # Of more, the last ones are shown: a line each in three tables is a good kilobyte.
 MOST_RUNS = 120
 _MOST_NAMES = 3
 _SIDES = [("strong", "strong"), ("weak", "weak"), ("router", "router")]
+_PILOT = ("pilot", "pilot, beside the rows")
 
 
 def nights_table(comparison: Comparison) -> Table:
@@ -29,7 +32,8 @@ def nights_table(comparison: Comparison) -> Table:
     if hidden := len(comparison.runs) - len(shown):
         notes.append(f"{count(hidden)} earlier runs are in the sums above, and not in the table.")
     headings = ["Run", "Rows", "Strong share", "Refused or failed", "USD", "Saved"]
-    return Table("Cost by run", headings, rows, bars="USD by side, to scale", legend=_SIDES, notes=notes)
+    legend = [*_SIDES, *([_PILOT] if any(report.pilot_cost_usd for report, _ in shown) else [])]
+    return Table("Cost by run", headings, rows, bars="USD by side, to scale", legend=legend, notes=notes)
 
 
 def _night(report: Report, drift: Drift | None, dearest: float) -> Row:
@@ -37,6 +41,7 @@ def _night(report: Report, drift: Drift | None, dearest: float) -> Row:
         ("strong", report.strong_cost_usd),
         ("weak", report.weak_cost_usd),
         ("router", report.router_cost_usd),
+        ("pilot", report.pilot_cost_usd),
     ]
     remarks: list[str] = [] if report.state == "complete" else [report.state]
     if report.remaining:
@@ -55,6 +60,31 @@ def _night(report: Report, drift: Drift | None, dearest: float) -> Row:
         percent(report.savings_fraction),
     ]
     return Row(plain(report.run), cells, stacked(sides, dearest), note=", ".join(remarks) or None)
+
+
+def quality_table(comparison: Comparison) -> Table | None:
+    """What each run keeps, as its pilot and its watched rows say; None where no run has measured it."""
+    rows = [
+        _quality_row(plain(report.run), report, report.quality)
+        for report, _ in _shown(comparison)
+        if report.quality is not None
+    ]
+    headings = ["Run", "Verdict", "Kept", "Interval", "Target", "Watched, at most", "Pilot, USD"]
+    return Table("Quality by run", headings, rows) if rows else None
+
+
+def _quality_row(name: str, report: Report, quality: Quality) -> Row:
+    return Row(
+        name,
+        [
+            verdict_words(quality),
+            percent(quality.kept),
+            interval_words(quality.low, quality.high),
+            "-" if quality.target is None else exact_percent(quality.target),
+            "-" if quality.watch is None or quality.watch.high is None else percent(quality.watch.high),
+            money(report.pilot_cost_usd),
+        ],
+    )
 
 
 def drift_table(comparison: Comparison) -> Table | None:

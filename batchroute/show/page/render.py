@@ -8,14 +8,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from batchroute import __version__
 from batchroute.report.comparison import add_up
+from batchroute.show import quality as sentences
 from batchroute.show import terms, words
-from batchroute.show.page import bill, lanes, nights, plots, rows, state
+from batchroute.show.page import bill, lanes, nights, plots, quality, rows, state
 
 if TYPE_CHECKING:
     from batchroute.report.by import Breakdown
     from batchroute.report.comparison import Comparison
     from batchroute.report.details import Details
     from batchroute.report.figures import Report
+    from batchroute.report.quality import Quality
 
 _FILTERS = ("count", "money", "percent", "duration", "speed", "threshold", "plain", "printable", "sentence")
 
@@ -28,6 +30,7 @@ def render_run(report: Report, details: Details, by: Breakdown | None = None) ->
         report=report,
         details=details,
         state_lines=state.state_lines(report, has_texts=details.has_texts),
+        found=None if report.quality is None else _found(report.quality),
         budget=bill.budget_bar(report),
         savings=bill.savings_table(report),
         unknown_savings=bill.unknown_savings(report),
@@ -46,6 +49,20 @@ def render_run(report: Report, details: Details, by: Breakdown | None = None) ->
     )
 
 
+def _found(found: Quality) -> dict[str, Any]:
+    """What a page says of a pilot."""
+    return {
+        "sentence": sentences.sentence_of(found),
+        "details": list(sentences.details_of(found)),
+        "plot": quality.kept_plot(found),
+        "tables": [
+            each
+            for each in (quality.watch_table(found), quality.shares_table(found), quality.routers_table(found))
+            if each is not None
+        ],
+    }
+
+
 def render_nights(comparison: Comparison, by: Breakdown | None = None) -> str:
     """The page of several runs."""
     return _rendered(
@@ -55,6 +72,7 @@ def render_nights(comparison: Comparison, by: Breakdown | None = None) -> str:
         totals=add_up(comparison.runs),
         warnings=nights.warnings(comparison),
         nights=nights.nights_table(comparison),
+        quality=nights.quality_table(comparison),
         column=None if by is None else bill.column_table(by),
         drift=nights.drift_table(comparison),
         requests=nights.requests_table(comparison),
