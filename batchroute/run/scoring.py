@@ -28,9 +28,10 @@ def scorer_loader(router: RouterSpec, directory: RunDirectory | None = None) -> 
     """Loads a job's router when it is called; the scores of a run `directory` must all come from the same one."""
 
     def load() -> Scorer:
-        scorer = load_scorer(router)
-        if directory is not None:
-            directory.hold_to(scorer.identity)
+        if directory is None:
+            return load_scorer(router)
+        scorer = load_scorer(router, directory.identity.scorer)
+        directory.hold_to(scorer.identity)
         return scorer
 
     return load

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from batchroute.score.checkpoint import Checkpoint
     from batchroute.types import Floats, Questions, Router
 
-BUILTIN_MODEL = "builtin-router-2"
+# The first scores new runs; a run that another began goes on with that one, as scores of two models do not mix.
+BUILTIN_MODELS = ("builtin-router-3", "builtin-router-2")
 HALF_LENGTH_CHARS = 500
 FRACTION_BITS = 53  # random bits that a double in [0, 1) can hold
 
@@ -68,17 +69,21 @@ def check_router(router: RouterSpec) -> None:
     if router.use != "mf":
         load_scorer(router)
         return
-    _folded(router)
+    _folded(router, model_path(router))
     if router.device not in {"auto", "cpu"}:
         from batchroute.score.mf import resolve_device  # noqa: PLC0415 - imports torch
 
         resolve_device(router.device)
 
 
-def load_scorer(router: RouterSpec) -> Scorer:
-    """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do."""
+def load_scorer(router: RouterSpec, begun_with: str | None = None) -> Scorer:
+    """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do.
+
+    `begun_with` is the identity of what scored the first rows of a run: where that was a built-in model of an
+    earlier version, it is the one that is loaded.
+    """
     if router.use == "mf":
-        return _matrix_factorisation(router)
+        return _matrix_factorisation(router, begun_with)
     if router.use == "random":
         return Scorer(f"random:{router.seed}", partial(random_scores, router.seed), router.batch_size)
     if router.use == "length":
@@ -119,8 +124,12 @@ def length_scores(questions: Questions) -> Floats:
 def model_path(router: RouterSpec) -> Path:
     """Where the model of an mf router lies; `builtin` are the weights that ship in the package."""
     if router.model == "builtin":
-        return Path(str(resources.files("batchroute.score"))) / "models" / BUILTIN_MODEL
+        return _shipped(BUILTIN_MODELS[0])
     return Path(router.model)
+
+
+def _shipped(name: str) -> Path:
+    return Path(str(resources.files("batchroute.score"))) / "models" / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +140,17 @@ class _Folded:
     identity: str
 
 
-def _folded(router: RouterSpec) -> _Folded:
-    model = read_checkpoint(model_path(router))
+def _model_of_run(router: RouterSpec, begun_with: str | None) -> _Folded:
+    """The router's model, or the earlier built-in one whose identity `begun_with` is."""
+    newest = _folded(router, model_path(router))
+    if not router.is_builtin or begun_with in {None, newest.identity}:
+        return newest
+    earlier = (_folded(router, _shipped(name)) for name in BUILTIN_MODELS[1:])
+    return next((model for model in earlier if model.identity == begun_with), newest)
+
+
+def _folded(router: RouterSpec, path: Path) -> _Folded:
+    model = read_checkpoint(path)
     embedder = identity(router.embedder)
     _check_identity(model, embedder)
     vector = model.folded(router.strong, router.weak)
@@ -140,10 +158,10 @@ def _folded(router: RouterSpec) -> _Folded:
     return _Folded(vector, f"mf:{model.digest}:{router.strong}>{router.weak}:{embedder}")
 
 
-def _matrix_factorisation(router: RouterSpec) -> Scorer:
+def _matrix_factorisation(router: RouterSpec, begun_with: str | None) -> Scorer:
     from batchroute.score.mf import fold_router, resolve_device  # noqa: PLC0415 - imports torch
 
-    folded, device = _folded(router), resolve_device(router.device)
+    folded, device = _model_of_run(router, begun_with), resolve_device(router.device)
     return Scorer(
         identity=folded.identity,
         rate=fold_router(router.embedder, folded.vector, device),

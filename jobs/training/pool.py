@@ -45,7 +45,7 @@ class Pool:
 
 
 def pool_sources(parts: Sequence[tuple[LabelSource, Labels]]) -> Pool:
-    """All prompts of all sources, in their order. InputFault when a source has none of its domains."""
+    """All prompts of all sources, in their order. InputFault for a source's `without` that will not do."""
     pools = [_of_source(source, labels) for source, labels in parts]
     return Pool(
         prompts=[prompt for pool in pools for prompt in pool.prompts],
@@ -67,9 +67,12 @@ def balanced_weights(pool: Pool, balance: float) -> Floats:
 
 
 def _of_source(source: LabelSource, labels: Labels) -> Pool:
-    wanted = [i for i, domain in enumerate(labels.domains) if not source.domains or domain in source.domains]
+    missing = sorted(set(source.without) - set(labels.domains))
+    if missing:
+        raise InputFault(f"{source.file}: without: no labelled prompt is of the domain {missing[0]!r}")
+    wanted = [i for i, domain in enumerate(labels.domains) if domain not in source.without]
     if not wanted:
-        raise InputFault(f"{source.file}: no labelled prompt of the domains {', '.join(source.domains)}")
+        raise InputFault(f"{source.file}: without: no labelled prompt is left")
     strong, weak = labels.strong[wanted], labels.weak[wanted]
     files = np.full(len(wanted), source.file)
     domains = np.array([f"{source.file}/{labels.domains[i]}" for i in wanted])

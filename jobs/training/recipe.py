@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class LabelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One label file of a recipe, and the models that stand for the two sides in it.
 
-    A side's score is the mean over its models: the more there are, the less noise. Only prompts of the domains in
-    `domains` are taken, all where it is empty. `by_domain`: each domain is a group of its own, in the balance, the
-    levels and the figures. `weight` is how much a prompt counts beside those of other files.
+    A side's score is the mean over its models: the more there are, the less noise. Prompts of the domains in
+    `without` are left out. `by_domain`: each domain is a group of its own, in the balance, the levels and the
+    figures. `weight` is how much a prompt counts beside those of other files.
 
     `target = "difficulty"` is for prompts so hard that the strong side fails on many. There the gain falls as they
     get harder, while for a pair that answers most prompts it grows; so the share of failures of both sides is
@@ -28,20 +28,30 @@ class LabelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     strong: list[str]
     weak: list[str]
-    domains: list[str] = []
+    without: list[str] = []
     by_domain: bool = False
     weight: float = 1.0
     target: Literal["gain", "difficulty"] = "gain"
+
+
+class WordPrior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Words of one kind, parted by white space, and what they add to the gain.
+
+    Where a text has n distinct words and pairs of neighbours, k such words add k * gain / sqrt(n).
+    """
+
+    gain: float
+    words: str
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model is trained.
 
     `ridge` is the penalty on the squared weights, in units of one prompt; a group of n prompts counts as
-    n ** (1 - balance) of them. `prior` maps surface features to what is added to the gain per unit of each: for
-    what is known, but not from the labels. On the prompts of the file `calibrate_on`, each scored by a model that
-    saw nothing of its domain, scores are made the rate at which the strong side wins (ties half). `data` and
-    `licence` go to the model's card.
+    n ** (1 - balance) of them. For what is known, but not from the labels, `prior` maps surface features to what
+    is added to the gain per unit of each; `word_priors` are for words. On the prompts of the file `calibrate_on`,
+    each scored by a model that saw nothing of its domain, scores are made the rate at which the strong side wins
+    (ties half). `data` and `licence` go to the model's card.
     """
 
     strong: str
@@ -50,6 +60,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ridge: float = 10.0
     balance: float = 0.5
     prior: dict[str, float] = {}
+    word_priors: list[WordPrior] = []
     calibrate_on: str = ""
     data: str = ""
     licence: str = ""

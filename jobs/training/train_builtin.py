@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 import torch
-from batchroute.learn.evaluate.metrics import apgr
 
 from batchroute.errors import InputFault, UsageFault
 from batchroute.learn.labels.sides import read_labels
 from batchroute.learn.train.gain import LOGIT_OF_GAIN, Design, solve_ridge
+from batchroute.quality.curves import apgr
 from batchroute.score.checkpoint import Card, write_checkpoint
 from batchroute.score.embed.builtin import SURFACE_SCALE, HashedNgrams
 from batchroute.score.embed.embedders import BUILTIN_DIMENSION, BUILTIN_IDENTITY
@@ -53,14 +53,12 @@ class Trainer:
     pool: Pool
     design: Design
     weights: Floats
+    prior: Tensor
 
     def fit(self, weights: Floats) -> Tensor:
         """[BUILTIN_DIMENSION] the vector whose product with a prompt's is its gain."""
         target = torch.from_numpy(self.pool.target)
-        vector = solve_ridge(self.design, target, torch.from_numpy(weights), self.recipe.ridge)
-        for feature, gain in self.recipe.prior.items():
-            vector[_place(feature)] += gain / SURFACE_SCALE
-        return vector
+        return solve_ridge(self.design, target, torch.from_numpy(weights), self.recipe.ridge) + self.prior
 
     def unseen(self, seed: int) -> Floats:
         """[n] gains, each by the one of six models that saw nothing of the prompt's domain.
@@ -89,7 +87,7 @@ def train_builtin(recipe: Recipe, data: Path, output: Path, seed: int = 0) -> tu
     pool = pool_sources(parts)
     embedder = HashedNgrams(torch.device("cpu"))
     design = Design(embedder, embedder.encode(pool.prompts))
-    trainer = Trainer(recipe, pool, design, balanced_weights(pool, recipe.balance))
+    trainer = Trainer(recipe, pool, design, balanced_weights(pool, recipe.balance), prior_vector(recipe, embedder))
     unseen = trainer.unseen(seed)
     slope, intercept = LOGIT_OF_GAIN, 0.0
     if recipe.calibrate_on:
@@ -100,6 +98,17 @@ def train_builtin(recipe: Recipe, data: Path, output: Path, seed: int = 0) -> tu
     held_out = _held_out(pool, unseen, seed)
     write_checkpoint(output, _one_dimensional(vector), _card(recipe, seed, held_out))
     return len(pool.prompts), held_out
+
+
+def prior_vector(recipe: Recipe, embedder: HashedNgrams) -> Tensor:
+    """[BUILTIN_DIMENSION] whose product with a prompt's vector is what the recipe's priors add to its gain."""
+    vector = torch.zeros(BUILTIN_DIMENSION, dtype=torch.float64)
+    for feature, gain in recipe.prior.items():
+        vector[_place(feature)] += gain / SURFACE_SCALE
+    for kind in recipe.word_priors:
+        buckets = embedder.encode(kind.words.split()).words.ids.unique()
+        vector[BUCKETS + buckets] += kind.gain
+    return vector
 
 
 def calibration_line(predicted: Floats, gain: Floats) -> tuple[float, float]:

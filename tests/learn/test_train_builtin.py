@@ -13,6 +13,7 @@ import pytest
 
 from batchroute.errors import InputFault
 from batchroute.job.spec import RouterSpec
+from batchroute.learn.train.gain import LOGIT_OF_GAIN
 from batchroute.score.embed.embedders import BUILTIN_DIMENSION
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
@@ -89,10 +90,12 @@ def talk_and_proof() -> pl.DataFrame:
     return outcomes().with_columns(domain=pl.when(talk).then(pl.lit("talk")).otherwise(pl.lit("proof")))
 
 
-def test_only_the_domains_asked_for_are_learnt_from(tmp_path: Path) -> None:
-    assert train_with(tmp_path, 'domains = ["proof"]', talk_and_proof()) == len(HARD)
-    with pytest.raises(InputFault, match=r"a\.csv: no labelled prompt of the domains prof"):
-        train_with(tmp_path, 'domains = ["prof"]', talk_and_proof())
+def test_domains_that_a_recipe_does_without_are_not_learnt_from(tmp_path: Path) -> None:
+    assert train_with(tmp_path, 'without = ["talk"]', talk_and_proof()) == len(HARD)
+    with pytest.raises(InputFault, match=r"a\.csv: without: no labelled prompt is of the domain 'tlak'"):
+        train_with(tmp_path, 'without = ["tlak"]', talk_and_proof())
+    with pytest.raises(InputFault, match=r"a\.csv: without: no labelled prompt is left"):
+        train_with(tmp_path, 'without = ["talk", "proof"]', talk_and_proof())
 
 
 def test_difficulty_ranks_what_both_sides_fail_on_above_what_one_does(tmp_path: Path) -> None:
@@ -112,20 +115,31 @@ def test_difficulty_ranks_what_both_sides_fail_on_above_what_one_does(tmp_path: 
     assert hard < easy
 
 
-def test_a_prior_adds_what_it_says_per_unit_of_its_feature(tmp_path: Path) -> None:
-    texts = ["Tell me a story.", "Sing along with us."]
-    for name, prior in (("plain", ""), ("with", 'prior = {"free task" = -0.3}\n')):
+def added_by(prior: str, tmp_path: Path, texts: list[str]) -> Floats:
+    """By how much a recipe's line moves the gains of these texts."""
+    for name, line in (("plain", ""), ("with", prior)):
         save(outcomes(), tmp_path / "a.csv")
         (tmp_path / "recipe.toml").write_text(
-            f'strong = "big"\nweak = "small"\n{prior}'
+            f'strong = "big"\nweak = "small"\n{line}\n'
             '[[labels]]\nfile = "a.csv"\nstrong = ["big"]\nweak = ["small"]\n'
         )
         train_builtin(read_recipe(tmp_path / "recipe.toml"), tmp_path, tmp_path / name)
-    logits = [
-        np.log(score / (1 - score)) for score in (score_with(tmp_path / n, texts) for n in ("plain", "with"))
-    ]
-    # three of the four words count, and a gain of 1 is a logit of 2
-    np.testing.assert_allclose(logits[1] - logits[0], [-0.3 * 0.75 * 2, 0.0], atol=2e-3)
+    plain, moved = (score_with(tmp_path / name, texts) for name in ("plain", "with"))
+    gains: Floats = (np.log(moved / (1 - moved)) - np.log(plain / (1 - plain))) / LOGIT_OF_GAIN
+    return gains
+
+
+def test_a_prior_adds_what_it_says_per_unit_of_its_feature(tmp_path: Path) -> None:
+    added = added_by('prior = {"free task" = -0.3}', tmp_path, ["Tell me a story.", "Sing along with us."])
+    np.testing.assert_allclose(added, [-0.3 * 0.75, 0.0], atol=1e-3)  # three of the four words count
+
+
+def test_a_word_prior_adds_what_it_says_per_word_that_is_there(tmp_path: Path) -> None:
+    prior = 'word_priors = [{gain = 0.6, words = """der die\n das"""}, {gain = -0.3, words = "und"}]'
+    texts = ["Das und der Hund, das Haus", "Die", "The dog and its house"]
+    # of the five words and five pairs of the first, "das" and "der" are of one kind, "und" of the other
+    added = added_by(prior, tmp_path, texts)
+    np.testing.assert_allclose(added, [(2 * 0.6 - 0.3) / np.sqrt(10), 0.6, 0.0], atol=1e-3)
 
 
 def test_calibrated_scores_are_the_rate_of_wins() -> None:
