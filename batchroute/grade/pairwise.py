@@ -38,8 +38,9 @@ You compare two answers, A and B, that two AI models gave to the last message of
 one is better. Their order was drawn by lot and means nothing. Where neither is better in what counts, it is a \
 tie, whether both are good or both are bad."""
 _QUESTION = """\
-Which is better, the text between the judged:answer-A tags or the one between the judged:answer-B tags? Reply \
-with one JSON object and nothing else: {"reason": "one or two sentences", "better": "A" or "B" or "tie"}"""
+Now compare the answer between the judged:answer-A tags with the one between the judged:answer-B tags. Reply \
+with one JSON object and nothing else: {"reason": R, "better": W}, where R is one or two sentences and W is "A", \
+"B" or "tie"."""
 _NAMED = re.compile(r"(?:answer|response|assistant|option)?[\s_-]*([ab])")
 _SWAPPED: Mapping[Preference, Preference] = MappingProxyType({"A": "B", "B": "A", "tie": "tie"})
 _TIES = frozenset({"tie", "c", "draw", "equal", "both", "neither", "none", "same"})

@@ -27,8 +27,8 @@ You grade the last answer that an AI model gave in a conversation, with 1 to 10 
 2 or 3 = mostly wrong, or it misses what was asked
 1 = of no use: wrong throughout, empty, or about something else"""
 _QUESTION = """\
-How many points does the text between the judged:answer tags deserve? Reply with one JSON object and nothing \
-else: {"reason": "one or two sentences", "points": a whole number from 1 to 10}"""
+Now grade the answer between the judged:answer tags. Reply with one JSON object and nothing else: \
+{"reason": R, "points": N}, where R is one or two sentences and N is a whole number from 1 to 10."""
 _OUT_OF_TEN = re.compile(r"(?<![\d.,/])(\d{1,2}(?:\.\d{1,3})?)\s{0,3}(?:/|out of)\s{0,3}10(?!\d|[.,/]\d)")
 
 

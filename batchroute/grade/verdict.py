@@ -31,5 +31,7 @@ def said_of(field: str, text: str) -> Any:
 
 def _written(field: str, text: str) -> str | None:
     """The value of the last `field` in JSON that is none as a whole, or of several objects."""
-    values = re.findall(rf"""["']{field}["']\s{{0,9}}:\s{{0,9}}["']?([^"',}}\s]{{1,40}})""", text)
+    values = re.findall(
+        rf"""["']{field}["']\s{{0,9}}:\s{{0,9}}["']?([^"',}}\s]{{1,40}})["']?\s{{0,9}}(?=[,}}\n]|$)""", text
+    )
     return values[-1] if values else None

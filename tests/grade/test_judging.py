@@ -78,6 +78,9 @@ VERDICTS = [
     ('{"reason": "no number", "points": NaN}', None),
     ('{"reason": "a list", "points": [7]}', None),
     ('{"points": 11} [[7]]', None),
+    ('{"reason": R, "points": N}', None),
+    ('{"reason": R, "points": 1 to 10}', None),
+    ("It deserves 10 points.", None),
     ('{"reason": "cut off before the poi', None),
     ("[[A]]", None),
     ("[[77]]", None),
@@ -110,6 +113,10 @@ PREFERENCES = [
     ('{"reason": "x", "better": "C++"}', None),
     ('{"reason": "x", "better": null}', None),
     ('{"reason": "x", "better": ["A"]}', None),
+    ('{"reason": "broken "here"", "better": "A"}', "A"),
+    ('{"reason": "cut off after it", "better": "B"', "B"),
+    ('{"reason": "one or two sentences", "better": "A" or "B" or "tie"}', None),  # repeats what it was told
+    ('{"reason": R, "better": W}', None),
     ("[[7]]", None),
     ("A is better", None),
     ("", None),
@@ -164,6 +171,12 @@ def test_a_judge_is_told_the_criteria_and_shown_conversation_and_answer() -> Non
     assert between(question, "conversation") == "[user]\nWhat is the capital of France?"
     assert between(question, "answer") == "Paris."
     assert question.rpartition("</judged:answer>")[2].count('"points"') == 1
+
+
+def test_what_a_judge_is_told_is_no_verdict_when_it_repeats_it() -> None:
+    nothing = result(0, response=None)
+    assert rubric_grade("\n".join(asked(rubric_messages(b"[]", nothing, None)))) is None
+    assert preference("\n".join(asked(pairwise_messages(b"[]", nothing, nothing, None)))) is None
 
 
 def test_two_answers_are_shown_blind_and_in_the_order_asked_for() -> None:
