@@ -221,6 +221,11 @@ def speaks_of_rate(message: str) -> bool:
     return _RATE.search(message) is not None
 
 
+def is_about_the_body(message: str) -> bool:
+    """Whether an error is pydantic's on a field of the request, which some servers answer as one of their own."""
+    return "'loc': ('body'" in message
+
+
 def is_too_large(message: str) -> bool:
     """Whether a request asks for more at once than a limit ever allows: "Limit 30000, Requested 42000"."""
     if _TOO_LARGE.search(message):

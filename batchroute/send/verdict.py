@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from batchroute.send.fault import is_too_large, plain_code, speaks_of_money, speaks_of_rate
+from batchroute.send.fault import is_about_the_body, is_too_large, plain_code, speaks_of_money, speaks_of_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -153,6 +153,10 @@ def _can_never_pass(told: Told) -> bool:
     return is_too_large(told.fault.message) or 0 < (told.limit_tokens or 0) < told.asked.tokens
 
 
+def _is_about_the_body(told: Told) -> bool:
+    return is_about_the_body(told.fault.message)
+
+
 def _speaks_of_money(told: Told) -> bool:
     if told.status == 429 and speaks_of_rate(told.fault.message):
         return False
@@ -190,6 +194,7 @@ _RULES = (
     _Rule("rate_limited", "rate_limit", {429}, when=_names_a_wait),
     _Rule("fatal", "quota", range(400, 500), when=_speaks_of_money),
     _Rule("rate_limited", "rate_limit", {429}),
+    _Rule("refused", "http_{}", {500}, when=_is_about_the_body),
     _Rule("transient", "http_{}", {408, 409, 423, 424, 425, 499, *range(500, 1000)}),
     _Rule("fatal", "invalid_key", {401}),
     _Rule("fatal", "invalid_key", {400, 403}, _KEY),

@@ -37,6 +37,10 @@ def answer(
     return classify(status, told, raw, Asked(asked, tokens, had_success), read_chat)
 
 
+# Of a server by llama-cpp-python, whose message goes on with the value and the place in its code.
+ABOUT_THE_BODY = "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', 'type')}"
+
+
 def error(code: str | int | None = None, kind: str | None = None, words: str = "what happened") -> dict[str, Any]:
     return {"error": {"message": words, "type": kind, "code": code}}
 
@@ -51,6 +55,8 @@ def error(code: str | int | None = None, kind: str | None = None, words: str = "
         (409, b"", True, "transient", "http_409"),
         (425, b"", True, "transient", "http_425"),
         (500, error(), True, "transient", "http_500"),
+        (500, error(words=ABOUT_THE_BODY), True, "refused", "http_500"),
+        (502, error(words=ABOUT_THE_BODY), True, "transient", "http_502"),
         (502, b"<html>bad gateway</html>", True, "transient", "http_502"),
         (529, error(kind="overloaded_error"), True, "transient", "http_529"),
         (400, error("invalid_value"), True, "refused", "http_400"),

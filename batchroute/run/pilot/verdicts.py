@@ -47,7 +47,7 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
     "pairwise": ("strong_first", "weak_first"),
 }
 MOST_TRIES = 2  # of a question whose verdict cannot be read
-_TURNED_DOWN = frozenset({400, 422})  # a request whose form of answer a server does not know
+_TURNED_DOWN = frozenset({400, 422, 500})  # as refusals: of a form of answer that a server does not know
 
 
 class Verdict(msgspec.Struct, frozen=True):
