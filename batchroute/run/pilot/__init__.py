@@ -2,6 +2,7 @@
 
     pilot    the steps, one after the other         asking  the rows on their way to both sides and back
     watch    later rows that both sides are asked   beside  pilot and watch, as the rows of a run see them
+    reuse    an earlier run's pilot, where it fits
     routers  which router routes, and its scores    queue   requests that a lane is given as they come up
     sample   which rows, and what is asked of them  judge   grades of their answers, from whatever judges
     answers  what was answered, in store/pilot      decide  grades -> what is kept, and the choice

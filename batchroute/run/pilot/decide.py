@@ -13,20 +13,24 @@ import numpy as np
 from batchroute.learn.own.build import JOB
 from batchroute.learn.own.choice import compare
 from batchroute.quality.promise import kept_by_share, quality_threshold
+from batchroute.quality.watch import watch
 from batchroute.report.quality import CurvePoint, Quality, RouterRank, TestedShare
+from batchroute.run.pilot.reuse import judge_digest
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import length_scores, random_scores
-from batchroute.types import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from batchroute.job.spec import Job
     from batchroute.quality.bound import Ints
     from batchroute.quality.promise import Choice, Tested
     from batchroute.quality.shares import JobScores
-    from batchroute.run.pilot.judge import Graded, JudgedRows
+    from batchroute.quality.watch import Watched
+    from batchroute.run.pilot.judge import JudgedRows
     from batchroute.types import Floats
 
 
@@ -66,6 +70,15 @@ class Measured:
             texts=[row.sampled.text for row in chosen],
         )
 
+    @staticmethod
+    def of_table(rows: pa.Table) -> Measured:
+        """Of rows that an earlier run graded, as rows.parquet has them; their texts are not known."""
+        names = ("score", "strong_grade", "weak_grade", "strong_cost_usd", "weak_cost_usd")
+        scores, strong, weak, strong_usd, weak_usd = (_numbers(rows[name]) for name in names)
+        count = len(scores)
+        parts, looks = np.full(count, "B"), np.zeros(count, np.int64)
+        return Measured(scores, scores, strong, weak, strong_usd, weak_usd, parts, looks, [])
+
     def of_part(self, part: str) -> Measured:
         """The rows of one part alone."""
         rows = np.flatnonzero(self.parts == part)
@@ -83,8 +96,33 @@ class Measured:
         return float(self.weak_usd[known].sum()) / strong if strong > 0 else None
 
 
+def _numbers(column: pa.ChunkedArray) -> Floats:
+    numbers: Floats = column.to_numpy()  # null is NaN
+    return numbers.astype(np.float64)
+
+
 def _usd(costs: Sequence[float | None]) -> Floats:
     return np.array([np.nan if cost is None else cost for cost in costs])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How many `rows` the pilot asked, how its judge did, and how many rows were left out, by the reason."""
+
+    rows: int
+    order_agreement: float | None
+    left_out: dict[str, int]
+
+    @staticmethod
+    def of(judged: JudgedRows) -> Asked:
+        sides = judged.graded.sides
+        left_out = {
+            "no_answer": sides.no_answer,
+            "no_reference": sides.no_reference,
+            "judge_unreadable": sides.judge_unreadable,
+        }
+        known = {reason: rows for reason, rows in left_out.items() if rows}
+        return Asked(len(judged.rows), judged.graded.order_agreement, known)
 
 
 def choose(job: Job, measured: Measured, shares: JobScores, most_looks: int) -> Choice | None:
@@ -110,16 +148,16 @@ def describe(
     measured: Measured,
     shares: JobScores,
     choice: Choice | None,
-    judged: JudgedRows,
+    asked: Asked,
     threshold: float | None,
 ) -> Quality:
-    """All that a pilot found; without a `choice` what the job's own `threshold` keeps, by the nearest share.
+    """All that a pilot found; without a `choice` what the job's own `threshold` keeps.
 
     `measured` are the rows that the promise is made on, by the scores of `router`, which routes.
     """
     assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
     by_share = _by_share(job, measured, measured.scores, shares)
-    at = choice if choice is not None else _nearest(by_share, threshold)
+    at = choice if choice is not None else _kept_at(measured, threshold, job.routing.confidence)
     controls = control_scores(measured.texts, job.router.seed)
     return Quality(
         target=job.routing.quality,
@@ -128,17 +166,18 @@ def describe(
         kept=None if at is None else at.kept,
         low=None if at is None else at.low,
         high=None if at is None else at.high,
-        strong_share=None if at is None else at.strong_share,
+        strong_share=None if choice is None else choice.strong_share,
         threshold=threshold if choice is None else choice.threshold,
         rows_needed=None if choice is None else choice.rows_needed,
         router=router,
         rows=len(measured),
-        asked=len(judged.rows),
+        asked=asked.rows,
         seed=job.pilot.seed,
         judge=job.pilot.judge,
         judge_model=None if job.pilot.endpoint is None else job.pilot.endpoint.model,
-        order_agreement=judged.graded.order_agreement,
-        left_out=_left_out(judged.graded),
+        judge_digest=judge_digest(job.pilot),
+        order_agreement=asked.order_agreement,
+        left_out=asked.left_out,
         strong_model=job.endpoints.strong.model,
         weak_model=job.endpoints.weak.model,
         strong_grade=_mean(measured.strong),
@@ -165,20 +204,12 @@ def _by_share(job: Job, measured: Measured, scores: Floats, shares: JobScores | 
     return kept_by_share(scores, measured.strong, measured.weak, confidence=confidence, job_scores=shares)
 
 
-def _nearest(by_share: Sequence[Tested], threshold: float | None) -> Tested | None:
-    if threshold is None:
+def _kept_at(measured: Measured, threshold: float | None, confidence: float) -> Watched | None:
+    """What a threshold of the job's own keeps, each bound with half of the error."""
+    if threshold is None or not len(measured):
         return None
-    return min(by_share, key=lambda each: abs(each.threshold - threshold), default=None)
-
-
-def _left_out(graded: Graded) -> dict[str, int]:
-    sides = graded.sides
-    found = {
-        "no_answer": sides.no_answer,
-        "no_reference": sides.no_reference,
-        "judge_unreadable": sides.judge_unreadable,
-    }
-    return {reason: rows for reason, rows in found.items() if rows}
+    routed = np.where(measured.scores >= threshold, measured.strong, measured.weak)
+    return watch(routed, measured.strong, confidence=(1 + confidence) / 2)
 
 
 def _tested(each: Tested) -> TestedShare:
@@ -198,12 +229,9 @@ def _curves(
 
 
 def control_scores(texts: Sequence[str], seed: int) -> dict[str, Floats]:
-    """[n] what the routers say of n texts that a router is held against."""
-    count = len(texts)
-    questions = Questions(
-        list(texts), [None] * count, [None] * count, np.zeros(count, np.bool_), np.zeros(count, np.int64)
-    )
-    return {"length": length_scores(questions), "random": random_scores(seed, questions)}
+    """[n] by router: what those that others are held against say of n texts; none where texts are not known."""
+    questions = bare_questions(texts)
+    return {"length": length_scores(questions), "random": random_scores(seed, questions)} if len(texts) else {}
 
 
 def _point(each: Tested, weak_cost: float | None) -> CurvePoint:

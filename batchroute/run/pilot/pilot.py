@@ -19,6 +19,7 @@ An answer is asked for once: when its row's turn comes, the answer of the row's 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,10 +35,11 @@ from batchroute.quality.sample import draw
 from batchroute.quality.shares import JobScores
 from batchroute.report.quality import read_quality
 from batchroute.run.pilot.asking import Asking
-from batchroute.run.pilot.decide import Measured, choose, describe
+from batchroute.run.pilot.decide import Asked, Measured, choose, describe
 from batchroute.run.pilot.files import read_grades, write_quality, write_rows, write_watched
 from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
+from batchroute.run.pilot.reuse import earlier_pilot, promised_rows, take_over, why_scores_differ
 from batchroute.run.pilot.routers import learn, learns, score_again, scores_at
 from batchroute.run.pilot.sample import EligibleScores, places_of, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
+    from batchroute.quality.promise import Choice
     from batchroute.report.quality import Quality
     from batchroute.run.pilot.judge import Judge
     from batchroute.run.pilot.sample import SampledRow
@@ -87,6 +90,7 @@ class Pilot:
         self._directory = directory
         self._limit = limit
         self._stage: PilotStage | None = None
+        self._why_new: str | None = None  # where there is an earlier pilot that does not fit
         self.router = directory.identity.router or JOB
         self.scores: Scores = directory.scores  # the router's
         self._judge_queue = RequestQueue()
@@ -118,6 +122,9 @@ class Pilot:
 
     async def run(self, threshold: float | None) -> Quality | None:
         """To its end; `threshold` is the job's own, where it has one. None: a lane ended before."""
+        reused = None if self._spec.reuse is None else await self._reused(threshold)
+        if reused is not None:
+            return reused
         shares = await self._shares()
         rows = await asyncio.to_thread(self._draw)
         scores = np.array([row.score for row in rows], np.float64)
@@ -139,11 +146,40 @@ class Pilot:
             measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part("B")
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
-                found = describe(self._job, self.router, measured, shares, choice, judged, threshold)
+                found = self._described(measured, shares, choice, Asked.of(judged), threshold)
                 await asyncio.to_thread(self._write, judged, scores[:count], parts[:count].tolist(), found)
                 self._stage = None
                 return found
         return None
+
+    async def _reused(self, threshold: float | None) -> Quality | None:
+        """What an earlier run's pilot shows of this night's scores; None where it does not fit."""
+        earlier = earlier_pilot(self._job, self._spec)
+        if isinstance(earlier, str):
+            self._why_new = earlier
+            return None
+        layout = self._directory.layout
+        await asyncio.to_thread(take_over, earlier, layout)
+        if earlier.found.router != JOB and self.router == JOB:
+            self.router = earlier.found.router
+            self.scores = await score_again(self.router, self._job, layout, self._source, self._limit)
+        self._why_new = await asyncio.to_thread(why_scores_differ, earlier, self.scores.free())
+        if self._why_new is not None:
+            self.router, self.scores = self._directory.identity.router or JOB, self._directory.scores
+            await asyncio.to_thread(shutil.rmtree, layout.own_router, ignore_errors=True)
+            return None
+        measured, shares = Measured.of_table(promised_rows(layout)), await self._shares()
+        choice = await asyncio.to_thread(choose, self._job, measured, shares, 1)
+        asked = Asked(0, earlier.found.order_agreement, earlier.found.left_out)
+        found = replace(self._described(measured, shares, choice, asked, threshold), reused=self._spec.reuse)
+        await asyncio.to_thread(write_quality, layout, found)
+        return found
+
+    def _described(
+        self, measured: Measured, shares: JobScores, choice: Choice | None, asked: Asked, threshold: float | None
+    ) -> Quality:
+        found = describe(self._job, self.router, measured, shares, choice, asked, threshold)
+        return replace(found, why_new=self._why_new)
 
     async def report_watch(self) -> None:
         """Grades the watched rows, when all rows have their ends, and puts what was kept on file."""
@@ -164,7 +200,8 @@ class Pilot:
     def _write_watch(self, judged: JudgedRows, routes: Sequence[str], found: Quality) -> None:
         layout, threshold = self._directory.layout, self._directory.identity.threshold
         write_watched(layout, judged, routes)
-        scores, strong, weak = read_grades(layout.pilot_rows)
+        # An earlier night's rows say nothing of what was kept in this one.
+        scores, strong, weak = (np.zeros(0),) * 3 if found.reused else read_grades(layout.pilot_rows)
         graded = np.flatnonzero(~np.isnan(judged.graded.sides.strong))
         grades = WatchedGrades(
             np.concatenate((strong, judged.graded.sides.strong[graded])),
