@@ -1,0 +1,166 @@
+"""Watched rows: a random share asked of both sides, graded at the end, night after night."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from batchroute.report.quality import read_quality
+from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
+from batchroute.store.layout import RunLayout
+from pilots import CONCURRENCY, pilot_job, skilled
+from sums import write_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pilots import PilotJob
+
+ROWS = 240
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[PilotJob]:
+    with pilot_job(tmp_path, ROWS) as made:
+        yield made
+
+
+def quality_of(job: PilotJob) -> Any:
+    found = read_quality(job.run)
+    assert found is not None
+    return found
+
+
+def sides_requests(job: PilotJob) -> int:
+    return sum(job.providers[side].stats().requests for side in ("strong", "weak"))
+
+
+def watched(job: PilotJob) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(RunLayout(job.run).watched_rows).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("judge", ["reference", "rubric", "pairwise"])
+def test_both_sides_answers_to_a_share_of_the_rows_say_what_was_kept(job: PilotJob, judge: str) -> None:
+    by_model = {} if judge == "reference" else job.judged_by(judge)
+    job.write({"pilot.watch": 0.4, "routing.quality": 0.5}, by_model)
+    assert job.done().exit_code(0.0) == 0
+    rows, report = watched(job), job.report()
+    assert 0.25 * ROWS < len(rows) < 0.5 * ROWS
+    assert {row["route"] for row in rows} <= {"strong", "weak"}
+    assert all(row["strong_response"] and row["weak_response"] for row in rows)
+    found = quality_of(job)
+    assert found.watch.rows == len(rows) + 40
+    assert found.watch.low <= found.watch.kept <= found.watch.high
+    assert sum(group.rows for group in found.watch.by_route) == found.watch.rows
+    assert sides_requests(job) == ROWS + 40 + len(rows)
+    assert job.places() == Counter(range(ROWS))
+    assert report["total_usd"] == pytest.approx(job.billed_usd())
+
+
+def test_a_run_that_goes_on_watches_the_same_rows_and_asks_none_of_them_again(job: PilotJob) -> None:
+    job.write({"pilot.watch": 0.4, "routing.quality": 0.5})
+    job.killed_after(150, 0.0)
+    assert job.done().exit_code(0.0) == 0
+    interrupted = {row["row"] for row in watched(job)}
+    assert sides_requests(job) <= ROWS + 40 + len(interrupted) + 2 * CONCURRENCY  # those in flight at the kill
+    job.write({"pilot.watch": 0.4, "routing.quality": 0.5, "output.path": "whole"})
+    run_job(job.load(), RunOptions(environ={}))
+    whole = {row["row"] for row in pq.read_table(RunLayout(job.folder / "whole").watched_rows).to_pylist()}
+    assert len(interrupted ^ whole) <= 4  # the answer of one killed between its own side's and its mark
+
+
+def test_a_target_that_is_missed_ends_with_3_and_without_success(tmp_path: Path) -> None:
+    # The weak side turns bad after the pilot: its skill is that of another provider when the rest is asked.
+    with pilot_job(tmp_path, 400, weak=skilled("weak", skill=1.0)) as job:
+        job.write({"pilot.watch": 0.5, "pilot.rows": 100, "routing.quality": 0.9, "routing.confidence": 0.8})
+        job.done(pilot_only=True)
+        (tmp_path / "later").mkdir()
+        with pilot_job(tmp_path / "later", 1, weak=skilled("weak", skill=0.0)) as later:
+            url = later.providers["weak"].url
+            job.write(
+                {"pilot.watch": 0.5, "pilot.rows": 100, "routing.quality": 0.9, "routing.confidence": 0.8},
+                {"endpoints.weak.base_url": url},
+            )
+            end = job.done()
+        found = quality_of(job)
+        assert found.strong_share == 0
+        assert (found.broken, end.exit_code(0.0)) == (True, 3)
+        assert found.watch.high < 0.9
+        assert job.report()["state"] == "complete"
+        assert not RunLayout(job.run).success.exists()
+
+
+def test_fewer_than_thirty_rows_bound_nothing() -> None:
+    few = WatchedGrades(np.ones(20), np.zeros(20), ["weak"] * 20)
+    found = watch_figures(few, 0.9)
+    assert (found.rows, found.kept, found.low, found.high) == (20, 0.0, None, None)
+    many = WatchedGrades(np.ones(40), np.zeros(40), ["weak"] * 40)
+    assert watch_figures(many, 0.9).high == pytest.approx(0.0, abs=0.2)
+
+
+def test_a_pilot_of_an_earlier_night_is_taken_over_while_the_prompts_are_the_same(job: PilotJob) -> None:
+    job.write({"pilot.watch": 0.3, "routing.quality": 0.5})
+    job.done()
+    first = quality_of(job)
+    before = job.requests
+    write_sums(job.folder / "prompts.jsonl", ROWS, seed=1)
+    night = {"pilot.reuse": "run", "output.path": "night"}
+    job.write({"routing.quality": 0.5}, night)
+    run_job(job.load(), RunOptions(environ={}))
+    found = read_quality(job.folder / "night")
+    assert found is not None
+    assert (found.reused, found.why_new, found.asked) == (str(job.run), None, 0)
+    assert found.rows == first.rows + len(watched(job))  # watched rows count into it
+    assert job.requests - before == ROWS
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"endpoints.weak.params": {"temperature": 0.5}}, "endpoints.weak.params changed"),
+        ({"pilot.match": "number"}, "pilot.match changed"),
+        ({"router.use": "random"}, "router.use changed"),
+    ],
+)
+def test_another_question_needs_a_pilot_of_its_own(job: PilotJob, change: dict[str, Any], why: str) -> None:
+    job.write({"routing.quality": 0.5})
+    job.done()
+    job.write({"routing.quality": 0.5, "pilot.reuse": "run", "output.path": "night"}, change)
+    run_job(job.load(), RunOptions(environ={}))
+    found = read_quality(job.folder / "night")
+    assert found is not None
+    assert (found.reused, found.why_new, found.asked) == (None, why, 40)
+
+
+def test_other_prompts_need_a_pilot_of_their_own(job: PilotJob) -> None:
+    job.write({"routing.quality": 0.5, "router.use": "length"})
+    job.done()
+    long = "".join(f'{{"prompt": "{"x " * 200} What is {n} + {n}?", "answer": {2 * n}}}\n' for n in range(200))
+    (job.folder / "prompts.jsonl").write_text(long)
+    job.write({"routing.quality": 0.5, "router.use": "length"}, {"pilot.reuse": "run", "output.path": "night"})
+    run_job(job.load(), RunOptions(environ={}))
+    found = read_quality(job.folder / "night")
+    assert found is not None
+    assert found.reused is None
+    assert found.why_new is not None
+    assert "drift" in found.why_new
+
+
+def test_which_rows_are_watched_is_drawn_by_their_place_and_the_seed(job: PilotJob) -> None:
+    job.write()
+    endpoints, store = job.load().endpoints, None
+    drawn = [
+        Watch(endpoints, {}, store, share=0.3, seed=seed)._is_watched(file, np.arange(10_000))  # type: ignore[arg-type]
+        for seed, file in ((0, "a"), (0, "a"), (1, "a"), (0, "b"))
+    ]
+    assert (drawn[0] == drawn[1]).all()
+    for other in drawn[2:]:
+        assert 0.25 < (drawn[0] & other).mean() / drawn[0].mean() < 0.35
+    assert all(0.28 < each.mean() < 0.32 for each in drawn)
