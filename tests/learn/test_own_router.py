@@ -256,6 +256,16 @@ def test_prompts_that_are_all_the_same_teach_nothing(text: str) -> None:
     assert torch.isfinite(learned.parameters.table).all()
 
 
+def test_instructions_that_all_prompts_begin_with_hide_nothing() -> None:
+    random = np.random.default_rng(0)
+    instructions = " ".join("".join(map(chr, random.integers(97, 123, 6))) for _ in range(1200))
+    texts, scores, strong, weak = pilot_of(by_topic, 0, rows=240)
+    begun = [f"{instructions}\n{text}" for text in texts]
+    bare, hidden = (learn_router(each, scores, strong, weak, BUILTIN, 0) for each in (texts, begun))
+    assert bare.chosen == hidden.chosen == OWN
+    assert hidden.figures[OWN].apgr == pytest.approx(bare.figures[OWN].apgr, abs=0.05)
+
+
 def test_the_same_rows_and_seed_teach_the_same() -> None:
     pilot = pilot_of(by_topic, 3, rows=150)
     first, again, other = (learn_router(*pilot, BUILTIN, seed) for seed in (1, 1, 2))

@@ -3,7 +3,8 @@
 The gain, what the strong side's answer is better by, is predicted as the logit of a model that is there already,
 times a factor, and a correction: v = a * start + u, by ridge regression with an intercept. A factor is penalised
 least, weights of n-grams most, because a few hundred prompts say much about the first and little about the others.
-Of the n-grams the most frequent are learnt from; a rare one says nothing of other prompts.
+Of the n-grams those are learnt from that tell the most pairs of prompts apart: one that is rare says little of
+other prompts, and one of the instructions that all of them begin with says nothing.
 
 There are fewer prompts than features, so the ridge is solved in its dual form (Saunders, Gammerman and Vovk 1998):
 
@@ -49,13 +50,13 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
 
-# Standard deviations of the weights before anything is learnt: of the start's logit in its own deviations, of
-# surface features, of n-grams. Chosen on pilots of 600 to 2,000 rows drawn from label tables; other ratios, from
-# half to twice, cost less than .005 of APGR.
-START_SPREAD, SURFACE_SPREAD, NGRAM_SPREAD = 1.0, 2.2, 0.55
+# How much of a prediction's variance the logit of the start, surface features and n-grams have before anything is
+# learnt, in the sample at hand: n-grams differ by little where all prompts begin with the same instructions.
+# Chosen on pilots of 600 to 2,000 rows drawn from label tables; half or twice of one costs less than .01 of APGR.
+VARIANCES = np.array((1.0, 2.0, 0.4))
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 MOST_FEATURES = 8192
-LEAST_DEVIATION = 1e-9  # of the start's logits; below it they are one and the same
+LEAST_VARIANCE = 1e-18  # below it the prompts are one and the same
 LEAST_FREEDOM = 1e-6  # 1 - h of a prompt that only its own gain predicts
 CONSTANT = 2 * BUCKETS + FEATURES.index("constant")
 
@@ -65,12 +66,12 @@ class Design:
     """n prompts as they are learnt from: `matrix` [n, 1 + columns], logits of `start`, then `features`, scaled.
 
     The weight of the first column is a factor of `start` [BUILTIN_DIMENSION]; that of any other, times its
-    `spread`, is the weight of its feature. `kernel` [n, n] is the centred matrix times its own transpose.
+    `scale`, is the weight of its feature. `kernel` [n, n] is the centred matrix times its own transpose.
     """
 
     start: Floats
     features: Rows
-    spread: Floats
+    scale: Floats
     matrix: Floats
     kernel: Floats
 
@@ -80,22 +81,22 @@ def make_design(texts: Sequence[str], start: Floats) -> Design:
     embedded = builtin_features(texts, torch.device("cpu"))
     ids, values = embedded.ids.numpy(), embedded.values.double().numpy()
     rows = np.repeat(np.arange(len(texts)), embedded.offsets.diff().numpy())
-    logits = np.bincount(rows, values * start[ids], len(texts))
-    deviation = float(logits.std())
-    factor = START_SPREAD / deviation if deviation > LEAST_DEVIATION else 0.0
-    # surface features stand in every text, so they are among the most frequent
-    counts = np.bincount(ids, minlength=BUILTIN_DIMENSION)
-    features = np.sort(np.argsort(-counts, kind="stable")[:MOST_FEATURES])
-    spread = np.where(features % SHARED < 2 * BUCKETS, NGRAM_SPREAD, SURFACE_SPREAD)
-    column = np.full(BUILTIN_DIMENSION, -1)
-    column[features] = np.arange(len(features))
-    learnt = column[ids] >= 0
-    rows, columns = rows[learnt], column[ids[learnt]]
+    is_ngram = np.arange(BUILTIN_DIMENSION) % SHARED < 2 * BUCKETS
+    with_it = np.bincount(ids, minlength=BUILTIN_DIMENSION)
+    pairs = np.where(is_ngram, with_it * (len(texts) - with_it), len(texts) ** 2)
+    features = np.sort(np.argsort(-pairs, kind="stable")[:MOST_FEATURES])
+    column = np.zeros(BUILTIN_DIMENSION, np.int64)
+    column[features] = np.arange(1, 1 + len(features))
     matrix = np.zeros((len(texts), 1 + len(features)))
-    matrix[:, 0] = factor * logits
-    matrix[rows, 1 + columns] = values[learnt] * spread[columns]
+    matrix[rows, column[ids]] = values
+    matrix[:, 0] = np.bincount(rows, values * start[ids], len(texts))
+    kind = np.concatenate((np.zeros(1, np.int64), np.where(is_ngram[features], 2, 1)))
+    variance = np.bincount(kind, matrix.var(axis=0), len(VARIANCES))
+    differs = variance > LEAST_VARIANCE
+    scale = np.sqrt(np.divide(VARIANCES, variance, out=np.zeros(len(VARIANCES)), where=differs))[kind]
+    matrix *= scale
     centred = matrix - matrix.mean(axis=0)
-    return Design(factor * start, features, spread, matrix, centred @ centred.T)
+    return Design(scale[0] * start, features, scale[1:], matrix, centred @ centred.T)
 
 
 def out_of_fold(design: Design, gain: Floats, folds: Rows) -> Floats:
@@ -118,7 +119,7 @@ def fit_own(design: Design, gain: Floats) -> Parameters:
     """The model learnt from all prompts; `gain` [n] in [-1, 1]. Its score is near (1 + gain) / 2 of a prompt."""
     weights = _weights(design, gain, np.arange(len(gain)))
     vector = weights[0] * design.start
-    vector[design.features] += weights[1:] * design.spread
+    vector[design.features] += weights[1:] * design.scale
     intercept = gain.mean() - (design.matrix @ weights).mean()
     vector[CONSTANT] += intercept / SURFACE_SCALE
     return pair_parameters(torch.from_numpy(LOGIT_OF_GAIN * vector))
