@@ -13,8 +13,9 @@ import polars as pl
 
 from batchroute.errors import UsageFault
 from batchroute.input.names import instead_of
-from batchroute.report.beside import router_cost_of, unconfirmed_usd_of
+from batchroute.report.beside import beside_rows, router_cost_of, unconfirmed_usd_of
 from batchroute.report.figures import ratio, read_report, sum_if_known
+from batchroute.report.graded import GRADED, KeptOnRows, confidence_of, kept_on, with_grades
 from batchroute.report.kept_columns import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.report.sums import has_unknown_cost, sum_or_null
@@ -48,6 +49,7 @@ class BreakdownLine(msgspec.Struct, frozen=True, kw_only=True):
 
     `open` rows were begun and have no answer yet. Shares are of all rows, of those with a route, and of what is
     known of the total. Sums are None where nothing is known of them; `cost_unknown_rows` are missing in the cost.
+    `quality`: what is kept on those of the rows that were graded, None where none was.
     """
 
     kind: Kind
@@ -65,10 +67,11 @@ class BreakdownLine(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     cost_share: float | None
     cost_unknown_rows: int
+    quality: KeptOnRows | None = None
 
 
 class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
-    """A bill by `column`: the `lines` and the router's cost, together `total_usd`, which is that of the reports.
+    """A bill by `column`: the `lines`, the router's and the pilot's cost, together `total_usd`, as in the reports.
 
     Lines stand by what they cost, days in their order; last, where there are any, rows whose value is null, the
     `other_values` that have no line of their own, and rows of which the column is not on file: failed rows keep
@@ -84,6 +87,7 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     not_kept_by: list[str]
     all_rows: BreakdownLine
     router_cost_usd: float | None
+    pilot_cost_usd: float | None = 0.0
     total_usd: float | None
     unconfirmed_usd: float | None
     simulated: bool = False
@@ -107,19 +111,25 @@ def spending_by(runs: Sequence[Path], column: str, *, top: int | None = None) ->
         most = top or (_MOST_DAYS if is_day else TOP)
         lines, other_values = _lines(pl.concat(rows.values()), most, in_order=is_day)
     sums = lines.select(pl.col(*_COUNTS).sum(), *map(sum_or_null, _AMOUNTS)).row(0, named=True)
-    router_usd, unconfirmed_usd = map(sum_if_known, zip(*map(_beside, rows, rows.values()), strict=True))
-    all_rows = _spending("total", None, sums, sums)
-    is_known = all_rows.cost_usd is not None and router_usd is not None
+    router_usd, pilot_usd, unconfirmed_usd = map(
+        sum_if_known, zip(*map(_beside, rows, rows.values()), strict=True)
+    )
+    sums |= {name: lines[name].explode().drop_nulls().to_list() for name in GRADED}
+    confidence = confidence_of(runs)
+    all_rows = _spending("total", None, sums, sums, confidence)
     return Breakdown(
         column=column,
         is_kept=is_kept,
         runs=[run.resolve().name for run in runs],
-        lines=[_spending(line["kind"], line["value"], line, sums) for line in lines.iter_rows(named=True)],
+        lines=[
+            _spending(line["kind"], line["value"], line, sums, confidence) for line in lines.iter_rows(named=True)
+        ],
         other_values=other_values,
         not_kept_by=[run.name for run, schema in schemas.items() if is_kept and column not in schema.names],
         all_rows=all_rows,
         router_cost_usd=router_usd,
-        total_usd=(all_rows.cost_usd or 0.0) + (router_usd or 0.0) if is_known else None,
+        pilot_cost_usd=pilot_usd,
+        total_usd=sum_if_known((all_rows.cost_usd, router_usd, pilot_usd)),
         unconfirmed_usd=unconfirmed_usd,
         simulated=any(endpoint.simulated for run in runs for endpoint in read_job(run).endpoints.values()),
     )
@@ -138,7 +148,9 @@ def _valued(run: Path, column: str, schema: pa.Schema | None) -> pl.LazyFrame:
     """All rows that were begun, with a `value` and whether it is on file; `schema` has the kept columns."""
     rows = scan_rows(run, None if schema is None else KeptColumn(column, schema))
     value, on_file = (_OWN[column], pl.lit(value=True)) if schema is None else (pl.col("kept"), pl.col("has_kept"))
-    return pl.concat([rows.settled, rows.open.lazy()]).select(
+    every_row = with_grades(pl.concat([rows.settled, rows.open.lazy()]), run)
+    return every_row.select(
+        *GRADED,
         *("status", "route", "cost_usd", *_TOKENS),
         pl.col("attempts").cast(pl.Int64),
         cost_unknown=has_unknown_cost(),
@@ -154,7 +166,7 @@ def _lines(rows: pl.LazyFrame, top: int, *, in_order: bool) -> tuple[pl.DataFram
     keeps_line = value.is_null() | value.is_in(shown)
     kind = pl.when(~pl.col("on_file")).then(pl.lit("not_on_file")).when(keeps_line).then(pl.lit("value"))
     lined = rows.with_columns(value=pl.when(keeps_line).then(value), kind=kind.otherwise(pl.lit("others")))
-    lines = lined.group_by("value", "kind").agg(*map(sum_or_null, _AMOUNTS), **_COUNTS).collect()
+    lines = lined.group_by("value", "kind").agg(*map(sum_or_null, _AMOUNTS), *_grades(), **_COUNTS).collect()
     last = pl.col("kind").replace_strict({"value": 0, "others": 1, "not_on_file": 2})
     by_cost = [] if in_order else [-pl.col("cost_usd"), -pl.col("rows").cast(pl.Int64)]
     return lines.sort(last, value.is_null(), *by_cost, value, nulls_last=True), values - len(shown)
@@ -189,7 +201,14 @@ _COUNTS: Mapping[str, pl.Expr] = {
 _AMOUNTS = (*_TOKENS, "cost_usd")
 
 
-def _spending(kind: Kind, value: str | None, sums: Mapping[str, Any], total: Mapping[str, Any]) -> BreakdownLine:
+def _grades() -> list[pl.Expr]:
+    """Those of graded rows, of which there are thousands, not millions."""
+    return [pl.col(name).filter(pl.col("routed_grade").is_not_null()) for name in GRADED]
+
+
+def _spending(
+    kind: Kind, value: str | None, sums: Mapping[str, Any], total: Mapping[str, Any], confidence: float
+) -> BreakdownLine:
     cost_usd = 0.0 if sums["cost_usd"] is None and not sums["cost_unknown"] else sums["cost_usd"]
     # No request was sent: no token was counted, and none was used.
     tokens = {name: 0 if sums[name] is None and not sums["attempts"] else sums[name] for name in _TOKENS}
@@ -203,12 +222,13 @@ def _spending(kind: Kind, value: str | None, sums: Mapping[str, Any], total: Map
         cost_usd=cost_usd,
         cost_share=ratio(cost_usd, total["cost_usd"]),
         cost_unknown_rows=sums["cost_unknown"],
+        quality=kept_on(sums["routed_grade"], sums["strong_grade"], confidence),
     )
 
 
-def _beside(run: Path, rows: pl.LazyFrame) -> tuple[float | None, float | None]:
-    """What stands beside the rows of a run: the router's cost, and what is unconfirmed."""
+def _beside(run: Path, rows: pl.LazyFrame) -> tuple[float | None, float | None, float | None]:
+    """What stands beside the rows of a run: the router's cost, the pilot's, and what is unconfirmed."""
     earlier = read_report(run)
-    router_usd = router_cost_of(read_job(run), earlier)
+    beside = beside_rows(run, router_cost_of(read_job(run), earlier))
     rows_usd = rows.select(pl.col("cost_usd").sum()).collect().item()
-    return router_usd, unconfirmed_usd_of(run, rows_usd + (router_usd or 0.0), earlier)
+    return beside.router, beside.pilot, unconfirmed_usd_of(run, rows_usd + beside.known, earlier)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.text import Text
 
 from batchroute.show import terms, words
+from batchroute.show.quality import interval_words
 from batchroute.show.tables import add_row, blocks, table, title, warnings
 from batchroute.show.words import count, money, percent, plain
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from batchroute.report.by import Breakdown, BreakdownLine
+    from batchroute.report.graded import KeptOnRows
 
 
 def render_breakdown(bill: Breakdown) -> RenderableType:
@@ -30,6 +33,8 @@ def render_breakdown(bill: Breakdown) -> RenderableType:
     if unknown := words.unknown_cost_words(bill.all_rows.cost_unknown_rows):
         parts += warnings([f"{unknown}."])
     parts += [_costs(bill), _tokens(bill)]
+    if bill.all_rows.quality is not None:
+        parts.append(Group(_qualities(bill), Text(terms.KEPT.line, style="dim")))
     shares = ["the shares on the right are of the USD that are known"] if bill.all_rows.cost_unknown_rows else []
     if lines := [*shares, *notes(bill)]:
         parts.append(Text("\n".join(lines), style="dim"))
@@ -50,6 +55,8 @@ def _costs(bill: Breakdown) -> Table:
         add_row(costs, label(bill, line), *_cost_cells(line))
     if bill.router_cost_usd != 0:
         add_row(costs, "router (embeddings)", *[""] * 3, money(bill.router_cost_usd))
+    if bill.pilot_cost_usd != 0:
+        add_row(costs, "pilot (beside the rows)", *[""] * 3, money(bill.pilot_cost_usd))
     at_least = bill.all_rows.cost_unknown_rows and bill.total_usd is not None
     rows, _, strong, _, _ = _cost_cells(bill.all_rows)
     add_row(costs, "total, at least" if at_least else "total", rows, "", strong, money(bill.total_usd), bold=True)
@@ -70,6 +77,20 @@ def _tokens(bill: Breakdown) -> Table:
         counts = line.prompt_tokens, line.cached_tokens, line.completion_tokens, line.refused, line.failed
         add_row(tokens, label(bill, line), *map(count, counts), bold=line.kind == "total")
     return tokens
+
+
+def _qualities(bill: Breakdown) -> Table:
+    """Of the lines of which rows were graded."""
+    kept = table(plain(bill.column), "graded", "kept", "interval")
+    for line in (*bill.lines, bill.all_rows):
+        if line.quality is not None:
+            add_row(kept, label(bill, line), *quality_cells(line.quality), bold=line.kind == "total")
+    return kept
+
+
+def quality_cells(quality: KeptOnRows) -> tuple[str, str, str]:
+    """How many rows were graded, what they keep, and its interval, which few of them have not."""
+    return count(quality.rows), percent(quality.kept), interval_words(quality.low, quality.high)
 
 
 def label(bill: Breakdown, line: BreakdownLine) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.report.figures import sum_if_known
 from batchroute.show import terms, words
-from batchroute.show.by import label, notes
+from batchroute.show.by import label, notes, quality_cells
 from batchroute.show.page.values import Row, Segment, Table, stacked
 from batchroute.show.words import count, money, percent, plain
 
@@ -158,6 +158,8 @@ def column_table(bill: Breakdown) -> Table:
     ]
     if bill.router_cost_usd != 0:
         rows.append(Row("Router (embeddings)", [money(bill.router_cost_usd), *[""] * 5]))
+    if bill.pilot_cost_usd != 0:
+        rows.append(Row("Pilot (beside the rows)", [money(bill.pilot_cost_usd), *[""] * 5]))
     all_rows = _spending(bill.all_rows)
     at_least = bill.all_rows.cost_unknown_rows and bill.total_usd is not None
     rows.append(
@@ -170,6 +172,17 @@ def column_table(bill: Breakdown) -> Table:
         bars="USD, to scale",
         notes=[words.sentence(note) for note in notes(bill) if note != terms.UNCONFIRMED.line],
     )
+
+
+def column_quality_table(bill: Breakdown) -> Table | None:
+    """What is kept on the graded rows of each value; None where no row was graded."""
+    rows = [
+        Row(label(bill, line), [*quality_cells(line.quality)], look="sum" if line.kind == "total" else "")
+        for line in (*bill.lines, bill.all_rows)
+        if line.quality is not None
+    ]
+    column = plain(bill.column)
+    return Table(f"Quality by {column}", [column, "Graded rows", "Kept", "Interval"], rows) if rows else None
 
 
 def _spending(line: BreakdownLine) -> list[str]:

@@ -38,6 +38,7 @@ def render_run(report: Report, details: Details, by: Breakdown | None = None) ->
         models=bill.models_table(report),
         beside=bill.beside_table(report),
         column=None if by is None else bill.column_table(by),
+        column_quality=None if by is None else bill.column_quality_table(by),
         lanes=lanes.lanes_of(report, has_texts=details.has_texts),
         lane_times=lanes.times_table(report),
         over_time=[] if timeline is None else [plots.cost_plot(timeline), plots.speed_plot(timeline)],
@@ -74,6 +75,7 @@ def render_nights(comparison: Comparison, by: Breakdown | None = None) -> str:
         nights=nights.nights_table(comparison),
         quality=nights.quality_table(comparison),
         column=None if by is None else bill.column_table(by),
+        column_quality=None if by is None else bill.column_quality_table(by),
         drift=nights.drift_table(comparison),
         requests=nights.requests_table(comparison),
     )
