@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import polars as pl
 
 from batchroute.job.prices import open_target
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.report.lanes import RunStatus
+    from batchroute.report.quality import Quality
     from batchroute.report.read import Rows, RunJob
     from batchroute.report.ties import Tie
 
@@ -71,6 +73,7 @@ def build_report(
     begun = Groups([*settled.each, *grouped(rows.open.lazy()).each])
     done = settled.count("rows")
     beside_usd = beside_rows(run, router_cost_usd)
+    money = _money(job, rows, begun, beside_usd)
     return Report(
         name=job.name,
         run=run.resolve().name,
@@ -84,7 +87,7 @@ def build_report(
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
         builtin_router=job.builtin_router,
-        quality=read_quality(run),
+        quality=_quality(run, money, is_whole=job.rows is not None and done >= job.rows),
         lanes={} if status is None else status.lanes,
         reasoning_tokens=begun.tokens("reasoning_tokens"),
         retries=begun.count("retries"),
@@ -100,7 +103,7 @@ def build_report(
         **_rows(job, done),
         **_counts(begun),
         **_shares(settled),
-        **_money(job, rows, begun, beside_usd),
+        **money,
         **_distributions(run, job, rows),
     )
 
@@ -123,6 +126,15 @@ def _state(run: Path, job: RunJob, settled: Groups, unsealed: int, earlier: Repo
     if ended_early or unsealed or job.rows is None or done < job.rows or settled.ended("failed").count("rows"):
         return "incomplete"
     return state_of_ended(settled.ended("refused").count("rows"), done, job.ok_if_refused)
+
+
+def _quality(run: Path, money: dict[str, Any], *, is_whole: bool) -> Quality | None:
+    """What the pilot found, and forecast of its cost; when all rows have their ends, what these came to."""
+    found = read_quality(run)
+    if found is None or not is_whole:
+        return found
+    cost_share = ratio(money["total_usd"], money["all_strong_usd"])
+    return msgspec.structs.replace(found, pilot_cost_usd=money["pilot_cost_usd"], cost_share=cost_share)
 
 
 def _tie(run: Path, job: RunJob) -> Tie | None:

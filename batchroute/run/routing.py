@@ -168,7 +168,8 @@ class Routing:
 
     def _by_target(self, quality: Quality) -> float | None:
         """What the pilot chose for routing.quality."""
-        self._notify(f"pilot: {quality.brief}")
+        if quality.verdict == "all strong":
+            self._notify(f"pilot: {quality.brief}")
         if quality.verdict == "all strong" and self._job.limits.on_unproven == "stop":
             self._stopper.stop(f"the pilot could not show that routing keeps {quality.target:.0%}; {UNPROVEN}")
             return None

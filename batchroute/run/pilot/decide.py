@@ -107,14 +107,18 @@ def _usd(costs: Sequence[float | None]) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How many `rows` the pilot asked, how its judge did, and how many rows were left out, by the reason."""
+    """How many `rows` the pilot asked, how its judge did, and how many rows were left out, by the reason.
+
+    `judge_usd`: what is known of the cost of all verdicts.
+    """
 
     rows: int
     order_agreement: float | None
     left_out: dict[str, int]
+    judge_usd: float = 0.0
 
     @staticmethod
-    def of(judged: JudgedRows) -> Asked:
+    def of(judged: JudgedRows, judge_usd: float) -> Asked:
         sides = judged.graded.sides
         left_out = {
             "no_answer": sides.no_answer,
@@ -122,7 +126,7 @@ class Asked:
             "judge_unreadable": sides.judge_unreadable,
         }
         known = {reason: rows for reason, rows in left_out.items() if rows}
-        return Asked(len(judged.rows), judged.graded.order_agreement, known)
+        return Asked(len(judged.rows), judged.graded.order_agreement, known, judge_usd)
 
 
 def choose(job: Job, measured: Measured, shares: JobScores, most_looks: int) -> Choice | None:
@@ -159,6 +163,10 @@ def describe(
     by_share = _by_share(job, measured, measured.scores, shares)
     at = choice if choice is not None else _kept_at(measured, threshold, job.routing.confidence)
     controls = control_scores(measured.texts, job.router.seed)
+    chosen = threshold if choice is None else choice.threshold
+    goes_strong = measured.scores >= (np.inf if chosen is None else chosen)
+    strong_share = choice.strong_share if choice is not None else _mean(goes_strong.astype(np.float64))
+    pilot_usd = _pilot_usd(measured, goes_strong, asked)
     return Quality(
         target=job.routing.quality,
         confidence=job.routing.confidence,
@@ -166,8 +174,10 @@ def describe(
         kept=None if at is None else at.kept,
         low=None if at is None else at.low,
         high=None if at is None else at.high,
-        strong_share=None if choice is None else choice.strong_share,
-        threshold=threshold if choice is None else choice.threshold,
+        strong_share=strong_share,
+        cost_share=_cost_share(measured, strong_share, pilot_usd, shares.rows),
+        pilot_cost_usd=pilot_usd,
+        threshold=chosen,
         rows_needed=None if choice is None else choice.rows_needed,
         router=router,
         rows=len(measured),
@@ -210,6 +220,23 @@ def _kept_at(measured: Measured, threshold: float | None, confidence: float) -> 
         return None
     routed = np.where(measured.scores >= threshold, measured.strong, measured.weak)
     return watch(routed, measured.strong, confidence=(1 + confidence) / 2)
+
+
+def _pilot_usd(measured: Measured, goes_strong: NDArray[np.bool_], asked: Asked) -> float | None:
+    """What the pilot costs beside its rows' results: the other side's answers, and the judge; None: unknown."""
+    beside = np.where(goes_strong, measured.weak_usd, measured.strong_usd)
+    known = beside[~np.isnan(beside)]
+    if not asked.rows:
+        return asked.judge_usd
+    return float(known.mean()) * asked.rows + asked.judge_usd if len(known) else None
+
+
+def _cost_share(measured: Measured, share: float | None, pilot_usd: float | None, rows: int) -> float | None:
+    """Of all rows strong, by what answers cost in the pilot, which is included; None: unknown."""
+    weak_cost, strong = measured.weak_cost_share(), measured.strong_usd[~np.isnan(measured.strong_usd)]
+    if share is None or weak_cost is None or pilot_usd is None or not rows:
+        return None
+    return share + (1 - share) * weak_cost + pilot_usd / (float(strong.mean()) * rows)
 
 
 def _tested(each: Tested) -> TestedShare:

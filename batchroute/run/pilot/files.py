@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -98,3 +99,31 @@ def write_quality(layout: RunLayout, quality: Quality) -> None:
     """pilot.json, whole or not at all."""
     with saving(layout.pilot_quality):
         write_whole(layout.pilot_quality, json_text(quality), mode=AS_UMASK_SAYS)
+
+
+class VerdictLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of verdicts.jsonl: what the judge `model` was asked about a row, what it said, and what was read.
+
+    `read` is the grade of one answer, or the answer of two that is preferred; None: it cannot be read.
+    """
+
+    file: str
+    row: int
+    question: str
+    model: str
+    prompt: msgspec.Raw
+    verdict: str | None
+    read: float | str | None
+    tries: int
+    status: str
+    error: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    at: float
+
+
+def write_verdicts(layout: RunLayout, lines: Sequence[VerdictLine]) -> None:
+    """verdicts.jsonl, whole or not at all."""
+    with saving(layout.verdicts):
+        write_whole(layout.verdicts, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,7 @@ from batchroute.quality.shares import JobScores
 from batchroute.report.quality import read_quality
 from batchroute.run.pilot.asking import Asking
 from batchroute.run.pilot.decide import Asked, Measured, choose, describe
-from batchroute.run.pilot.files import read_grades, write_quality, write_rows, write_watched
+from batchroute.run.pilot.files import read_grades, write_quality, write_rows, write_verdicts, write_watched
 from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
 from batchroute.run.pilot.reuse import earlier_pilot, promised_rows, take_over, why_scores_differ
@@ -45,6 +46,7 @@ from batchroute.run.pilot.sample import EligibleScores, places_of, read_column, 
 from batchroute.run.pilot.verdicts import ModelJudge
 from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
 from batchroute.run.pilot_fit import open_references
+from batchroute.store.tally import known_usd
 from batchroute.types import SIDES, PilotProgress
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Pilot:
         assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
         self.asking = Asking(job.endpoints, targets, store, reserves=reserves)
         self._spec = job.pilot
+        self._store = store
         share, seed = self._spec.watch, self._spec.seed
         self.watch = Watch(job.endpoints, targets, store, share=share, seed=seed) if share else None
         self._job = job
@@ -116,9 +119,11 @@ class Pilot:
             await self._model.deliver(lane)
 
     def close(self) -> None:
-        """Nothing more is asked, of the judge neither."""
+        """Nothing more is asked, of the judge neither; what it said is left to be read."""
         self.asking.close()
         self._judge_queue.close()
+        if self._model is not None:
+            write_verdicts(self._directory.layout, self._model.lines())
 
     async def run(self, threshold: float | None) -> Quality | None:
         """To its end; `threshold` is the job's own, where it has one. None: a lane ended before."""
@@ -146,7 +151,7 @@ class Pilot:
             measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part("B")
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
-                found = self._described(measured, shares, choice, Asked.of(judged), threshold)
+                found = self._described(measured, shares, choice, Asked.of(judged, self._judge_usd()), threshold)
                 await asyncio.to_thread(self._write, judged, scores[:count], parts[:count].tolist(), found)
                 self._stage = None
                 return found
@@ -241,6 +246,9 @@ class Pilot:
 
     def _eligible(self) -> EligibleScores:
         return EligibleScores(self.scores.shards, self._job.endpoints, self._limit)
+
+    def _judge_usd(self) -> float:
+        return float(sum(map(known_usd, self._store.of("verdict")), Decimal(0)))
 
     def _draw(self) -> list[SampledRow]:
         drawn = draw(self._eligible(), self._spec.most_rows, self._spec.seed)

@@ -21,13 +21,14 @@ from batchroute.grade.rubric import rubric_grade, rubric_messages
 from batchroute.grade.sides import JudgedRow, came, side_grades
 from batchroute.job.params.translate import untranslatable
 from batchroute.run.feed import RequestWriter
+from batchroute.run.pilot.files import VerdictLine
 from batchroute.run.pilot.judge import Graded
 from batchroute.run.settle import billed_usd
 from batchroute.send.classify import Answer, stop_reason
 from batchroute.send.request import Outcome
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.pilot import PilotRecord
-from batchroute.types import Prompt
+from batchroute.types import Prompt, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,12 +54,13 @@ _TURNED_DOWN = frozenset({400, 422, 500})  # as refusals: of a form of answer th
 class Verdict(msgspec.Struct, frozen=True):
     """What a judge said to one question.
 
-    `tries`: how often it said anything, over all runs; `at` in seconds since the epoch.
+    `tries`: how often it said anything, over all runs; `at` in seconds since the epoch; `prompt` is chat messages.
     """
 
     outcome: Outcome
     tries: int
     at: float
+    prompt: bytes = b"[]"
 
     @property
     def text(self) -> str | None:
@@ -152,6 +154,30 @@ class ModelJudge:
         record = self._store.get("verdict", question, prompt.file, prompt.row)
         return None if record is None else self._decode(record.payload)
 
+    def lines(self) -> list[VerdictLine]:
+        """All that is on file, for people to read."""
+        return [self._line(record, self._decode(record.payload)) for record in self._store.of("verdict")]
+
+    def _line(self, record: PilotRecord, verdict: Verdict) -> VerdictLine:
+        read = preference if self._kind == "pairwise" else rubric_grade
+        usages = verdict.outcome.usages
+        return VerdictLine(
+            file=record.file,
+            row=record.row,
+            question=record.route,
+            model=self._target.model,
+            prompt=msgspec.Raw(verdict.prompt),
+            verdict=verdict.text,
+            read=None if verdict.text is None else read(verdict.text),
+            tries=verdict.tries,
+            status=record.status,
+            error=verdict.outcome.answer.error,
+            prompt_tokens=sum(usages, Usage()).prompt_tokens,
+            completion_tokens=sum(usages, Usage()).completion_tokens,
+            cost_usd=record.cost_usd,
+            at=verdict.at,
+        )
+
     def _questions(self, row: AnsweredRow) -> Iterator[_Asked]:
         """Those about answers that came; of a pair there must be two."""
         strong, weak = came(row.strong), came(row.weak)
@@ -191,7 +217,7 @@ class ModelJudge:
         usages = outcome.usages if before is None else before.outcome.usages + outcome.usages
         usd = billed_usd(usages, self._target.pricing)
         tries = (0 if before is None else before.tries) + (outcome.status == "ok")
-        whole = Verdict(msgspec.structs.replace(outcome, usages=usages), tries, time.time())
+        whole = Verdict(msgspec.structs.replace(outcome, usages=usages), tries, time.time(), self._messages(asked))
         payload = self._encode(whole)
         question, file, row = asked.place
         cost_usd = None if usd is None else float(usd)
