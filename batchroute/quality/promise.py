@@ -33,6 +33,7 @@ import numpy as np
 
 from batchroute.quality.bound import BOLDEST_BET
 from batchroute.quality.graded import Graded
+from batchroute.quality.kept import Kept
 from batchroute.quality.shares import SHARES
 
 if TYPE_CHECKING:
@@ -192,20 +193,15 @@ def _rows_needed(ways: Routings, passes: list[bool | None], quality: float, budg
     means = values @ ways.rounds.stands_for
     deviations = np.sqrt((values - means[:, None]) ** 2 @ ways.rounds.stands_for)
     job = math.inf if ways.rounds.endless else float(ways.rounds.left[0].sum())
-    alpha = budget * (1 - ALL_WEAK_PART)
-    showing = [
-        min(_rows_showing(mean, deviation, quality, alpha), job)
-        for mean, deviation in zip(means, deviations, strict=True)
-    ]
     asked = values.shape[1]
-    return [
-        None
-        if rows > IN_SIGHT * asked
-        else min(math.ceil(rows), asked)
-        if passed
-        else max(math.ceil(rows), asked + 1)
-        for rows, passed in zip(showing, passes, strict=True)
-    ]
+    in_sight = min(IN_SIGHT * asked, job / 2)  # a sample of most of the job saves nothing
+    needed: list[int | None] = []
+    for mean, deviation, passed in zip(means.tolist(), deviations.tolist(), passes, strict=True):
+        endless = _rows_showing(mean, deviation, quality, budget * (1 - ALL_WEAK_PART))
+        rows = math.ceil(endless / (1 + endless / job)) if endless < math.inf else endless
+        rows = min(rows, asked) if passed else max(rows, asked + 1)
+        needed.append(int(rows) if passed or rows <= in_sight else None)
+    return needed
 
 
 def _rows_showing(mean: float, deviation: float, quality: float, alpha: float) -> float:
@@ -218,6 +214,9 @@ def _rows_showing(mean: float, deviation: float, quality: float, alpha: float) -
     )
 
 
+_ALL_STRONG = Kept(1.0, 1.0, 1.0)  # of itself, by definition
+
+
 def _tested(
     shares: JobScores,
     ways: Routings,
@@ -225,18 +224,17 @@ def _tested(
     passes: Sequence[bool | None],
     needed: Sequence[int | None],
 ) -> Iterator[Tested]:
-    yield Tested(1.0, 1.0, float(shares.thresholds[0]), 1.0, 1.0, 1.0, passes[0], needed[0])
-    lower = ways.only(range(1, len(SHARES)))
     columns = zip(
-        SHARES[1:],
-        shares.strong_shares[1:].tolist(),
-        shares.thresholds[1:].tolist(),
-        lower.intervals((1 - confidence) / 2),
-        passes[1:],
-        needed[1:],
+        SHARES,
+        shares.strong_shares.tolist(),
+        shares.thresholds.tolist(),
+        ways.intervals((1 - confidence) / 2),
+        passes,
+        needed,
         strict=True,
     )
-    for share, strong_share, threshold, kept, passed, rows in columns:
+    for share, strong_share, threshold, estimate, passed, rows in columns:
+        kept = estimate if strong_share < 1 else _ALL_STRONG
         yield Tested(share, strong_share, threshold, kept.kept, kept.low, kept.high, passed, rows)
 
 

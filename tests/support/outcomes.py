@@ -93,7 +93,7 @@ def _nothing(random: Random) -> Table:
 
 
 TABLES: dict[str, Callable[[Random], Table]] = {
-    each.__name__.strip("_"): each
+    each.__name__.strip("_").replace("_", " "): each
     for each in (
         _separate, _knowing, _border, _rare, _one_in_a_hundred, _equal, _better, _points, _preferences, _poor,
         _nothing,
