@@ -15,9 +15,6 @@
     status     status.json while a run works       outage    says when an endpoint goes away, and is back
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
     advice     what a job hardly means            hints      what the end of a run says of its input
-    pilot_fit  what a pilot needs to be there     pilot_cost  what it costs beside the rows
-    pilot_most  the most that it can cost         pilot_plan  the pilot within a plan
-    pilot_found  what one that is at its end left
 
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

@@ -18,15 +18,15 @@ from batchroute.job.prices import is_loopback, open_embedder_target, open_target
 from batchroute.run.advice import advice
 from batchroute.run.hints import NO_ROWS
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
-from batchroute.run.pilot_cost import budget_warnings, cost_words, open_pilot_rows
-from batchroute.run.pilot_fit import (
+from batchroute.run.pilot.cost import budget_warnings, cost_words, open_pilot_rows
+from batchroute.run.pilot.fit import (
     grade_sample,
     input_with_references,
     open_references,
     pilot_looks,
     refuse_no_references,
 )
-from batchroute.run.pilot_found import found_by_pilot
+from batchroute.run.pilot.found import found_by_pilot
 from batchroute.run.process import raise_file_limit
 from batchroute.score.router import check_router
 from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
     from batchroute.job.spec import EmbedderSpec, Job, Notify
-    from batchroute.run.pilot_cost import PilotRows
+    from batchroute.run.pilot.cost import PilotRows
 
     Found = TypeVar("Found")
 

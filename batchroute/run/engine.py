@@ -22,9 +22,9 @@ from batchroute.run.lanes import LaneOpener
 from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
 from batchroute.run.pilot.beside import Beside
+from batchroute.run.pilot.fit import refuse_unfit_pilot
 from batchroute.run.pilot.pilot import Pilot
 from batchroute.run.pilot.routers import router_named
-from batchroute.run.pilot_fit import refuse_unfit_pilot
 from batchroute.run.process import raise_file_limit, run_loop
 from batchroute.run.progress import Progress
 from batchroute.run.routing import Routing

@@ -13,8 +13,8 @@ from batchroute.errors import UsageFault
 from batchroute.job.settings import changed_settings
 from batchroute.job.spec import RoutingSpec
 from batchroute.report.figures import read_plan
+from batchroute.run.pilot.found import chosen_threshold, found_by_pilot
 from batchroute.run.pilot.routers import router_named
-from batchroute.run.pilot_found import chosen_threshold, found_by_pilot
 from batchroute.store.identity import identity_of, known_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.scores import Scores

@@ -17,8 +17,8 @@ from batchroute.report.ties import tie_at
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.route.forecast.evidence import Band
 from batchroute.run.open import refuse_unpriced
-from batchroute.run.pilot_found import chosen_threshold, found_by_pilot
-from batchroute.run.pilot_plan import plan_pilot
+from batchroute.run.pilot.found import chosen_threshold, found_by_pilot
+from batchroute.run.pilot.plan import plan_pilot
 from batchroute.run.prepare import scored_job
 from batchroute.run.whatif import what_if
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from batchroute.report.ties import Tie
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.forecast.estimator import EndpointTotals, Estimator, Totals, Whole
-    from batchroute.run.pilot_plan import PilotPlan
+    from batchroute.run.pilot.plan import PilotPlan
     from batchroute.run.prepare import ScoredInput
 
 FRONTIER = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # shares of strong rows; the last is all of them

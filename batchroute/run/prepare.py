@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
 from batchroute.run.open import open_input, refuse_unbounded_media
+from batchroute.run.pilot.fit import refuse_unfit_pilot
 from batchroute.run.pilot.routers import router_named
-from batchroute.run.pilot_fit import refuse_unfit_pilot
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener

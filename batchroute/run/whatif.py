@@ -24,7 +24,7 @@ from batchroute.report.read import read_job, scan_rows
 from batchroute.report.token_sums import token_sums
 from batchroute.report.tokens import mean_completions
 from batchroute.route.sides import LONGEST_INPUT, input_limits, route_columns
-from batchroute.run.pilot_found import kept_at, paid_beside
+from batchroute.run.pilot.found import kept_at, paid_beside
 from batchroute.send.tokens import CHARS_PER_TOKEN
 from batchroute.store.layout import RunLayout
 from batchroute.store.pilot import read_pilot_bill

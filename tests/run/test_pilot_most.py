@@ -14,7 +14,7 @@ from batchroute.report.figures import read_report
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.run.feed import RequestWriter
 from batchroute.run.open import open_input
-from batchroute.run.pilot_cost import forecast_pilot
+from batchroute.run.pilot.cost import forecast_pilot
 from batchroute.store.layout import RunLayout
 from batchroute.store.pilot import read_pilot_bill
 from inputs import lines
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
-    from batchroute.run.pilot_cost import PilotForecast
+    from batchroute.run.pilot.cost import PilotForecast
     from command import Said
 
     Command = Callable[..., Said]

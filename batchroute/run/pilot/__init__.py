@@ -9,5 +9,8 @@
     files    what is left for people and programs  verdicts  a judge that is a model
     alone    a pilot without the rest of the run
 
+Before it is asked: fit, whether all that it needs is there; cost, what it is expected to cost, and most, the most
+that it can; plan, the pilot within a plan. After: found, what one that is at its end left.
+
 Asking goes through the run's ordinary lanes. Knows nothing of how a row is asked that is none of the pilot's.
 """

@@ -38,6 +38,7 @@ from batchroute.report.quality import read_quality
 from batchroute.run.pilot.asking import Asking
 from batchroute.run.pilot.decide import Asked, Measured, choose, describe
 from batchroute.run.pilot.files import read_grades, write_quality, write_rows, write_verdicts, write_watched
+from batchroute.run.pilot.fit import open_references
 from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
 from batchroute.run.pilot.reuse import earlier_pilot, promised_rows, take_over, why_scores_differ
@@ -45,7 +46,6 @@ from batchroute.run.pilot.routers import learn, learns, score_again, scores_at
 from batchroute.run.pilot.sample import EligibleScores, places_of, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
 from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
-from batchroute.run.pilot_fit import open_references
 from batchroute.store.tally import known_usd
 from batchroute.types import SIDES, PilotProgress
 

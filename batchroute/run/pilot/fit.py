@@ -1,6 +1,6 @@
 """Is what a pilot needs there, before it has cost anything: right answers, the user's code, the run it takes over?
 
-Looks and loads; asks nobody and grades nothing but a sample. Money is the matter of `pilot_cost`.
+Looks and loads; asks nobody and grades nothing but a sample. Money is the matter of `cost`.
 """
 
 from __future__ import annotations

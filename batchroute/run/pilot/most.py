@@ -21,8 +21,8 @@ from batchroute.job.media import media_tokens
 from batchroute.job.pilot import JUDGE_NAME
 from batchroute.job.rules import longest_output
 from batchroute.run.feed import RequestWriter
+from batchroute.run.pilot.fit import made_up_answer
 from batchroute.run.pilot.verdicts import MOST_TRIES, QUESTIONS
-from batchroute.run.pilot_fit import made_up_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

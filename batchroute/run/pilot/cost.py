@@ -19,8 +19,8 @@ from batchroute.route.forecast.estimator import assume_endpoints
 from batchroute.route.forecast.evidence import Band, token_ratio
 from batchroute.route.forecast.pilot import NOTHING, VERDICT_TOKENS, EligibleRows, Judging, pilot_cost
 from batchroute.route.sides import longest_input
+from batchroute.run.pilot.most import DearestRows, judge_messages
 from batchroute.run.pilot.verdicts import QUESTIONS
-from batchroute.run.pilot_most import DearestRows, judge_messages
 from batchroute.send.tokens import estimate_tokens
 from batchroute.store.scores import ScoredRows
 

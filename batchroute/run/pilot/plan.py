@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from batchroute.report.quality import read_quality
 from batchroute.route.forecast.evidence import Band
 from batchroute.route.forecast.pilot import NOTHING
-from batchroute.run.pilot_cost import forecast_pilot
-from batchroute.run.pilot_found import paid_beside
+from batchroute.run.pilot.cost import forecast_pilot
+from batchroute.run.pilot.found import paid_beside
 from batchroute.store.layout import RunLayout
 
 if TYPE_CHECKING:
