@@ -197,7 +197,9 @@ def cost_words(report: Report) -> str:
     if report.pilot_cost_usd is None:
         return "what the pilot cost is not known: no price or no usage of some answers"
     judge = f", of it ${money(report.judge_cost_usd)} for the judge" if report.judge_cost_usd else ""
-    return f"the pilot cost ${money(report.pilot_cost_usd)} beside the rows' own answers{judge}"
+    is_taken = report.remaining == 0
+    beside = "beside the rows' own answers" if is_taken else "so far; of each row one answer becomes its result"
+    return f"the pilot cost ${money(report.pilot_cost_usd)} {beside}{judge}"
 
 
 def watch_words(quality: Quality) -> Iterator[str]:

@@ -25,8 +25,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "jobs").glob("*.md")), *sorted((ROOT / "tests").rglob("*.md"))]
 # How the blocks begin.
 DEMO, RESULTS, OWN_JOB = "python3 -m venv", ".venv/bin/python", "batchroute init"
+TARGET = ".venv/bin/batchroute check jobs/pilot-demo.toml"
 BILL, COMPLETION = "batchroute report runs/first --by", "eval"
-TYPED = (DEMO, RESULTS, OWN_JOB, BILL, COMPLETION)
+TYPED = (DEMO, RESULTS, TARGET, OWN_JOB, BILL, COMPLETION)
 KEY = "sk-readme-0123456789"
 ROWS, PILOT_ROWS = 80, 50
 PRICE = "price = { input = 2, output = 10 }  # loopback has none of its own\n"
@@ -94,6 +95,10 @@ def test_what_it_shows_runs_as_written(tmp_path: Path) -> None:
     for command in block(RESULTS):
         stranger.types(command)
     assert (tmp_path / "demo.html").stat().st_size > 10_000
+    check, pilot, run = block(TARGET)
+    assert "pilot: at most $" in stranger.types(check)
+    assert "Routing keeps" in stranger.types(pilot)
+    assert "Routing keeps" in stranger.types(run)
     a_job_of_ones_own(stranger)
     the_bill(stranger)
     the_python_example(stranger)

@@ -12,6 +12,7 @@ import numpy as np
 
 from batchroute.learn.own.build import JOB
 from batchroute.learn.own.choice import compare
+from batchroute.quality.curves import random_scores as many_random_scores
 from batchroute.quality.promise import kept_by_share, quality_threshold
 from batchroute.quality.watch import watch
 from batchroute.report.quality import CurvePoint, Quality, RouterRank, TestedShare
@@ -154,10 +155,12 @@ def describe(
     choice: Choice | None,
     asked: Asked,
     threshold: float | None,
+    others: Mapping[str, Floats],
 ) -> Quality:
     """All that a pilot found; without a `choice` what the job's own `threshold` keeps.
 
-    `measured` are the rows that the promise is made on, by the scores of `router`, which routes.
+    `measured` are the rows that the promise is made on, by the scores of `router`, which routes; `others` has what
+    further routers say of them.
     """
     assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
     by_share = _by_share(job, measured, measured.scores, shares)
@@ -194,15 +197,18 @@ def describe(
         weak_grade=_mean(measured.weak),
         tested=[] if choice is None else [_tested(each) for each in choice.tested],
         curves=_curves(job, router, measured, by_share, controls),
-        routers=_ranks(job, router, measured, controls),
+        routers=_ranks(job, router, measured, controls, others),
     )
 
 
-def _ranks(job: Job, router: str, measured: Measured, controls: Mapping[str, Floats]) -> dict[str, RouterRank]:
-    """APGR of the router in use, of the job's own and of the controls, on the rows of the promise."""
+def _ranks(
+    job: Job, router: str, measured: Measured, controls: Mapping[str, Floats], others: Mapping[str, Floats]
+) -> dict[str, RouterRank]:
+    """APGR of the router in use, of the job's own, of others and of the controls, on the rows of the promise."""
     if job.pilot is None or not len(measured):
         return {}
-    scores = {router: measured.scores, JOB: measured.job_scores, **controls}
+    chance = many_random_scores(len(measured), job.pilot.seed)
+    scores = {router: measured.scores, JOB: measured.job_scores, **others, **controls, "random": chance}
     ranked = compare(scores, measured.strong, measured.weak, job.pilot.seed)
     return {name: RouterRank(apgr=each.apgr, apgr_ci=each.apgr_ci) for name, each in ranked.items()}
 

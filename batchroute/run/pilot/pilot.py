@@ -42,7 +42,7 @@ from batchroute.run.pilot.fit import open_references
 from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
 from batchroute.run.pilot.reuse import earlier_pilot, promised_rows, take_over, why_scores_differ
-from batchroute.run.pilot.routers import learn, learns, score_again, scores_at
+from batchroute.run.pilot.routers import learn, learns, other_scores, score_again, scores_at
 from batchroute.run.pilot.sample import EligibleScores, places_of, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
 from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
@@ -151,7 +151,8 @@ class Pilot:
             measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part("B")
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
-                found = self._described(measured, shares, choice, Asked.of(judged, self._judge_usd()), threshold)
+                asked = Asked.of(judged, self._judge_usd())
+                found = await asyncio.to_thread(self._described, measured, shares, choice, asked, threshold)
                 await asyncio.to_thread(self._write, judged, scores[:count], parts[:count].tolist(), found)
                 self._stage = None
                 return found
@@ -176,14 +177,17 @@ class Pilot:
         measured, shares = Measured.of_table(promised_rows(layout)), await self._shares()
         choice = await asyncio.to_thread(choose, self._job, measured, shares, 1)
         asked = Asked(0, earlier.found.order_agreement, earlier.found.left_out)
-        found = replace(self._described(measured, shares, choice, asked, threshold), reused=self._spec.reuse)
+        described = await asyncio.to_thread(self._described, measured, shares, choice, asked, threshold)
+        found = replace(described, reused=self._spec.reuse)
         await asyncio.to_thread(write_quality, layout, found)
         return found
 
     def _described(
         self, measured: Measured, shares: JobScores, choice: Choice | None, asked: Asked, threshold: float | None
     ) -> Quality:
-        found = describe(self._job, self.router, measured, shares, choice, asked, threshold)
+        layout = self._directory.layout
+        others = other_scores(self.router, self._job, layout, measured.texts)
+        found = describe(self._job, self.router, measured, shares, choice, asked, threshold, others)
         return replace(found, why_new=self._why_new)
 
     async def report_watch(self) -> None:

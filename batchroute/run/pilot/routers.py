@@ -20,6 +20,7 @@ from batchroute.learn.own.build import (
     write_router,
 )
 from batchroute.run.scoring import Scoring, scorer_loader
+from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from batchroute.store.files import saving
 from batchroute.store.scores import Scores, read_scores
@@ -84,3 +85,10 @@ def scores_at(shards: Sequence[Shard], places: Ints) -> Floats:
             found[here] = read_scores(shard).score[places[here] - first]
         first += shard.rows
     return found
+
+
+def other_scores(router: str, job: Job, layout: RunLayout, texts: Sequence[str]) -> dict[str, Floats]:
+    """[n] what the learnt router says of n texts, where there is one and another routes."""
+    if router == OWN or not len(texts) or not layout.own_router.exists():
+        return {}
+    return {OWN: load_scorer(router_named(OWN, job, layout)).score(bare_questions(texts))}
