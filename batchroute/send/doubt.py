@@ -37,6 +37,7 @@ class OpenRequest(Generic[AnyRequest]):
     attempts: Attempts
     admission: Admission | None = None
     begun: bool = False
+    ended: bool = False
     in_flight: bool = False
     failed: bool = False
     overtaken: bool = False

@@ -69,6 +69,7 @@ class Lane(Generic[AnyRequest]):
         self._starved = False
         self._feeding: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], OpenRequest[AnyRequest]] = {}
+        self._ended = 0  # of the open ones; their tasks close later
         self._refusals: SameRefusal[tuple[OpenRequest[AnyRequest], Answer]] = SameRefusal(
             policy.stop_after_same_refusal
         )
@@ -151,8 +152,7 @@ class Lane(Generic[AnyRequest]):
         """See `Delivery`: requests that wait here to hear of others hear only of those that are open."""
         self._starved = True
         self._doubt.review()
-        if len(self._open) == len(self._doubt.undecided):
-            self._settle_refusals("refused")
+        self._settle_last_refusals()
         try:
             yield
         finally:
@@ -214,6 +214,7 @@ class Lane(Generic[AnyRequest]):
 
     def _close(self, task: asyncio.Task[None]) -> None:
         row = self._open.pop(task)
+        self._ended -= row.ended
         if not row.begun:  # cancelled before its first step
             if row.admission is not None:
                 self.gate.cancel(row.admission)
@@ -292,8 +293,10 @@ class Lane(Generic[AnyRequest]):
             self._settle(row, msgspec.structs.replace(answer, error_type="rate_limited"), "failed")
         else:
             self._settle(row, answer, "failed")
-        if not self._is_fed and len(self._open) == len(self._doubt.undecided) + 1:
-            self._settle_refusals("refused")
+        row.ended = True
+        self._ended += 1
+        if not self._is_fed:
+            self._settle_last_refusals()
 
     def _refuse(self, row: OpenRequest[AnyRequest], answer: Answer) -> None:
         """Holds refusals until it is known whether the requests or the job is to blame.
@@ -309,6 +312,11 @@ class Lane(Generic[AnyRequest]):
             self._settle_refusals("failed")
             detail = shortened(answer.error or "", MOST_DETAIL_CHARS)
             self.stop(StopReason(f"{too_many} with no success between", detail, "fix the job", is_vague=True))
+
+    def _settle_last_refusals(self) -> None:
+        """Where no answer is to come that could show whether they are the job's fault."""
+        if len(self._open) - self._ended == len(self._doubt.undecided):
+            self._settle_refusals("refused")
 
     def _settle_refusals(self, status: Status) -> None:
         for row, answer in self._refusals.release():

@@ -799,6 +799,30 @@ def test_reasons_that_take_turns_do_not_refuse_the_file_either() -> None:
     assert "the same refusal 20 times" in bench.said[0]
 
 
+@dataclass
+class Starving(Bench):
+    """Its feed waits for what becomes of all that it gave before it ends, as one does that may get more of it."""
+
+    waited_s: float = 0.0
+
+    async def _feed(self, rows: Iterable[int]) -> AsyncIterator[Request]:
+        async for each in super()._feed(rows):
+            yield each
+        with self.lane.starved():
+            while len(self.settled) < len(self.fed) and self.waited_s < 100:
+                await asyncio.sleep(1)
+                self.waited_s += 1
+
+
+@pytest.mark.parametrize("refused", [{3}, {0, 3}, {0, 1, 2, 3}, {0}, {7}, {6, 7}])
+@pytest.mark.parametrize("rows", [4, 8])
+def test_refusals_are_not_held_back_when_no_other_answer_is_to_come(rows: int, refused: set[int]) -> None:
+    """Four answers come in the same moment; the last of them may be a refusal."""
+    bench = Starving(lambda row, attempt: REFUSED if row in refused else OK).run(rows)
+    assert bench.statuses() == {row: "refused" if row in refused else "ok" for row in range(rows)}
+    assert bench.waited_s <= 3
+
+
 def test_refusals_held_back_are_refused_when_the_lane_stops_for_another_reason() -> None:
     bench = Bench(lambda row, attempt: FATAL if row == 7 else REFUSED).run(1000)
     assert set(bench.statuses().values()) == {"refused"}

@@ -48,7 +48,8 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
     "pairwise": ("strong_first", "weak_first"),
 }
 MOST_TRIES = 2  # of a question whose verdict cannot be read
-_TURNED_DOWN = frozenset({400, 422, 500})  # as refusals: of a form of answer that a server does not know
+# Refusals of a form of answer that a server does not know; of what it is shown they have types of their own.
+_TURNED_DOWN = frozenset({"http_400", "http_422", "http_500"})
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -127,7 +128,7 @@ class ModelJudge:
         """See `Sink`."""
         asked = self._open.pop(_place(request))
         had_form = request.prompt.params is not None
-        if had_form and outcome.status == "refused" and outcome.answer.status in _TURNED_DOWN:
+        if had_form and outcome.status == "refused" and outcome.answer.error_type in _TURNED_DOWN:
             self._form = None  # from now on the words of our prompt alone ask for it
             self._keep(asked, msgspec.structs.replace(outcome, status="open"))
             self._ask(asked)
