@@ -70,6 +70,7 @@ FIRST_VARIANCE = 0.1
 FIRST_ROWS = 20.0
 CENTER_ROWS = 4.0  # of all strata, that a stratum's own mean is averaged with,
 SPREAD_ROWS = 2.0  # and its own variance
+CELLS_AT_A_TIME = 4_000_000  # values of rows in several orders
 ROUNDING = 1e-9  # of a sum that is exactly zero but for rounding
 
 
@@ -147,6 +148,12 @@ def is_shown(values: Floats, least: Floats, alpha: Floats, rounds: Rounds) -> Bo
     `values` [claims, n] of the sampled rows, the least that a row of each stratum can have `least` [claims, H],
     `alpha` [claims]. Claims do not know of each other.
     """
+    step = max(1, CELLS_AT_A_TIME // (ORDERS * max(1, values.shape[1])))
+    parts = [slice(start, start + step) for start in range(0, len(values), step)]
+    return np.concatenate([_is_reached(values[part], least[part], alpha[part], rounds) for part in parts])
+
+
+def _is_reached(values: Floats, least: Floats, alpha: Floats, rounds: Rounds) -> Bools:
     ordered = np.concatenate([values.T[order] for order in rounds.orders], axis=1)  # a game is a claim in an order
     lowest = np.tile(least.T, ORDERS)
     guess = _Guess.of(ordered, lowest, rounds)

@@ -127,7 +127,7 @@ def quality_threshold(
     budget = (1 - confidence) / looks
     shown = _shown(ways, quality, budget)
     for rows in _earlier(look, len(scores), looks):
-        earlier = Graded.checked(scores[rows], strong[rows], weak[rows])
+        earlier = Graded.checked(*(np.asarray(column)[rows] for column in (scores, strong, weak)))
         shown |= _shown(earlier.routings(job_scores)[1], quality, budget)
     passes, is_better = _in_sequence(shown, shares)
     is_better = is_better and sample.weak.sum() > sample.strong.sum()

@@ -44,6 +44,7 @@ class JobScores:
     @classmethod
     def of(cls, scores: Floats) -> JobScores:
         """Of all scores, in memory, in any range; NaN is a row without a score and is left out."""
+        scores = np.asarray(scores, np.float64)
         ordered = np.sort(scores[~np.isnan(scores)] + 0.0)  # -0.0 is an ordinary zero
         rows = len(ordered)
         if not rows:

@@ -185,6 +185,15 @@ def test_thresholds_may_come_without_the_scores() -> None:
     assert quality_threshold(*sample, quality=0.95, job_scores=with_gaps) == known
 
 
+def test_plain_lists_will_do() -> None:
+    scores, strong, weak = [0.1, 0.5, 0.9], [True, True, False], [1, 0, 0]
+    lists = quality_threshold(scores, strong, weak, quality=0.9, job_scores=scores, look=[0, 0, 1], looks=2)  # type: ignore[arg-type]
+    columns = [np.array(column, np.float64) for column in (scores, strong, weak)]
+    assert lists == quality_threshold(
+        *columns, quality=0.9, job_scores=columns[0], look=np.array([0, 0, 1]), looks=2
+    )
+
+
 def test_rows_that_are_drawn_twice_are_no_proof_of_the_rest() -> None:
     """900 draws with replacement from 1,000 rows have seen 600 of them, not 900."""
     outcomes, job = made("knowing", "good")
