@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from batchroute.store.directory import RunDirectory
 
 
-def refuse_moved(directory: RunDirectory, threshold: float, rows: int) -> None:
-    """AnsweredOtherwise where a row that is answered or paid would change side at this threshold of `rows`."""
+def refuse_moved(directory: RunDirectory, threshold: float, rows: int, *, sent: bool) -> None:
+    """AnsweredOtherwise where a row that is answered or paid would change side at this threshold of `rows`.
+
+    `sent`: a pilot was asked on the way to it.
+    """
     identity = directory.identity
     if identity.threshold is None:
         return
@@ -32,7 +35,7 @@ def refuse_moved(directory: RunDirectory, threshold: float, rows: int) -> None:
         raise identity.conflict(
             f"has answers at the threshold {identity.threshold:.5f}, that of {identity.rows or 0:,} rows; over "
             f"{rows:,} rows it is {threshold:.5f}, and {moved:,} of those answered would change side. "
-            "Nothing was sent; put --limit back"
+            f"{'Put' if sent else 'Nothing was sent; put'} --limit back"
         )
 
 

@@ -151,7 +151,7 @@ class Routing:
         self._pilot.asking.close()
         if quality is None or self._pilot_only:
             return None
-        return known if known is not None else await asyncio.to_thread(self._by_target, quality)
+        return known if known is not None else await self._by_target(quality)
 
     def _fix(self, threshold: float) -> None:
         """On file from now on, with the router whose scores it belongs to."""
@@ -166,19 +166,25 @@ class Routing:
         """Whether a pilot that only measures did so before the routing was changed."""
         return self._job.routing.quality is None and (quality.target, quality.threshold) != (None, threshold)
 
-    def _by_target(self, quality: Quality) -> float | None:
-        """What the pilot chose for routing.quality."""
+    async def _by_target(self, quality: Quality) -> float | None:
+        """What the pilot chose for routing.quality; None where the job stops as nothing could be shown."""
         if quality.verdict == "all strong":
             self._notify(f"pilot: {quality.brief}")
         if quality.verdict == "all strong" and self._job.limits.on_unproven == "stop":
             self._stopper.stop(f"the pilot could not show that routing keeps {quality.target:.0%}; {UNPROVEN}")
             return None
+        return await asyncio.to_thread(self._chosen_threshold, quality)
+
+    def _chosen_threshold(self, quality: Quality) -> float:
         threshold = quality.threshold or 0.0
         if quality.verdict in {"all weak", "weak is better"}:
             scores = self._scores if self._pilot is None else self._pilot.scores
             threshold, _ = threshold_for_share(scores.free(), 0.0)
-        refuse_moved(self._directory, threshold, self._scores.rows)
+        self._refuse_moved(threshold)
         return threshold
+
+    def _refuse_moved(self, threshold: float) -> None:
+        refuse_moved(self._directory, threshold, self._scores.rows, sent=self._stopper.sent > 0)
 
     def _known_threshold(self) -> float | None:
         """The one that the job names, or that an earlier run here settled on for as many rows."""
@@ -188,7 +194,7 @@ class Routing:
     def _resolve_threshold(self) -> float:
         """Of more rows than an earlier run settled on, where each of its answers stays on its side."""
         threshold = resolve_threshold(self._job.routing, self._scores.free(), self._estimator)
-        refuse_moved(self._directory, threshold, self._scores.rows)
+        self._refuse_moved(threshold)
         if tie := tie_at(self._scores.free(), threshold, self._job.routing.strong_fraction):
             self._notify(tie.words)
         return threshold

@@ -113,17 +113,13 @@ class PilotJob:
     def requests(self) -> int:
         return sum(provider.stats().requests for provider in self.providers.values())
 
-    def asked(self) -> Counter[tuple[str, str]]:
-        """How often each request was sent, by (endpoint, body)."""
-        return Counter(
-            (name, request.body)
-            for name, provider in self.providers.items()
-            for request in provider.stats().recorded
-        )
+    def asked_by(self, name: str) -> Counter[str]:
+        """How often each request was sent there, by its body."""
+        return Counter(request.body for request in self.providers[name].stats().recorded)
 
     def asked_twice(self) -> int:
-        """How many requests were sent that had been sent before."""
-        return sum(count - 1 for count in self.asked().values())
+        """How many requests were sent to a side that it had been sent before."""
+        return sum(count - 1 for side in ("strong", "weak") for count in self.asked_by(side).values())
 
     def billed_usd(self) -> float:
         """What the providers charge, whether or not their answers arrived."""
