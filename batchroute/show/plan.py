@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Group
 from rich.text import Text
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from batchroute.job.spec import Job
+    from batchroute.report.quality import Quality
     from batchroute.run.plan import Plan
 
 
@@ -87,9 +89,18 @@ def _pilot(plan: Plan) -> list[RenderableType]:
     if pilot is None:
         return []
     if pilot.found is not None:
-        return list(quality_parts(pilot.found, few=True))
+        return list(quality_parts(_with_costs(plan, pilot.found), few=True))
     most = f"at most {money(pilot.most_usd)} USD" if pilot.most_usd is not None else "without an amount at most"
     return [Text(f"pilot: {count(pilot.rows)} rows are asked on both sides first, {most} beside the rows")]
+
+
+def _with_costs(plan: Plan, found: Quality) -> Quality:
+    """What was found, at the costs that are planned now."""
+    cost, pilot_usd = plan.cost_usd, None if plan.pilot is None else plan.pilot.total_usd
+    share = cost.mid / plan.all_strong_usd if cost is not None and plan.all_strong_usd else None
+    return msgspec.structs.replace(
+        found, cost_share=share, pilot_cost_usd=None if pilot_usd is None else pilot_usd.mid
+    )
 
 
 def _sums(plan: Plan) -> Group:

@@ -193,13 +193,15 @@ def target_words(quality: Quality) -> Iterator[str]:
 
 
 def cost_words(report: Report) -> str:
-    """What the pilot cost beside the rows' own answers."""
+    """What the pilot cost beside the rows' own answers, which it has as well before the rows have taken them."""
     if report.pilot_cost_usd is None:
         return "what the pilot cost is not known: no price or no usage of some answers"
+    cost = f"the pilot cost ${money(report.pilot_cost_usd)}"
     judge = f", of it ${money(report.judge_cost_usd)} for the judge" if report.judge_cost_usd else ""
-    is_taken = report.remaining == 0
-    beside = "beside the rows' own answers" if is_taken else "so far; of each row one answer becomes its result"
-    return f"the pilot cost ${money(report.pilot_cost_usd)} {beside}{judge}"
+    beside_usd = None if report.quality is None else report.quality.pilot_cost_usd
+    if beside_usd is None or money(beside_usd) == money(report.pilot_cost_usd):
+        return f"{cost} beside the rows' own answers{judge}"
+    return f"{cost}{judge}; rows take their own side's answers from it, and ${money(beside_usd)} stay beside them"
 
 
 def watch_words(quality: Quality) -> Iterator[str]:

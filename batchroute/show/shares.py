@@ -57,7 +57,7 @@ def share_lines(quality: Quality) -> list[ShareLine]:
         is_chosen = chosen is not None and point.share == chosen.share
         target = "" if tested is None else _target_words(tested, quality.target, is_chosen=is_chosen)
         controls = {name: _kept_near(quality.curves.get(name, []), point.share) for name in CONTROLS}
-        lines[point.share] = ShareLine(point, target, controls, is_chosen)
+        lines.setdefault(point.share, ShareLine(point, target, controls, is_chosen))
     return list(lines.values())
 
 

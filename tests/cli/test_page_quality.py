@@ -53,8 +53,10 @@ def run_with(folder: Path, name: str, quality: Quality | None, pilot_usd: tuple[
 
 @pytest.mark.parametrize("name", EACH)
 def test_each_verdict_stands_on_the_page(tmp_path: Path, name: str) -> None:
-    page = Page(page_of(run_with(tmp_path, "night", EACH[name])))
-    assert sentence_of(EACH[name]) in page.text
+    run = run_with(tmp_path, "night", EACH[name])
+    page, found = Page(page_of(run)), build_report(run).quality
+    assert found is not None
+    assert sentence_of(found) in page.text
     assert not re.search(r"None|nan\b", page.text)
     drawings = [tag for _, tag in page.tags if tag.get("role") == "img"]
     is_drawn = kept_plot(EACH[name]) is not None
@@ -145,7 +147,8 @@ def test_the_pilot_is_on_every_bill_that_adds_up(tmp_path: Path) -> None:
     assert re.search(r"Pilot \(beside the rows\)\s*0\.5200", text)
     assert "0.5233" in text
     assert "beside the rows" in run_html(run, report, ())
-    assert sentence_of(ROUTE) in run_html(run, report, ()).replace("&#x27;", "'")
+    assert report.quality is not None
+    assert sentence_of(report.quality) in run_html(run, report, ()).replace("&#x27;", "'")
 
 
 def test_what_the_pilot_cost_may_be_unknown(tmp_path: Path) -> None:
