@@ -170,14 +170,15 @@ class Feed:
         rows = read_scores(shard)
         inside = np.arange(shard.rows) < self._left
         self._left = max(0, self._left - shard.rows)
-        wanted = inside & ~among(rows, self._done)
+        done = among(rows, self._done)
+        wanted = inside & ~done
         if not wanted.any() and self._watch is None:  # as in nearly every shard, when a run is near its end
             return
         routes = _routes(rows, threshold, self._endpoints, self._handed_over)
         wanted &= routes.on(self._name) if self._moved is None else among(rows, self._moved)
         beside = np.zeros(shard.rows, np.bool_)
         if self._watch is not None:
-            beside = inside & self._watch.rows(rows, routes, self._name)
+            beside = inside & self._watch.rows(rows, routes, done, self._name)
         wanted |= beside
         if not wanted.any():
             return

@@ -89,8 +89,10 @@ class Routing:
         self._pilot_only = pilot_only
 
     def is_complete(self) -> bool:
-        """Whether no row is left to ask; those done may be others than the first `limit`."""
+        """Whether no row is left to ask, or to grade; those done may be others than the first `limit`."""
         rows = self._scoring.wanted_rows
+        if self._pilot is not None and not self._pilot_only and self._pilot.has_watch_left():
+            return False
         if rows is None or self._store.tally.done < rows:
             return False
         if self._limit is None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from batchroute.report.quality import read_quality
 from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.pilot.files import write_quality
 from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
 from batchroute.store.layout import RunLayout
 from pilots import CONCURRENCY, pilot_job, skilled
@@ -74,6 +76,36 @@ def test_a_run_that_goes_on_watches_the_same_rows_and_asks_none_of_them_again(jo
     run_job(job.load(), RunOptions(environ={}))
     whole = {row["row"] for row in pq.read_table(RunLayout(job.folder / "whole").watched_rows).to_pylist()}
     assert len(interrupted ^ whole) <= 4  # the answer of one killed between its own side's and its mark
+
+
+@pytest.mark.parametrize("judge", ["reference", "rubric"])
+def test_a_run_that_was_killed_before_the_watched_rows_were_graded_grades_them(job: PilotJob, judge: str) -> None:
+    by_model = {} if judge == "reference" else job.judged_by(judge)
+    job.write({"pilot.watch": 0.4, "routing.quality": 0.5}, by_model)
+    job.done()
+    layout, found, requests = RunLayout(job.run), quality_of(job), job.requests
+    verdicts = layout.verdicts.read_bytes() if by_model else b""
+    layout.watched_rows.unlink()
+    layout.verdicts.unlink(missing_ok=True)
+    write_quality(layout, replace(found, watch=None))
+    job.done()
+    assert quality_of(job) == found
+    assert len(watched(job)) + 40 == found.watch.rows
+    assert not by_model or layout.verdicts.read_bytes() == verdicts
+    assert job.requests == requests  # all answers and verdicts were on file
+
+
+def test_rows_that_were_done_before_they_were_to_be_watched_are_not_asked_of_the_other_side(job: PilotJob) -> None:
+    job.write({"routing.quality": 0.5})
+    job.killed_after(160, 0.0)
+    job.write({"pilot.watch": 0.4, "routing.quality": 0.5})
+    job.done()
+    beside = sides_requests(job) - ROWS - 40
+    assert 0 < len(watched(job)) <= beside <= len(watched(job)) + 2 * CONCURRENCY  # those in flight at the kill
+    job.write({"pilot.watch": 0.8, "routing.quality": 0.5})
+    requests = job.requests
+    assert job.done().exit_code(0.0) == 0
+    assert job.requests == requests
 
 
 def test_a_target_that_is_missed_ends_with_3_and_without_success(tmp_path: Path) -> None:

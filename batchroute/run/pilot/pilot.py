@@ -119,11 +119,10 @@ class Pilot:
             await self._model.deliver(lane)
 
     def close(self) -> None:
-        """Nothing more is asked, of the judge neither; what it said is left to be read."""
+        """Nothing more is asked, of the judge neither; all that it said is left to be read."""
         self.asking.close()
         self._judge_queue.close()
-        if self._model is not None:
-            write_verdicts(self._directory.layout, self._model.lines())
+        self._write_verdicts()
 
     async def run(self, threshold: float | None) -> Quality | None:
         """To its end; `threshold` is the job's own, where it has one. None: a lane ended before."""
@@ -189,6 +188,11 @@ class Pilot:
         others = other_scores(self.router, self._job, layout, measured.texts)
         found = describe(self._job, self.router, measured, shares, choice, asked, threshold, others)
         return replace(found, why_new=self._why_new)
+
+    def has_watch_left(self) -> bool:
+        """Whether nothing says yet what the watched rows show, as where a run ended just before it was known."""
+        found = read_quality(self._directory.layout.path)
+        return self.watch is not None and found is not None and found.watch is None
 
     async def report_watch(self) -> None:
         """Grades the watched rows, when all rows have their ends, and puts what was kept on file."""
@@ -286,5 +290,10 @@ class Pilot:
         return read_column(source, self._directory.scores.shards, np.array([row.place for row in rows]))
 
     def _write(self, judged: JudgedRows, scores: Floats, parts: Sequence[str], found: Quality) -> None:
+        self._write_verdicts()
         write_rows(self._directory.layout, judged, scores, parts)
         write_quality(self._directory.layout, found)
+
+    def _write_verdicts(self) -> None:
+        if self._model is not None:
+            write_verdicts(self._directory.layout, self._model.lines())

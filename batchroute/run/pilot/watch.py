@@ -67,8 +67,11 @@ class Watch:
         """The share that keeps to MOST_WATCHED of so many rows."""
         self._share = min(self._share, MOST_WATCHED / max(1, rows))
 
-    def rows(self, scored: ScoredRows, routes: Routes, name: str) -> Rows:
-        """[n] which rows the endpoint `name` is asked although their scores send them to the other one."""
+    def rows(self, scored: ScoredRows, routes: Routes, done: Rows, name: str) -> Rows:
+        """[n] which rows the endpoint `name` is asked although their scores send them to the other one.
+
+        Of those `done` [n] none whose own answer was not kept, as before `watch` was set: it would say nothing.
+        """
         here = SIDES.index(name)
         by_score = ~(np.isnan(scored.score) | routes.forced | routes.moved | routes.too_long)
         fits = estimate_tokens(scored.chars) <= self._limits.longest[here]
@@ -76,6 +79,8 @@ class Watch:
         for code, file in enumerate(scored.files):
             mine = found & (scored.file == code)
             found[mine] = self._is_watched(file, scored.row[mine])
+        for place in np.flatnonzero(found & done).tolist():
+            found[place] = self._is_seen(scored.files[scored.file[place]], int(scored.row[place]))
         return found
 
     def wants(self, name: str, request: Request) -> bool:
@@ -123,6 +128,9 @@ class Watch:
                 return None
             results[name] = settled(request, outcome, self._targets[name], None, 0, raw=False)
         return AnsweredRow(row, results["strong"], results["weak"]), route
+
+    def _is_seen(self, file: str, row: int) -> bool:
+        return any(self._store.get("seen", name, file, row) is not None for name in SIDES)
 
     def _is_watched(self, file: str, rows: NDArray[np.int64]) -> Rows:
         if file not in self._keys:
