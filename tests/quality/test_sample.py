@@ -22,7 +22,7 @@ def in_parts(scores: Floats, *sizes: int) -> list[Floats]:
     return np.split(scores, np.cumsum(sizes))
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(part, max_size=5), st.integers(0, 120), st.integers(0, 3))
 def test_a_sample_is_of_different_rows_that_have_a_score(parts: list[list[float]], rows: int, seed: int) -> None:
     arrays = [np.array(part, np.float64) for part in parts]
@@ -35,7 +35,7 @@ def test_a_sample_is_of_different_rows_that_have_a_score(parts: list[list[float]
     assert drawn.sizes.sum() == len(known)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(part, max_size=5), st.integers(0, 60), st.integers(0, 60), st.integers(0, 3))
 def test_a_larger_sample_begins_with_a_smaller_one(
     parts: list[list[float]], few: int, more: int, seed: int

@@ -14,7 +14,7 @@ from batchroute.quality.shares import SHARES, JobScores
 score = st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.lists(st.lists(score | st.just(math.nan), max_size=40), max_size=4))
 def test_thresholds_are_those_of_the_shares(parts: list[list[float]]) -> None:
     arrays = [np.array(part, np.float64) for part in parts]
