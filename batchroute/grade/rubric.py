@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from batchroute.grade.final import without_thoughts
 from batchroute.grade.prompt import digest, grading_messages, response_format
-from batchroute.grade.verdict import said_of
+from batchroute.grade.verdict import own_text, said_of
 
 if TYPE_CHECKING:
     from batchroute.types import Result
@@ -49,7 +48,7 @@ def rubric_grade(verdict: str) -> float | None:
     """
     said = said_of("points", verdict)
     if said is None:
-        said = next(reversed(_OUT_OF_TEN.findall(without_thoughts(verdict))), None)
+        said = next(reversed(_OUT_OF_TEN.findall(own_text(verdict))), None)
     points = _as_number(said)
     return None if points is None or not LEAST <= points <= MOST else points / MOST
 

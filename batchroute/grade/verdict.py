@@ -13,13 +13,14 @@ from typing import Any
 
 from batchroute.grade.final import without_thoughts
 
+_REPEATED = re.compile(r"<judged:.*?(?:</judged:|\Z)", re.DOTALL)
 _BRACKETED = re.compile(r"\[\[\s{0,9}([^\[\]\n]{1,40}?)\s{0,9}\]\]")
 _decode = json.JSONDecoder(strict=False).decode  # some write line breaks into a string as they are
 
 
 def said_of(field: str, text: str) -> Any:
     """The value of `field` in the object, else what stands in [[...]]; None where there is neither."""
-    text = without_thoughts(text)
+    text = own_text(text)
     try:
         found = _decode(text[text.find("{") : text.rfind("}") + 1])
     except (ValueError, RecursionError):
@@ -27,6 +28,15 @@ def said_of(field: str, text: str) -> Any:
     if isinstance(found, dict) and field in found:
         return found[field]
     return _written(field, text) or next(reversed(_BRACKETED.findall(text)), None)
+
+
+def own_text(text: str) -> str:
+    """Without thoughts, and without what a judge repeats of an answer in its tags: a verdict there is not its own.
+
+    Of a text that begins as the object nothing is taken, as its reason may name a tag.
+    """
+    text = without_thoughts(text).strip()
+    return text if text.startswith(("{", "```")) else _REPEATED.sub("", text)
 
 
 def _written(field: str, text: str) -> str | None:
