@@ -135,6 +135,15 @@ def billed_usd(usages: Sequence[Usage], pricing: Pricing | None) -> Decimal | No
     return sum(known, Decimal(0)) if known else None
 
 
+def at_todays_price(usages: Sequence[Usage], pricing: Pricing | None) -> tuple[Usage, ...]:
+    """For answers that are kept: with what each attempt was billed, where that is known, as prices may change."""
+    costs = [attempt_usd(usage, pricing) for usage in usages]
+    return tuple(
+        usage if cost is None else replace(usage, reported_usd=float(cost))
+        for usage, cost in zip(usages, costs, strict=True)
+    )
+
+
 def _cost_usd(usages: Sequence[Usage], pricing: Pricing | None, earlier: Result | None) -> float | None:
     here = billed_usd(usages, pricing)
     if earlier is None or earlier.cost_usd is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.run.settle import billed_usd
+from batchroute.run.settle import at_todays_price, billed_usd
 from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome
 from batchroute.store.pilot import PilotRecord
@@ -46,9 +46,10 @@ class PilotAnswers:
     def put(self, name: str, request: Request, outcome: Outcome) -> None:
         """On file when this returns, with what earlier runs spent on it."""
         earlier = self.find(name, request)
-        usages = outcome.usages if earlier is None else earlier.usages + outcome.usages
+        pricing = self._targets[name].pricing
+        usages = (() if earlier is None else earlier.usages) + at_todays_price(outcome.usages, pricing)
         whole = msgspec.structs.replace(outcome, usages=usages)
-        usd = billed_usd(usages, self._targets[name].pricing)
+        usd = billed_usd(usages, pricing)
         prompt = request.prompt
         self._store.put(
             PilotRecord(

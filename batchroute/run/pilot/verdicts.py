@@ -23,7 +23,7 @@ from batchroute.job.params.translate import untranslatable
 from batchroute.run.feed import RequestWriter
 from batchroute.run.pilot.files import VerdictLine
 from batchroute.run.pilot.judge import Graded
-from batchroute.run.settle import billed_usd
+from batchroute.run.settle import at_todays_price, billed_usd
 from batchroute.send.classify import Answer, stop_reason
 from batchroute.send.request import Outcome
 from batchroute.send.tokens import estimate_tokens
@@ -215,8 +215,9 @@ class ModelJudge:
     def _keep(self, asked: _Asked, outcome: Outcome) -> None:
         """On file when this returns, with what was spent on the question before."""
         before = self.verdict(asked.question, asked.row)
-        usages = outcome.usages if before is None else before.outcome.usages + outcome.usages
-        usd = billed_usd(usages, self._target.pricing)
+        pricing = self._target.pricing
+        usages = (() if before is None else before.outcome.usages) + at_todays_price(outcome.usages, pricing)
+        usd = billed_usd(usages, pricing)
         tries = (0 if before is None else before.tries) + (outcome.status == "ok")
         whole = Verdict(msgspec.structs.replace(outcome, usages=usages), tries, time.time(), self._messages(asked))
         payload = self._encode(whole)
