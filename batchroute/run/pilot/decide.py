@@ -126,8 +126,7 @@ class Asked:
             "no_reference": sides.no_reference,
             "judge_unreadable": sides.judge_unreadable,
         }
-        known = {reason: rows for reason, rows in left_out.items() if rows}
-        return Asked(len(judged.rows), judged.graded.order_agreement, known, judge_usd)
+        return Asked(len(judged.rows), judged.graded.order_agreement, left_out, judge_usd)
 
 
 def choose(job: Job, measured: Measured, shares: JobScores, most_looks: int) -> Choice | None:
