@@ -171,11 +171,9 @@ def _graded(quality: Quality) -> Iterator[str]:
     if quality.strong_grade is not None and quality.weak_grade is not None:
         graded += f"; mean grades: strong {quality.strong_grade:.3f}, weak {quality.weak_grade:.3f}"
     yield graded
-    left_out = {reason: rows for reason, rows in left_out.items() if rows}
+    left_out = {reason: rows for reason, rows in quality.left_out.items() if rows}
     if left_out:
-        reasons = (
-            f"{count(rows)} {_LEFT_OUT.get(reason, one_line(reason))}" for reason, rows in quality.left_out.items()
-        )
+        reasons = (f"{count(rows)} {_LEFT_OUT.get(reason, one_line(reason))}" for reason, rows in left_out.items())
         yield f"{rows_of(sum(left_out.values()))} left out: {', '.join(reasons)}"
     if quality.order_agreement is not None:
         yield f"the judge said the same in both orders on {percent(quality.order_agreement)} of the rows"

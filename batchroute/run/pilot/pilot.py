@@ -175,7 +175,7 @@ class Pilot:
             return None
         measured, shares = Measured.of_table(promised_rows(layout)), await self._shares()
         choice = await asyncio.to_thread(choose, self._job, measured, shares, 1)
-        asked = Asked(0, earlier.found.order_agreement, earlier.found.left_out)
+        asked = Asked(0, earlier.found.order_agreement, {})
         described = await asyncio.to_thread(self._described, measured, shares, choice, asked, threshold)
         found = replace(described, reused=self._spec.reuse)
         await asyncio.to_thread(write_quality, layout, found)
