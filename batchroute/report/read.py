@@ -66,6 +66,7 @@ class RunJob:
     builtin_router: bool = False
     embedder: RunEndpoint | None = None
     embedding_is_cached: bool = False
+    judge: RunEndpoint | None = None
     ok_if_refused: float = 0.0
     max_cost_usd: Decimal | None = None
 
@@ -89,6 +90,7 @@ def read_job(run: Path) -> RunJob:
             builtin_router=identity.router is None
             and (router.get("use", "mf"), router.get("model", "builtin")) == ("mf", "builtin"),
             embedder=_embedder(embedder) if embedder.get("use") == "openai" else None,
+            judge=None if "endpoint" not in tables.get("pilot", {}) else _endpoint(tables["pilot"]["endpoint"]),
             embedding_is_cached=embedder.get("cache") is not None,
             ok_if_refused=float(limits.get("ok_if_refused", 0)),
             max_cost_usd=limits.get("max_cost_usd"),

@@ -24,7 +24,7 @@ What an answer says is a payload here, for who put it there to read.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -35,7 +35,7 @@ from batchroute.store.journal import SYNC_EVERY_S, Journal, read_records
 from batchroute.store.tally import known_usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from batchroute.store.layout import RunLayout
 
@@ -69,11 +69,12 @@ class PilotRecord(msgspec.Struct, frozen=True, array_like=True, tag=1):
 class PilotBill:
     """USD of the answers that no row took and of the verdicts; not `complete` where the cost of one is unknown.
 
-    `judge_usd` is what is known of the verdicts.
+    `judge_usd` is what is known of the verdicts, `answers_usd` of the answers by the endpoint that gave them.
     """
 
     usd: Decimal = Decimal(0)
     judge_usd: Decimal = Decimal(0)
+    answers_usd: Mapping[str, Decimal] = field(default_factory=dict)
     complete: bool = True
 
 
@@ -163,9 +164,13 @@ def read_pilot_bill(layout: RunLayout) -> PilotBill:
     for record in read_records(layout.pilot_answers, PilotRecord):
         usd += _change_usd(records, record)
         records[record.key] = msgspec.structs.replace(record, payload=b"")
-    verdicts = (record for record in records.values() if record.kind == "verdict")
-    judge_usd = sum((known_usd(verdict) for verdict in verdicts), Decimal(0))
-    return PilotBill(usd, judge_usd, not any(_is_unknown(record, records) for record in records.values()))
+    answers_usd: dict[str, Decimal] = {}
+    for record in records.values():
+        if record.kind == "watch" or (record.kind == "pilot" and ("taken", *record.key[1:]) not in records):
+            answers_usd[record.route] = answers_usd.get(record.route, Decimal(0)) + known_usd(record)
+    judge_usd = usd - sum(answers_usd.values(), Decimal(0))
+    is_complete = not any(_is_unknown(record, records) for record in records.values())
+    return PilotBill(usd, judge_usd, answers_usd, is_complete)
 
 
 def _is_unknown(record: PilotRecord, records: dict[Key, PilotRecord]) -> bool:

@@ -20,6 +20,8 @@ from batchroute.errors import UsageFault
 from batchroute.report.build import build_report
 from batchroute.report.export.focus_file import export_focus
 from batchroute.report.figures import write_report
+from batchroute.store.layout import RunLayout
+from batchroute.store.pilot import PilotRecord, PilotStore
 from runs import FINISHED_AT, WEAK_SIMULATED, failed, ok, refused, write_journal, write_run
 
 if TYPE_CHECKING:
@@ -169,6 +171,33 @@ def test_the_router_has_a_row(tmp_path: Path) -> None:
         "2026-11-23",
         "2026-11-26",
     )
+
+
+def test_a_pilot_has_rows_by_who_billed_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One strong answer was taken by its row; the other one, a weak one, a watched one and a verdict were not."""
+    run = write_run(tmp_path / "run", [[ok(0), ok(1, "weak")]], rows=2)
+    job = run / "job.toml"
+    judge = '[pilot.endpoint]\nmodel = "judge-model"\nbase_url = "https://judge.example/v1"\n\n[router.embedder]'
+    job.write_text(job.read_text().replace("[router.embedder]", judge))
+    store = PilotStore(RunLayout(run), mode=0o700)
+    for kind, route, row, usd in (
+        ("pilot", "strong", 0, 0.003),
+        ("pilot", "weak", 0, 0.0005),
+        ("pilot", "strong", 1, 0.02),
+        ("watch", "strong", 2, 0.01),
+        ("verdict", "points", 0, 0.04),
+    ):
+        store.put(PilotRecord(kind, route, "prompts.jsonl", row, cost_usd=usd))  # type: ignore[arg-type]
+    store.take("strong", "prompts.jsonl", 0, attempts=0)
+    store.close()
+    rows = [row for row in _export(run) if row["SkuMeter"].startswith(("Pilot", "Verdict"))]
+    assert {(row["ResourceName"], row["SkuMeter"]): row["BilledCost"] for row in rows} == {
+        ("big-model", "Pilot Answers"): Decimal("0.03"),
+        ("small-model", "Pilot Answers"): Decimal("0.0005"),
+        ("judge-model", "Verdicts"): Decimal("0.04"),
+    }
+    assert float(sum(row["BilledCost"] for row in _export(run))) == pytest.approx(build_report(run).total_usd)
+    assert not caplog.messages
 
 
 def test_csv_has_plain_numbers_and_times(tmp_path: Path) -> None:

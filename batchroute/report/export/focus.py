@@ -144,16 +144,25 @@ def focus_rows(endpoints: Mapping[str, RunEndpoint], sums: Iterable[DaySum], lab
     ]
 
 
-def router_row(embedder: RunEndpoint, cost_usd: float, began: date, ended: date, labels: Labels) -> Row:
-    """The router's embeddings, of which a run knows the cost over all its days, and no tokens."""
-    billed = Decimal(repr(cost_usd)).quantize(_STEP)
-    name = embedder.model or "embedder"
+@dataclass(frozen=True, slots=True)
+class BilledBeside:
+    """What an endpoint billed beside the rows, such as the router's embeddings: over all days, without tokens."""
+
+    route: str
+    meter: str
+    endpoint: RunEndpoint
+    cost_usd: Decimal
+
+
+def beside_row(billed: BilledBeside, began: date, ended: date, labels: Labels) -> Row:
+    """Of a run that was billed from the one day to the other."""
+    name = billed.endpoint.model or billed.route
     return {
-        **_of_seller(embedder, labels),
+        **_of_seller(billed.endpoint, labels),
         **_of_period(began, ended),
-        **_of_quantity(_Charge("Run", 1, None, billed)),
-        **_of_sku(Sku("router", name, False, STANDARD, LONGEST_PROMPT), "Run", "Embeddings"),
-        "Tags": _json(labels.tags("router")),
+        **_of_quantity(_Charge("Run", 1, None, billed.cost_usd.quantize(_STEP))),
+        **_of_sku(Sku(billed.route, name, False, STANDARD, LONGEST_PROMPT), "Run", billed.meter),
+        "Tags": _json(labels.tags(billed.route)),
     }
 
 

@@ -17,18 +17,21 @@ from batchroute.input.names import instead_of
 from batchroute.report.beside import router_cost_of
 from batchroute.report.daily import began_on, daily_sums
 from batchroute.report.export.cells import csv_table
-from batchroute.report.export.focus import COLUMNS, Labels, focus_rows, router_row
+from batchroute.report.export.focus import COLUMNS, BilledBeside, Labels, beside_row, focus_rows
 from batchroute.report.figures import read_report
 from batchroute.report.kept_columns import KeptColumn, kept_schema, reading_kept
 from batchroute.report.read import read_job, scan_rows
 from batchroute.store.files import refuse_homeless, saving, whole_path
+from batchroute.store.layout import RunLayout
+from batchroute.store.pilot import read_pilot_bill
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from batchroute.report.daily import DaySum
     from batchroute.report.read import RunJob
+    from batchroute.store.pilot import PilotBill
 
 
 _LOG = logging.getLogger(__name__)
@@ -51,11 +54,10 @@ def export_focus(
     labels = Labels(job.name, run.resolve().name, account, tag)
     sums = daily_sums(run, None if tag is None else _tag_column(run, tag))
     rows = focus_rows(job.endpoints, sums, labels)
-    router_usd = router_cost_of(job, read_report(run))
-    if router_usd and job.embedder is not None:
-        days = [each.day for each in sums] or [began_on(run)]
-        rows.append(router_row(job.embedder, router_usd, min(days), max(days), labels))
-    _warn(job, sums, router_usd)
+    router_usd, pilot = router_cost_of(job, read_report(run)), read_pilot_bill(RunLayout(run))
+    days = [each.day for each in sums] or [began_on(run)]
+    rows += [beside_row(each, min(days), max(days), labels) for each in _beside(job, router_usd, pilot)]
+    _warn(job, sums, router_usd, is_pilot_known=pilot.complete)
     table = pa.Table.from_pylist(rows, schema=COLUMNS)
     with saving(out), whole_path(out) as unfinished:
         if out.suffix == ".parquet":
@@ -63,6 +65,17 @@ def export_focus(
         else:
             pa_csv.write_csv(csv_table(_plain(table), exact=exact), unfinished)
     return len(rows)
+
+
+def _beside(job: RunJob, router_usd: float | None, pilot: PilotBill) -> Iterator[BilledBeside]:
+    """What was billed beside the rows, as far as it is known."""
+    if router_usd and job.embedder is not None:
+        yield BilledBeside("router", "Embeddings", job.embedder, Decimal(repr(router_usd)))
+    for name, usd in pilot.answers_usd.items():
+        if usd:
+            yield BilledBeside(name, "Pilot Answers", job.endpoints[name], usd)
+    if pilot.judge_usd and job.judge is not None:
+        yield BilledBeside("judge", "Verdicts", job.judge, pilot.judge_usd)
 
 
 def _tag_column(run: Path, name: str) -> KeptColumn:
@@ -77,13 +90,15 @@ def _tag_column(run: Path, name: str) -> KeptColumn:
     return column
 
 
-def _warn(job: RunJob, sums: Sequence[DaySum], router_usd: float | None) -> None:
+def _warn(job: RunJob, sums: Sequence[DaySum], router_usd: float | None, *, is_pilot_known: bool) -> None:
     if made_up := [name for name, endpoint in job.endpoints.items() if endpoint.simulated]:
         _LOG.warning("SIMULATED: the money of %s is made up; its ProviderName says so", " and ".join(made_up))
     if unknown := sum(each.unknown for each in sums):
         _LOG.warning("rows of unknown cost, which are left out as BilledCost may not be null: %s", f"{unknown:,}")
     if router_usd is None:
         _LOG.warning("what the router's embeddings cost is unknown; the file has no row for them")
+    if not is_pilot_known:
+        _LOG.warning("what some answers of the pilot cost is unknown; the file has the others")
 
 
 def _plain(table: pa.Table) -> pa.Table:
