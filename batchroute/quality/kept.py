@@ -34,6 +34,11 @@ class Kept:
     high: float
 
 
+def known(number: float) -> float | None:
+    """None where there is no such number: a part of nothing, or an end that too few rows leave open."""
+    return number if math.isfinite(number) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Routings:
     """Several ways to route the same sample: `routed` [ways, n] grades beside those of the strong side [n].

@@ -5,13 +5,13 @@ Knows the grades of these rows; nothing of scores, routes or nights.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchroute.quality.graded import Graded
+from batchroute.quality.kept import known
 
 if TYPE_CHECKING:
     from batchroute.types import Floats
@@ -23,17 +23,13 @@ LEAST_WATCHED = 30  # rows, below which nothing is said
 class Watched:
     """The part of the strong side's quality that was kept on `rows` rows, with one-sided bounds.
 
-    Both bounds are NaN below LEAST_WATCHED rows, and `kept` where no strong answer was worth anything.
+    Both bounds are None below LEAST_WATCHED rows, and `kept` where no strong answer was worth anything.
     """
 
     rows: int
-    kept: float
-    low: float
-    high: float
-
-    def is_broken(self, quality: float) -> bool:
-        """Whether less than `quality` is shown to be kept."""
-        return self.high < quality
+    kept: float | None
+    low: float | None
+    high: float | None
 
 
 def watch(routed: Floats, strong: Floats, *, confidence: float) -> Watched:
@@ -44,5 +40,5 @@ def watch(routed: Floats, strong: Floats, *, confidence: float) -> Watched:
     rows = Graded.checked(np.zeros(len(strong)), strong, routed)  # all of them routed as they were
     [kept] = rows.routings(None)[1].only([-1]).intervals(1 - confidence)
     if len(strong) < LEAST_WATCHED:
-        return Watched(len(strong), kept.kept, math.nan, math.nan)
-    return Watched(len(strong), kept.kept, kept.low, kept.high)
+        return Watched(len(strong), known(kept.kept), None, None)
+    return Watched(len(strong), known(kept.kept), known(kept.low), known(kept.high))

@@ -6,7 +6,6 @@ rows and grades none.
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -60,5 +59,4 @@ def kept_on(routed: Sequence[float], strong: Sequence[float], confidence: float)
     if not routed:
         return None
     found = watch(np.array(routed), np.array(strong), confidence=confidence)
-    kept, low, high = (end if isfinite(end) else None for end in (found.kept, found.low, found.high))
-    return KeptOnRows(rows=found.rows, kept=kept, low=low, high=high)
+    return KeptOnRows(rows=found.rows, kept=found.kept, low=found.low, high=found.high)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from batchroute.errors import UsageFault
 from batchroute.job.settings import changed_settings
 from batchroute.job.spec import RoutingSpec
+from batchroute.learn.own.build import JOB
 from batchroute.report.figures import read_plan
 from batchroute.run.pilot.found import chosen_threshold, found_by_pilot
 from batchroute.run.pilot.routers import router_named
@@ -62,10 +63,13 @@ def served_job(job: Job) -> Job:
             f"routing.quality: a server has no pilot, and no run in {run.path} has come to a threshold; "
             "`batchroute pilot` or `run` of this job finds it, or name one with --set routing.threshold=T"
         )
-    identity = known_identity(run)
-    router = router_named(None if identity is None else identity.router, job, run)
-    routing = RoutingSpec(threshold=threshold)
-    return job.model_copy(update={"pilot": None, "router": router, "routing": routing})
+    identity, found = known_identity(run), found_by_pilot(job)
+    name = None if identity is None else identity.router
+    if (identity is None or identity.threshold is None) and found is not None and found.router != JOB:
+        # A plan goes by scores that are there, a server by the router that the pilot measured.
+        name, threshold = found.router, found.threshold
+    update = {"pilot": None, "router": router_named(name, job, run), "routing": RoutingSpec(threshold=threshold)}
+    return job.model_copy(update=update)
 
 
 def kept_scores(job: Job, source: Source) -> list[Shard]:

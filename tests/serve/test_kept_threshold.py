@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
+from msgspec.structs import replace
 
 import jobs
 from batchroute.errors import UsageFault
 from batchroute.job.load import load_job
+from batchroute.report.quality import read_quality
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.run.kept import served_job
+from batchroute.run.pilot.files import write_quality
 from batchroute.run.plan import plan_job
 from batchroute.store.identity import known_identity
 from batchroute.store.layout import RunLayout
@@ -102,6 +105,18 @@ def test_what_a_pilot_chose_is_served(tmp_path: Path, pilot_only: bool) -> None:
     assert (served.pilot, served.judge) == (None, None)
     with serving(served) as server:
         assert float(routed(server, "router", LONG)["threshold"]) == planned.threshold
+
+
+def test_a_server_routes_by_the_router_that_the_pilot_measured(tmp_path: Path) -> None:
+    """Its scores are those of the run from its first row on; a pilot by itself leaves the job's there."""
+    job = job_with_pilot(tmp_path)
+    run_job(job, RunOptions(environ={}, pilot_only=True))
+    found = read_quality(tmp_path / "run")
+    assert found is not None
+    learnt = replace(found, router="length", verdict="route", threshold=0.125, strong_share=0.5)
+    write_quality(RunLayout(tmp_path / "run"), learnt)
+    served = served_job(job)
+    assert (served.router.use, served.routing.threshold) == ("length", 0.125)
 
 
 def test_without_one_it_is_one_clear_fault(tmp_path: Path, batchroute: Command) -> None:

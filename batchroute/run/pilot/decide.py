@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import replace
 
 from batchroute.learn.own.build import JOB
 from batchroute.learn.own.choice import compare
 from batchroute.quality.curves import random_scores as many_random_scores
+from batchroute.quality.kept import known
 from batchroute.quality.promise import kept_by_share, quality_threshold
 from batchroute.quality.watch import watch
 from batchroute.report.quality import CurvePoint, Quality, RouterRank, TestedShare
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from batchroute.job.pilot import PilotSpec
     from batchroute.job.spec import Job
     from batchroute.quality.bound import Ints
     from batchroute.quality.promise import Choice, Tested
@@ -148,6 +151,7 @@ def choose(job: Job, measured: Measured, shares: JobScores, most_looks: int) -> 
 
 def describe(
     job: Job,
+    pilot: PilotSpec,
     router: str,
     measured: Measured,
     shares: JobScores,
@@ -161,21 +165,19 @@ def describe(
     `measured` are the rows that the promise is made on, by the scores of `router`, which routes; `others` has what
     further routers say of them.
     """
-    assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
     by_share = _by_share(job, measured, measured.scores, shares)
-    at = choice if choice is not None else _kept_at(measured, threshold, job.routing.confidence)
+    kept, low, high = _interval(choice or _kept_at(measured, threshold, job.routing.confidence))
     controls = control_scores(measured.texts, job.router.seed)
     chosen = threshold if choice is None else choice.threshold
     goes_strong = measured.scores >= (np.inf if chosen is None else chosen)
     strong_share = choice.strong_share if choice is not None else _mean(goes_strong.astype(np.float64))
     pilot_usd = _pilot_usd(measured, goes_strong, asked)
-    return Quality(
-        target=job.routing.quality,
-        confidence=job.routing.confidence,
+    return replace(
+        _asked_for(job, pilot),
         verdict=None if job.routing.quality is None else "all strong" if choice is None else choice.verdict,
-        kept=None if at is None else at.kept,
-        low=None if at is None else at.low,
-        high=None if at is None else at.high,
+        kept=kept,
+        low=low,
+        high=high,
         strong_share=strong_share,
         cost_share=_cost_share(measured, strong_share, pilot_usd, shares.rows),
         pilot_cost_usd=pilot_usd,
@@ -184,31 +186,48 @@ def describe(
         router=router,
         rows=len(measured),
         asked=asked.rows,
-        seed=job.pilot.seed,
-        judge=job.pilot.judge,
-        judge_model=None if job.pilot.endpoint is None else job.pilot.endpoint.model,
-        judge_digest=judge_digest(job.pilot),
         order_agreement=asked.order_agreement,
         left_out=asked.left_out,
-        strong_model=job.endpoints.strong.model,
-        weak_model=job.endpoints.weak.model,
         strong_grade=_mean(measured.strong),
         weak_grade=_mean(measured.weak),
         tested=[] if choice is None else [_tested(each) for each in choice.tested],
         curves=_curves(job, router, measured, by_share, controls),
-        routers=_ranks(job, router, measured, controls, others),
+        routers=_ranks(router, measured, controls, others, pilot.seed),
     )
 
 
+def _asked_for(job: Job, pilot: PilotSpec) -> Quality:
+    """What the job wants to know, and of which models."""
+    return Quality(
+        target=job.routing.quality,
+        confidence=job.routing.confidence,
+        seed=pilot.seed,
+        judge=pilot.judge,
+        judge_model=None if pilot.endpoint is None else pilot.endpoint.model,
+        judge_digest=judge_digest(pilot),
+        strong_model=job.endpoints.strong.model,
+        weak_model=job.endpoints.weak.model,
+    )
+
+
+def _interval(at: Choice | Watched | None) -> tuple[float | None, float | None, float | None]:
+    """What is kept, and the ends of its interval; None is what cannot be known."""
+    return (None, None, None) if at is None else (_known(at.kept), _known(at.low), _known(at.high))
+
+
+def _known(number: float | None) -> float | None:
+    return None if number is None else known(number)
+
+
 def _ranks(
-    job: Job, router: str, measured: Measured, controls: Mapping[str, Floats], others: Mapping[str, Floats]
+    router: str, measured: Measured, controls: Mapping[str, Floats], others: Mapping[str, Floats], seed: int
 ) -> dict[str, RouterRank]:
     """APGR of the router in use, of the job's own, of others and of the controls, on the rows of the promise."""
-    if job.pilot is None or not len(measured):
+    if not len(measured):
         return {}
-    chance = many_random_scores(len(measured), job.pilot.seed)
+    chance = many_random_scores(len(measured), seed)
     scores = {router: measured.scores, JOB: measured.job_scores, **others, **controls, "random": chance}
-    ranked = compare(scores, measured.strong, measured.weak, job.pilot.seed)
+    ranked = compare(scores, measured.strong, measured.weak, seed)
     return {name: RouterRank(apgr=each.apgr, apgr_ci=each.apgr_ci) for name, each in ranked.items()}
 
 
@@ -245,7 +264,7 @@ def _cost_share(measured: Measured, share: float | None, pilot_usd: float | None
 
 
 def _tested(each: Tested) -> TestedShare:
-    return TestedShare(share=each.share, threshold=each.threshold, kept=each.kept, passes=each.passes)
+    return TestedShare(share=each.share, threshold=each.threshold, kept=known(each.kept), passes=each.passes)
 
 
 def _curves(
@@ -269,7 +288,8 @@ def control_scores(texts: Sequence[str], seed: int) -> dict[str, Floats]:
 def _point(each: Tested, weak_cost: float | None) -> CurvePoint:
     share = each.strong_share
     cost_share = None if weak_cost is None else share + (1 - share) * weak_cost
-    return CurvePoint(share=share, kept=each.kept, low=each.low, high=each.high, cost_share=cost_share)
+    kept, low, high = (known(end) for end in (each.kept, each.low, each.high))
+    return CurvePoint(share=share, kept=kept, low=low, high=high, cost_share=cost_share)
 
 
 def _mean(grades: Floats) -> float | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
+from batchroute.learn.own.build import JOB
 from batchroute.quality.promise import kept_by_share
 from batchroute.quality.ranks import threshold_for_share
 from batchroute.quality.shares import JobScores
@@ -50,7 +51,7 @@ def chosen_threshold(found: Quality, scores: Iterable[Floats]) -> float | None:
         return threshold_for_share(scores, 0.0)[0]
     if found.verdict == "all strong":
         return 0.0
-    if found.router != "job" and found.strong_share is not None:
+    if found.router != JOB and found.strong_share is not None:
         return threshold_for_share(scores, found.strong_share)[0]
     return found.threshold
 

@@ -186,7 +186,7 @@ class Pilot:
     ) -> Quality:
         layout = self._directory.layout
         others = other_scores(self.router, self._job, layout, measured.texts)
-        found = describe(self._job, self.router, measured, shares, choice, asked, threshold, others)
+        found = describe(self._job, self._spec, self.router, measured, shares, choice, asked, threshold, others)
         return replace(found, why_new=self._why_new)
 
     def has_watch_left(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchroute.quality.watch import watch as bound_kept
+from batchroute.quality.watch import watch
 from batchroute.report.quality import Watch as WatchFigures
 from batchroute.report.quality import WatchGroup
 from batchroute.route.sides import STRONG, WEAK, input_limits
@@ -180,6 +180,5 @@ def watch_figures(grades: WatchedGrades, confidence: float) -> WatchFigures:
 def _group(name: str, routed: Floats, strong: Floats, confidence: float) -> WatchGroup:
     if not len(strong):
         return WatchGroup(name=name, rows=0, kept=None, low=None, high=None)
-    found = bound_kept(routed, strong, confidence=confidence)
-    kept, low, high = (end if np.isfinite(end) else None for end in (found.kept, found.low, found.high))
-    return WatchGroup(name=name, rows=found.rows, kept=kept, low=low, high=high)
+    found = watch(routed, strong, confidence=confidence)
+    return WatchGroup(name=name, rows=found.rows, kept=found.kept, low=found.low, high=found.high)
