@@ -115,7 +115,7 @@ def _pilot_usd(run: RunLayout, here: float | None, there: float) -> _PilotUsd | 
         return None
     usd = float(bill.usd)
     now, then = (None if at is None else paid_beside(run, at) for at in (here, there))
-    return _PilotUsd(usd, usd if now is None or then is None else usd + then.mid - now.mid)
+    return _PilotUsd(usd, usd if now is None or then is None else usd + (then.mid - now.mid))
 
 
 def share_of_run(run: Path, share: float) -> float:
