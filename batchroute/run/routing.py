@@ -136,7 +136,7 @@ class Routing:
         for name, rows in (await asyncio.to_thread(self._rows_to_ask, threshold, done_before)).items():
             self._progress.lanes[name].rows = rows
         if self._budget is not None and self._downgrades:
-            self._rows.downgrade = await asyncio.to_thread(self._open_downgrade, self._budget, threshold)
+            self._rows.move_by(await asyncio.to_thread(self._open_downgrade, self._budget, threshold))
         if not self.threshold.done():
             self.threshold.set_result(threshold)
 
