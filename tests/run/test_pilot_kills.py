@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 from collections import Counter
@@ -15,17 +17,19 @@ from batchroute.report.quality import Quality, read_quality
 from batchroute.store.journal import read_records
 from batchroute.store.layout import RunLayout
 from batchroute.store.pilot import PilotRecord, PilotStore
-from pilots import CONCURRENCY, pilot_job, skilled
+from pilots import CONCURRENCY, PilotJob, pilot_job, skilled
+from steps import hit_at_every_step
+from sums import write_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pilots import PilotJob
 
 LANES = 3  # with the judge's
 ROWS = 50
 SAMPLED = 20
+SMALL_ROWS = 16
 JUDGES = ("reference", "rubric", "pairwise")
 
 
@@ -116,6 +120,63 @@ def test_an_answer_that_was_about_to_become_a_result_becomes_one(tmp_path: Path)
         assert again.total_usd == pytest.approx(job.billed_usd())
         job.done()  # asks those that failed once more
         assert job.report()["total_usd"] == pytest.approx(job.billed_usd())
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A provider in another process."""
+
+    url: str
+
+
+def a_small_job(directory: Path) -> Iterator[None]:
+    """A whole run; the user that it names tells what it asks from what others do."""
+    urls = json.loads(os.environ["PILOT_URLS"])
+    providers: Any = {name: Elsewhere(url) for name, url in urls.items()}
+    job = PilotJob(directory, providers, SMALL_ROWS)
+    write_sums(directory / "prompts.jsonl", SMALL_ROWS)
+    told = {"user": directory.name}
+    sides = {f"endpoints.{side}.params": told for side in ("strong", "weak")}
+    job.write({"pilot.rows": 6}, sides, job.judged_by("rubric", params=told))
+    yield
+    job.done()
+
+
+@pytest.mark.parametrize(
+    ("mishap", "every"),
+    [
+        ("kill", 24),
+        pytest.param("kill", 1, marks=[pytest.mark.proof, pytest.mark.timeout(900)]),
+        pytest.param("full", 1, marks=[pytest.mark.proof, pytest.mark.timeout(900)]),
+    ],
+)
+def test_whatever_step_it_dies_at_the_next_run_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mishap: Any, every: int
+) -> None:
+    """Scoring, asking, judging, deciding, before and after each file is there, while rows are taken and asked."""
+    (tmp_path / "provider").mkdir()
+    (tmp_path / "steps").mkdir()
+    with pilot_job(tmp_path / "provider", SMALL_ROWS) as job:
+        urls = {name: provider.url for name, provider in job.providers.items()}
+        monkeypatch.setenv("PILOT_URLS", json.dumps(urls))
+        hits = hit_at_every_step("test_pilot_kills:a_small_job", mishap, tmp_path / "steps", every)
+        assert len(hits) > 60 // every
+        unhit = PilotJob(hits[-1].directory, job.providers, SMALL_ROWS)
+        for hit in hits:
+            assert hit.end in {"killed", "Stopped", "RunFault", "done"}, hit
+            again = PilotJob(hit.directory, job.providers, SMALL_ROWS)
+            assert again.done().complete, hit
+            assert again.places() == Counter(range(SMALL_ROWS)), hit
+            assert read_quality(again.run) == read_quality(unhit.run), hit
+            assert again.report()["total_usd"] == pytest.approx(unhit.report()["total_usd"]), hit
+            more = asked_in(job, hit.directory) - asked_in(job, unhit.folder)
+            assert 0 <= more <= LANES * CONCURRENCY, hit
+
+
+def asked_in(job: PilotJob, directory: Path) -> int:
+    """How many requests were sent for the job of a directory."""
+    asked = [job.asked_by(name) for name in job.providers]
+    return sum(count for by_body in asked for body, count in by_body.items() if f'"{directory.name}"' in body)
 
 
 @pytest.mark.proof
