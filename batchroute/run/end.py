@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from batchroute.errors import AnsweredOtherwise, Stopped
+from batchroute.errors import AnsweredOtherwise, OwnCodeFault, Stopped
 from batchroute.report.figures import read_report, state_of_ended, write_report
 from batchroute.report.quality import read_quality
 from batchroute.report.standing import GO_ON
@@ -39,7 +39,9 @@ class RunEnd:
     """How a run ended; the rows are those of the whole directory.
 
     `stopped` holds why a lane, or the run, ended early, `causes` the same in fewer words; `signal` the number of
-    the signal that ended it; `asked` is False for a job that had no row left to ask. Figures stand in report.json.
+    the signal that ended it; `asked` is False for a job that had no row left to ask; `stopped_code` is the exit
+    code where it was stopped: to run it again helps with what is outside, not with code of the user's. Figures
+    stand in report.json.
     """
 
     rows: int | None
@@ -52,6 +54,7 @@ class RunEnd:
     signal: int | None = None
     causes: tuple[str, ...] = ()
     is_quality_broken: bool = False
+    stopped_code: int = Stopped.exit_code
 
     @property
     def by_signal(self) -> tuple[str, ...]:
@@ -74,7 +77,7 @@ class RunEnd:
         if self.signal is not None:
             return 128 + self.signal
         if self.stopped:
-            return Stopped.exit_code
+            return self.stopped_code
         return 0 if self.state(ok_if_refused) == "complete" and not self.is_quality_broken else 3
 
 
@@ -103,6 +106,7 @@ def run_end(
         signal=stopper.signal,
         is_quality_broken=quality is not None and quality.broken,
         causes=(*stopper.reasons, *faults, *_of_lanes(lanes, lambda reason: reason.brief)),
+        stopped_code=(OwnCodeFault if isinstance(stopper.fault, OwnCodeFault) else Stopped).exit_code,
     )
 
 

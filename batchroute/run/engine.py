@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchroute.errors import cause_of
+from batchroute.errors import BatchrouteError, cause_of
 from batchroute.job.pilot import JUDGE_NAME
 from batchroute.job.prices import open_targets
 from batchroute.run.end import RunEnd, close_books, run_end, write_end, write_running
@@ -257,7 +257,10 @@ class _OpenRun:
             return
         threshold = self._routing.threshold
         if threshold.done() and not any(lane.is_stopping for lane in self._lanes.values()):
-            await self._pilot.report_watch()
+            try:
+                await self._pilot.report_watch()
+            except BatchrouteError as fault:
+                self._stopper.fail(fault)
         self._pilot.close()
 
     async def _shown(self, watch: Callable[[Progress], Awaitable[None]]) -> None:

@@ -11,6 +11,7 @@ import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from batchroute.errors import OwnCodeFault
 from batchroute.report.standing import GO_ON
 from batchroute.run.process import on_signals
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Limits
 
 _LOOK_EVERY_S = 10.0
+_PUT_RIGHT = "put it right and run again, all answers are kept"
 
 
 class Stoppable(Protocol):
@@ -74,6 +76,8 @@ class Stopper:
             return signal.Signals(self.signal).name
         if self.reasons:
             return self.reasons[0].partition(";")[0]
+        if isinstance(self.fault, OwnCodeFault):
+            return "code of the job's own failed"
         return "the input or the router failed" if self.fault is not None else ""
 
     @property
@@ -95,14 +99,14 @@ class Stopper:
         self.drain()
 
     def fail(self, fault: BatchrouteError) -> None:
-        """Stops the run for a fault of its input or its model: answers in flight are paid, and still awaited.
+        """Stops the run for a fault of its input, model or judge: answers in flight are paid, and still awaited.
 
         Where nothing was sent there is nothing to wait for, and the fault itself soon reaches the caller.
         """
         if self.fault is None:
-            self.fault = fault
+            self.fault = OwnCodeFault(f"{fault}; {_PUT_RIGHT}") if isinstance(fault, OwnCodeFault) else fault
             if self.sent:
-                self._notify(str(fault))
+                self._notify(str(self.fault))
         self.drain()
 
     def drain(self) -> None:

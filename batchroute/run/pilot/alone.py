@@ -31,9 +31,9 @@ class PilotEnd:
 
     def exit_code(self, ok_if_left_out: float) -> int:
         """As that of a run, where rows that could not be graded stand for rows that were refused."""
-        if self.end.signal is not None:
-            return 128 + self.end.signal
-        if self.quality is None or self.end.stopped:
+        if self.end.signal is not None or self.end.stopped:
+            return self.end.exit_code(ok_if_left_out)
+        if self.quality is None:
             return Stopped.exit_code
         left_out = sum(self.quality.left_out.values())
         return _ROWS_LEFT_OUT if left_out and left_out / self.quality.asked > ok_if_left_out else 0
