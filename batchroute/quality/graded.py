@@ -55,11 +55,18 @@ class Graded:
 
         `job` has the scores of the whole job; None: nothing is known of how the sample was drawn, the shares are
         its own. A score that is sampled more often than it occurs says that rows were drawn with replacement.
+        ValueError: rows of a job without scores.
         """
         shares = job if isinstance(job, JobScores) else JobScores.of(self.scores if job is None else job)
+        if len(self.scores) and not shares.rows:
+            raise ValueError("the job has no scores, so no rows of it can have been graded")
         least_rows = LEAST_ROUNDS if job is not None else len(self.scores)
         stratum, sizes, reached_by_all = shares.strata(least_rows, self.scores)
-        endless = job is None or bool((np.bincount(stratum, minlength=len(sizes)) > sizes).any())
+        endless = (
+            job is None
+            or not shares.is_sampled
+            or bool((np.bincount(stratum, minlength=len(sizes)) > sizes).any())
+        )
         if not isinstance(job, JobScores | None):
             endless = endless or not _is_within(self.scores, job)
         thresholds = shares.thresholds[:, None]

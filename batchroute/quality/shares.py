@@ -28,12 +28,14 @@ STRATUM_PLACES = slice(2, 19, 2)  # of 90, 80, ... 10 % in SHARES
 class JobScores:
     """The thresholds [21] that send SHARES of `rows` scores strong, and how many scores reach each of them [21].
 
-    Tied scores go strong together, so that more of them than its share may reach a threshold.
+    Tied scores go strong together, so that more of them than its share may reach a threshold. `is_sampled` is
+    whether graded rows were drawn from these; rows of another job leave as many of this one unknown as it has.
     """
 
     thresholds: Floats
     reached: Ints
     rows: int
+    is_sampled: bool = True
 
     @property
     def strong_shares(self) -> Floats:
@@ -43,8 +45,13 @@ class JobScores:
 
     @classmethod
     def of(cls, scores: Floats) -> JobScores:
-        """Of all scores, in memory, in any range; NaN is a row without a score and is left out."""
+        """Of all scores, in memory, in any range; NaN is a row without a score and is left out.
+
+        ValueError: not one score a row.
+        """
         scores = np.asarray(scores, np.float64)
+        if scores.ndim != 1:
+            raise ValueError(f"a job's scores are one array, [N]; these are {scores.shape}")
         ordered = np.sort(scores[~np.isnan(scores)] + 0.0)  # -0.0 is an ordinary zero
         rows = len(ordered)
         if not rows:

@@ -206,6 +206,28 @@ def test_rows_that_are_drawn_twice_are_no_proof_of_the_rest() -> None:
     )
 
 
+def test_rows_of_another_job_are_no_part_of_this_one() -> None:
+    """400 of 450 rows show what a job keeps, but of the next job's 450 they are just 400 of very many."""
+    random = np.random.default_rng(0)
+    job, strong = random.random(450), np.ones(450)
+    weak = (random.permutation(450) >= 20).astype(np.float64)  # keeps 95.6 %
+    sample = job[:400], strong[:400], weak[:400]
+    shares = JobScores.of(job)
+    widths = []
+    for scores in (shares, replace(shares, is_sampled=False), np.tile(job, 1000)):
+        all_weak = quality_threshold(*sample, quality=0.95, job_scores=scores).tested[-1]
+        widths.append(all_weak.high - all_weak.low)
+    asked, other, endless = widths
+    assert asked < 0.6 * other
+    assert other == pytest.approx(endless, abs=0.001)
+
+
+@pytest.mark.parametrize("job", [[], [math.nan, math.nan], [[0.1, 0.2]]])
+def test_a_job_without_its_scores_is_refused(job: list[float]) -> None:
+    with pytest.raises(ValueError, match="scores"):
+        quality_threshold([0.1, 0.2], [1, 1], [1, 1], quality=0.95, job_scores=job)  # type: ignore[arg-type]
+
+
 def test_how_many_rows_are_needed() -> None:
     few, many = (choose("knowing", "weakly good", rows=rows, quality=0.98) for rows in (60, 800))
     assert few.verdict == "all strong"

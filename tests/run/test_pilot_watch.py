@@ -153,6 +153,20 @@ def test_a_pilot_of_an_earlier_night_is_taken_over_while_the_prompts_are_the_sam
     assert job.requests - before == ROWS
 
 
+def test_what_an_earlier_night_kept_is_an_estimate_of_this_one_even_where_all_its_rows_were_asked(
+    job: PilotJob,
+) -> None:
+    job.write({"routing.quality": 0.3, "pilot.rows": ROWS})
+    job.done()
+    first = quality_of(job)
+    job.write({"routing.quality": 0.3, "pilot.rows": ROWS}, {"pilot.reuse": "run", "output.path": "night"})
+    run_job(job.load(), RunOptions(environ={}))
+    found = read_quality(job.folder / "night")
+    assert found is not None
+    assert found.verdict == first.verdict == "all weak"
+    assert found.low < found.kept == first.kept == first.low == first.high < found.high  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

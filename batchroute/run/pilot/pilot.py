@@ -19,6 +19,7 @@ An answer is asked for once: when its row's turn comes, the answer of the row's 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -173,7 +174,8 @@ class Pilot:
             self.router, self.scores = self._directory.identity.router or JOB, self._directory.scores
             await asyncio.to_thread(shutil.rmtree, layout.own_router, ignore_errors=True)
             return None
-        measured, shares = Measured.of_table(promised_rows(layout)), await self._shares()
+        measured = Measured.of_table(promised_rows(layout))
+        shares = dataclasses.replace(await self._shares(), is_sampled=False)
         choice = await asyncio.to_thread(choose, self._job, measured, shares, 1)
         asked = Asked(0, earlier.found.order_agreement, {})
         described = await asyncio.to_thread(self._described, measured, shares, choice, asked, threshold)
