@@ -10,11 +10,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
 from batchroute.grade.custom import grade_row
 from batchroute.grade.match import reference_grade
 from batchroute.grade.sides import JudgedRow, came, side_grades
+from batchroute.store.pilot import PilotRecord
 from batchroute.types import SIDES
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from batchroute.grade.match import Match
     from batchroute.grade.sides import SideGrades
     from batchroute.run.pilot.sample import SampledRow
+    from batchroute.store.pilot import PilotStore
     from batchroute.types import Floats, Result
 
 
@@ -92,28 +95,37 @@ class ReferenceJudge:
 class OwnJudge:
     """Has the answers that came graded all at once, by a class or a check of the user's.
 
-    `grades` takes them as `grade.custom.grade_row` makes them; `kept` unpacks the kept columns of rows.
+    `grades` takes them as `grade.custom.grade_row` makes them; `kept` unpacks the kept columns of rows. Each grade
+    is put in the `store`, as a user's code may grade otherwise the next time, and what was decided has to stand.
     """
 
     grades: Callable[[Sequence[dict[str, Any]]], Floats]
     kept: Callable[[Sequence[bytes]], list[dict[str, Any]]]
+    store: PilotStore
 
     async def grade(self, rows: Sequence[AnsweredRow]) -> Graded:
         return Graded(await asyncio.to_thread(self._grade, rows))
 
     def _grade(self, rows: Sequence[AnsweredRow]) -> SideGrades:
-        kept = self.kept([row.sampled.prompt.keep for row in rows])
-        answers = [(index, side) for side in SIDES for index, row in enumerate(rows) if came(row.on(side))]
+        missing = [
+            (row, side) for side in SIDES for row in rows if came(row.on(side)) and self._known(row, side) is None
+        ]
+        kept = self.kept([row.sampled.prompt.keep for row, _ in missing])
         given = [
-            grade_row(kept[index], rows[index].sampled.prompt.messages, rows[index].on(side), side)
-            for index, side in answers
+            grade_row(columns, row.sampled.prompt.messages, row.on(side), side)
+            for columns, (row, side) in zip(kept, missing, strict=True)
         ]
-        grades = dict(zip(answers, self.grades(given).tolist() if given else (), strict=True))
-        judged = [
-            JudgedRow(row.strong, row.weak, grades.get((index, "strong")), grades.get((index, "weak")))
-            for index, row in enumerate(rows)
-        ]
+        for (row, side), grade in zip(missing, self.grades(given).tolist() if given else (), strict=True):
+            prompt = row.sampled.prompt
+            payload = msgspec.msgpack.encode(grade)
+            self.store.put(PilotRecord("verdict", side, prompt.file, prompt.row, cost_usd=0.0, payload=payload))
+        judged = [JudgedRow(row.strong, row.weak, *(self._known(row, side) for side in SIDES)) for row in rows]
         return side_grades(judged, "own")
+
+    def _known(self, row: AnsweredRow, side: str) -> float | None:
+        prompt = row.sampled.prompt
+        record = self.store.get("verdict", side, prompt.file, prompt.row)
+        return None if record is None else msgspec.msgpack.decode(record.payload, type=float)
 
 
 def grades_of_check(check: Check) -> Callable[[Sequence[dict[str, Any]]], Floats]:

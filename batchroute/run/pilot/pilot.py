@@ -279,8 +279,8 @@ class Pilot:
         if self._spec.judge == "reference":
             return ReferenceJudge(self._spec.match, self._references)
         if self._spec.judge == "check" and self._job.check is not None:
-            return OwnJudge(grades_of_check(load_check(self._job.check)), self._kept)
-        return OwnJudge(load_grader(self._spec.judge).grades, self._kept)
+            return OwnJudge(grades_of_check(load_check(self._job.check)), self._kept, self._store)
+        return OwnJudge(load_grader(self._spec.judge).grades, self._kept, self._store)
 
     def _kept(self, messages: Sequence[bytes]) -> list[dict[str, Any]]:
         schema = self._source.keep_schema
