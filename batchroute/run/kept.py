@@ -14,7 +14,7 @@ from batchroute.job.settings import changed_settings
 from batchroute.job.spec import RoutingSpec
 from batchroute.learn.own.build import JOB
 from batchroute.report.figures import read_plan
-from batchroute.run.pilot.found import chosen_threshold, found_by_pilot
+from batchroute.run.pilot.found import found_by_pilot, planned_threshold
 from batchroute.run.pilot.routers import router_named
 from batchroute.store.identity import identity_of, known_identity
 from batchroute.store.layout import RunLayout
@@ -45,7 +45,7 @@ def kept_threshold(job: Job) -> float | None:
     plan = read_plan(run.path) if identity.threshold is None else None
     found = identity.threshold if plan is None else plan.threshold
     if found is None and (chosen := found_by_pilot(job)) is not None:
-        found = chosen_threshold(chosen, Scores(run.scores).free())
+        found = planned_threshold(chosen, Scores(run.scores).free())
     return found if found is not None and math.isfinite(found) else None  # over no rows at all it is infinite
 
 

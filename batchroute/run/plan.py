@@ -17,7 +17,7 @@ from batchroute.report.ties import tie_at
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.route.forecast.evidence import Band
 from batchroute.run.open import refuse_unpriced
-from batchroute.run.pilot.found import chosen_threshold, found_by_pilot
+from batchroute.run.pilot.found import found_by_pilot, planned_threshold
 from batchroute.run.pilot.plan import plan_pilot
 from batchroute.run.prepare import scored_job
 from batchroute.run.whatif import what_if
@@ -156,7 +156,7 @@ def _threshold(job: Job, scored: ScoredInput, estimator: Estimator) -> float | N
     if routing.quality is None:
         return resolve_threshold(routing, scored.scores.free(), lambda: estimator)
     found = found_by_pilot(job)
-    return None if found is None else chosen_threshold(found, scored.scores.free())
+    return None if found is None else planned_threshold(found, scored.scores.free())
 
 
 def _undecided(plan: Plan, all_weak: Totals, all_strong: Totals) -> Plan:

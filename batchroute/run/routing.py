@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
 from batchroute.learn.own.build import JOB
-from batchroute.quality.ranks import threshold_for_share
 from batchroute.report.quality import read_quality
 from batchroute.report.ties import tie_at
 from batchroute.route.downgrade import open_downgrade
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.feed import rows_to_ask
+from batchroute.run.pilot.found import chosen_threshold
 from batchroute.run.pilot.routers import identity_of_scores
 from batchroute.run.resolved import refuse_moved
 from batchroute.send.reuse import Reuse
@@ -153,7 +153,7 @@ class Routing:
         self._pilot.asking.close()
         if quality is None or self._pilot_only:
             return None
-        return known if known is not None else await self._by_target(quality)
+        return known if known is not None else await self._by_target(self._pilot, quality)
 
     def _fix(self, threshold: float) -> None:
         """On file from now on, with the router whose scores it belongs to."""
@@ -168,21 +168,16 @@ class Routing:
         """Whether a pilot that only measures did so before the routing was changed."""
         return self._job.routing.quality is None and (quality.target, quality.threshold) != (None, threshold)
 
-    async def _by_target(self, quality: Quality) -> float | None:
+    async def _by_target(self, pilot: Pilot, quality: Quality) -> float | None:
         """What the pilot chose for routing.quality; None where the job stops as nothing could be shown."""
         if quality.verdict == "all strong":
             self._notify(f"pilot: {quality.brief}")
         if quality.verdict == "all strong" and self._job.limits.on_unproven == "stop":
             self._stopper.stop(f"the pilot could not show that routing keeps {quality.target:.0%}; {UNPROVEN}")
             return None
-        return await asyncio.to_thread(self._chosen_threshold, quality)
-
-    def _chosen_threshold(self, quality: Quality) -> float:
-        threshold = quality.threshold or 0.0
-        if quality.verdict in {"all weak", "weak is better"}:
-            scores = self._scores if self._pilot is None else self._pilot.scores
-            threshold, _ = threshold_for_share(scores.free(), 0.0)
-        self._refuse_moved(threshold)
+        threshold = await asyncio.to_thread(chosen_threshold, quality, pilot.scores.free())
+        if threshold is not None:
+            await asyncio.to_thread(self._refuse_moved, threshold)
         return threshold
 
     def _refuse_moved(self, threshold: float) -> None:

@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
     from batchroute.types import Floats
 
-PART_A = 0.4  # of every stratum: chooses the router; part B is left for the promise
+LEARNT_FROM, PROMISED = "A", "B"  # the parts: one teaches and chooses a router, the other is for the promise
+PART_A = 0.4  # of every stratum
 FOLDS = 5
 # Streams of random numbers, so that one seed serves all of them.
 _PARTS, _FOLDS = 1, 2
 
 
 def split_parts(strata: NDArray[np.int64], seed: int) -> NDArray[np.str_]:
-    """[n] "A" or "B" for the `strata` [n] of the rows.
+    """[n] LEARNT_FROM or PROMISED for the `strata` [n] of the rows.
 
     Of a stratum of m rows floor(0.4 m + 0.5) are in A: strata of one size have as many as each other.
     """
     random = np.random.default_rng((seed, _PARTS))
-    parts = np.full(len(strata), "B")
+    parts = np.full(len(strata), PROMISED)
     for stratum in np.unique(strata):
         rows = random.permutation(np.flatnonzero(strata == stratum))
-        parts[rows[: int(PART_A * len(rows) + 0.5)]] = "A"
+        parts[rows[: int(PART_A * len(rows) + 0.5)]] = LEARNT_FROM
     return parts
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from batchroute.learn.own.build import JOB
 from batchroute.learn.own.choice import compare
+from batchroute.learn.own.parts import PROMISED
 from batchroute.quality.curves import random_scores as many_random_scores
 from batchroute.quality.kept import known
 from batchroute.quality.promise import kept_by_share, quality_threshold
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 class Measured:
     """The graded rows of a pilot, [n] each: scores of the router in use, grades and costs (NaN: unknown) by side.
 
-    `job_scores` are the job's own router's; `parts` "A" or "B"; `looks`: the number of the look that a row came
-    with; `texts`: what a router reads of it.
+    `job_scores` are the job's own router's; `parts` as in learn/own/parts; `looks`: the number of the look that a
+    row came with; `texts`: what a router reads of it.
     """
 
     scores: Floats
@@ -80,7 +81,7 @@ class Measured:
         names = ("score", "strong_grade", "weak_grade", "strong_cost_usd", "weak_cost_usd")
         scores, strong, weak, strong_usd, weak_usd = (_numbers(rows[name]) for name in names)
         count = len(scores)
-        parts, looks = np.full(count, "B"), np.zeros(count, np.int64)
+        parts, looks = np.full(count, PROMISED), np.zeros(count, np.int64)
         return Measured(scores, scores, strong, weak, strong_usd, weak_usd, parts, looks, [])
 
     def of_part(self, part: str) -> Measured:

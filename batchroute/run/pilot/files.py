@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batchroute.learn.own.parts import PROMISED
 from batchroute.report.figures import json_text
 from batchroute.store.files import AS_UMASK_SAYS, saving, whole_file, write_whole
 from batchroute.types import SIDES
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def write_rows(layout: RunLayout, judged: JudgedRows, scores: Floats, parts: Sequence[str]) -> None:
     """rows.parquet, and labels.parquet with those that were graded.
 
-    [n] `scores` are those of the router in use, `parts` "A" or "B".
+    [n] `scores` are those of the router in use, `parts` as in learn/own/parts.
     """
     strata = [row.sampled.stratum for row in judged.rows]
     places = {
@@ -59,6 +60,12 @@ def read_grades(path: Path) -> tuple[Floats, Floats, Floats]:
     known = table.filter(pc.is_valid(table["strong_grade"]))
     score, strong, weak = (known[name].to_numpy() for name in table.column_names)
     return score, strong, weak
+
+
+def promised_rows(layout: RunLayout) -> pa.Table:
+    """The graded rows that a promise is made on: columns of rows.parquet."""
+    rows = pq.read_table(layout.pilot_rows)
+    return rows.filter(pc.and_(pc.is_valid(rows["strong_grade"]), pc.equal(rows["part"], PROMISED)))
 
 
 def _places(judged: JudgedRows, scores: Floats) -> dict[str, pa.Array]:

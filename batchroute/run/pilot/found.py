@@ -17,6 +17,7 @@ from batchroute.quality.ranks import threshold_for_share
 from batchroute.quality.shares import JobScores
 from batchroute.report.quality import read_quality
 from batchroute.route.forecast.evidence import Band
+from batchroute.run.pilot.files import promised_rows
 from batchroute.store.pilot import read_pilot_bill
 from batchroute.store.scores import Scores
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from batchroute.store.layout import RunLayout
     from batchroute.types import Floats
 
-PROMISED = "B"  # the part of the rows that taught no router
-
 
 def found_by_pilot(job: Job) -> Quality | None:
     """What a finished pilot in the job's directory found, for the target that the job has now."""
@@ -41,19 +40,19 @@ def found_by_pilot(job: Job) -> Quality | None:
 
 
 def chosen_threshold(found: Quality, scores: Iterable[Floats]) -> float | None:
-    """The threshold that the pilot chose, over all free `scores`; None where it chose none.
-
-    Where another router than the job's is to route, whose scores do not stand here yet, that of the same share.
-    """
+    """The threshold that the pilot chose, over all free `scores` of the router in use; None: it chose none."""
     if found.verdict is None:
         return None
     if found.verdict in {"all weak", "weak is better"}:
         return threshold_for_share(scores, 0.0)[0]
-    if found.verdict == "all strong":
-        return 0.0
-    if found.router != JOB and found.strong_share is not None:
+    return 0.0 if found.verdict == "all strong" else found.threshold
+
+
+def planned_threshold(found: Quality, scores: Iterable[Floats]) -> float | None:
+    """The same over the `scores` of the job's own router: that of the same share, where another is to route."""
+    if found.verdict == "route" and found.router != JOB and found.strong_share is not None:
         return threshold_for_share(scores, found.strong_share)[0]
-    return found.threshold
+    return chosen_threshold(found, scores)
 
 
 def paid_beside(run: RunLayout, threshold: float | None) -> Band | None:
@@ -84,20 +83,11 @@ def kept_at(run: RunLayout, threshold: float) -> Tested | None:
     found = read_quality(run.path)
     if found is None or not run.pilot_rows.exists():
         return None
-    columns = ["score", "strong_grade", "weak_grade"]
-    table = pq.read_table(run.pilot_rows, columns=columns, filters=[("part", "=", PROMISED)])
-    score, strong, weak = (column.to_numpy().astype(np.float64) for column in table.columns)
-    scores = Scores(run.scores).free()
-    graded = ~np.isnan(strong) & ~np.isnan(weak)
-    if not graded.any():
+    rows, scores = promised_rows(run), Scores(run.scores).free()
+    if not len(rows):
         return None
-    grid = kept_by_share(
-        score[graded],
-        strong[graded],
-        weak[graded],
-        confidence=found.confidence,
-        job_scores=JobScores.read(scores),
-    )
+    score, strong, weak = (rows[name].to_numpy() for name in ("score", "strong_grade", "weak_grade"))
+    grid = kept_by_share(score, strong, weak, confidence=found.confidence, job_scores=JobScores.read(scores))
     share = _share_at(threshold, scores)
     return min(grid, key=lambda each: abs(each.strong_share - share))
 

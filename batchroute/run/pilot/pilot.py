@@ -32,17 +32,24 @@ from batchroute.grade.custom import load_grader
 from batchroute.input.keep import unpack
 from batchroute.job.pilot import FIRST_AUTO_ROWS, JUDGE_NAME
 from batchroute.learn.own.build import JOB
-from batchroute.learn.own.parts import split_parts
+from batchroute.learn.own.parts import LEARNT_FROM, PROMISED, split_parts
 from batchroute.quality.sample import draw
 from batchroute.quality.shares import JobScores
 from batchroute.report.quality import read_quality
 from batchroute.run.pilot.asking import Asking
 from batchroute.run.pilot.decide import Asked, Measured, choose, describe
-from batchroute.run.pilot.files import read_grades, write_quality, write_rows, write_verdicts, write_watched
+from batchroute.run.pilot.files import (
+    promised_rows,
+    read_grades,
+    write_quality,
+    write_rows,
+    write_verdicts,
+    write_watched,
+)
 from batchroute.run.pilot.fit import open_references
 from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
 from batchroute.run.pilot.queue import RequestQueue
-from batchroute.run.pilot.reuse import earlier_pilot, promised_rows, take_over, why_scores_differ
+from batchroute.run.pilot.reuse import earlier_pilot, take_over, why_scores_differ
 from batchroute.run.pilot.routers import learn, learns, other_scores, score_again, scores_at
 from batchroute.run.pilot.sample import EligibleScores, places_of, read_column, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
@@ -133,7 +140,7 @@ class Pilot:
         shares = await self._shares()
         rows = await asyncio.to_thread(self._draw)
         scores = np.array([row.score for row in rows], np.float64)
-        parts = np.full(len(rows), "B")
+        parts = np.full(len(rows), PROMISED)
         steps = self._steps(len(rows))
         looks = np.searchsorted(steps, np.arange(len(rows)), "right")
         has_learnt = self.router != JOB
@@ -148,7 +155,7 @@ class Pilot:
                 if await self._learn(Measured.of(judged, scores[:count], parts[:count], looks[:count])):
                     shares = await self._shares()
                     scores = scores_at(self.scores.shards, np.array([row.place for row in rows]))
-            measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part("B")
+            measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part(PROMISED)
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
                 asked = Asked.of(judged, self._judge_usd())
@@ -244,7 +251,7 @@ class Pilot:
         A job without a target has a threshold that belongs to its own router's scores, and keeps that.
         """
         layout = self._directory.layout
-        chosen = await asyncio.to_thread(learn, self._job, layout, measured.of_part("A"))
+        chosen = await asyncio.to_thread(learn, self._job, layout, measured.of_part(LEARNT_FROM))
         if chosen == JOB or self._job.routing.quality is None:
             return False
         self.router = chosen

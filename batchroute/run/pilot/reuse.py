@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchroute.grade.pairwise import pairwise_digest
 from batchroute.grade.rubric import rubric_digest
 from batchroute.job.settings import changed_settings, frozen_settings
+from batchroute.learn.own.parts import PROMISED
 from batchroute.report.comparison import drift
 from batchroute.report.figures import read_report
 from batchroute.report.quality import read_quality
@@ -91,16 +91,10 @@ def take_over(earlier: EarlierPilot, layout: RunLayout) -> None:
         watched = pq.read_table(earlier.layout.watched_rows).drop_columns("route")
         count = len(watched)
         watched = watched.append_column("stratum", pa.nulls(count, pa.int32()))
-        watched = watched.append_column("part", pa.array(["B"] * count, pa.string()))
+        watched = watched.append_column("part", pa.array([PROMISED] * count, pa.string()))
         rows = pa.concat_tables([rows, watched.select(rows.column_names)])
     with saving(layout.pilot_rows), whole_file(layout.pilot_rows) as unfinished:
         pq.write_table(rows, unfinished, compression="zstd")
     if earlier.layout.own_router.exists():
         with saving(layout.own_router):
             shutil.copytree(earlier.layout.own_router, layout.own_router, dirs_exist_ok=True)
-
-
-def promised_rows(layout: RunLayout) -> pa.Table:
-    """The graded rows that a promise is made on: columns of rows.parquet."""
-    rows = pq.read_table(layout.pilot_rows)
-    return rows.filter(pc.and_(pc.is_valid(rows["strong_grade"]), pc.equal(rows["part"], "B")))
