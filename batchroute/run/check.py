@@ -22,6 +22,7 @@ from batchroute.run.pilot.cost import budget_warnings, cost_words, open_pilot_ro
 from batchroute.run.pilot.fit import (
     grade_sample,
     input_with_references,
+    missing_earlier_run,
     open_references,
     pilot_looks,
     refuse_no_references,
@@ -107,7 +108,7 @@ def _look_at_pilot(found: Findings, job: Job, source: Source, limit: int | None,
     else:
         forecast = pilot.forecast()
         found.notes += cost_words(forecast, job.pilot)
-        found.warnings += budget_warnings(forecast, job.limits)
+        found.warnings += [*budget_warnings(forecast, job.limits), *filter(None, [missing_earlier_run(job)])]
     found.attempt(partial(grade_sample, job, source))
     references = found.attempt(partial(open_references, job))
     if references is not None:

@@ -173,7 +173,7 @@ class Routing:
         if quality.verdict == "all strong":
             self._notify(f"pilot: {quality.brief}")
         if quality.verdict == "all strong" and self._job.limits.on_unproven == "stop":
-            self._stopper.stop(f"the pilot could not show that routing keeps {quality.target:.0%}; {UNPROVEN}")
+            self._stopper.stop(f"the pilot could not show routing.quality = {quality.target}; {UNPROVEN}")
             return None
         threshold = await asyncio.to_thread(chosen_threshold, quality, pilot.scores.free())
         if threshold is not None:

@@ -167,7 +167,8 @@ def _estimate(kept: float | None, low: float | None, high: float | None) -> str:
 def _graded(quality: Quality) -> Iterator[str]:
     judge = _JUDGES.get(quality.judge, f"by {plain(quality.judge)}")
     model = "" if quality.judge_model is None else f", {plain(quality.judge_model)}"
-    graded = f"{count(quality.rows)} of {rows_of(quality.asked)} graded {judge}{model}"
+    of_all = f"{count(quality.rows)} of {rows_of(quality.asked)}"
+    graded = f"{of_all if quality.reused is None else rows_of(quality.rows)} graded {judge}{model}"
     if quality.strong_grade is not None and quality.weak_grade is not None:
         graded += f"; mean grades: strong {quality.strong_grade:.3f}, weak {quality.weak_grade:.3f}"
     yield graded
@@ -197,7 +198,9 @@ def cost_words(report: Report) -> str:
         return "what the pilot cost is not known: no price or no usage of some answers"
     cost = f"the pilot cost ${money(report.pilot_cost_usd)}"
     judge = f", of it ${money(report.judge_cost_usd)} for the judge" if report.judge_cost_usd else ""
-    beside_usd = None if report.quality is None else report.quality.pilot_cost_usd
+    if report.quality is None:
+        return f"{cost} so far{judge}; of each row one answer becomes its result"
+    beside_usd = report.quality.pilot_cost_usd
     if beside_usd is None or money(beside_usd) == money(report.pilot_cost_usd):
         return f"{cost} beside the rows' own answers{judge}"
     return f"{cost}{judge}; rows take their own side's answers from it, and ${money(beside_usd)} stay beside them"

@@ -81,7 +81,7 @@ def checked(batchroute: Command, folder: Path, *changes: dict[str, Any]) -> Said
             {"pilot.judge": "check", "pilot.reference": None, "check.schema": "none.json"},
             "none.json cannot be read",
         ),
-        ({"pilot.reuse": "elsewhere"}, "pilot.reuse: "),
+        ({"pilot.reuse": "prompts.jsonl"}, "prompts.jsonl is not a run directory"),
         ({"pilot.reuse": "run"}, "is this job's own output.path; name another run"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_class_that_grades_well_gets_kept_columns(folder: Path, batchroute: Co
 
 
 def test_every_fault_at_once(folder: Path, batchroute: Command) -> None:
-    faults = {"pilot.reference": "anwser", "input.prompt": "promt", "pilot.reuse": "elsewhere"}
+    faults = {"pilot.reference": "anwser", "input.prompt": "promt", "pilot.reuse": "prompts.jsonl"}
     said = checked(batchroute, folder, REFERENCE, faults)
     assert said.code == 2
     for words in ("no row has a column 'anwser'", "no row has a column 'promt'", "pilot.reuse: "):
@@ -150,6 +150,12 @@ def test_an_earlier_run_will_do(folder: Path, batchroute: Command) -> None:
     (folder / "earlier").mkdir()
     (folder / "earlier" / "job.toml").write_text("")
     assert checked(batchroute, folder, REFERENCE, {"pilot.reuse": "earlier"}).code == 0
+
+
+def test_on_a_first_night_there_is_no_earlier_run(folder: Path, batchroute: Command) -> None:
+    said = checked(batchroute, folder, REFERENCE, {"pilot.reuse": "yesterday"})
+    assert said.code == 0
+    assert "yesterday is not there: a pilot of its own is asked" in said.err
 
 
 def test_a_schema_may_stand_in_a_file(tmp_path: Path) -> None:

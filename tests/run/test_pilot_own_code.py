@@ -56,17 +56,18 @@ def test_answers_are_kept_where_the_judge_fails(
     with pilot_job(tmp_path, ROWS) as job:
         own = {"pilot.rows": SAMPLED, "pilot.watch": 0.5, "pilot.judge": f"{name}:Judge", "pilot.reference": None}
         path = job.write(own)
-        said = batchroute("run", path, "--quiet")
+        said = batchroute("pilot", path) if fails == 1 else batchroute("run", path, "--quiet")
         assert said.code == 1
         assert f"{name}:Judge: `grade` {words}" in said.err
         assert "put it right and run again, all answers are kept" in said.err
         assert "Traceback" not in said.err
+        assert fails == 2 or "so far; of each row one answer becomes its result" in " ".join(said.out.split())
         assert job.report()["state"] == "incomplete"
         assert words in " ".join(standing_of(job.run).why)
         assert job.report()["total_usd"] == pytest.approx(job.billed_usd())
         assert not RunLayout(job.run).success.exists()
         requests = job.requests
-        (tmp_path / f"{name}.py").write_text(JUDGE.format(fails=0, fault=fault))
+        (tmp_path / f"{name}.py").write_text(JUDGE.format(fails=-1, fault=fault))
         monkeypatch.delitem(sys.modules, name)  # as in the next process
         assert batchroute("run", path, "--quiet").code == 0
         assert fails == 1 or job.requests == requests

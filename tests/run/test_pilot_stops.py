@@ -96,7 +96,7 @@ def test_what_cannot_be_shown_may_stop_it_before_any_row_is_paid(tmp_path: Path)
         for _ in range(2):
             end = job.done()
             assert end.exit_code(0.0) == 4
-            assert "could not show that routing keeps 99%" in end.stopped[0]
+            assert "could not show routing.quality = 0.99;" in end.stopped[0]
             assert 'set limits.on_unproven = "strong"' in end.stopped[0]
             assert job.requests == 2 * SAMPLED
         job.write(SMALL, {"routing": {"quality": 0.99}})

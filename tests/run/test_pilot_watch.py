@@ -185,6 +185,15 @@ def test_another_question_needs_a_pilot_of_its_own(job: PilotJob, change: dict[s
     assert (found.reused, found.why_new, found.asked) == (None, why, 40)
 
 
+def test_a_night_after_none_needs_a_pilot_of_its_own(job: PilotJob) -> None:
+    """As a first one, or one after a holiday."""
+    job.write({"routing.quality": 0.5, "pilot.reuse": "yesterday"})
+    assert job.done().exit_code(0.0) == 0
+    found = quality_of(job)
+    assert (found.reused, found.asked) == (None, 40)
+    assert found.why_new == f"{job.folder / 'yesterday'} is not there"
+
+
 def test_other_prompts_need_a_pilot_of_their_own(job: PilotJob) -> None:
     job.write({"routing.quality": 0.5, "router.use": "length"})
     job.done()

@@ -124,6 +124,7 @@ def test_what_it_rests_on(name: str, lines: list[str]) -> None:
         ({"judge": "check"}, "384 of 400 rows graded by the job's [check]; "),
         ({"judge": "mine.judges:Careful"}, "384 of 400 rows graded by mine.judges:Careful; "),
         ({"left_out": {"lost": 1}}, "1 row left out: 1 lost"),
+        ({"reused": "runs/2026-11-27", "asked": 0}, "384 rows graded against the right answers; mean grades: "),
         ({"reused": "runs/2026-11-27"}, "the pilot of runs/2026-11-27 was taken over, as it still fits"),
         ({"why_new": "the scores have drifted"}, "a new pilot, as the scores have drifted"),
         ({"router": "length"}, "35.0 % of the rows go strong, by prompt length; "),

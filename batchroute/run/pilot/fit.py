@@ -51,6 +51,14 @@ def pilot_looks(job: Job) -> Iterator[Callable[[], object]]:
         yield partial(_refuse_no_run, Path(pilot.reuse), Path(job.output.path))
 
 
+def missing_earlier_run(job: Job) -> str | None:
+    """In words that the run of pilot.reuse is not there, as on a first night, or after one that did not run."""
+    run = None if job.pilot is None else job.pilot.reuse
+    if run is None or Path(run).exists():
+        return None
+    return f"pilot.reuse: {run} is not there: a pilot of its own is asked"
+
+
 def open_references(job: Job) -> Source | None:
     """The input, of which the right answers alone are kept; InputFault where it has no such column.
 
@@ -141,5 +149,5 @@ def _refuse_no_run(run: Path, output: Path) -> None:
     if run.resolve() == output.resolve():
         raise RunFault(f"pilot.reuse: {run} is this job's own output.path; name another run")
     layout = RunLayout(run)
-    if not layout.job.is_file():
+    if run.exists() and not layout.job.is_file():
         raise RunFault(f"pilot.reuse: {run} is not a run directory (it has no {layout.job.name})")

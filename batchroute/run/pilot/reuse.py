@@ -52,9 +52,11 @@ class EarlierPilot:
 def earlier_pilot(job: Job, pilot: PilotSpec) -> EarlierPilot | str:
     """The pilot of pilot.reuse, as far as settings tell; else why it does not fit."""
     layout = RunLayout(Path(pilot.reuse or ""))
+    if not layout.path.exists():
+        return f"{layout.path} is not there"
     found = read_quality(layout.path)
     if found is None or not layout.pilot_rows.exists():
-        return "it has no pilot that came to its end"
+        return f"{layout.path} has no pilot that came to its end"
     frozen = read_identity(layout).frozen
     before = {key: value for key, value in frozen.items() if key.startswith(_FITS)}
     now = {key: value for key, value in frozen_settings(job).items() if key.startswith(_FITS)}
