@@ -57,7 +57,7 @@ def test_a_form_that_a_server_does_not_know_is_left_out(
     asked, left_out = judged_by(say, judge, tmp_path)
     assert sum("response_format" in each for each in asked) == 1
     assert len(asked) == 1 + 2 * ROWS
-    assert left_out == {}
+    assert not any(left_out.values())
 
 
 def test_a_conversation_too_long_for_the_judge_says_nothing_of_the_form(tmp_path: Path) -> None:
@@ -68,4 +68,4 @@ def test_a_conversation_too_long_for_the_judge_says_nothing_of_the_form(tmp_path
 
     asked, left_out = judged_by(say, "rubric", tmp_path)
     assert all("response_format" in each for each in asked)
-    assert left_out == {"judge_unreadable": 1}
+    assert left_out["judge_unreadable"] == 1

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import numpy as np
 
-from batchroute.grade.custom import grade_row
+from batchroute.grade.check import load_check
+from batchroute.grade.custom import grade_row, load_grader
 from batchroute.grade.match import reference_grade
 from batchroute.grade.sides import JudgedRow, came, side_grades
+from batchroute.input.keep import unpack
+from batchroute.run.pilot.fit import open_references
+from batchroute.run.pilot.sample import read_column
 from batchroute.store.pilot import PilotRecord
 from batchroute.types import SIDES
 
@@ -26,8 +31,12 @@ if TYPE_CHECKING:
     from batchroute.grade.check import Check
     from batchroute.grade.match import Match
     from batchroute.grade.sides import SideGrades
+    from batchroute.input.open import Source
+    from batchroute.job.pilot import PilotSpec
+    from batchroute.job.spec import Job
     from batchroute.run.pilot.sample import SampledRow
     from batchroute.store.pilot import PilotStore
+    from batchroute.store.scores import Scores
     from batchroute.types import Floats, Result
 
 
@@ -126,6 +135,25 @@ class OwnJudge:
         prompt = row.sampled.prompt
         record = self.store.get("verdict", side, prompt.file, prompt.row)
         return None if record is None else msgspec.msgpack.decode(record.payload, type=float)
+
+
+def open_judge(
+    job: Job, pilot: PilotSpec, source: Source, scores: Scores, store: PilotStore
+) -> ReferenceJudge | OwnJudge:
+    """The judge of a job, where it is no model; ModelFault where the user's code cannot be loaded."""
+
+    def right_answers(references: Source, rows: Sequence[SampledRow]) -> list[Any]:
+        return read_column(references, scores.shards, np.array([row.place for row in rows]))
+
+    def kept_columns(messages: Sequence[bytes]) -> list[dict[str, Any]]:
+        schema = source.keep_schema
+        return unpack(messages, schema).to_pylist() if len(schema) else [{} for _ in messages]
+
+    if (references := open_references(job)) is not None:
+        return ReferenceJudge(pilot.match, partial(right_answers, references))
+    if job.check is not None:
+        return OwnJudge(grades_of_check(load_check(job.check)), kept_columns, store)
+    return OwnJudge(load_grader(pilot.judge).grades, kept_columns, store)
 
 
 def grades_of_check(check: Check) -> Callable[[Sequence[dict[str, Any]]], Floats]:

@@ -27,9 +27,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
-from batchroute.grade.check import load_check
-from batchroute.grade.custom import load_grader
-from batchroute.input.keep import unpack
 from batchroute.job.pilot import FIRST_AUTO_ROWS, JUDGE_NAME
 from batchroute.learn.own.build import JOB
 from batchroute.learn.own.parts import LEARNT_FROM, PROMISED, split_parts
@@ -46,12 +43,11 @@ from batchroute.run.pilot.files import (
     write_verdicts,
     write_watched,
 )
-from batchroute.run.pilot.fit import open_references
-from batchroute.run.pilot.judge import JudgedRows, OwnJudge, ReferenceJudge, grades_of_check
+from batchroute.run.pilot.judge import JudgedRows, open_judge
 from batchroute.run.pilot.queue import RequestQueue
 from batchroute.run.pilot.reuse import earlier_pilot, take_over, why_scores_differ
 from batchroute.run.pilot.routers import learn, learns, other_scores, score_again, scores_at
-from batchroute.run.pilot.sample import EligibleScores, places_of, read_column, read_rows
+from batchroute.run.pilot.sample import EligibleScores, places_of, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
 from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
 from batchroute.store.tally import known_usd
@@ -59,14 +55,13 @@ from batchroute.types import SIDES, PilotProgress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
     from batchroute.quality.promise import Choice
     from batchroute.report.quality import Quality
-    from batchroute.run.pilot.judge import Judge
+    from batchroute.run.pilot.judge import AnsweredRow, Graded, Judge
     from batchroute.run.pilot.sample import SampledRow
     from batchroute.send.request import Delivery, Request
     from batchroute.store.directory import RunDirectory
@@ -111,6 +106,7 @@ class Pilot:
             self._model = ModelJudge(
                 self._spec, self._spec.endpoint, target, store, self._judge_queue, reserves=reserves
             )
+        self._judge: Judge | None = self._model  # another one is opened where it is needed
 
     def progress(self) -> PilotProgress | None:
         """How far it is; None before and after."""
@@ -213,7 +209,7 @@ class Pilot:
         rows = await asyncio.to_thread(read_rows, self._source, shards, places, np.zeros_like(places))
         both = [answered for row in rows if (answered := self.watch.answered(row)) is not None]
         self._stage = "judging"
-        graded = await self._judge().grade([row for row, _ in both])
+        graded = await self._grade([row for row, _ in both])
         self._stage = None
         if graded is not None:
             judged = JudgedRows([row for row, _ in both], graded)
@@ -241,7 +237,7 @@ class Pilot:
             return None
         self._stage = "judging"
         answered = [self.asking.answered(row) for row in rows]
-        graded = await self._judge().grade(answered)
+        graded = await self._grade(answered)
         self._stage = "deciding"
         return None if graded is None else JudgedRows(answered, graded)
 
@@ -280,23 +276,11 @@ class Pilot:
             steps.append(2 * steps[-1])
         return [*steps[:-1], rows]
 
-    def _judge(self) -> Judge:
-        if self._model is not None:
-            return self._model
-        if self._spec.judge == "reference":
-            return ReferenceJudge(self._spec.match, self._references)
-        if self._spec.judge == "check" and self._job.check is not None:
-            return OwnJudge(grades_of_check(load_check(self._job.check)), self._kept, self._store)
-        return OwnJudge(load_grader(self._spec.judge).grades, self._kept, self._store)
-
-    def _kept(self, messages: Sequence[bytes]) -> list[dict[str, Any]]:
-        schema = self._source.keep_schema
-        return unpack(messages, schema).to_pylist() if len(schema) else [{} for _ in messages]
-
-    def _references(self, rows: Sequence[SampledRow]) -> list[Any]:
-        source = open_references(self._job)
-        assert source is not None, "only this judge reads right answers"  # noqa: S101
-        return read_column(source, self._directory.scores.shards, np.array([row.place for row in rows]))
+    async def _grade(self, rows: Sequence[AnsweredRow]) -> Graded | None:
+        if self._judge is None:
+            given = (self._job, self._spec, self._source, self._directory.scores, self._store)
+            self._judge = await asyncio.to_thread(open_judge, *given)
+        return await self._judge.grade(rows)
 
     def _write(self, judged: JudgedRows, scores: Floats, parts: Sequence[str], found: Quality) -> None:
         self._write_verdicts()
