@@ -311,12 +311,12 @@ class _OpenRun:
         return progress
 
     def _open_pilot(self) -> Pilot | None:
-        store = self._directory.pilot
-        if self._job.pilot is None or store is None:
+        store, spec = self._directory.pilot, self._job.pilot
+        if spec is None or store is None:
             return None
         limit, reserves = self._options.limit, self._budget is not None
         return Pilot(
-            self._job, self._targets, self._source, self._directory, store, limit=limit, reserves=reserves
+            self._job, spec, self._targets, self._source, self._directory, store, limit=limit, reserves=reserves
         )
 
     def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:

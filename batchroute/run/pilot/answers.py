@@ -79,10 +79,8 @@ class PilotAnswers:
 
     def take(self, name: str, request: Request) -> Outcome | None:
         """The answer as the result of its row, which has all attempts; None where that has to be asked."""
-        if not self.can_take(name, request):
+        prompt, found = request.prompt, self.find(name, request)
+        if found is None or not self.can_take(name, request):
             return None
-        prompt = request.prompt
         self._store.take(name, prompt.file, prompt.row, attempts=request.attempts)
-        found = self.find(name, request)
-        assert found is not None, "can_take has seen it"  # noqa: S101
         return msgspec.structs.replace(found, attempts=request.attempts + found.attempts)

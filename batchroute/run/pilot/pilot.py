@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchroute.input.open import Source
+    from batchroute.job.pilot import PilotSpec
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
     from batchroute.quality.promise import Choice
@@ -76,6 +77,7 @@ class Pilot:
     def __init__(
         self,
         job: Job,
+        spec: PilotSpec,
         targets: Mapping[str, Target],
         source: Source,
         directory: RunDirectory,
@@ -85,9 +87,8 @@ class Pilot:
         reserves: bool,
     ) -> None:
         """`limit` is how many rows of the input are wanted at all; `reserves`: a budget has to hold for each."""
-        assert job.pilot is not None, "only a job with a pilot has one"  # noqa: S101
         self.asking = Asking(job.endpoints, targets, store, reserves=reserves)
-        self._spec = job.pilot
+        self._spec = spec
         self._store = store
         share, seed = self._spec.watch, self._spec.seed
         self.watch = Watch(job.endpoints, targets, store, share=share, seed=seed) if share else None
@@ -247,7 +248,7 @@ class Pilot:
         A job without a target has a threshold that belongs to its own router's scores, and keeps that.
         """
         layout = self._directory.layout
-        chosen = await asyncio.to_thread(learn, self._job, layout, measured.of_part(LEARNT_FROM))
+        chosen = await asyncio.to_thread(learn, self._job, layout, measured.of_part(LEARNT_FROM), self._spec.seed)
         if chosen == JOB or self._job.routing.quality is None:
             return False
         self.router = chosen

@@ -50,10 +50,9 @@ def learns(pilot: PilotSpec, rows: int) -> bool:
     return rows >= LEARNS_FROM_ROWS if pilot.learn == "auto" else pilot.learn
 
 
-def learn(job: Job, layout: RunLayout, part_a: Measured) -> str:
+def learn(job: Job, layout: RunLayout, part_a: Measured, seed: int) -> str:
     """Learns from part A, leaves what was learnt in pilot/model, and says which router routes."""
-    assert job.pilot is not None, "only a job with a pilot learns"  # noqa: S101
-    learned = learn_router(part_a.texts, part_a.scores, part_a.strong, part_a.weak, job.router, job.pilot.seed)
+    learned = learn_router(part_a.texts, part_a.scores, part_a.strong, part_a.weak, job.router, seed)
     if learned.parameters is not None:
         with saving(layout.pilot):
             write_router(layout.own_router, learned, router_named(OWN, job, layout))
