@@ -141,5 +141,5 @@ def test_by_itself_it_exits_as_a_run_does(
             assert job.requests == 2 * SAMPLED
         report = job.report()
         assert report["state"] == "incomplete"
-        assert report["quality"]["left_out"] == left_out
+        assert {reason: rows for reason, rows in report["quality"]["left_out"].items() if rows} == left_out
         assert (report["cost_usd"], report["total_usd"]) == (0.0, pytest.approx(job.billed_usd()))
