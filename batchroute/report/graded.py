@@ -36,9 +36,13 @@ class KeptOnRows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_grades(rows: pl.LazyFrame, run: Path) -> pl.LazyFrame:
-    """`rows` (file, row, route ...) with GRADED, which are null where a row was not graded."""
-    layout = RunLayout(run)
-    files = [path for path in (layout.pilot_rows, layout.watched_rows) if path.exists()]
+    """`rows` (file, row, route ...) with GRADED, which are null where a row was not graded.
+
+    A pilot that was taken over graded rows of an earlier run, whose places other rows may have now.
+    """
+    layout, found = RunLayout(run), read_quality(run)
+    own = () if found is not None and found.reused else (layout.pilot_rows,)
+    files = [path for path in (*own, layout.watched_rows) if path.exists()]
     if not files:
         return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in GRADED)
     graded = pl.concat([pl.read_parquet(path, columns=[*_PLACE, *_GRADES]) for path in files])

@@ -6,13 +6,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
+from batchroute.report.graded import with_grades
 from batchroute.report.quality import read_quality
+from batchroute.route.forecast.pilot import NOTHING
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.run.pilot.files import write_quality
+from batchroute.run.pilot.found import paid_beside
 from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
 from batchroute.store.layout import RunLayout
 from pilots import CONCURRENCY, pilot_job, skilled
@@ -151,6 +155,11 @@ def test_a_pilot_of_an_earlier_night_is_taken_over_while_the_prompts_are_the_sam
     assert (found.reused, found.why_new, found.asked) == (str(job.run), None, 0)
     assert found.rows == first.rows + len(watched(job))  # watched rows count into it
     assert job.requests - before == ROWS
+    # The places of that night's rows are those of others now, and what they cost was paid then.
+    layout = RunLayout(job.folder / "night")
+    places = pl.scan_parquet(layout.pilot_rows).select("file", "row", route=pl.lit("weak"))
+    assert with_grades(places, layout.path).collect()["strong_grade"].count() == 0
+    assert paid_beside(layout, 0.5) == NOTHING
 
 
 def test_what_an_earlier_night_kept_is_an_estimate_of_this_one_even_where_all_its_rows_were_asked(

@@ -17,6 +17,7 @@ from batchroute.quality.ranks import threshold_for_share
 from batchroute.quality.shares import JobScores
 from batchroute.report.quality import read_quality
 from batchroute.route.forecast.evidence import Band
+from batchroute.route.forecast.pilot import NOTHING
 from batchroute.run.pilot.files import promised_rows
 from batchroute.store.pilot import read_pilot_bill
 from batchroute.store.scores import Scores
@@ -58,9 +59,12 @@ def planned_threshold(found: Quality, scores: Iterable[Floats]) -> float | None:
 def paid_beside(run: RunLayout, threshold: float | None) -> Band | None:
     """What a finished pilot costs beside its rows: the answers of the sides they are not routed to, and the judge.
 
-    At a threshold it is one amount. None: a cost is unknown, or its rows are not on file.
+    At a threshold it is one amount. None: a cost is unknown, or its rows are not on file. One that was taken over
+    from an earlier run cost nothing here.
     """
-    bill = read_pilot_bill(run)
+    bill, found = read_pilot_bill(run), read_quality(run.path)
+    if found is not None and found.reused:
+        return NOTHING
     if not run.pilot_rows.exists() or not bill.complete:
         return None
     table = pq.read_table(run.pilot_rows, columns=["score", "strong_cost_usd", "weak_cost_usd"])
