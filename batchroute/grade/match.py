@@ -8,9 +8,9 @@
     auto      number where the right answer is one and the answer has one; choice where it is a single letter;
               else exact
 
-A right answer is text, a number, a truth value, or a list of these of which each is right. None, NaN, blank text
-and an empty list are none, nor is one that `match` cannot read: what is not known to be wrong is not 0. Of a
-worked solution that ends as GSM8K's do, "... #### 42", what comes after the signs is the right answer.
+A right answer is text, a number, a truth value, or a list of these, or its JSON: each is right. None, NaN,
+blank text and an empty list are none, nor is one that `match` cannot read: what is not known to be wrong is not 0.
+Of a worked solution that ends as GSM8K's do, "... #### 42", what comes after the signs is the right answer.
 
 Knows no rows and no judges.
 """
@@ -21,16 +21,19 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
 
 from batchroute.grade.choice import chosen_letter, only_letter
 from batchroute.grade.final import without_thoughts
 from batchroute.grade.number import is_right, last_number, only_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Match = Literal["auto", "exact", "number", "choice", "contains", "f1"]
 Reference: TypeAlias = "str | float | bool | Decimal | list[Reference] | None"  # as kept columns hold them
@@ -44,13 +47,26 @@ def reference_grade(response: str | None, reference: Reference, match: Match) ->
 
     Of several right answers the one that gives the best grade counts.
     """
+    answer = "" if response is None else without_thoughts(response).strip()
+    rights = filter(None, map(_as_text, _each_of(reference)))
+    grades = [_GRADES[match](answer, right) for right in rights]
+    return max((grade for grade in grades if grade is not None), default=None)
+
+
+def _each_of(reference: object) -> Iterator[object]:
+    """Each right answer of a list, which JSON lines and CSV hold as JSON; that text may be meant as it is, too."""
     if isinstance(reference, list | tuple):
-        grades = [reference_grade(response, each, match) for each in reference]
-        return max((grade for grade in grades if grade is not None), default=None)
-    right = _as_text(reference)
-    if right is None:
-        return None
-    return _GRADES[match]("" if response is None else without_thoughts(response).strip(), right)
+        for each in reference:
+            yield from _each_of(each)
+        return
+    listed = None
+    if isinstance(reference, str) and reference.lstrip().startswith("["):
+        with suppress(msgspec.DecodeError):
+            listed = msgspec.json.decode(reference, type=list[str | int | float | bool | None])
+    if listed is not None:
+        yield from listed
+    if listed is None or any(each is not None for each in listed):
+        yield reference
 
 
 def _as_text(reference: object) -> str | None:

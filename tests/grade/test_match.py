@@ -307,3 +307,23 @@ def test_a_grade_lies_between_0_and_1(answer: str, reference: str | float, match
 def test_the_right_answer_itself_is_right(reference: str, match: Match) -> None:
     if "####" not in reference and "</think>" not in reference:
         assert reference_grade(reference, reference, match) == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "match", "grade"),
+    [
+        ("It is 105.", '["105", "105.0"]', "auto", 1.0),
+        ("It is 105.", "[104, 105]", "auto", 1.0),
+        ("It is 106.", '["104", "105"]', "auto", 0.0),
+        ("The answer is B.", '["A", "B"]', "auto", 1.0),
+        ("Rome", '["Paris", "rome"]', "exact", 1.0),
+        ("[1, 2]", "[1, 2]", "exact", 1.0),  # the text as it is
+        ("Rome", "[Rome", "exact", 0.0),
+        ("Rome", "[]", "exact", None),
+        ("Rome", "[null]", "exact", None),
+    ],
+)
+def test_a_list_that_a_file_holds_as_json_is_a_list_of_right_answers(
+    response: str, reference: str, match: Match, grade: float | None
+) -> None:
+    assert reference_grade(response, reference, match) == grade
