@@ -63,7 +63,7 @@ async def score_again(name: str, job: Job, layout: RunLayout, source: Source, li
     """The whole input by another router than the job's, in a folder of its own, until it takes over."""
     with saving(layout.other_scores):
         shutil.rmtree(layout.other_scores, ignore_errors=True)
-        layout.other_scores.mkdir()
+        layout.other_scores.mkdir(mode=int(job.output.mode, 8))
     scores = Scores(layout.other_scores)
     await Scoring(source, scores, limit, scorer_loader(router_named(name, job, layout))).run()
     return scores
