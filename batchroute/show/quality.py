@@ -176,6 +176,8 @@ def _graded(quality: Quality) -> Iterator[str]:
     if left_out:
         reasons = (f"{count(rows)} {_LEFT_OUT.get(reason, one_line(reason))}" for reason, rows in left_out.items())
         yield f"{rows_of(sum(left_out.values()))} left out: {', '.join(reasons)}"
+    elif quality.routers.keys() & {"own"} and quality.reused is None and quality.rows < quality.asked:
+        yield f"the other {rows_of(quality.asked - quality.rows)} chose the router, and are no part of the promise"
     if quality.order_agreement is not None:
         yield f"the judge said the same in both orders on {percent(quality.order_agreement)} of the rows"
 
