@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Pricing
     from batchroute.job.spec import Endpoints
     from batchroute.route.sides import Routes
-    from batchroute.run.pilot.watch import Watch
+    from batchroute.run.pilot.watch import WatchedRows
     from batchroute.store.rows import DoneRows
     from batchroute.store.scores import ScoredRows, Shard
     from batchroute.types import Media, Prompt, RefusalType, Result, RouteReason
@@ -145,7 +145,7 @@ class Feed:
         pricing: Pricing | None = None,
         moved: DoneRows | None = None,
         limit: int | None = None,
-        watch: Watch | None = None,
+        watch: WatchedRows | None = None,
     ) -> None:
         """`pricing` where a budget holds: each row then brings the most it can cost, or is refused.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Endpoints
     from batchroute.route.downgrade import Downgrade
     from batchroute.run.pilot.beside import Beside
-    from batchroute.run.pilot.watch import Watch
+    from batchroute.run.pilot.watch import WatchedRows
     from batchroute.run.progress import Progress
     from batchroute.run.stop import Stopper
     from batchroute.send.request import Delivery, Request
@@ -191,7 +191,7 @@ class ShardRun:
                     yield request
 
     async def _read(
-        self, name: str, threshold: float, moved: DoneRows | None = None, *, watch: Watch | None = None
+        self, name: str, threshold: float, moved: DoneRows | None = None, *, watch: WatchedRows | None = None
     ) -> AsyncIterator[list[Request]]:
         """The rows of an endpoint, chunk by chunk; a fault of the input ends them and stops the run."""
         feed = Feed(

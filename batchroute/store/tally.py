@@ -78,13 +78,13 @@ class Tally:
             tokens.completion += group["completion_tokens_sum"]
 
 
-class Priced(Protocol):
+class WithCost(Protocol):
     """What has a cost in USD; None: it is unknown."""
 
     @property
     def cost_usd(self) -> float | None: ...
 
 
-def known_usd(priced: Priced | None) -> Decimal:
+def known_usd(priced: WithCost | None) -> Decimal:
     """What a row, or an answer, cost as far as is known; nothing where there is none."""
     return Decimal(0) if priced is None or priced.cost_usd is None else Decimal(repr(priced.cost_usd))

@@ -17,7 +17,7 @@ from batchroute.route.forecast.pilot import NOTHING
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.run.pilot.files import write_quality
 from batchroute.run.pilot.found import paid_beside
-from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
+from batchroute.run.pilot.watch import WatchedGrades, WatchedRows, watch_figures
 from batchroute.store.layout import RunLayout
 from pilots import CONCURRENCY, pilot_job, skilled
 from sums import write_sums
@@ -221,7 +221,7 @@ def test_which_rows_are_watched_is_drawn_by_their_place_and_the_seed(job: PilotJ
     job.write()
     endpoints, store = job.load().endpoints, None
     drawn = [
-        Watch(endpoints, {}, store, share=0.3, seed=seed)._is_watched(file, np.arange(10_000))  # type: ignore[arg-type]
+        WatchedRows(endpoints, {}, store, share=0.3, seed=seed)._is_watched(file, np.arange(10_000))  # type: ignore[arg-type]
         for seed, file in ((0, "a"), (0, "a"), (1, "a"), (0, "b"))
     ]
     assert (drawn[0] == drawn[1]).all()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from batchroute.run.pilot.asking import Asking
-    from batchroute.run.pilot.watch import Watch
+    from batchroute.run.pilot.watch import WatchedRows
     from batchroute.send.request import Delivery, Outcome, Request, Spent
     from batchroute.types import StopReason
 
@@ -22,7 +22,7 @@ class Beside:
     """`asking` is the pilot's, `watch` that of later rows; None: there is none."""
 
     asking: Asking | None = None
-    watch: Watch | None = None
+    watch: WatchedRows | None = None
 
     async def requests(self, name: str, delivery: Delivery[Request]) -> AsyncGenerator[Request, None]:
         """What an endpoint is asked before its rows."""
@@ -63,5 +63,5 @@ class Beside:
         if self.asking is not None:
             self.asking.ended(name)
 
-    def _of(self, request: Request) -> Asking | Watch | None:
+    def _of(self, request: Request) -> Asking | WatchedRows | None:
         return self.asking if request.beside == "pilot" else self.watch

@@ -111,7 +111,7 @@ def _usd(costs: Sequence[float | None]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Sampled:
     """How many `rows` the pilot asked, how its judge did, and how many rows were left out, by the reason.
 
     `judge_usd`: what is known of the cost of all verdicts.
@@ -123,14 +123,14 @@ class Asked:
     judge_usd: float = 0.0
 
     @staticmethod
-    def of(judged: JudgedRows, judge_usd: float) -> Asked:
+    def of(judged: JudgedRows, judge_usd: float) -> Sampled:
         sides = judged.graded.sides
         left_out = {
             "no_answer": sides.no_answer,
             "no_reference": sides.no_reference,
             "judge_unreadable": sides.judge_unreadable,
         }
-        return Asked(len(judged.rows), judged.graded.order_agreement, left_out, judge_usd)
+        return Sampled(len(judged.rows), judged.graded.order_agreement, left_out, judge_usd)
 
 
 def choose(job: Job, measured: Measured, shares: JobScores, most_looks: int) -> Choice | None:
@@ -157,7 +157,7 @@ def describe(
     measured: Measured,
     shares: JobScores,
     choice: Choice | None,
-    asked: Asked,
+    asked: Sampled,
     threshold: float | None,
     others: Mapping[str, Floats],
 ) -> Quality:
@@ -247,7 +247,7 @@ def _kept_at(measured: Measured, threshold: float | None, confidence: float) -> 
     return watch(routed, measured.strong, confidence=(1 + confidence) / 2)
 
 
-def _pilot_usd(measured: Measured, goes_strong: NDArray[np.bool_], asked: Asked) -> float | None:
+def _pilot_usd(measured: Measured, goes_strong: NDArray[np.bool_], asked: Sampled) -> float | None:
     """What the pilot costs beside its rows' results: the other side's answers, and the judge; None: unknown."""
     beside = np.where(goes_strong, measured.weak_usd, measured.strong_usd)
     known = beside[~np.isnan(beside)]

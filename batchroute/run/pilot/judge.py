@@ -53,7 +53,7 @@ class AnsweredRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
+class JudgeGrades:
     """The grades of rows, in their order; `order_agreement`: how often a judge said the same in both orders."""
 
     sides: SideGrades
@@ -65,13 +65,13 @@ class JudgedRows:
     """Rows of a pilot with their grades, in one order."""
 
     rows: Sequence[AnsweredRow]
-    graded: Graded
+    graded: JudgeGrades
 
 
 class Judge(Protocol):
     """What grades a pilot's answers."""
 
-    async def grade(self, rows: Sequence[AnsweredRow]) -> Graded | None:
+    async def grade(self, rows: Sequence[AnsweredRow]) -> JudgeGrades | None:
         """None: not all of them could be, because a lane ended before."""
         ...
 
@@ -83,8 +83,8 @@ class ReferenceJudge:
     match: Match
     read: Callable[[Sequence[SampledRow]], list[Any]]
 
-    async def grade(self, rows: Sequence[AnsweredRow]) -> Graded:
-        return Graded(await asyncio.to_thread(self._grade, rows))
+    async def grade(self, rows: Sequence[AnsweredRow]) -> JudgeGrades:
+        return JudgeGrades(await asyncio.to_thread(self._grade, rows))
 
     def _grade(self, rows: Sequence[AnsweredRow]) -> SideGrades:
         references = self.read([row.sampled for row in rows])
@@ -112,8 +112,8 @@ class OwnJudge:
     kept: Callable[[Sequence[bytes]], list[dict[str, Any]]]
     store: PilotStore
 
-    async def grade(self, rows: Sequence[AnsweredRow]) -> Graded:
-        return Graded(await asyncio.to_thread(self._grade, rows))
+    async def grade(self, rows: Sequence[AnsweredRow]) -> JudgeGrades:
+        return JudgeGrades(await asyncio.to_thread(self._grade, rows))
 
     def _grade(self, rows: Sequence[AnsweredRow]) -> SideGrades:
         missing = [

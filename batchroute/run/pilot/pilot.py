@@ -34,7 +34,7 @@ from batchroute.quality.sample import draw
 from batchroute.quality.shares import JobScores
 from batchroute.report.quality import read_quality
 from batchroute.run.pilot.asking import Asking
-from batchroute.run.pilot.decide import Asked, Measured, choose, describe
+from batchroute.run.pilot.decide import Measured, Sampled, choose, describe
 from batchroute.run.pilot.files import (
     promised_rows,
     read_grades,
@@ -49,7 +49,7 @@ from batchroute.run.pilot.reuse import earlier_pilot, take_over, why_scores_diff
 from batchroute.run.pilot.routers import learn, learns, other_scores, score_again, scores_at
 from batchroute.run.pilot.sample import EligibleScores, places_of, read_rows
 from batchroute.run.pilot.verdicts import ModelJudge
-from batchroute.run.pilot.watch import Watch, WatchedGrades, watch_figures
+from batchroute.run.pilot.watch import WatchedGrades, WatchedRows, watch_figures
 from batchroute.store.tally import known_usd
 from batchroute.types import SIDES, PilotProgress
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.quality.promise import Choice
     from batchroute.report.quality import Quality
-    from batchroute.run.pilot.judge import AnsweredRow, Graded, Judge
+    from batchroute.run.pilot.judge import AnsweredRow, Judge, JudgeGrades
     from batchroute.run.pilot.sample import SampledRow
     from batchroute.send.request import Delivery, Request
     from batchroute.store.directory import RunDirectory
@@ -91,7 +91,7 @@ class Pilot:
         self._spec = spec
         self._store = store
         share, seed = self._spec.watch, self._spec.seed
-        self.watch = Watch(job.endpoints, targets, store, share=share, seed=seed) if share else None
+        self.watch = WatchedRows(job.endpoints, targets, store, share=share, seed=seed) if share else None
         self._job = job
         self._source = source
         self._directory = directory
@@ -155,7 +155,7 @@ class Pilot:
             measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part(PROMISED)
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
-                asked = Asked.of(judged, self._judge_usd())
+                asked = Sampled.of(judged, self._judge_usd())
                 found = await asyncio.to_thread(self._described, measured, shares, choice, asked, threshold)
                 await asyncio.to_thread(self._write, judged, scores[:count], parts[:count].tolist(), found)
                 self._stage = None
@@ -181,14 +181,14 @@ class Pilot:
         measured = Measured.of_table(promised_rows(layout))
         shares = dataclasses.replace(await self._shares(), is_sampled=False)
         choice = await asyncio.to_thread(choose, self._job, measured, shares, 1)
-        asked = Asked(0, earlier.found.order_agreement, {})
+        asked = Sampled(0, earlier.found.order_agreement, {})
         described = await asyncio.to_thread(self._described, measured, shares, choice, asked, threshold)
         found = replace(described, reused=self._spec.reuse)
         await asyncio.to_thread(write_quality, layout, found)
         return found
 
     def _described(
-        self, measured: Measured, shares: JobScores, choice: Choice | None, asked: Asked, threshold: float | None
+        self, measured: Measured, shares: JobScores, choice: Choice | None, asked: Sampled, threshold: float | None
     ) -> Quality:
         layout = self._directory.layout
         others = other_scores(self.router, self._job, layout, measured.texts)
@@ -277,7 +277,7 @@ class Pilot:
             steps.append(2 * steps[-1])
         return [*steps[:-1], rows]
 
-    async def _grade(self, rows: Sequence[AnsweredRow]) -> Graded | None:
+    async def _grade(self, rows: Sequence[AnsweredRow]) -> JudgeGrades | None:
         if self._judge is None:
             given = (self._job, self._spec, self._source, self._directory.scores, self._store)
             self._judge = await asyncio.to_thread(open_judge, *given)

@@ -22,7 +22,7 @@ from batchroute.grade.sides import JudgedRow, came, side_grades
 from batchroute.job.params.translate import untranslatable
 from batchroute.run.feed import RequestWriter
 from batchroute.run.pilot.files import VerdictLine
-from batchroute.run.pilot.judge import Graded
+from batchroute.run.pilot.judge import JudgeGrades
 from batchroute.run.settle import at_todays_price, billed_usd
 from batchroute.send.classify import Answer, stop_reason
 from batchroute.send.request import Outcome
@@ -71,7 +71,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _OpenQuestion:
     question: Question
     row: AnsweredRow
 
@@ -104,7 +104,7 @@ class ModelJudge:
         form = BETTER if pilot.judge == "pairwise" else POINTS
         self._form = None if any(untranslatable(spec.api, {"response_format": form})) else form
         self._lane: Delivery[Request] | None = None
-        self._open: dict[tuple[str, str, int], _Asked] = {}
+        self._open: dict[tuple[str, str, int], _OpenQuestion] = {}
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Verdict).decode
 
@@ -114,7 +114,7 @@ class ModelJudge:
         await lane.deliver(self._queue.requests(lane), self)
         self._queue.ended()
 
-    async def grade(self, rows: Sequence[AnsweredRow]) -> Graded | None:
+    async def grade(self, rows: Sequence[AnsweredRow]) -> JudgeGrades | None:
         """Asks the first question alone: it shows whether the server knows the form of our verdicts."""
         missing = [asked for row in rows for asked in self._questions(row) if not self._is_settled(asked)]
         for part in (missing[:1], missing[1:]):
@@ -179,14 +179,14 @@ class ModelJudge:
             at=verdict.at,
         )
 
-    def _questions(self, row: AnsweredRow) -> Iterator[_Asked]:
+    def _questions(self, row: AnsweredRow) -> Iterator[_OpenQuestion]:
         """Those about answers that came; of a pair there must be two."""
         strong, weak = came(row.strong), came(row.weak)
         for question in QUESTIONS[self._kind]:
             if (strong and weak) or {"strong": strong, "weak": weak}.get(question, False):
-                yield _Asked(question, row)
+                yield _OpenQuestion(question, row)
 
-    def _ask(self, asked: _Asked) -> None:
+    def _ask(self, asked: _OpenQuestion) -> None:
         verdict = self.verdict(asked.question, asked.row)
         sampled = asked.row.sampled.prompt
         messages = self._messages(asked)
@@ -205,14 +205,14 @@ class ModelJudge:
         self._open[asked.place] = asked
         self._queue.put(request)
 
-    def _messages(self, asked: _Asked) -> bytes:
+    def _messages(self, asked: _OpenQuestion) -> bytes:
         row, conversation = asked.row, asked.row.sampled.prompt.messages
         if asked.question in {"strong", "weak"}:
             return rubric_messages(conversation, row.on(asked.question), self._criteria)
         pair = (row.strong, row.weak) if asked.question == "strong_first" else (row.weak, row.strong)
         return pairwise_messages(conversation, *pair, self._criteria)
 
-    def _keep(self, asked: _Asked, outcome: Outcome) -> None:
+    def _keep(self, asked: _OpenQuestion, outcome: Outcome) -> None:
         """On file when this returns, with what was spent on the question before."""
         before = self.verdict(asked.question, asked.row)
         pricing = self._target.pricing
@@ -225,7 +225,7 @@ class ModelJudge:
         cost_usd = None if usd is None else float(usd)
         self._store.put(PilotRecord("verdict", question, file, row, outcome.status, cost_usd, payload))
 
-    def _is_settled(self, asked: _Asked) -> bool:
+    def _is_settled(self, asked: _OpenQuestion) -> bool:
         """Whether it is not asked any more: its verdict can be read, or was asked for often enough."""
         verdict = self.verdict(asked.question, asked.row)
         if verdict is None or verdict.outcome.status not in {"ok", "refused"}:
@@ -236,20 +236,20 @@ class ModelJudge:
         read = preference if self._kind == "pairwise" else rubric_grade
         return verdict.text is not None and read(verdict.text) is not None
 
-    def _graded(self, rows: Sequence[AnsweredRow]) -> Graded:
+    def _graded(self, rows: Sequence[AnsweredRow]) -> JudgeGrades:
         if self._kind == "rubric":
             judged = [
                 JudgedRow(row.strong, row.weak, self._points("strong", row), self._points("weak", row))
                 for row in rows
             ]
-            return Graded(side_grades(judged, self._kind))
+            return JudgeGrades(side_grades(judged, self._kind))
         pairs = [self._both_orders(row) for row in rows]
         judged = [
             JudgedRow(row.strong, row.weak, weak_grade=None if pair is None else pair.weak_grade)
             for row, pair in zip(rows, pairs, strict=True)
         ]
         agreed = [pair.agree for pair in pairs if pair is not None]
-        return Graded(side_grades(judged, self._kind), sum(agreed) / len(agreed) if agreed else None)
+        return JudgeGrades(side_grades(judged, self._kind), sum(agreed) / len(agreed) if agreed else None)
 
     def _points(self, question: Question, row: AnsweredRow) -> float | None:
         text = self._text(question, row)

@@ -1,7 +1,7 @@
 """The watched rows of a run: a random share of those that are routed by score, which the other side is asked, too.
 
-    Watch.rows      which rows of a shard an endpoint is asked beside its own     Watch.seen    a row's own answer
-    Watch.settle    what the other side said                                      Watch.report  what was kept
+    rows    which rows of a shard an endpoint is asked beside its own     seen           a row's own answer
+    settle  what the other side said                                      watch_figures  what was kept
 
 Which rows are watched depends on their place and the seed alone, so that a run that goes on watches the same ones.
 Nothing is graded before all rows have their ends; the answers wait in the pilot's journal until then.
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchroute.quality.watch import watch
-from batchroute.report.quality import Watch as WatchFigures
-from batchroute.report.quality import WatchGroup
+from batchroute.report.quality import Watch, WatchGroup
 from batchroute.route.sides import STRONG, WEAK, input_limits
 from batchroute.run.pilot.answers import PilotAnswers
 from batchroute.run.pilot.judge import AnsweredRow
@@ -48,7 +47,7 @@ MOST_WATCHED = 10_000  # rows of a job, about: more say little more, and are hel
 _TO_SHARE = 2.0**-64
 
 
-class Watch:
+class WatchedRows:
     """Of one run; `share` of its rows are watched."""
 
     def __init__(
@@ -165,7 +164,7 @@ class WatchedGrades:
         return np.where(goes_strong, self.strong, self.weak)
 
 
-def watch_figures(grades: WatchedGrades, confidence: float) -> WatchFigures:
+def watch_figures(grades: WatchedGrades, confidence: float) -> Watch:
     """What was kept on these rows, and on those of each route; bounds are one-sided, and there from 30 rows on."""
     routes = np.array(grades.routes)
     groups = [
@@ -174,7 +173,7 @@ def watch_figures(grades: WatchedGrades, confidence: float) -> WatchFigures:
         if (routes == name).any()
     ]
     whole = _group("all", grades.routed, grades.strong, confidence)
-    return WatchFigures(rows=whole.rows, kept=whole.kept, low=whole.low, high=whole.high, by_route=groups)
+    return Watch(rows=whole.rows, kept=whole.kept, low=whole.low, high=whole.high, by_route=groups)
 
 
 def _group(name: str, routed: Floats, strong: Floats, confidence: float) -> WatchGroup:
