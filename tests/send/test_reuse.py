@@ -156,7 +156,8 @@ def test_nights_that_overlap_pay_for_each_prompt_once(tmp_path: Path, server: Th
 def test_only_answers_are_taken_over(tmp_path: Path, server: ThreadedSimulator) -> None:
     lines(tmp_path / "prompts.jsonl", *prompts())
     server.control({"faults": {"422": 0.2}, "error_rate": 0.2})
-    end = run(tmp_path, server, "first", {f"endpoints.{side}.max_attempts": 1 for side in ("strong", "weak")})
+    once = {f"endpoints.{side}.max_attempts": 1 for side in ("strong", "weak")}
+    end = run(tmp_path, server, "first", {**once, "limits.outage_s": 1.0})  # the last rows that fail wait so long
     assert 0 < end.ok < ROWS
     server.control({"faults": {}, "error_rate": 0.0})
     before = server.stats().requests
