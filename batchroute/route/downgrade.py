@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from batchroute.send.budget import Budget
     from batchroute.send.request import Request
     from batchroute.store.rows import RunStore
-    from batchroute.store.scores import ScoredRows, Shard
+    from batchroute.store.scores import ScoredRows, ScorePart
 
 _PROBE_CHARS = 10_000
 _BODY_BYTES = 1_000  # of a request beside its text, for the most expensive one still to come
@@ -248,7 +248,7 @@ def may_move(
 def open_downgrade(
     endpoints: Endpoints,
     assumed: Mapping[str, Assumptions],
-    parts: Sequence[Shard],
+    parts: Sequence[ScorePart],
     store: RunStore,
     budget: Budget,
     *,

@@ -63,7 +63,7 @@ def calibrate_budget(
 ) -> Calibration:
     """The lowest threshold whose predicted cost fits; UsageFault naming the least cost where none does."""
     with scored_job(job, limit, on_rows) as scored:
-        estimator = make_estimator(job, open_targets(job.endpoints), scored.source, scored.scores.shards)
+        estimator = make_estimator(job, open_targets(job.endpoints), scored.source, scored.scores.parts)
         return calibrated(scored.scores.free(), estimator.budget_threshold(budget_usd))
 
 

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from batchroute.route.sides import Routes
     from batchroute.run.pilot.watch import WatchedRows
     from batchroute.store.rows import DoneRows
-    from batchroute.store.scores import ScoredRows, Shard
+    from batchroute.store.scores import ScoredRows, ScorePart
     from batchroute.types import Media, Prompt, RefusalType, Result, RouteReason
 
 
 def rows_to_ask(
-    shards: Iterable[Shard],
+    parts: Iterable[ScorePart],
     threshold: float,
     endpoints: Endpoints,
     done: DoneRows,
@@ -53,11 +53,11 @@ def rows_to_ask(
     """How many rows each lane has left to settle, of the first `limit` of the input."""
     left = sys.maxsize if limit is None else limit
     counts = dict.fromkeys(endpoints.names, 0)
-    for shard in shards:
-        rows = read_scores(shard)
+    for part in parts:
+        rows = read_scores(part)
         undone = ~among(rows, done)
         undone[left:] = False
-        left = max(0, left - shard.rows)
+        left = max(0, left - part.rows)
         if not undone.any():
             continue
         routes = _routes(rows, threshold, endpoints, handed_over)
@@ -165,33 +165,33 @@ class Feed:
         self._chunks: Iterator[Chunk] | None = None
         self._position: Any = None
 
-    def requests(self, shard: Shard, threshold: float) -> Iterator[list[Request]]:
-        """The requests of the next shard, a list for each chunk that has any; refused rows are among them."""
-        rows = read_scores(shard)
-        inside = np.arange(shard.rows) < self._left
-        self._left = max(0, self._left - shard.rows)
+    def requests(self, part: ScorePart, threshold: float) -> Iterator[list[Request]]:
+        """The requests of the next part, a list for each chunk that has any; refused rows are among them."""
+        rows = read_scores(part)
+        inside = np.arange(part.rows) < self._left
+        self._left = max(0, self._left - part.rows)
         done = among(rows, self._done)
         wanted = inside & ~done
-        if not wanted.any() and self._watch is None:  # as in nearly every shard, when a run is near its end
+        if not wanted.any() and self._watch is None:  # as in nearly every part, when a run is near its end
             return
         routes = _routes(rows, threshold, self._endpoints, self._handed_over)
         wanted &= routes.on(self._name) if self._moved is None else among(rows, self._moved)
-        beside = np.zeros(shard.rows, np.bool_)
+        beside = np.zeros(part.rows, np.bool_)
         if self._watch is not None:
             beside = inside & self._watch.rows(rows, routes, done, self._name)
         wanted |= beside
         if not wanted.any():
             return
-        # A shard holds whole chunks of the reader, but where `--limit` ended it. After a run with --limit 6000:
+        # A part holds whole chunks of the reader, but where `--limit` ended it. After a run with --limit 6000:
         #
-        #     shards   0..4095      4096..5999              6000..12287
+        #     parts    0..4095      4096..5999              6000..12287
         #     chunks   0..4095      4096..8191, cut here    6000..10095, 10096..12287
         #
         # The reader is opened anew at 6000. Every row's place is compared with the one that was scored: of a file
         # that has changed since, a row would get the score of another.
         offset = 0
-        while offset < shard.rows:
-            chunk = self._next_chunk(shard, offset)
+        while offset < part.rows:
+            chunk = self._next_chunk(part, offset)
             stop = offset + len(chunk.rows)
             if not np.array_equal(chunk.rows, rows.row[offset:stop]):
                 raise changed(chunk.file)
@@ -200,14 +200,14 @@ class Feed:
                 yield list(self._ask(chunk, picks, rows, routes, offset, beside))
             offset = stop
 
-    def _next_chunk(self, shard: Shard, offset: int) -> Chunk:
-        """The chunk at a shard's start, or the one after the last; cut where the shard ends within it."""
-        if offset == 0 and (self._chunks is None or self._position != shard.start):
-            self._chunks = self._source.chunks(shard.start)
+    def _next_chunk(self, part: ScorePart, offset: int) -> Chunk:
+        """The chunk at a part's start, or the one after the last; cut where the part ends within it."""
+        if offset == 0 and (self._chunks is None or self._position != part.start):
+            self._chunks = self._source.chunks(part.start)
         chunk = next(self._chunks or iter(()), None)
         if chunk is None:
             raise InputFault("the input is shorter than when it was scored; restore it, or score it again")
-        left = shard.rows - offset
+        left = part.rows - offset
         if len(chunk.rows) > left:
             self._chunks = None
             chunk = chunk.head(left)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
     from batchroute.store.identity import Identity
-    from batchroute.store.scores import Shard
+    from batchroute.store.scores import ScorePart
 
 _SCORES_HANG_ON = ("input.", "router.")
 # Of the input only a new run depends, not what a server does with other prompts.
@@ -72,13 +72,13 @@ def served_job(job: Job) -> Job:
     return job.model_copy(update=update)
 
 
-def kept_scores(job: Job, source: Source) -> list[Shard]:
+def kept_scores(job: Job, source: Source) -> list[ScorePart]:
     """The scored rows from the input's first one on; none where they are of another router or another input."""
     run = RunLayout(Path(job.output.path))
     identity = known_identity(run)
     if identity is None or _differs(identity, job, source.fingerprint(), _SCORES_HANG_ON):
         return []
-    return Scores(run.scores).shards
+    return Scores(run.scores).parts
 
 
 def _differs(identity: Identity, job: Job, files: Sequence[Fingerprint], sections: tuple[str, ...]) -> bool:

@@ -126,7 +126,7 @@ def plan_job(job: Job, limit: int | None = None, on_rows: Callable[[int], None] 
     targets = open_targets(job.asked)
     refuse_unpriced(job, targets)
     with scored_job(job, limit, on_rows) as scored:
-        estimator = make_estimator(job, targets, scored.source, scored.scores.shards)
+        estimator = make_estimator(job, targets, scored.source, scored.scores.parts)
         threshold = _threshold(job, scored, estimator)
         (half, _), *shares = thresholds_for_shares(scored.scores.free(), (HALF, *FRONTIER))
         at = half if threshold is None else threshold

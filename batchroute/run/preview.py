@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
     from batchroute.send.request import Request
-    from batchroute.store.scores import Shard
+    from batchroute.store.scores import ScorePart
     from batchroute.types import Result
 
 SIMULATED = "simulated on loopback"
@@ -111,32 +111,32 @@ def preview_job(job: Job, rows: int) -> Preview:
     refuse_unpriced(job, targets)
     source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
     refuse_unbounded_media(job, source)
-    with _scored(job, source, rows) as (shards, scored):
+    with _scored(job, source, rows) as (parts, scored):
         threshold = kept_threshold(job) if scored else None
         # Where it is not known, one that sends all strong and one that sends all weak show what either may get.
         ends = {"strong": 0.0, "weak": math.inf} if threshold is None else dict.fromkeys(SIDES, threshold)
         by_row: dict[tuple[str, int], list[_Asked]] = {}
         for name, at in ends.items():
-            for asked in _asked(job, targets[name], source, shards, at, rows):
+            for asked in _asked(job, targets[name], source, parts, at, rows):
                 by_row.setdefault((asked.request.prompt.file, asked.request.prompt.row), []).append(asked)
         place_of = {file.name: number for number, file in enumerate(source.files)}
         in_order = sorted(by_row, key=lambda row: (place_of[row[0]], row[1]))
         shown = [_shown_row(job, by_row[row], scored=scored) for row in in_order]
-        tie = tie_at(FreeScores(shards), threshold, job.routing.strong_fraction)
+        tie = tie_at(FreeScores(parts), threshold, job.routing.strong_fraction)
         return Preview(job.name, threshold, shown, tie)
 
 
 @contextlib.contextmanager
-def _scored(job: Job, source: Source, rows: int) -> Iterator[tuple[Sequence[Shard], bool]]:
+def _scored(job: Job, source: Source, rows: int) -> Iterator[tuple[Sequence[ScorePart], bool]]:
     """The first rows' scores, and whether they are the router's: stored ones, else computed for now."""
     kept = kept_scores(job, source)
-    if kept and (kept[-1].last or sum(shard.rows for shard in kept) >= rows):
+    if kept and (kept[-1].last or sum(part.rows for part in kept) >= rows):
         yield kept, True
         return
     known = not asks_for_vectors(job.router)
     router = job.router if known else RouterSpec(use="length", text=job.router.text)
     with tempfile.TemporaryDirectory(prefix="batchroute-") as folder:
-        yield score_into(Path(folder), source, router, rows, lambda _: None).scores.shards, known
+        yield score_into(Path(folder), source, router, rows, lambda _: None).scores.parts, known
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +149,15 @@ class _Asked:
 
 
 def _asked(
-    job: Job, target: Target, source: Source, shards: Sequence[Shard], threshold: float, rows: int
+    job: Job, target: Target, source: Source, parts: Sequence[ScorePart], threshold: float, rows: int
 ) -> Iterator[_Asked]:
     """Of the first `rows` rows those that go to one endpoint."""
     name, spec, pricing = target.name, job.endpoints[target.name], target.pricing
     held = pricing if job.limits.max_cost_usd is not None else None
     feed = Feed(name, source, job.endpoints, _NothingSettled(), pricing=held, limit=rows)
     priced = None if pricing is None else RequestWriter(spec, pricing)
-    for shard in shards:
-        for requests in feed.requests(shard, threshold):
+    for part in parts:
+        for requests in feed.requests(part, threshold):
             yield from (_Asked(name, request, _most_usd(request, priced)) for request in requests)
 
 

@@ -197,20 +197,20 @@ class Routing:
         return threshold
 
     def _estimator(self) -> Estimator:
-        return make_estimator(self._job, self._targets, self._source, self._scores.shards)
+        return make_estimator(self._job, self._targets, self._source, self._scores.parts)
 
     @property
     def _downgrades(self) -> bool:
         return self._budget is not None and self._job.limits.on_budget == "downgrade"
 
     def _open_downgrade(self, budget: Budget, threshold: float) -> Downgrade:
-        endpoints, shards, limit = self._job.endpoints, self._scores.shards, self._limit
+        endpoints, parts, limit = self._job.endpoints, self._scores.parts, self._limit
         assumed = self._estimator().assumed
-        return open_downgrade(endpoints, assumed, shards, self._store, budget, threshold=threshold, limit=limit)
+        return open_downgrade(endpoints, assumed, parts, self._store, budget, threshold=threshold, limit=limit)
 
     def _rows_to_ask(self, threshold: float, done: DoneRows) -> dict[str, int]:
         return rows_to_ask(
-            self._scores.shards,
+            self._scores.parts,
             threshold,
             self._job.endpoints,
             done,

@@ -1,4 +1,4 @@
-"""The rows of a run, shard by shard: read as they are scored, and given to the delivery of their endpoint.
+"""The rows of a run, part by part: read as they are scored, and given to the delivery of their endpoint.
 
 Each endpoint's delivery reads the input on its own, so that one that is far behind holds no more than the chunk
 it stands in. What becomes of a row is the matter of `row_ends`, when the run stops that of `stop`. Knows no scores
@@ -205,8 +205,8 @@ class ShardRun:
             watch=watch if moved is None else None,
         )
         number = 0
-        while shard := await self._scores.shard(number):
-            chunks = feed.requests(shard, threshold)
+        while part := await self._scores.part(number):
+            chunks = feed.requests(part, threshold)
             while (requests := await self._next(chunks)) is not None:
                 yield requests
             number += 1

@@ -121,7 +121,7 @@ def _pilot_usd(run: RunLayout, here: float | None, there: float) -> _PilotUsd | 
 def share_of_run(run: Path, share: float) -> float:
     """The threshold that sends this share of a run's input strong, by the scores it kept."""
     scores = Scores(RunLayout(run).scores)
-    if not scores.exhausted and not scores.shards:
+    if not scores.exhausted and not scores.parts:
         raise RunFault(f"{run}: has no scores; name a threshold instead of a share")
     return threshold_for_share(scores.free(), share)[0]
 

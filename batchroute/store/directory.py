@@ -54,7 +54,7 @@ class RunDirectory:
 
     def hold_to(self, scorer_identity: str) -> None:
         """Records what scores the rows; a conflict where the scores that stand here came from something else."""
-        if self.scores.shards and self.identity.scorer not in {None, scorer_identity}:
+        if self.scores.parts and self.identity.scorer not in {None, scorer_identity}:
             why = f"was scored by {self.identity.scorer}, router.model now is {scorer_identity}; put it back"
             raise self.identity.conflict(why)
         self._write(replace(self.identity, scorer=scorer_identity))

@@ -59,7 +59,7 @@ class _Span(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class ScorePart:
     """Consecutive rows of the input, from one position to another, with their scores on disk: read by itself.
 
     `number` is its place among them, `last`: the input ends here.
@@ -107,22 +107,22 @@ class Scores:
 
     def read_again(self) -> None:
         """Which parts are there now; nobody else may be writing them."""
-        self.shards = [_read_footer(number, path) for number, path in enumerate(parts_in(self.folder))]
+        self.parts = [_read_footer(number, path) for number, path in enumerate(parts_in(self.folder))]
 
     @property
     def rows(self) -> int:
         """How many rows stand in parts."""
-        return sum(shard.rows for shard in self.shards)
+        return sum(part.rows for part in self.parts)
 
     @property
     def end(self) -> Position | None:
         """Where scoring goes on; None at the very beginning."""
-        return self.shards[-1].end if self.shards else None
+        return self.parts[-1].end if self.parts else None
 
     @property
     def exhausted(self) -> bool:
         """Whether the parts reach the end of the input."""
-        return bool(self.shards) and self.shards[-1].last
+        return bool(self.parts) and self.parts[-1].last
 
     def add(
         self, chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping[int, str] | None = None
@@ -131,7 +131,7 @@ class Scores:
         self._start = self._start or chunk.position
         self._end = chunk.end
         self._pending.append(_batch(chunk, questions, scores, refusals or {}))
-        wanted = min(LARGEST_PART_ROWS, FIRST_PART_ROWS << len(self.shards))
+        wanted = min(LARGEST_PART_ROWS, FIRST_PART_ROWS << len(self.parts))
         if sum(batch.num_rows for batch in self._pending) >= wanted:
             self._seal(last=False)
 
@@ -143,17 +143,17 @@ class Scores:
     def _seal(self, *, last: bool) -> None:
         start = self._start or self.end or Position(0, 0, 0)
         end = self._end or start  # a last part without rows only says that the input ends here
-        path = part_in(self.folder, len(self.shards))
+        path = part_in(self.folder, len(self.parts))
         span = msgspec.json.encode(_Span(start, end, last))
         table = pa.Table.from_batches(self._pending, _SCHEMA).unify_dictionaries()
         with whole_file(path, mode=AS_UMASK_SAYS) as unfinished:
             pq.write_table(table.replace_schema_metadata({_META: span}), unfinished, compression="zstd")
         self._pending, self._start, self._end = [], None, None
-        self.shards.append(Shard(len(self.shards), path, start, end, table.num_rows, last))
+        self.parts.append(ScorePart(len(self.parts), path, start, end, table.num_rows, last))
 
     def free(self) -> FreeScores:
         """The scores a share is taken of."""
-        return FreeScores(self.shards)
+        return FreeScores(self.parts)
 
     async def announce(self, *, finished: bool = False) -> None:
         """Wakes the readers: there is a new part, or there will be no more."""
@@ -161,14 +161,14 @@ class Scores:
             self.finished = self.finished or finished
             self._changed.notify_all()
 
-    async def shard(self, number: int) -> Shard | None:
+    async def part(self, number: int) -> ScorePart | None:
         """Waits for a part; None when scoring is finished and there is none of that number."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.finished or number < len(self.shards))
-        return self.shards[number] if number < len(self.shards) else None
+            await self._changed.wait_for(lambda: self.finished or number < len(self.parts))
+        return self.parts[number] if number < len(self.parts) else None
 
 
-def read_scores(part: Shard) -> ScoredRows:
+def read_scores(part: ScorePart) -> ScoredRows:
     """One part's columns."""
     with pq.ParquetFile(part.path) as stored:
         table = stored.read().combine_chunks()
@@ -215,11 +215,11 @@ class FreeScores:
     Neither `read_table` nor `to_numpy`: each imports pandas, where there is one, for a third of a second.
     """
 
-    shards: Sequence[Shard]
+    parts: Sequence[ScorePart]
 
     def __iter__(self) -> Iterator[Floats]:
-        for shard in self.shards:
-            with pq.ParquetFile(shard.path) as file:
+        for part in self.parts:
+            with pq.ParquetFile(part.path) as file:
                 table = file.read(["score", "forced"])
             free = table.filter(pc.and_(table["score"].is_valid(), table["forced"].is_null()))
             yield np.from_dlpack(free["score"].combine_chunks()).astype(np.float64, copy=False)
@@ -239,13 +239,13 @@ def _batch(chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping
     )
 
 
-def _read_footer(number: int, path: Path) -> Shard:
+def _read_footer(number: int, path: Path) -> ScorePart:
     try:
         footer = pq.read_metadata(path)
         span = msgspec.json.decode((footer.metadata or {})[_META], type=_Span)
     except (OSError, KeyError, pa.ArrowInvalid, ValueError) as error:
         raise RunFault(f"{path}: not a file of scores ({error}); remove the folder to score again") from error
-    return Shard(number, path, span.start, span.end, footer.num_rows, span.last)
+    return ScorePart(number, path, span.start, span.end, footer.num_rows, span.last)
 
 
 def among(rows: ScoredRows, done: DoneRows) -> NDArray[np.bool_]:

@@ -202,7 +202,7 @@ def test_the_sample_is_spread_over_the_input_and_bounded(tmp_path: Path) -> None
     spec_ = InputSpec.model_validate({"path": str(tmp_path / "prompts.jsonl")})
     source = open_input(spec_, RouterSpec(use="length"), None)
     scores = score_into(tmp_path, source, RouterSpec(use="length"), None, lambda done: None).scores
-    numbers = [int(text.removeprefix("row ")) for text in sample_texts(source, scores.shards)]
+    numbers = [int(text.removeprefix("row ")) for text in sample_texts(source, scores.parts)]
     assert SAMPLE_ROWS / 2 < len(numbers) <= SAMPLE_ROWS
     assert len(set(numbers)) == len(numbers)
     assert min(numbers) == 0

@@ -64,7 +64,7 @@ def asked(
     side: Side, of: Source, scores: Scores, store: RunStore, threshold: float = 0.5, **more: Any
 ) -> list[Request]:
     feed = Feed(side, of, more.pop("endpoints", PLAIN), store, **more)
-    return [request for part in scores.shards for chunk in feed.requests(part, threshold) for request in chunk]
+    return [request for part in scores.parts for chunk in feed.requests(part, threshold) for request in chunk]
 
 
 def write_lines(path: Path, prompts: list[str | None]) -> Path:

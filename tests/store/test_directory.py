@@ -70,7 +70,7 @@ def test_whatever_step_the_start_dies_at_the_same_command_goes_on(
         assert hit.end in {"killed", "Stopped", "done"}, hit
         changes = {"input.system": "You are terse."} if scenario == "begun_anew" else None
         again = open_for(hit.directory, changes)
-        assert (again.store.tally.done, again.store.unsettled, again.scores.shards) == (0, {}, []), hit
+        assert (again.store.tally.done, again.store.unsettled, again.scores.parts) == (0, {}, []), hit
         assert open_for(hit.directory, changes).identity == again.identity
 
 
@@ -105,7 +105,7 @@ def test_an_input_changed_before_any_answer_starts_over_and_after_one_is_refused
     score(first, tmp_path)
     lines(tmp_path / "prompts.jsonl", {"prompt": "another question"})
     again = open_for(tmp_path)
-    assert (again.store.tally.done, again.scores.shards) == (0, [])
+    assert (again.store.tally.done, again.scores.parts) == (0, [])
     again.store.record(result(0))
     write_input(tmp_path)
     with pytest.raises(RunFault, match=r"input\.path changed"):

@@ -63,7 +63,7 @@ def score_all(of: Source, folder: Path, limit: int | None = None) -> Scores:
 def columns(scores: Scores) -> list[Row]:
     """All rows in their order; NaN as None."""
     found: list[Row] = []
-    for part in scores.shards:
+    for part in scores.parts:
         rows = read_scores(part)
         files = [rows.files[code] for code in rows.file]
         values = [None if np.isnan(score) else score for score in rows.score.tolist()]
@@ -97,20 +97,20 @@ def test_every_row_is_scored_once_in_input_order(tmp_path: Path) -> None:
 
 def test_parts_start_small_and_double_and_join_without_a_gap(tmp_path: Path) -> None:
     scores = score_all(some_input(tmp_path), tmp_path / "scores")
-    sizes = [part.rows for part in scores.shards]
+    sizes = [part.rows for part in scores.parts]
     for number, size in enumerate(sizes[:-1]):
         assert FIRST_PART_ROWS << number <= size < (FIRST_PART_ROWS << number) + CHUNK.rows
     assert len(sizes) >= 3
-    for one, next_one in zip(scores.shards, scores.shards[1:], strict=False):
+    for one, next_one in zip(scores.parts, scores.parts[1:], strict=False):
         assert one.end == next_one.start
-    assert [part.last for part in scores.shards] == [False] * (len(sizes) - 1) + [True]
+    assert [part.last for part in scores.parts] == [False] * (len(sizes) - 1) + [True]
 
 
 def test_what_is_on_disk_is_taken_up_as_it_is(tmp_path: Path) -> None:
     of = some_input(tmp_path)
     first = score_all(of, tmp_path / "scores")
     again = Scores(tmp_path / "scores")
-    assert again.shards == first.shards
+    assert again.parts == first.parts
     assert (again.rows, again.end, again.exhausted) == (first.rows, first.end, True)
 
     def no_scorer() -> Scorer:
@@ -132,7 +132,7 @@ def test_an_interrupted_scoring_goes_on_where_it_stopped(tmp_path: Path, chunks_
     assert not between.exhausted
     scores = score_all(of, tmp_path / "scores")
     assert columns(scores) == expected(of)
-    assert scores.shards[: len(between.shards)] == between.shards
+    assert scores.parts[: len(between.parts)] == between.parts
 
 
 async def _stopped_after(of: Source, scores: Scores, chunks: int) -> None:
@@ -159,7 +159,7 @@ def test_an_input_without_rows_ends_in_one_empty_part(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(b"\n\n")
     scores = score_all(source(path), tmp_path / "scores")
-    assert (scores.rows, len(scores.shards), scores.exhausted) == (0, 1, True)
+    assert (scores.rows, len(scores.parts), scores.exhausted) == (0, 1, True)
     assert columns(scores) == []
     assert threshold_for_share(scores.free(), 0.5)[0] == float("inf")
 
@@ -181,12 +181,12 @@ def test_readers_wait_for_a_part_and_learn_that_there_is_no_more(tmp_path: Path)
 
 async def _read_while_scoring(of: Source, scores: Scores) -> None:
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        waiting = group.create_task(scores.shard(0))
-        beyond = group.create_task(scores.shard(99))
+        waiting = group.create_task(scores.part(0))
+        beyond = group.create_task(scores.part(99))
         await asyncio.sleep(0)
         assert not waiting.done()
         await Scoring(of, scores, None, length_scorer).run()
-        assert await waiting == scores.shards[0]
+        assert await waiting == scores.parts[0]
         assert await beyond is None
 
 
@@ -199,7 +199,7 @@ def test_a_spoiled_part_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_a_part_of_someone_elses_is_named(tmp_path: Path) -> None:
     scores = score_all(some_input(tmp_path, 20), tmp_path / "scores")
-    pq.write_table(pq.read_table(scores.shards[0].path).replace_schema_metadata(None), scores.shards[0].path)
+    pq.write_table(pq.read_table(scores.parts[0].path).replace_schema_metadata(None), scores.parts[0].path)
     with pytest.raises(RunFault, match="not a file of scores"):
         Scores(tmp_path / "scores")
 

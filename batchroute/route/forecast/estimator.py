@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Endpoints, Job, RoutingSpec
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.sides import Routes
-    from batchroute.store.scores import ScoredRows, Shard
+    from batchroute.store.scores import ScoredRows, ScorePart
     from batchroute.types import Floats
 
 
@@ -168,7 +168,7 @@ class Estimator:
 
     endpoints: Endpoints
     assumed: Mapping[str, Assumptions]
-    parts: Sequence[Shard]
+    parts: Sequence[ScorePart]
 
     @property
     def unpriced(self) -> list[str]:
@@ -217,13 +217,15 @@ def _whole_nano(usd: Decimal) -> float:
     return nano if nano / NANO <= float(usd) else nano - 1
 
 
-def make_estimator(job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard]) -> Estimator:
+def make_estimator(
+    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[ScorePart]
+) -> Estimator:
     """Looks for the job's own pilot, or an earlier run, and measures the tokens of a sample of the input."""
     return Estimator(job.endpoints, assume_endpoints(job, targets, source, parts), parts)
 
 
 def assume_endpoints(
-    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard]
+    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[ScorePart]
 ) -> dict[str, Assumptions]:
     """What to assume of both sides; `parts`: the scores, where there are some already."""
     output = Path(job.output.path)

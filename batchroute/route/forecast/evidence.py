@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.spec import Job
     from batchroute.report.figures import Report
-    from batchroute.store.scores import Shard
+    from batchroute.store.scores import ScorePart
     from batchroute.types import Floats
 
     CountTokens: TypeAlias = Callable[[str], int]
@@ -75,7 +75,7 @@ class TokenRatio:
     source: str
 
 
-def token_ratio(model: str, source: Source, parts: Sequence[Shard]) -> TokenRatio:
+def token_ratio(model: str, source: Source, parts: Sequence[ScorePart]) -> TokenRatio:
     """The ratio for `model`, measured on up to SAMPLE_ROWS rows of the input; else the default."""
     tokenizer = find_tokenizer(model)
     ratio = None if tokenizer is None else measured(tokenizer[1], list(sample_texts(source, parts)))
@@ -101,7 +101,7 @@ def measured(count: CountTokens, texts: Sequence[str]) -> Band | None:
     return Band(max(0.0, ratio - error), ratio, ratio + error)
 
 
-def sample_texts(source: Source, parts: Sequence[Shard]) -> Iterator[str]:
+def sample_texts(source: Source, parts: Sequence[ScorePart]) -> Iterator[str]:
     """The text of up to SAMPLE_ROWS rows that can be asked, from places spread over the input."""
     filled = [part for part in parts if part.rows]
     places = [filled[at] for at in _spread(len(filled), SAMPLE_PLACES).tolist()]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job, Limits
     from batchroute.route.forecast.assumptions import Assumptions
     from batchroute.route.forecast.pilot import PilotCost
-    from batchroute.store.scores import Shard
+    from batchroute.store.scores import ScorePart
     from batchroute.types import Media, Questions
 
 NOTABLE_SHARE = 0.02  # of what all rows on the strong side would cost: a pilot above it says so
@@ -62,7 +62,11 @@ class PilotForecast:
 
 
 def forecast_pilot(
-    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard] = (), limit: int | None = None
+    job: Job,
+    targets: Mapping[str, Target],
+    source: Source,
+    parts: Sequence[ScorePart] = (),
+    limit: int | None = None,
 ) -> PilotForecast | None:
     """Of the first `limit` rows; None where the job has no pilot. `parts`: the scores, where there are some."""
     rows = open_pilot_rows(job, targets, source, parts)
@@ -79,7 +83,7 @@ def forecast_pilot(
 
 
 def open_pilot_rows(
-    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard] = ()
+    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[ScorePart] = ()
 ) -> PilotRows | None:
     """What the rows of the input are added to; None where the job has no pilot."""
     if job.pilot is None:
@@ -90,7 +94,9 @@ def open_pilot_rows(
     return PilotRows(job, job.pilot, targets, assumed, judging, rows_bring_params=brings)
 
 
-def _judging(job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[Shard]) -> Judging | None:
+def _judging(
+    job: Job, targets: Mapping[str, Target], source: Source, parts: Sequence[ScorePart]
+) -> Judging | None:
     spec, pilot = job.judge, job.pilot
     if spec is None or pilot is None:
         return None

@@ -143,7 +143,7 @@ def open_judge(
     """The judge of a job, where it is no model; ModelFault where the user's code cannot be loaded."""
 
     def right_answers(references: Source, rows: Sequence[SampledRow]) -> list[Any]:
-        return read_column(references, scores.shards, np.array([row.place for row in rows]))
+        return read_column(references, scores.parts, np.array([row.place for row in rows]))
 
     def kept_columns(messages: Sequence[bytes]) -> list[dict[str, Any]]:
         schema = source.keep_schema

@@ -151,7 +151,7 @@ class Pilot:
                 parts[:count] = split_parts(np.array([row.stratum for row in rows[:count]]), self._spec.seed)
                 if await self._learn(Measured.of(judged, scores[:count], parts[:count], looks[:count])):
                     shares = await self._shares()
-                    scores = scores_at(self.scores.shards, np.array([row.place for row in rows]))
+                    scores = scores_at(self.scores.parts, np.array([row.place for row in rows]))
             measured = Measured.of(judged, scores[:count], parts[:count], looks[:count]).of_part(PROMISED)
             choice = await asyncio.to_thread(choose, self._job, measured, shares, len(steps))
             if count == steps[-1] or choice is None or choice.is_settled(steps[-1]):
@@ -202,12 +202,12 @@ class Pilot:
 
     async def report_watch(self) -> None:
         """Grades the watched rows, when all rows have their ends, and puts what was kept on file."""
-        layout, shards = self._directory.layout, self._directory.scores.shards
+        layout, parts = self._directory.layout, self._directory.scores.parts
         found = read_quality(layout.path)
         if self.watch is None or found is None:
             return
-        places = await asyncio.to_thread(places_of, shards, self.watch.answered_rows())
-        rows = await asyncio.to_thread(read_rows, self._source, shards, places, np.zeros_like(places))
+        places = await asyncio.to_thread(places_of, parts, self.watch.answered_rows())
+        rows = await asyncio.to_thread(read_rows, self._source, parts, places, np.zeros_like(places))
         both = [answered for row in rows if (answered := self.watch.answered(row)) is not None]
         self._stage = "judging"
         graded = await self._grade([row for row, _ in both])
@@ -259,14 +259,14 @@ class Pilot:
         return await asyncio.to_thread(JobScores.read, self._eligible())
 
     def _eligible(self) -> EligibleScores:
-        return EligibleScores(self.scores.shards, self._job.endpoints, self._limit)
+        return EligibleScores(self.scores.parts, self._job.endpoints, self._limit)
 
     def _judge_usd(self) -> float:
         return float(sum(map(known_usd, self._store.of("verdict")), Decimal(0)))
 
     def _draw(self) -> list[SampledRow]:
         drawn = draw(self._eligible(), self._spec.most_rows, self._spec.seed)
-        return read_rows(self._source, self._directory.scores.shards, drawn.places, drawn.strata)
+        return read_rows(self._source, self._directory.scores.parts, drawn.places, drawn.strata)
 
     def _steps(self, rows: int) -> list[int]:
         """How many rows have been asked at the end of each look."""

@@ -58,7 +58,7 @@ def plan_pilot(
     job: Job, targets: Mapping[str, Target], scored: ScoredInput, threshold: float | None, limit: int | None
 ) -> PilotPlan | None:
     """None where the job has no pilot; `threshold` None: the pilot is yet to choose one."""
-    forecast = forecast_pilot(job, targets, scored.source, scored.scores.shards, limit)
+    forecast = forecast_pilot(job, targets, scored.source, scored.scores.parts, limit)
     if forecast is None:
         return None
     run = Path(job.output.path)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from batchroute.quality.bound import Ints
     from batchroute.run.pilot.decide import Measured
     from batchroute.store.layout import RunLayout
-    from batchroute.store.scores import Shard
+    from batchroute.store.scores import ScorePart
     from batchroute.types import Floats
 
 
@@ -74,15 +74,15 @@ def identity_of_scores(name: str, job: Job, layout: RunLayout) -> str:
     return load_scorer(router_named(name, job, layout)).identity
 
 
-def scores_at(shards: Sequence[Shard], places: Ints) -> Floats:
+def scores_at(parts: Sequence[ScorePart], places: Ints) -> Floats:
     """[n] the scores of the rows at these places of the whole input."""
     found = np.full(len(places), np.nan)
     first = 0
-    for shard in shards:
-        here = (places >= first) & (places < first + shard.rows)
+    for part in parts:
+        here = (places >= first) & (places < first + part.rows)
         if here.any():
-            found[here] = read_scores(shard).score[places[here] - first]
-        first += shard.rows
+            found[here] = read_scores(part).score[places[here] - first]
+        first += part.rows
     return found
 
 

@@ -1,6 +1,6 @@
 """The watched rows of a run: a random share of those that are routed by score, which the other side is asked, too.
 
-    rows    which rows of a shard an endpoint is asked beside its own     seen           a row's own answer
+    rows    which rows of a part an endpoint is asked beside its own     seen           a row's own answer
     settle  what the other side said                                      watch_figures  what was kept
 
 Which rows are watched depends on their place and the seed alone, so that a run that goes on watches the same ones.
