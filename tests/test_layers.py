@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # From the bottom to the top.
 LAYERS = """
 types errors
-job simulate quality
+job simulate quality lease
 input
 store
 send report

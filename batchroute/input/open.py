@@ -57,6 +57,8 @@ class Source:
     fields: Fields
     limits: ChunkLimits
     counter: Replaced = field(default_factory=Replaced)
+    first: Position | None = None
+    stop: Position | None = None
 
     @property
     def replaced(self) -> int:
@@ -71,13 +73,17 @@ class Source:
         sought, Parquet row groups before `start` are not read, compressed text is read through. Raises Stopped
         when a file cannot be read any further, InputFault where a Parquet file is broken.
         """
-        at = start or Position(0, 0, 0)
-        stop = end or Position(len(self.files), 0, 0)
+        at = start or self.first or Position(0, 0, 0)
+        stop = end or self.stop or Position(len(self.files), 0, 0)
         while at < stop and at.file < len(self.files):
             file = self.files[at.file]
             chunks = self._parquet_chunks(file, at) if file.format == "parquet" else self._text_chunks(file, at)
             yield from chunks if at.file < stop.file else _before(stop, chunks)
             at = Position(at.file + 1, 0, 0)
+
+    def between(self, first: Position, stop: Position) -> Source:
+        """A source of the rows from one position up to another, both as for `chunks`, that counts by itself."""
+        return replace(self, first=first, stop=stop, counter=Replaced())
 
     def fingerprint(self) -> list[Fingerprint]:
         """What distinguishes this input from another: per file its name, size, and hashes of its two ends."""

@@ -2,7 +2,7 @@
 
     spec     what a job is: one model per section        rules    what must hold between settings
     endpoint one of its endpoints                         section  what all sections have in common
-    pilot    the pilot, its judge, the check of an answer
+    pilot    the pilot, its judge, the check of an answer engine   where the work of a run is done
     kinds    the kinds of values that settings have
     toml     TOML with line numbers                       load     a job file in, and out again without secrets
     secrets  keys from the environment; scrubbed texts    settings all the keys, and which differ

@@ -5,6 +5,7 @@ Knows no section of a job; no message holds the value, which may be a key.
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias
@@ -46,10 +47,17 @@ def _as_decimal(value: Any) -> Any:
     return Decimal(str(value))
 
 
-def _rows_or_auto(value: Any) -> Any:
+def _count_or_auto(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
-    raise wrong('must be a number of rows, or "auto"')
+    raise wrong('must be a whole number above 0, or "auto"')
+
+
+def _seconds_or_auto(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (is_number and 0 < value < math.inf):
+        return value
+    raise wrong('must be a number of seconds above 0, or "auto"')
 
 
 def _truth_or_auto(value: Any) -> Any:
@@ -81,7 +89,8 @@ Texts: TypeAlias = Annotated[
     WithJsonSchema({"type": ["string", "array"], "minLength": 1, "items": {"type": "string", "minLength": 1}}),
 ]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
-RowsOrAuto: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_rows_or_auto)]
+CountOrAuto: TypeAlias = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
+SecondsOrAuto: TypeAlias = Annotated[float | Literal["auto"], BeforeValidator(_seconds_or_auto)]
 TruthOrAuto: TypeAlias = Annotated[bool | Literal["auto"], BeforeValidator(_truth_or_auto)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from batchroute.job.endpoint import EndpointSpec
-from batchroute.job.kinds import Count, Fraction, FunctionName, JudgeName, RowsOrAuto, Text, TruthOrAuto
+from batchroute.job.kinds import Count, CountOrAuto, Fraction, FunctionName, JudgeName, Text, TruthOrAuto
 from batchroute.job.rules import JUDGES_BY_MODEL
 from batchroute.job.section import Section, fixed, free
 
@@ -20,7 +20,7 @@ FIRST_AUTO_ROWS = 200  # of rows = "auto"; then twice as many, and so on
 class PilotSpec(Section):
     """The rows that both sides are asked, and how their answers are graded."""
 
-    rows: RowsOrAuto = fixed(400, 'rows asked of both sides; "auto": 200, then doubled until all is shown')
+    rows: CountOrAuto = fixed(400, 'rows asked of both sides; "auto": 200, then doubled until all is shown')
     max_rows: Count = free(2000, 'most rows of "auto"')
     seed: int = fixed(0, "seed of the draw", ge=0)
     judge: JudgeName = fixed(

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from batchroute.job.endpoint import EndpointSpec, InputPrice
+from batchroute.job.engine import EngineSpec
 from batchroute.job.kinds import (
     BaseUrl,
     Count,
@@ -212,6 +213,7 @@ class Job(_Whole):
     pilot: PilotSpec | None = Field(default=None, description="rows asked of both sides and graded, first of all")
     check: CheckSpec | None = Field(default=None, description='what a good answer is, for pilot.judge = "check"')
     limits: Limits = Field(default=Limits(), description="when to stop")
+    engine: EngineSpec = Field(default=EngineSpec(), description="where the work is done")
     notify: Notify = Field(default=Notify(), description="what is told of the end of a run")
 
     @property

@@ -48,6 +48,7 @@ class Request(msgspec.Struct, frozen=True):
     `attempts` were made for the row in earlier runs; `most_usd` is the most one attempt can cost, where a budget
     has to reserve it; `fingerprint` tells its body from every other; `chars` are those of the row; `service_tier`
     is the one that the row itself asks for. `beside`: for a pilot, or of a watched row, and no result by itself.
+    `shard` is the number of the one the row lies in, 0 in a run that has none.
     """
 
     prompt: Prompt
@@ -61,6 +62,7 @@ class Request(msgspec.Struct, frozen=True):
     chars: int = 0
     service_tier: str | None = None
     beside: Literal["pilot", "watch"] | None = None
+    shard: int = 0
 
 
 def billed_in(asked: str | None, answer: Answer) -> Answer:

@@ -7,6 +7,7 @@
     unsealed  what is not in a part yet           scores    scores on disk, in input order
     ledger    money that is unconfirmed           tally     done rows, their bill and tokens
     lock      whose the directory is              pilot     answers beside a row's own side, and verdicts
+    shards    how the input is cut for many processes
 
 Knows no network and no prices; decides nothing about a row.
 """

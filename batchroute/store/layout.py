@@ -5,6 +5,9 @@
     input.parquet                the frame that Python gave as input
     scores/part-00000.parquet    what the router says, in input order
     results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
+    shards.json                  how the input was cut, where that was done
+    shards/00017/                lock, journals, failed.jsonl, ledger.json, embeddings.journal of shard 17
+    results/part-00017-00000.parquet   its journal-00000 sealed; its scores and requests likewise
     pilot/                       what both sides were asked, to learn what routing keeps: see `store/pilot`
     requests/part-00000.parquet  fingerprints of the requests that the part's ok rows answer
 
@@ -22,16 +25,22 @@ if TYPE_CHECKING:
 
 
 class RunLayout:
-    """The names in the run directory `path`; none of them need exist."""
+    """The names in the run directory `path`, or of one of its shards; none of them need exist.
 
-    def __init__(self, path: Path) -> None:
+    A shard has names of its own for what one process writes while it works on it, and the run's for all else.
+    """
+
+    def __init__(self, path: Path, shard: int | None = None) -> None:
         self.path = path
-        self.lock = path / "lock"  # whose the directory is
+        self.shard = shard
+        self.own = path if shard is None else path / "shards" / f"{shard:05d}"
+        self.lock = self.own / "lock"  # whose the directory is, or the shard
+        self.shards = path / "shards.json"  # how the input was cut
         self.job = path / "job.toml"  # the resolved job, and what the directory is held to
         self.frame = path / "input.parquet"  # the input, where that was a frame and no file
-        self.failed = path / "failed.jsonl"  # the rows that the next run asks again
-        self.ledger = path / "ledger.json"  # what is unconfirmed, and how far a run at work may spend
-        self.paid = path / "embeddings.journal"  # what embeddings cost: spent, whatever becomes of their scores
+        self.failed = self.own / "failed.jsonl"  # the rows that the next run asks again
+        self.ledger = self.own / "ledger.json"  # what is unconfirmed, and how far a run at work may spend
+        self.paid = self.own / "embeddings.journal"  # what embeddings cost, whatever becomes of their scores
         self.plan = path / "plan.json"  # what a plan foretold, for the report
         self.status = path / "status.json"  # what the lanes do while a run works, or did last
         self.report = path / "report.json"
@@ -53,23 +62,23 @@ class RunLayout:
 
     def part(self, number: int) -> Path:
         """The part that the journal of this number is sealed into."""
-        return part_in(self.results, number)
+        return part_in(self.results, number, self.shard)
 
     def journal(self, number: int) -> Path:
         """The answers that are not sealed into that part yet."""
-        return self.path / f"journal-{number:05d}"
+        return self.own / f"journal-{number:05d}"
 
     def parts(self) -> list[Path]:
-        """The sealed parts, oldest first."""
-        return parts_in(self.results)
+        """The sealed parts, oldest first; of a whole run in the order of its shards."""
+        return parts_in(self.results, self.shard)
 
     def score_parts(self) -> list[Path]:
         """The parts of the scores, in input order."""
-        return parts_in(self.scores)
+        return parts_in(self.scores, self.shard)
 
     def journals(self) -> list[Path]:
         """The journals, oldest first."""
-        return sorted(self.path.glob("journal-*"))
+        return sorted(self.own.glob("journal-*"))
 
     def part_of(self, journal: Path) -> Path:
         """The part that a journal is sealed into."""
@@ -77,7 +86,7 @@ class RunLayout:
 
     def unfinished_parts(self) -> list[Path]:
         """Parts that a crash cut short; they lie in no folder that a reader of results looks into."""
-        return list(self.path.glob(unfinished_name("part-*")))
+        return list(self.path.glob(unfinished_name(f"{_stem(self.shard)}-*")))
 
     def foreign(self) -> list[Path]:
         """What lies in a directory where a run is to begin, but for what a first start may have left there."""
@@ -91,14 +100,18 @@ class RunLayout:
         return [entry for entry in self.path.iterdir() if entry.name not in kept]
 
 
-def part_in(folder: Path, number: int) -> Path:
-    """The part of this number, of results or of scores."""
-    return folder / f"part-{number:05d}.parquet"
+def part_in(folder: Path, number: int, shard: int | None = None) -> Path:
+    """The part of this number, of results or of scores; where there are shards it is the shard's number."""
+    return folder / f"{_stem(shard)}-{number:05d}.parquet"
 
 
-def parts_in(folder: Path) -> list[Path]:
-    """All parts in such a folder, in the order of their numbers."""
-    return sorted(folder.glob("part-*.parquet"))
+def parts_in(folder: Path, shard: int | None = None) -> list[Path]:
+    """All parts in such a folder, or those of one shard, in the order of their numbers."""
+    return sorted(folder.glob(f"{_stem(shard)}-*.parquet"))
+
+
+def _stem(shard: int | None) -> str:
+    return "part" if shard is None else f"part-{shard:05d}"
 
 
 def fingerprints_of(part: Path) -> Path:

@@ -95,9 +95,13 @@ class ScoredRows:
 class Scores:
     """The folder of parts: one writer, and readers that wait for it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Reads which parts are there; one that a crash cut short has no name yet and is written again."""
+    def __init__(self, folder: Path, shard: int | None = None) -> None:
+        """Reads which parts are there; one that a crash cut short has no name yet and is written again.
+
+        `shard`: those of one shard alone, in a run that has some.
+        """
         self.folder = folder
+        self._shard = shard
         self.read_again()
         self.finished = False
         self._changed = asyncio.Condition()
@@ -107,7 +111,7 @@ class Scores:
 
     def read_again(self) -> None:
         """Which parts are there now; nobody else may be writing them."""
-        self.parts = [_read_footer(number, path) for number, path in enumerate(parts_in(self.folder))]
+        self.parts = [_read_footer(number, path) for number, path in enumerate(parts_in(self.folder, self._shard))]
 
     @property
     def rows(self) -> int:
@@ -143,7 +147,7 @@ class Scores:
     def _seal(self, *, last: bool) -> None:
         start = self._start or self.end or Position(0, 0, 0)
         end = self._end or start  # a last part without rows only says that the input ends here
-        path = part_in(self.folder, len(self.parts))
+        path = part_in(self.folder, len(self.parts), self._shard)
         span = msgspec.json.encode(_Span(start, end, last))
         table = pa.Table.from_batches(self._pending, _SCHEMA).unify_dictionaries()
         with whole_file(path, mode=AS_UMASK_SAYS) as unfinished:

@@ -154,6 +154,7 @@ FROZEN: Changes = {
     "check.regex": (CHECKED, {"check.regex": "^no"}),
     "check.function": (CHECKED, {"check.function": "checks:is_good"}),
     "check.strip": (CHECKED, {"check.strip": False}),
+    "engine.shard_mb": ({}, {"engine.shard_mb": 8.0}),
     **on_both_sides(LANE_FROZEN, {}),
     **of_judge(LANE_FROZEN),
 }
@@ -177,6 +178,14 @@ FREE: Changes = {
     "pilot.watch": (PILOT, {"pilot.watch": 0.01}),
     "limits.drain_s": ({}, {"limits.drain_s": 1.0}),
     "notify.command": ({}, {"notify.command": ["mail", "-s", "done"]}),
+    "engine.use": ({}, {"engine.use": "processes"}),
+    "engine.address": ({}, {"engine.address": "10.0.0.7:6379"}),
+    "engine.workers": ({}, {"engine.workers": 8}),
+    "engine.cpus": ({}, {"engine.cpus": 0.5}),
+    "engine.memory_mb": ({}, {"engine.memory_mb": 1024}),
+    "engine.gpus": ({}, {"engine.gpus": 0}),
+    "engine.scorers": ({}, {"engine.scorers": 2}),
+    "engine.lease_s": ({}, {"engine.lease_s": 5}),
     "router.embedder.price.input": (OPENAI, {"router.embedder.price": {"input": 0.5}}),
     **{
         f"router.embedder.{key}": (OPENAI, {f"router.embedder.{key}": value})
