@@ -37,7 +37,7 @@ from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.send.budget import open_budget
-from batchroute.send.open import asked_by, connections, scrubber_for
+from batchroute.send.open import asked_by, connections, own_limits, scrubber_for
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
@@ -281,10 +281,12 @@ class _OpenRun:
         return LaneOpener(
             self._job,
             self._targets,
-            self._directory,
+            self._directory.raw,
+            lambda name: self._store.tally.ok[name] > 0,
             self._options.environ,
             self._scrub,
-            self._budget,
+            lambda name: own_limits(self._job.asked[name], self._budget, self._targets[name]),
+            self._budget is not None,
             self._unconfirmed,
             self._progress,
             self._stopper,

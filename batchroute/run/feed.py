@@ -79,8 +79,12 @@ def _routes(
 class RequestWriter:
     """Writes the requests of one endpoint."""
 
-    def __init__(self, spec: EndpointSpec, pricing: Pricing | None) -> None:
-        """`pricing` where a budget holds: each row then brings the most it can cost, or is refused."""
+    def __init__(self, spec: EndpointSpec, pricing: Pricing | None, shard: int = 0) -> None:
+        """`pricing` where a budget holds: each row then brings the most it can cost, or is refused.
+
+        `shard` is the one that the rows lie in, where there are some.
+        """
+        self._shard = shard
         self._body = open_body(spec)
         self._pricing = pricing
         self._media = media_tokens(spec.model, spec.max_media_tokens)
@@ -118,6 +122,7 @@ class RequestWriter:
             fingerprint(identity or body),
             chars,
             tier,
+            shard=self._shard,
         )
 
 
@@ -146,6 +151,7 @@ class Feed:
         moved: DoneRows | None = None,
         limit: int | None = None,
         watch: WatchedRows | None = None,
+        shard: int = 0,
     ) -> None:
         """`pricing` where a budget holds: each row then brings the most it can cost, or is refused.
 
@@ -159,7 +165,7 @@ class Feed:
         self._done = store.done
         self._unsettled = dict(store.unsettled)
         self._handed_over = store.handed_over
-        self._write = RequestWriter(endpoints[name], pricing)
+        self._write = RequestWriter(endpoints[name], pricing, shard)
         self._moved = moved
         self._left = sys.maxsize if limit is None else limit
         self._chunks: Iterator[Chunk] | None = None

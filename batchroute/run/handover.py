@@ -85,12 +85,12 @@ class HandOver:
     # feed ends; the strong lane's ends when the weak one's own rows are settled, which they are.
 
     def __init__(
-        self, endpoints: Endpoints, targets: Mapping[str, Target], folder: Path, *, reserves: bool
+        self, endpoints: Endpoints, targets: Mapping[str, Target], folder: Path, shard: int, *, reserves: bool
     ) -> None:
         """`folder` is for what waits; `reserves`: a budget has to hold for each request."""
         self._longest = {name: longest_input(spec) for name, spec in endpoints.items()}
         self._writers = {
-            name: RequestWriter(spec, targets[name].pricing if reserves else None)
+            name: RequestWriter(spec, targets[name].pricing if reserves else None, shard)
             for name, spec in endpoints.items()
         }
         self._spools: dict[str, Spool] = {}

@@ -18,7 +18,7 @@ from batchroute.send.body import at_standard_tier, dialect_of
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
-from batchroute.send.open import most_open, open_address, own_limits, retry_policy
+from batchroute.send.open import most_open, open_address, retry_policy
 from batchroute.send.request import billed_in
 from batchroute.send.tokens import estimate_tokens
 from batchroute.types import LaneState
@@ -33,22 +33,27 @@ if TYPE_CHECKING:
     from batchroute.run.progress import Progress
     from batchroute.run.stop import Stopper
     from batchroute.run.unconfirmed import Unconfirmed
-    from batchroute.send.budget import Budget
+    from batchroute.send.allowance import Allowance
     from batchroute.send.classify import Answer
     from batchroute.send.request import Request
-    from batchroute.store.directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True)
 class LaneOpener:
-    """What the lanes of a run have in common; without a `budget` lost attempts are counted in `unconfirmed`."""
+    """What the lanes of a run have in common.
+
+    `raw`: whole answers are kept; `answered` says of an endpoint whether it has answered a row of the run before.
+    `allowance` is what a lane may use; without a budget (`has_budget`) lost attempts are counted in `unconfirmed`.
+    """
 
     job: Job
     targets: Mapping[str, Target]
-    directory: RunDirectory
+    raw: bool
+    answered: Callable[[str], bool]
     environ: Mapping[str, str]
     scrub: Scrubber
-    budget: Budget | None
+    allowance: Callable[[str], Allowance]
+    has_budget: bool
     unconfirmed: Unconfirmed
     progress: Progress
     stopper: Stopper
@@ -61,8 +66,8 @@ class LaneOpener:
         endpoint = Endpoint(
             await stack.enter_async_context(Transport(address)),
             self.scrub,
-            keep_bodies=self.directory.raw,
-            had_success=self.directory.store.tally.ok[name] > 0,
+            keep_bodies=self.raw,
+            had_success=self.answered(name),
             read=dialect_of(spec).read,
         )
         substitutes, progress = Substitutes(target, self.notify), self.progress.lanes[name]
@@ -75,9 +80,9 @@ class LaneOpener:
             return billed_in(request.service_tier, answer)
 
         lane = Lane(
-            send if self.budget is not None else self.unconfirmed.watching(send, target.pricing),
+            send if self.has_budget else self.unconfirmed.watching(send, target.pricing),
             retry_policy(spec, limits),
-            own_limits(spec, self.budget, target),
+            self.allowance(name),
             lambda reason: self.notify(f"the {name} lane stopped: {reason}"),
             most_open=most_open(spec),
             at_standard=_at_standard if spec.on_busy == "standard" else None,

@@ -66,17 +66,26 @@ class ShardRun:
         self._stopper = stopper
         self._limit = limit
         self._reserves = reserves
+        self._shard = directory.layout.shard or 0
         self._handover: HandOver | None = None
         if any("other" in spec.on_finish.decided().values() for _, spec in endpoints.items()):
-            self._handover = HandOver(endpoints, targets, directory.layout.path, reserves=reserves)
+            folder = directory.layout.path
+            self._handover = HandOver(endpoints, targets, folder, self._shard, reserves=reserves)
         self._deliveries: dict[str, Delivery[Request]] = {}
         self._ends = RowEnds(endpoints, targets, directory, progress, self._deliveries, self._handover, beside)
         self._feeding = {name: _Feeding(asyncio.Event(), asyncio.Event()) for name in endpoints.names}
 
     async def deliver(self, name: str, delivery: Delivery[Request], threshold: asyncio.Future[float]) -> None:
         """All rows of one endpoint to their ends, by its delivery; begins when the threshold is known."""
-        self._deliveries[name] = delivery
-        await delivery.deliver(self._requests(name, threshold), EndpointSink(self._ends, name, self._beside))
+        await delivery.deliver(self.requests(name, delivery, threshold), self.sink(name))
+        self.ended(name)
+
+    def sink(self, name: str) -> EndpointSink:
+        """Where the requests of an endpoint end."""
+        return EndpointSink(self._ends, name, self._beside)
+
+    def ended(self, name: str) -> None:
+        """An endpoint's delivery is over: it settles nothing more."""
         self._beside.ended(name)
         if self._handover is not None:
             self._handover.ended(name)
@@ -111,11 +120,14 @@ class ShardRun:
                 if request.prompt.refusal is None:
                     yield request
 
-    async def _requests(self, name: str, threshold: asyncio.Future[float]) -> AsyncGenerator[Request, None]:
+    async def requests(
+        self, name: str, delivery: Delivery[Request], threshold: asyncio.Future[float]
+    ) -> AsyncGenerator[Request, None]:
         """What a pilot asks an endpoint; then its rows, but those whose answer the pilot has."""
-        async for request in self._beside.requests(name, self._deliveries[name]):
+        self._deliveries[name] = delivery
+        async for request in self._beside.requests(name, delivery):
             yield request
-        with self._deliveries[name].starved():
+        with delivery.starved():
             lowest = await asyncio.shield(threshold)
         async for request in self._own_and_moved(name, lowest):
             if request.beside is not None or not self._is_taken(name, request):
@@ -203,6 +215,7 @@ class ShardRun:
             moved=moved,
             limit=self._limit,
             watch=watch if moved is None else None,
+            shard=self._shard,
         )
         number = 0
         while part := await self._scores.part(number):
