@@ -31,16 +31,23 @@ class OverBudget(Exception):
     """A request that can cost more than will ever be left; its text says what is."""
 
 
-class Permit(NamedTuple):
-    """Leave to send one attempt: a slot, and so many tokens and US dollars, until it is given back.
-
-    `asked_usd` is what was asked for; more is reserved where others were billed more than that.
-    """
+class Need(NamedTuple):
+    """What one attempt may take at most; the money is that of a shard, 0 where there is none."""
 
     tokens: int
+    usd: Decimal = Decimal(0)
+    shard: int = 0
+
+
+class Permit(NamedTuple):
+    """Leave to send one attempt that has this need: a slot, tokens and `usd` reserved, until it is given back.
+
+    More is reserved than what it needs where others were billed more than that.
+    """
+
+    need: Need
     usd: Decimal
     entry: TokenEntry | None
-    asked_usd: Decimal = Decimal(0)
 
 
 class Allowance(Protocol):
@@ -53,18 +60,18 @@ class Allowance(Protocol):
         """Calls `changed` whenever a wait may have become shorter for another reason than time."""
         ...
 
-    def wait_s(self, tokens: int, usd: Decimal, now: float) -> float:
+    def wait_s(self, need: Need, now: float) -> float:
         """0: `take` it now; else seconds until it is worth asking again, infinity: not before `changed`.
 
         Raises OverBudget where no wait will help.
         """
         ...
 
-    def lack(self, tokens: int, usd: Decimal, now: float) -> Lack | None:
+    def lack(self, need: Need, now: float) -> Lack | None:
         """What `wait_s` would wait for, or is over budget for; None: it may leave."""
         ...
 
-    def take(self, tokens: int, usd: Decimal, now: float) -> Permit: ...
+    def take(self, need: Need, now: float) -> Permit: ...
 
     def give(
         self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False
@@ -198,27 +205,27 @@ class OwnLimits:
         for changed in self._watchers:
             changed()
 
-    def wait_s(self, tokens: int, usd: Decimal, now: float) -> float:
+    def wait_s(self, need: Need, now: float) -> float:
         if self.in_flight >= self._limits.max_concurrency:
             return math.inf
         if self._spending is not None:
-            most_usd = self._reserved(self._spending, usd)
+            most_usd = self._reserved(self._spending, need)
             if not self._spending.budget.fits(most_usd):
                 return self._wait_for_money(self._spending.budget, most_usd)
-        return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(tokens, now)
+        return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(need.tokens, now)
 
-    def lack(self, tokens: int, usd: Decimal, now: float) -> Lack | None:
+    def lack(self, need: Need, now: float) -> Lack | None:
         if self.in_flight >= self._limits.max_concurrency:
             return "slots"
         spending = self._spending
-        if spending is not None and not spending.budget.fits(self._reserved(spending, usd)):
+        if spending is not None and not spending.budget.fits(self._reserved(spending, need)):
             return "money"
         is_limited = self._limits.tokens_per_minute is not None
-        return "tokens" if is_limited and self._tokens.wait_s(tokens, now) > 0 else None
+        return "tokens" if is_limited and self._tokens.wait_s(need.tokens, now) > 0 else None
 
-    def _reserved(self, spending: Spending, usd: Decimal) -> Decimal:
-        """What is reserved for a request that asks for so much."""
-        return usd * spending.budget.overbilled(spending.name)
+    def _reserved(self, spending: Spending, need: Need) -> Decimal:
+        """What is reserved for a request that needs so much."""
+        return need.usd * spending.budget.overbilled(spending.name)
 
     def _wait_for_money(self, budget: Budget, usd: Decimal) -> float:
         """Answers in flight may cost less than was reserved for them; without any there is nothing to wait for."""
@@ -229,14 +236,14 @@ class OwnLimits:
             f"limits.max_cost_usd: the next row may cost ${usd:.4f}, ${budget.left:.4f} are left{held}"
         )
 
-    def take(self, tokens: int, usd: Decimal, now: float) -> Permit:
-        reserved = usd
+    def take(self, need: Need, now: float) -> Permit:
+        reserved = need.usd
         if self._spending is not None:
-            reserved = self._reserved(self._spending, usd)
-            self._spending.budget.reserve(reserved)
+            reserved = self._reserved(self._spending, need)
+            self._spending.budget.reserve(reserved, need.shard)
         self.in_flight += 1
-        entry = None if self._limits.tokens_per_minute is None else self._tokens.take(tokens, now)
-        return Permit(tokens, reserved, entry, usd)
+        entry = None if self._limits.tokens_per_minute is None else self._tokens.take(need.tokens, now)
+        return Permit(need, reserved, entry)
 
     def give(
         self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False
@@ -244,7 +251,7 @@ class OwnLimits:
         self.in_flight -= 1
         used = _tokens_used(usage, unbilled=unbilled)
         if permit.entry is not None and used is not None:
-            self._tokens.correct(permit.entry, permit.tokens, used, now)
+            self._tokens.correct(permit.entry, permit.need.tokens, used, now)
         over = None if self._spending is None else self._pay(self._spending, permit, usage, unbilled=unbilled)
         self._changed()
         return over
@@ -253,15 +260,16 @@ class OwnLimits:
         self, spending: Spending, permit: Permit, usage: Usage | None, *, unbilled: bool
     ) -> StopReason | None:
         """Settles a reservation with what the attempt cost; of unknown cost it stays taken."""
+        need = permit.need
         cost = None if usage is None else spending.cost(usage)
         if cost is None and unbilled:
             cost = Decimal(0)
         if cost is None:
-            spending.budget.lose(permit.usd)
+            spending.budget.lose(permit.usd, need.shard)
             return None
-        spending.budget.spend(permit.usd, cost)
-        if cost > permit.asked_usd > 0:
-            spending.budget.learn_overbilled(spending.name, cost / permit.asked_usd)
+        spending.budget.spend(permit.usd, cost, need.shard)
+        if cost > need.usd > 0:
+            spending.budget.learn_overbilled(spending.name, cost / need.usd, need.shard)
         if spending.budget.overshot:
             return StopReason(
                 "limits.max_cost_usd is passed",

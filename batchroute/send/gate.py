@@ -22,9 +22,8 @@ from batchroute.types import LaneState, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from decimal import Decimal
 
-    from batchroute.send.allowance import Allowance, Permit
+    from batchroute.send.allowance import Allowance, Need, Permit
     from batchroute.send.breaker import Failure
     from batchroute.send.classify import Answer
     from batchroute.send.retry import Attempts
@@ -46,8 +45,7 @@ class _Waiting:
     `paced`: it had to wait for its turn at the speed of the lane.
     """
 
-    tokens: int
-    usd: Decimal
+    need: Need
     failed: bool
     paced: bool = False
     wake: asyncio.Future[None] | None = None
@@ -85,10 +83,8 @@ class Gate(Generic[Row]):
         self.breaker.probe_lost(self._clock())
         self._changed()
 
-    async def admit(
-        self, tokens: int, usd: Decimal, *, failed: bool = False, until_open: bool = False
-    ) -> Admission | None:
-        """Waits for the moment to send a request of so many tokens and US dollars at most.
+    async def admit(self, need: Need, *, failed: bool = False, until_open: bool = False) -> Admission | None:
+        """Waits for the moment to send a request that needs so much.
 
         `failed`: it is a probe only where no other request is. `until_open`: None as soon as the breaker is open.
         Raises OverBudget where the moment will not come.
@@ -96,7 +92,7 @@ class Gate(Generic[Row]):
         # Only the head of the queue looks at the clock. So a request of many tokens is never overtaken for good by
         # small ones that happen to fit, nothing wakes a thousand waiters for one slot, and whatever may end the
         # wait has one future to set.
-        me = _Waiting(tokens, usd, failed)
+        me = _Waiting(need, failed)
         self._queue.append(me)
         try:
             while not (until_open and self.breaker.open):
@@ -121,7 +117,7 @@ class Gate(Generic[Row]):
     def _taken(self, me: _Waiting) -> Admission:
         now = self._clock()
         self._rate.sent(now)
-        permit = self._allowance.take(me.tokens, me.usd, now)
+        permit = self._allowance.take(me.need, now)
         if self.breaker.open:
             self.breaker.probing()
         return Admission(permit, self.breaker.opened_at)
@@ -228,7 +224,7 @@ class Gate(Generic[Row]):
         if not self._queue:
             return None
         head = self._head()
-        lack = self._allowance.lack(head.tokens, head.usd, now)
+        lack = self._allowance.lack(head.need, now)
         if lack == "money":
             return LaneState("no_money")
         return LaneState("paced") if lack == "tokens" or (lack is None and head.paced) else None
@@ -240,7 +236,7 @@ class Gate(Generic[Row]):
         now = self._clock()
         held_s = max(self._pace.resume_at - now, self._tier.resume_at - now, self.breaker.wait_s(now))
         # Asked last: what is over budget now may fit when the endpoint takes requests again.
-        return held_s if held_s > 0 else self._allowance.wait_s(me.tokens, me.usd, now)
+        return held_s if held_s > 0 else self._allowance.wait_s(me.need, now)
 
     def _head(self) -> _Waiting:
         """Whose turn it is: the first to come; while the breaker is open the last one that has not failed.

@@ -189,7 +189,7 @@ class Lane(Generic[AnyRequest]):
                 row = OpenRequest(request, sink, Attempts(request.attempts))
                 try:
                     await self._room.take()
-                    row.admission = await self.gate.admit(request.tokens, request.most_usd, until_open=True)
+                    row.admission = await self.gate.admit(request.need, until_open=True)
                 except asyncio.CancelledError:
                     self._leave(row)
                     raise
@@ -237,10 +237,9 @@ class Lane(Generic[AnyRequest]):
 
     async def _attempt(self, row: OpenRequest[AnyRequest]) -> Answer:
         """Sends once; `row.decision` then says what follows. The slot is kept where this was the last attempt."""
-        tokens, most_usd = row.request.tokens, row.request.most_usd
         while row.admission is None:
             try:
-                row.admission = await self.gate.admit(tokens, most_usd, failed=row.failed)
+                row.admission = await self.gate.admit(row.request.need, failed=row.failed)
             except OverBudget as over:
                 row.decision = NO_MORE
                 return over_budget(over)

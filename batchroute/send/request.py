@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from batchroute.job.tiers import AUTO, STANDARD, tier_of
+from batchroute.send.allowance import Need
 from batchroute.send.classify import Answer  # noqa: TC001 - msgspec reads it
 from batchroute.types import Prompt, RouteReason, Status, Usage  # noqa: TC001 - the same
 
@@ -24,18 +25,15 @@ if TYPE_CHECKING:
 class Sendable(Protocol):
     """What a lane has to know of a request, whatever it asks for.
 
-    `tokens` is what it may take of the limit, `attempts` how many earlier runs made, `most_usd` what one attempt
-    can cost at most.
+    `need` is what one attempt may take, `attempts` how many earlier runs made.
     """
 
     @property
     def body(self) -> bytes: ...
     @property
-    def tokens(self) -> int: ...
-    @property
     def attempts(self) -> int: ...
     @property
-    def most_usd(self) -> Decimal: ...
+    def need(self) -> Need: ...
 
 
 AnyRequest = TypeVar("AnyRequest", bound=Sendable)
@@ -63,6 +61,10 @@ class Request(msgspec.Struct, frozen=True):
     service_tier: str | None = None
     beside: Literal["pilot", "watch"] | None = None
     shard: int = 0
+
+    @property
+    def need(self) -> Need:
+        return Need(self.tokens, self.most_usd, self.shard)
 
 
 def billed_in(asked: str | None, answer: Answer) -> Answer:

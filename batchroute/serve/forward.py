@@ -22,6 +22,7 @@ from batchroute.report.export.completion import chat_completion
 from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.feed import RequestWriter
 from batchroute.run.settle import settled
+from batchroute.send.allowance import Need
 from batchroute.send.body import at_standard_tier, dialect_of
 from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
@@ -91,6 +92,10 @@ class _Exchange:
     service_tier: str | None
     attempts: int = 0
     outcome: Outcome | None = None
+
+    @property
+    def need(self) -> Need:
+        return Need(self.tokens, self.most_usd)
 
     def settle(self, request: _Exchange, outcome: Outcome) -> None:
         step = next_step(RowState(""), outcome, _POLICY)

@@ -18,7 +18,7 @@ from batchroute.job.spec import Endpoints, Limits, RouterSpec
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.checkpoint import read_checkpoint
 from batchroute.score.router import load_scorer
-from batchroute.send.budget import Budget
+from batchroute.send.budget import Account, Budget
 from batchroute.send.open import asks_for_vectors, secrets_of
 from batchroute.store.ledger import Ledger
 
@@ -87,7 +87,7 @@ def open_memory_budget(pair: ModelPair, routers: Iterable[LoadedRouter]) -> Budg
     if unknown:
         needed = ", ".join(unknown)
         raise RoutingError(f"limits.max_cost_usd needs prices: set {needed}, in USD per million tokens")
-    return Budget(pair.limits.max_cost_usd, Decimal(0), Ledger(), lambda ledger: None)
+    return Budget(pair.limits.max_cost_usd, Account(Decimal(0), Ledger(), lambda ledger: None))
 
 
 def _address(settings: Settings, api_base: str | None, *, given: bool) -> dict[str, str]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from batchroute.report.build import build_report
 from batchroute.route.downgrade import CostLine, Downgrade, Outstanding
 from batchroute.run.engine import RunOptions, run_job
-from batchroute.send.budget import Budget
+from batchroute.send.budget import Account, Budget
 from batchroute.send.request import Request
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
@@ -237,7 +237,7 @@ def test_whatever_strong_answers_cost_the_weak_ones_are_paid_for(
         outstanding["weak"].add(chars)
     largest = max(weak_usd, default=0.0)
     limit = Decimal(sum(weak_usd) + largest + more_usd + 1e-9)
-    budget = Budget(limit, Decimal(0), Ledger(), lambda ledger: None)
+    budget = Budget(limit, Account(Decimal(0), Ledger(), lambda ledger: None))
     downgrade = Downgrade(budget, outstanding, 10_000, largest)
     moved = []
     for row, (chars, strong, share) in enumerate(rows):
@@ -263,7 +263,7 @@ def test_whatever_strong_answers_cost_the_weak_ones_are_paid_for(
 def test_whoever_waits_is_woken_by_each_change_and_then_knows_whether_there_can_be_another() -> None:
     line = CostLine(0.01, 0.0)
     outstanding = {"strong": Outstanding(line, line), "weak": Outstanding(line, line)}
-    budget = Budget(Decimal(1), Decimal(0), Ledger(), lambda ledger: None)
+    budget = Budget(Decimal(1), Account(Decimal(0), Ledger(), lambda ledger: None))
     downgrade = Downgrade(budget, outstanding, 10_000, 0.01)
     strong, weak = request(1, 10, 0.1), request(2, 10, 0.01)
     assert downgrade.admits("strong", strong)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
-from batchroute.send.budget import Budget
+from batchroute.send.budget import Account, Budget
 from batchroute.send.classify import Answer, stop_reason
 from batchroute.send.lane import Lane
 from batchroute.send.request import Outcome, Request, Spent
@@ -886,7 +886,7 @@ def test_every_row_ends_once_and_within_its_bounds(
 
 def spending_of(usd: int) -> Spending:
     """Every answer costs 3 USD, and may cost 4."""
-    budget = Budget(Decimal(usd), Decimal(0), Ledger(), lambda ledger: None)
+    budget = Budget(Decimal(usd), Account(Decimal(0), Ledger(), lambda ledger: None))
     return Spending(budget, "strong", lambda usage: Decimal(3))
 
 
@@ -915,7 +915,7 @@ def test_a_row_that_is_let_go_between_two_attempts_is_left_with_the_first() -> N
 
 def test_money_that_another_lane_gives_back_is_used_at_that_moment() -> None:
     """$4 may be out at a time: the second row leaves as the first one's answer comes, and not a tick later."""
-    budget = Budget(Decimal(7), Decimal(0), Ledger(), lambda ledger: None)
+    budget = Budget(Decimal(7), Account(Decimal(0), Ledger(), lambda ledger: None))
     spending = Spending(budget, "strong", lambda usage: Decimal(3))
     first, second = (Bench(script(), spending=spending, latency_s=latency_s) for latency_s in (5.0, 1.0))
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchroute.send.allowance import EndpointLimits, OwnLimits, Permit, Spending
-from batchroute.send.budget import Budget
+from batchroute.send.allowance import EndpointLimits, Need, OwnLimits, Permit, Spending
+from batchroute.send.budget import Account, Budget
 from batchroute.send.classify import Answer
 from batchroute.send.lane import Lane
 from batchroute.store.ledger import Ledger
@@ -67,15 +67,15 @@ def test_where_the_ledger_cannot_be_saved_nothing_is_taken_and_the_next_one_save
             raise DiskFull
         saved.append(ledger)
 
-    budget = Budget(Decimal(100), Decimal(0), Ledger(), save)
+    budget = Budget(Decimal(100), Account(Decimal(0), Ledger(), save))
     allowance = OwnLimits(EndpointLimits(1), Spending(budget, "strong", lambda usage: Decimal(3)))
     for _ in range(2):
         with pytest.raises(DiskFull):
-            allowance.take(10, Decimal(4), 0.0)
+            allowance.take(Need(10, Decimal(4)), 0.0)
         assert (allowance.in_flight, budget.reserved) == (0, 0)
     full = False
-    assert allowance.wait_s(10, Decimal(4), 0.0) == 0
-    allowance.take(10, Decimal(4), 0.0)
+    assert allowance.wait_s(Need(10, Decimal(4)), 0.0) == 0
+    allowance.take(Need(10, Decimal(4)), 0.0)
     assert saved[-1].ceiling is not None
     assert saved[-1].ceiling >= budget.taken == 4
 
@@ -155,8 +155,8 @@ class Watched(Bench):
         )
         take, budget = self.allowance.take, spending.budget
 
-        def watched_take(tokens: int, usd: Decimal, now: float) -> Permit:
-            permit = take(tokens, usd, now)
+        def watched_take(need: Need, now: float) -> Permit:
+            permit = take(need, now)
             if self.allowance.in_flight > self.allowance._limits.max_concurrency or budget.overshot:
                 self.too_much.append((self.allowance.in_flight, budget.taken))
             return permit

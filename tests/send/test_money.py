@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
-from batchroute.send.budget import Budget
+from batchroute.send.budget import Account, Budget
 from batchroute.send.classify import Answer, stop_reason
 from batchroute.send.lane import Lane
 from batchroute.send.request import Outcome, Request, Spent
@@ -194,7 +194,7 @@ class Till:
     asked: set[int] = field(default_factory=set)
 
     async def work(self) -> None:
-        self.budget = Budget(self.limit, Decimal(0), Ledger(), lambda _: None)
+        self.budget = Budget(self.limit, Account(Decimal(0), Ledger(), lambda _: None))
         spending = Spending(self.budget, "strong", lambda usage: Decimal(usage.prompt_tokens or 0) / 100)
         policy = RetryPolicy(max_attempts=3, outage_s=600.0, stop_after_same_refusal=0)
         lanes = [

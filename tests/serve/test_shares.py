@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchroute.errors import UsageFault
-from batchroute.send.allowance import EndpointLimits, OwnLimits
+from batchroute.send.allowance import EndpointLimits, Need, OwnLimits
 from batchroute.serve.batch.shares import Lease, batch_part, divide, divide_endpoints, open_live_budget
 from jobs import job_of
 from serving import client, serve, user, wait_for
@@ -77,28 +77,28 @@ def test_a_lease_is_given_when_the_live_side_is_down_to_its_part_and_taken_back(
         lease = Lease({"weak": allowance}, {"weak": divide(WHOLE, 0.5, "endpoints.weak")}, clock)
         lease.take_back()
         await asyncio.sleep(61)
-        permits = [allowance.take(tokens, Decimal(0), clock()) for tokens in (300, 100, 100, 100, 100, 100, 0)]
+        permits = [allowance.take(Need(tokens), clock()) for tokens in (300, 100, 100, 100, 100, 100, 0)]
         given = asyncio.create_task(lease.give())
         await asyncio.sleep(1)
         for permit in permits[:3]:
-            assert allowance.wait_s(0, Decimal(0), clock()) == math.inf
+            assert allowance.wait_s(Need(0), clock()) == math.inf
             allowance.give(permit, None, clock())
         await asyncio.sleep(1)
         assert not given.done(), "four are in flight, but 800 tokens are in the window"
         await asyncio.wait_for(given, 60)
-        assert allowance.wait_s(0, Decimal(0), clock()) == math.inf, "four of four slots are taken"
+        assert allowance.wait_s(Need(0), clock()) == math.inf, "four of four slots are taken"
 
         lease.take_back()
         for _ in range(4):
-            assert allowance.wait_s(0, Decimal(0), clock()) == 0
-            allowance.take(0, Decimal(0), clock())
+            assert allowance.wait_s(Need(0), clock()) == 0
+            allowance.take(Need(0), clock())
         for permit in permits[3:]:
             allowance.give(permit, None, clock())
-        allowance.take(500, Decimal(0), clock())
-        assert allowance.wait_s(500, Decimal(0), clock()) > 0, "the worker's last minute is not over"
+        allowance.take(Need(500), clock())
+        assert allowance.wait_s(Need(500), clock()) > 0, "the worker's last minute is not over"
         await asyncio.sleep(60.5)
-        allowance.take(500, Decimal(0), clock())
-        assert allowance.wait_s(500, Decimal(0), clock()) == 0
+        allowance.take(Need(500), clock())
+        assert allowance.wait_s(Need(500), clock()) == 0
 
     run_virtually(work())
 

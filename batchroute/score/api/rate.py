@@ -54,7 +54,8 @@ class EmbedContext:
     """What scoring by way of an embeddings API needs beside the embedder's settings.
 
     `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `folder` is the run
-    directory that keeps what was paid for; `scrub` takes all keys out of what is written.
+    directory that keeps what was paid for, of the run's or its `shard`'s money; `scrub` takes all keys out of what
+    is written.
     """
 
     environ: Mapping[str, str] = field(repr=False)
@@ -64,6 +65,7 @@ class EmbedContext:
     folder: Path | None = None
     scrub: Scrubber = field(default_factory=Scrubber)
     stopped: Callable[[str], None] = lambda reason: None
+    shard: int = 0
 
 
 def rater_opener(router: RouterSpec, context: EmbedContext) -> OpenRater:
@@ -92,7 +94,7 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
                     Endpoint(transport, context.scrub, read=read_vectors).send,
                     retry_policy(spec, context.limits),
                     own_limits(spec, context.budget, target),
-                    RequestBuilder(spec, pricing),
+                    RequestBuilder(spec, pricing, context.shard),
                     known.score_vectors,
                     context.stopped,
                     most_open=most_open(spec),

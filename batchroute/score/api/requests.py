@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from batchroute.send.allowance import Need
 from batchroute.send.classify import Answer, malformed
 from batchroute.send.tokens import CHARS_PER_TOKEN, estimate_tokens, find_tokenizer
 from batchroute.send.usage import read_usage
@@ -63,7 +64,12 @@ class EmbedRequest(msgspec.Struct, frozen=True):
     tokens: int
     most_usd: Decimal
     as_base64: bool
+    shard: int = 0
     attempts: int = 0
+
+    @property
+    def need(self) -> Need:
+        return Need(self.tokens, self.most_usd, self.shard)
 
 
 def texts_per_request(spec: EmbedderSpec) -> int:
@@ -119,10 +125,12 @@ def _longest_prefix(text: str, tokens: int, count: CountTokens) -> str:
 class RequestBuilder:
     """Makes the requests of one embedder."""
 
-    def __init__(self, spec: EmbedderSpec, pricing: Pricing | None) -> None:
+    def __init__(self, spec: EmbedderSpec, pricing: Pricing | None, shard: int = 0) -> None:
+        """Their money is that of a shard, 0 where there is none."""
         self.limit = InputLimit(spec.model or "")
         self._most_texts = texts_per_request(spec)
         self._pricing = pricing
+        self._shard = shard
         self._fields: dict[str, str | int | None] = {"model": spec.model}
         if spec.dimensions is not None:
             self._fields["dimensions"] = spec.dimensions
@@ -152,7 +160,7 @@ class RequestBuilder:
         tokens = sum(estimate_tokens(len(text)) for text in sent)
         most_tokens = sum(text.most_tokens for text in texts)
         most_usd = self._pricing.most_usd(most_tokens) if self._pricing else Decimal(0)
-        return EmbedRequest(texts, body, tokens, most_usd, as_base64)
+        return EmbedRequest(texts, body, tokens, most_usd, as_base64, self._shard)
 
 
 def read_vectors(parsed: dict[str, Any]) -> Answer:

@@ -26,7 +26,7 @@ import msgspec
 
 from batchroute.errors import UsageFault
 from batchroute.send.allowance import TOKEN_MARGIN, EndpointLimits
-from batchroute.send.budget import Budget
+from batchroute.send.budget import Account, Budget
 from batchroute.send.open import asks_for_vectors, endpoint_limits
 from batchroute.send.rate import WINDOW_S
 from batchroute.store.files import saving
@@ -154,9 +154,9 @@ def open_live_budget(limit: Decimal, state: Path) -> Budget:
 
     def save(ledger: Ledger) -> None:
         if ledger.ceiling is None:
-            ledger = msgspec.structs.replace(ledger, unconfirmed=ledger.unconfirmed + budget.spent)
+            ledger = msgspec.structs.replace(ledger, unconfirmed=ledger.unconfirmed + account.spent)
         with saving(path):
             write_ledger(path, ledger)
 
-    budget = Budget(limit, Decimal(0), read_ledger(path), save)
-    return budget
+    account = Account(Decimal(0), read_ledger(path), save)
+    return Budget(limit, account)
