@@ -16,6 +16,7 @@
     status     status.json while a run works       outage    says when an endpoint goes away, and is back
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
     advice     what a job hardly means            hints      what the end of a run says of its input
+    workers/   a run by several processes
 
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

@@ -1,0 +1,5 @@
+"""A run by several processes: who they are and how they are reached; what they may use is lease's.
+
+cluster  a Ray cluster that runs already: found, asked whether it answers, joined
+nodes    what each machine is asked before anything is sent, and which cannot work
+"""
