@@ -11,6 +11,8 @@
     ├── OwnCodeFault      the user's code, called on answers that are paid: exit 1, they are kept
     ├── Unanswered        an endpoint's: one request of a Controller that came to nothing
     └── Stopped           the world's: exit 4, run again to go on
+        ├── ShardTaken        another process is at work on a shard
+        └── PoisonShard       a shard has cost several processes, and nothing came of it
 
 Anything else that is raised is a bug of ours: a traceback and exit 1. What goes wrong with a single row is no
 exception but a value recorded on the row.
@@ -111,3 +113,11 @@ class Stopped(BatchrouteError):
     """Something outside ended the run early; what was answered is kept, run again to go on."""
 
     exit_code = 4
+
+
+class ShardTaken(Stopped):
+    """Another process is at work on a shard: it goes on there."""
+
+
+class PoisonShard(Stopped):
+    """A shard that processes have died of, without a new record between: it is left, the others go on."""

@@ -8,6 +8,8 @@
     ledger    money that is unconfirmed           tally     done rows, their bill and tokens
     lock      whose the directory is              pilot     answers beside a row's own side, and verdicts
     shards    how the input is cut for many processes
+    sharded   a directory of many processes    epoch    which writer's time it is
+    ended     what came of a shard             shared   job.toml of many processes
 
 Knows no network and no prices; decides nothing about a row.
 """

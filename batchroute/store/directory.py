@@ -19,9 +19,12 @@ from batchroute.store.layout import RunLayout
 from batchroute.store.pilot import PilotStore
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
+from batchroute.store.shared import change_shared
 from batchroute.store.unsealed import reopen_refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
     from batchroute.store.identity import Identity
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunDirectory:
-    """A directory that this process has locked; `raw`: its results keep whole answers.
+    """A directory, or a shard of it, that this process has locked; `raw`: its results keep whole answers.
 
     `pilot` is there where the job has one, or where one was begun.
     """
@@ -54,27 +57,35 @@ class RunDirectory:
 
     def hold_to(self, scorer_identity: str) -> None:
         """Records what scores the rows; a conflict where the scores that stand here came from something else."""
-        if self.scores.parts and self.identity.scorer not in {None, scorer_identity}:
-            why = f"was scored by {self.identity.scorer}, router.model now is {scorer_identity}; put it back"
-            raise self.identity.conflict(why)
-        self._write(replace(self.identity, scorer=scorer_identity))
+
+        def held(known: Identity) -> Identity:
+            if known.scorer not in {None, scorer_identity} and self.layout.has_scores():
+                why = f"was scored by {known.scorer}, router.model now is {scorer_identity}; put it back"
+                raise known.conflict(why)
+            return replace(known, scorer=scorer_identity)
+
+        self._change(held)
 
     def fix_threshold(self, threshold: float, rows: int, limit: int | None) -> None:
         """Records the threshold that holds from now on, how many rows have scores, and how many are wanted."""
-        self._write(replace(self.identity, threshold=threshold, rows=rows, limit=limit))
+        self._change(lambda known: replace(known, threshold=threshold, rows=rows, limit=limit))
 
     def route_by(self, router: str, scorer: str, threshold: float, rows: int, limit: int | None) -> None:
         """The same, where another router than the job's is to route: its scores take over."""
-        known = replace(self.identity, threshold=threshold, rows=rows, limit=limit)
-        self._write(replace(known, router=router, scorer=scorer))
+        self._change(
+            lambda known: replace(known, router=router, scorer=scorer, threshold=threshold, rows=rows, limit=limit)
+        )
         with saving(self.layout.path):
             settle_scores(self.layout, router)
         self.scores.read_again()
 
-    def _write(self, identity: Identity) -> None:
-        self.identity = identity
+    def _change(self, change: Callable[[Identity], Identity]) -> None:
+        if self.layout.shard is not None:
+            self.identity = change_shared(self.layout, self.identity, change)
+            return
+        self.identity = change(self.identity)
         with saving(self.layout.path):
-            write_identity(self.layout, identity)
+            write_identity(self.layout, self.identity)
 
 
 def keeps_raw(job: Job, source: Source) -> bool:
@@ -95,7 +106,7 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
         with saving(path):
             write_identity(layout, new)
     columns = ResultColumns(source.keep_schema, raw, new.format if old is None else old.format)
-    store = RunStore(path, columns, mode=mode)
+    store = RunStore(layout, columns, mode=mode)
     pilot = _open_pilot(job, layout, mode)
     try:
         identity, void = merge(old, new, store.tally, has_pilot_answers=pilot is not None and pilot.has_answers)
@@ -105,7 +116,7 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
     if void or retry_refused:
         store.finish()  # what is in the journals goes the same way as what is sealed
         clear_run(layout) if void else reopen_refused(layout, columns)
-        store = RunStore(path, columns, mode=mode)
+        store = RunStore(layout, columns, mode=mode)
     if void and pilot is not None:
         pilot.close()
         pilot = _open_pilot(job, layout, mode)

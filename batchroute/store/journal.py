@@ -14,6 +14,9 @@ A row is a msgpack array, in any format there has been. What stands first tells 
 
     2   [2, "prompts.jsonl", 7, "ok", "id-7", 0.25, "weak", ...]   its number, then the fields of `Result`
     1   ["prompts.jsonl", 7, "ok", "id-7", 0.25, "weak", ...]      the fields that there were then
+    0   [0, 5]                                                     no row: the epoch of who began this journal
+
+The last one is the first record of every journal of a shard.
 """
 
 from __future__ import annotations
@@ -45,15 +48,27 @@ SYNC_EVERY_S = 0.25  # as long as what was appended may be lost by a power cut
 
 _HEAD = struct.Struct("<II")
 _READ_BYTES = 1 << 20
+_EPOCH_HEAD = b"\x92\x00"
 _LATER = {column.name for column in COLUMNS if column.since > 1}
 _FORMAT_1 = tuple(name for name in Result.__struct_fields__ if name not in _LATER)
+
+
+class EpochRecord(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """The first record of a shard's journal: the epoch of the only writer that ever appends to it."""
+
+    number: int
 
 
 class Journal:
     """Appends records to one file; each is handed to the kernel before `append` returns."""
 
-    def __init__(self, path: Path, encode: Callable[[Any], bytes] | None = None) -> None:
-        """Opens or creates the file, cutting off a torn end; `encode` turns what is appended into a record."""
+    def __init__(
+        self, path: Path, encode: Callable[[Any], bytes] | None = None, *, epoch: int | None = None
+    ) -> None:
+        """Opens or creates the file, cutting off a torn end; `encode` turns what is appended into a record.
+
+        `epoch`: that of who begins it, which is its first record, and is not counted.
+        """
         self.path = path
         self.records, self.bytes = _measure(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -61,10 +76,15 @@ class Journal:
         self._encode = encode or msgspec.msgpack.Encoder().encode
         self._unsynced = True
         self._handle = threading.Lock()  # one thread syncs every so often, another closes when it seals
+        if epoch is not None:
+            self._write(msgspec.msgpack.encode(EpochRecord(epoch)))
 
     def append(self, value: msgspec.Struct) -> None:
         """Raises OSError when the record is not on file as a whole; the row then is not done."""
-        payload = self._encode(value)
+        self._write(self._encode(value))
+        self.records += 1
+
+    def _write(self, payload: bytes) -> None:
         record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             written = os.write(self._fd, record)
@@ -73,7 +93,6 @@ class Journal:
         except OSError:
             os.ftruncate(self._fd, self.bytes)  # behind a torn record none would be found
             raise
-        self.records += 1
         self.bytes += len(record)
         self._unsynced = True
 
@@ -95,13 +114,19 @@ class Journal:
 def read_journal(path: Path) -> Iterator[Result]:
     """The results on whole records, in the order of their writing; RunFault for one that cannot be read."""
     decode = row_decoder(path, Result)
-    return (decode(payload) for _, payload in _payloads(path))
+    return (decode(payload) for _, payload in _rows(path))
 
 
 def read_ends(path: Path) -> Iterator[tuple[RowEnd, Place]]:
     """The same, but no more than how each ended, and where `read_at` finds the whole of it."""
     decode = row_decoder(path, RowEnd)
-    return ((decode(payload), (start, len(payload))) for start, payload in _payloads(path))
+    return ((decode(payload), (start, len(payload))) for start, payload in _rows(path))
+
+
+def read_epoch_of(path: Path) -> int:
+    """The epoch of who began the journal; 0 where none stands there."""
+    _, first = next(_payloads(path), (0, b""))
+    return msgspec.msgpack.decode(first, type=EpochRecord).number if _is_epoch(first) else 0
 
 
 def read_at(path: Path, places: Iterable[Place]) -> Iterator[Result]:
@@ -118,6 +143,16 @@ def read_records(path: Path, kind: type[Value]) -> Iterator[Value]:
     with decoding(path, "move it away to go on without it"):
         for _, payload in _payloads(path):
             yield decode(payload)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    """As `_payloads`, without what says whose the journal is."""
+    return (each for each in _payloads(path) if not _is_epoch(each[1]))
+
+
+def _is_epoch(payload: bytes) -> bool:
+    """By its first bytes: an array of two, and tag 0; a row's has more fields."""
+    return payload[:2] == _EPOCH_HEAD
 
 
 def _measure(path: Path) -> tuple[int, int]:

@@ -6,7 +6,10 @@
     scores/part-00000.parquet    what the router says, in input order
     results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
     shards.json                  how the input was cut, where that was done
-    shards/00017/                lock, journals, failed.jsonl, ledger.json, embeddings.journal of shard 17
+    epoch  job.lock              the driver's epoch; the turn in which one process alone writes job.toml
+    shards/00017/                lock, epoch, attempts.json, journals, failed.jsonl, ledger.json, done, and
+                                 embeddings.journal of shard 17
+    workers/0-of-3/              lock and status.json of a process that works on every third shard
     results/part-00017-00000.parquet   its journal-00000 sealed; its scores and requests likewise
     pilot/                       what both sides were asked, to learn what routing keeps: see `store/pilot`
     requests/part-00000.parquet  fingerprints of the requests that the part's ok rows answer
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_SHARDS = "shards"
+
+
 class RunLayout:
     """The names in the run directory `path`, or of one of its shards; none of them need exist.
 
@@ -33,9 +39,14 @@ class RunLayout:
     def __init__(self, path: Path, shard: int | None = None) -> None:
         self.path = path
         self.shard = shard
-        self.own = path if shard is None else path / "shards" / f"{shard:05d}"
+        self.own = path if shard is None else path / _SHARDS / f"{shard:05d}"
         self.lock = self.own / "lock"  # whose the directory is, or the shard
+        self.epoch = self.own / "epoch"  # which driver's turn it is, or of a shard, which writer's
+        self.attempts = self.own / "attempts.json"  # of a shard: processes that began it, and did not end in order
+        self.done = self.own / "done"  # of a shard: what came of it
         self.shards = path / "shards.json"  # how the input was cut
+        self.turn = path / "job.lock"  # whose turn it is to write what all processes share
+        self.workers = path / "workers"
         self.job = path / "job.toml"  # the resolved job, and what the directory is held to
         self.frame = path / "input.parquet"  # the input, where that was a frame and no file
         self.failed = self.own / "failed.jsonl"  # the rows that the next run asks again
@@ -76,6 +87,10 @@ class RunLayout:
         """The parts of the scores, in input order."""
         return parts_in(self.scores, self.shard)
 
+    def has_scores(self) -> bool:
+        """Whether any row of the run has one."""
+        return next(self.scores.glob(f"{_stem(None)}-*.parquet"), None) is not None
+
     def journals(self) -> list[Path]:
         """The journals, oldest first."""
         return sorted(self.own.glob("journal-*"))
@@ -90,14 +105,51 @@ class RunLayout:
 
     def foreign(self) -> list[Path]:
         """What lies in a directory where a run is to begin, but for what a first start may have left there."""
-        frame = self.frame.name
-        ours = {self.lock.name, frame, *map(unfinished_name, (self.job.name, frame))}
+        first = {path.name for path in (self.frame, self.shards, self.epoch)}
+        ours = {*self._of_processes, *first, *map(unfinished_name, (*first, self.job.name))}
         return [entry for entry in self.path.iterdir() if entry.name not in ours]
 
     def clearable(self) -> list[Path]:
-        """All but the lock, the job, its input, and the bill for embeddings, which stays to be paid."""
-        kept = {self.lock.name, self.job.name, self.frame.name, self.paid.name}
-        return [entry for entry in self.path.iterdir() if entry.name not in kept]
+        """Of a run all but its job, its input and its shards; of a shard all it has.
+
+        Never locks and epochs, nor the bill for embeddings, which stays to be paid.
+        """
+        kept = {*self._of_processes, *(path.name for path in (self.job, self.frame, self.shards, self.paid))}
+        return [entry for entry in self.own.iterdir() if entry.name not in {*kept, self.epoch.name, _SHARDS}]
+
+    @property
+    def _of_processes(self) -> set[str]:
+        return {path.name for path in (self.lock, self.turn, self.workers)}
+
+    def share(self, index: int, of: int) -> ShareLayout:
+        """What a process has to itself that works on every `of`-th shard."""
+        return ShareLayout(self.workers / f"{index}-of-{of}")
+
+    def shares(self) -> list[ShareLayout]:
+        """Those of all such processes that ever were."""
+        return [ShareLayout(folder) for folder in sorted(self.workers.glob("*-of-*"))]
+
+
+class ShareLayout:
+    """The names in the folder of a process that works on a share of the shards, as 0-of-3."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = folder / "lock"
+        self.status = folder / "status.json"
+
+    @property
+    def of(self) -> int:
+        """How many such processes divide the shards."""
+        return int(self.folder.name.rpartition("-")[2])
+
+
+def layouts_of(path: Path) -> list[RunLayout]:
+    """Where the run's journals, failed rows, ledgers and bills lie: in its shards, in order, or in itself."""
+    run = RunLayout(path)
+    if not run.shards.exists():
+        return [run]
+    return [RunLayout(path, int(folder.name)) for folder in sorted(path.glob(f"{_SHARDS}/[0-9]*"))]
 
 
 def part_in(folder: Path, number: int, shard: int | None = None) -> Path:
@@ -108,6 +160,11 @@ def part_in(folder: Path, number: int, shard: int | None = None) -> Path:
 def parts_in(folder: Path, shard: int | None = None) -> list[Path]:
     """All parts in such a folder, or those of one shard, in the order of their numbers."""
     return sorted(folder.glob(f"{_stem(shard)}-*.parquet"))
+
+
+def shard_of(part: Path) -> int:
+    """The shard that a part of a run with shards is of."""
+    return int(part.stem.split("-")[1])
 
 
 def _stem(shard: int | None) -> str:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from batchroute.errors import RunFault
 from batchroute.store.files import saving, sync_file
 from batchroute.store.journal import SYNC_EVERY_S, Journal, read_journal, row_encoder
-from batchroute.store.layout import RunLayout, number_of
+from batchroute.store.layout import number_of
 from batchroute.store.parts import seal, write_part
 from batchroute.store.tally import TALLIED, Tally, known_usd
 from batchroute.store.unsealed import read_failed, write_failed
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchroute.store.columns import ResultColumns
+    from batchroute.store.epoch import Fence
+    from batchroute.store.layout import RunLayout
     from batchroute.types import Result
 
 JOURNAL_ROWS = 20_000
@@ -99,20 +101,30 @@ class DoneRows:
 
 
 class RunStore:
-    """The rows of one locked run directory. All methods but `keep_sealed` and `keep_synced` are synchronous."""
+    """The rows of one locked run directory, or of one of its shards.
 
-    def __init__(self, path: Path, columns: ResultColumns, *, mode: int) -> None:
-        """Reads what earlier runs left, whatever state they died in."""
-        self.layout = RunLayout(path)
+    All methods but `keep_sealed` and `keep_synced` are synchronous.
+    """
+
+    def __init__(
+        self, layout: RunLayout, columns: ResultColumns, *, mode: int, fence: Fence | None = None
+    ) -> None:
+        """Reads what earlier runs left, whatever state they died in.
+
+        `fence`, of a shard: no journal but new ones, with its epoch, is appended to, and this ends where it falls.
+        """
+        self.layout = layout
         self.tally = Tally()
         self.done = DoneRows()
         self.unsettled: dict[tuple[str, int], Result] = {}
         self.handed_over: dict[str, DoneRows] = {}
         self._unsettled_usd = Decimal(0)
         self._columns = columns
+        self._fence = fence
         self._encode = row_encoder(columns.format)
+        self._is_finished = False
         self._full: asyncio.Queue[tuple[Journal, int, list[Result]]] = asyncio.Queue()
-        with saving(path):
+        with saving(layout.path):
             for folder in (self.layout.results, self.layout.requests):
                 folder.mkdir(mode=mode, exist_ok=True)
             self._number = self._recover()
@@ -154,6 +166,8 @@ class RunStore:
             await asyncio.sleep(SYNC_EVERY_S)
             with saving(self._journal.path):
                 await asyncio.to_thread(self._journal.sync)
+            if self._fence is not None:
+                await asyncio.to_thread(self._fence.check)
 
     async def keep_sealed(self) -> None:
         """Seals each journal that is full, until cancelled."""
@@ -166,16 +180,19 @@ class RunStore:
         await self._full.join()
 
     def finish(self) -> None:
-        """Seals what is left and writes failed.jsonl; other programs may then read the directory."""
+        """Seals what is left and writes failed.jsonl; other programs may then read the directory. Idempotent."""
+        if self._is_finished:
+            return
         self._roll()
         while not self._full.empty():
             self._seal(*self._full.get_nowait())
         with saving(self.layout.path):
-            if not self.layout.parts():
+            if self.layout.shard is None and not self.layout.parts():
                 write_part(self.layout.part(self._number - 1), self._columns.schema.empty_table())
             self._journal.close()
             if not self._journal.records:
                 self._journal.path.unlink()
+        self._is_finished = True
 
     def close(self) -> None:
         """Leaves the journal as it is: for a run that ends because it can no longer save."""
@@ -192,8 +209,9 @@ class RunStore:
 
     def _new_journal(self) -> Journal:
         """The journal of the current number; its name, too, has to survive a power cut."""
-        journal = Journal(self.layout.journal(self._number), self._encode)
-        sync_file(self.layout.path)
+        epoch = None if self._fence is None else self._fence.number
+        journal = Journal(self.layout.journal(self._number), self._encode, epoch=epoch)
+        sync_file(self.layout.own)
         return journal
 
     def _carry_open(self) -> None:
@@ -206,6 +224,8 @@ class RunStore:
             journal.sync()
             journal.close()
             self._journal.sync()  # it has the open rows now
+            if self._fence is not None:
+                self._fence.check()
             write_failed(self.layout.failed, failed)
             seal(journal.path, self.layout.part(number), self._columns)
             journal.path.unlink()
@@ -220,7 +240,8 @@ class RunStore:
                 journal.unlink()
         journals = self.layout.journals()
         numbers = [number_of(path) for path in (*journals, *self.layout.parts())]
-        return max(numbers, default=0) if journals else max(numbers, default=-1) + 1
+        goes_on = journals and self._fence is None
+        return max(numbers, default=0) if goes_on else max(numbers, default=-1) + 1
 
     def _load(self) -> None:
         for part in self.layout.parts():

@@ -111,7 +111,7 @@ class Scores:
 
     def read_again(self) -> None:
         """Which parts are there now; nobody else may be writing them."""
-        self.parts = [_read_footer(number, path) for number, path in enumerate(parts_in(self.folder, self._shard))]
+        self.parts = [read_footer(number, path) for number, path in enumerate(parts_in(self.folder, self._shard))]
 
     @property
     def rows(self) -> int:
@@ -243,7 +243,8 @@ def _batch(chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping
     )
 
 
-def _read_footer(number: int, path: Path) -> ScorePart:
+def read_footer(number: int, path: Path) -> ScorePart:
+    """What a part of that place among them says of itself; RunFault where it is none."""
     try:
         footer = pq.read_metadata(path)
         span = msgspec.json.decode((footer.metadata or {})[_META], type=_Span)

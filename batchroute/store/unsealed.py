@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from batchroute.store.columns import ResultColumns, Use, names_with
 from batchroute.store.files import decoding, saving, whole_file
 from batchroute.store.journal import read_ends, read_journal
-from batchroute.store.layout import RunLayout
+from batchroute.store.layout import RunLayout, layouts_of
 from batchroute.store.parts import write_part
 from batchroute.types import Result
 
@@ -46,7 +46,8 @@ _FailedRow = msgspec.defstruct(
 
 def has_answers(run: RunLayout) -> bool:
     """Whether any row is `ok`, which freezes what the directory is held to."""
-    ends = (end.status for journal in run.journals() for end, _ in read_ends(journal))
+    journals = (journal for each in layouts_of(run.path) for journal in each.journals())
+    ends = (end.status for journal in journals for end, _ in read_ends(journal))
     return any(map(_has_answers, run.parts())) or "ok" in ends
 
 
@@ -113,12 +114,15 @@ class Unsealed:
 
 def read_unsealed(run: Path) -> Unsealed:
     """What lies in the directory `run`, also while a run seals there: a part is there before its journal goes."""
-    layout = RunLayout(run)
-    journals = {layout.part_of(journal): list(read_journal(journal)) for journal in layout.journals()}
-    parts = layout.parts()
-    last = {(result.file, result.row): result for result in read_failed(layout.failed)}
-    for part in sorted(journals.keys() - set(parts)):
-        last |= {(result.file, result.row): result for result in journals[part]}
+    layouts = layouts_of(run)
+    journals = [(each.part_of(path), list(read_journal(path))) for each in layouts for path in each.journals()]
+    parts = RunLayout(run).parts()
+    sealed = set(parts)
+    failed = [result for each in layouts for result in read_failed(each.failed)]
+    last = {(result.file, result.row): result for result in failed}
+    for part, results in journals:
+        if part not in sealed:
+            last |= {(result.file, result.row): result for result in results}
     return Unsealed(
         parts=parts,
         settled=[result for result in last.values() if result.status in {"ok", "refused"}],

@@ -21,6 +21,7 @@ from batchroute.run.scoring import Scoring
 from batchroute.score.router import load_scorer
 from batchroute.send.dialects.chat import ChatBody
 from batchroute.store.columns import ResultColumns
+from batchroute.store.layout import RunLayout
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
 from batchroute.types import SIDES, Prompt
@@ -57,7 +58,7 @@ def scored(of: Source, folder: Path, limits: Sequence[int | None] = (None,)) -> 
 
 def store_in(folder: Path, of: Source) -> RunStore:
     folder.mkdir(exist_ok=True)
-    return RunStore(folder, ResultColumns(of.keep_schema), mode=0o700)
+    return RunStore(RunLayout(folder), ResultColumns(of.keep_schema), mode=0o700)
 
 
 def asked(

@@ -24,6 +24,7 @@ from batchroute.send.classify import Answer
 from batchroute.send.request import Outcome, Request
 from batchroute.store.columns import ResultColumns
 from batchroute.store.journal import read_journal
+from batchroute.store.layout import RunLayout
 from batchroute.store.rows import RunStore
 from batchroute.types import Completion, Prompt, Usage
 from runs import MODELS, write_run
@@ -118,7 +119,7 @@ def test_every_road_leads_to_the_same_sum(all_rows: list[Row]) -> None:
         run = write_run(Path(folder) / "run", rows=len(all_rows))
         (run / "results" / "part-00000.parquet").unlink()
         for number in range(max((len(row.runs) for row in all_rows), default=1)):
-            store = RunStore(run, ResultColumns(NO_COLUMNS), mode=0o700)
+            store = RunStore(RunLayout(run), ResultColumns(NO_COLUMNS), mode=0o700)
             for place, row in enumerate(all_rows):
                 if number < len(row.runs):
                     earlier = store.unsettled.get(("prompts.jsonl", place))

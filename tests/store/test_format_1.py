@@ -57,7 +57,7 @@ def rows_of(run: Path) -> dict[int, dict[str, Any]]:
 
 
 def test_its_rows_are_known(folder: Path) -> None:
-    store = RunStore(folder / "run", ResultColumns(KEEP, raw=True, format=1), mode=0o700)
+    store = RunStore(RunLayout(folder / "run"), ResultColumns(KEEP, raw=True, format=1), mode=0o700)
     assert store.tally.done == len(DONE)
     assert len(store.unsettled) == len(FAILED)
     assert {entry.row: entry.attempts for entry in store.failed()} == FAILED
@@ -84,7 +84,7 @@ def test_a_run_goes_on_with_it_in_its_format(folder: Path) -> None:
 def test_its_journal_goes_on_in_its_format(folder: Path) -> None:
     """So the version that began it can still take it back."""
     columns = ResultColumns(KEEP, raw=True, format=1)
-    store = RunStore(folder / "run", columns, mode=0o700)
+    store = RunStore(RunLayout(folder / "run"), columns, mode=0o700)
     entry = result(20, cost_usd=0.5, raw="{}", fingerprint=b"f" * 16)
     store.record(entry)
     store.close()

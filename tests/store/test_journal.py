@@ -15,6 +15,7 @@ from answers import NO_COLUMNS, files_of_at_most, result
 from batchroute.errors import RunFault
 from batchroute.store.columns import ResultColumns
 from batchroute.store.journal import Journal, read_ends, read_journal
+from batchroute.store.layout import RunLayout
 from batchroute.store.rows import RunStore
 
 if TYPE_CHECKING:
@@ -171,4 +172,4 @@ def test_a_record_that_this_version_cannot_read_is_one_message(tmp_path: Path, p
     with pytest.raises(RunFault, match=f"journal-00000: {words}"):
         list(read_ends(journal.path))
     with pytest.raises(RunFault, match=f"journal-00000: {words}"):
-        RunStore(tmp_path, ResultColumns(NO_COLUMNS), mode=0o700)
+        RunStore(RunLayout(tmp_path), ResultColumns(NO_COLUMNS), mode=0o700)

@@ -45,7 +45,7 @@ SPENT = ("attempts", "cost_usd", "prompt_tokens", "cached_tokens", "completion_t
 
 
 def opened(path: Path, keep: pa.Schema = NO_COLUMNS, *, raw: bool = False) -> RunStore:
-    return RunStore(path, ResultColumns(keep, raw=raw), mode=0o700)
+    return RunStore(RunLayout(path), ResultColumns(keep, raw=raw), mode=0o700)
 
 
 def spent(entry: Result) -> dict[str, Any]:
@@ -245,12 +245,12 @@ def test_whatever_happens_between_runs_no_row_is_lost_or_doubled(
 
 def a_run_in_two_journals(directory: Path) -> Iterator[None]:
     (directory / "results").mkdir()
-    first = RunStore(directory, ResultColumns(KEEP), mode=0o700)
+    first = RunStore(RunLayout(directory), ResultColumns(KEEP), mode=0o700)
     for row, status in enumerate(["ok", "failed", "open", "refused"]):
         first.record(result(row, status, attempts=row + 1, keep=kept_row(KEEP, topic="t")))
     first.close()
     yield
-    store = RunStore(directory, ResultColumns(KEEP), mode=0o700)
+    store = RunStore(RunLayout(directory), ResultColumns(KEEP), mode=0o700)
     for row, status in enumerate(["ok", "failed", "open"], 4):
         store.record(result(row, status, attempts=row + 1, keep=kept_row(KEEP, topic="t")))
     store._roll()
@@ -489,7 +489,7 @@ REFUSALS = [
 
 def refused_rows_reopened(directory: Path) -> Iterator[None]:
     (directory / "results").mkdir()
-    store = RunStore(directory, ResultColumns(KEEP), mode=0o700)
+    store = RunStore(RunLayout(directory), ResultColumns(KEEP), mode=0o700)
     for entry in REFUSALS:
         store.record(entry)
     store.finish()

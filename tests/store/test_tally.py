@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from answers import NO_COLUMNS, result
 from batchroute.store.columns import ResultColumns
+from batchroute.store.layout import RunLayout
 from batchroute.store.rows import RunStore
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def once_done(entries: list[Result]) -> list[Result]:
 
 
 def opened(folder: str) -> RunStore:
-    return RunStore(Path(folder), ResultColumns(NO_COLUMNS, raw=False), mode=0o700)
+    return RunStore(RunLayout(Path(folder)), ResultColumns(NO_COLUMNS, raw=False), mode=0o700)
 
 
 @given(entries=st.lists(results, max_size=30).map(once_done))

@@ -1,0 +1,270 @@
+"""A run directory that is cut into shards, for the processes that work in it: who may do what, and when.
+
+    Driver         has the run's lock to itself, raises the run's epoch; alone, it may go on with another job file
+    Worker         works for a driver, and has the epoch that it was given; it writes in its shards only
+    Share(0, 3)    one of three processes without a driver: has the lock together with others of its kind
+
+What is a shard's own is written by whoever has the shard's lock. What is everybody's, job.toml, is written in a
+turn (store/lock): read again, changed, written. A process that begins a shard looks there whose job the directory
+has; whoever voids the directory holds its turn, and looks whether a shard is locked. So nobody works on beside it:
+
+    A has shard 4's lock, then takes its turn: reads its own job.   B, in its turn, finds shard 4 locked: exit 4
+    B, in its turn, finds no lock, clears, writes another job.      A, in its turn, reads that: exit 4
+
+Sends and scores nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from batchroute.errors import PoisonShard, ShardTaken, Stopped
+from batchroute.store.columns import ResultColumns
+from batchroute.store.directory import RunDirectory, keeps_raw
+from batchroute.store.ended import ShardDone, begin_attempt, end_attempt, place_of, read_done, write_done
+from batchroute.store.epoch import Epoch, Fence, raise_epoch, read_epoch, write_epoch
+from batchroute.store.files import make_directory, saving, sync_file
+from batchroute.store.identity import read_identity
+from batchroute.store.journal import read_epoch_of
+from batchroute.store.layout import RunLayout, parts_in, shard_of
+from batchroute.store.lock import file_state, held, joined, locked
+from batchroute.store.rows import RunStore
+from batchroute.store.scores import ScorePart, Scores, read_footer
+from batchroute.store.shared import change_shared, check_shared, settle_shared
+from batchroute.store.unsealed import reopen_refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batchroute.input.open import Source
+    from batchroute.job.spec import Job
+    from batchroute.store.identity import Identity
+    from batchroute.store.shards import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Hands out shards to workers; alone in the directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Works for the driver whose epoch this is."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of `of` processes that divide the shards, the limits and the money; `index` from 0."""
+
+    index: int
+    of: int
+
+
+Role: TypeAlias = Driver | Worker | Share
+
+
+@contextlib.contextmanager
+def open_sharded(
+    job: Job, source: Source, shards: Sequence[Shard], role: Role, *, retry_refused: bool = False
+) -> Iterator[ShardedDirectory]:
+    """Opens the job's directory for such a process, or begins it; `shards` are those that are wanted.
+
+    Raises what `open_run_directory` does, and Stopped where the directory is another process's, or where it has
+    the same share already. `retry_refused`: rows an endpoint refused are to be asked again. Shards that are still
+    open when the block ends are left as they are.
+    """
+    run = RunLayout(Path(job.output.path))
+    with _entered(run, int(job.output.mode, 8), role):
+        directory = ShardedDirectory(job, source, shards, role, retry_refused=retry_refused)
+        try:
+            yield directory
+        finally:
+            directory.let_go()
+
+
+@contextlib.contextmanager
+def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
+    """The locks of a process that is not at work on a shard."""
+    match role:
+        case Driver():
+            with locked(run.path, mode):
+                yield
+        case Share(index, of):
+            share = run.share(index, of)
+            taken = f"{run.path}: share {index}/{of} is at work here"
+            with joined(run.path, mode):
+                with saving(share.folder):
+                    make_directory(share.folder, mode)
+                with held(share.lock, mode, lambda whose: Stopped(f"{taken}: {whose}; wait for it, or stop it")):
+                    _refuse_other_shares(run, of)
+                    yield
+        case Worker(epoch):
+            if (now := read_epoch(run.epoch).number) != epoch:
+                raise Stopped(f"{run.path}: driver {now} is at work here, this worker's was {epoch}")
+            yield
+
+
+def _refuse_other_shares(run: RunLayout, of: int) -> None:
+    """Limits are divided by the number of processes, so all must have the same."""
+    for share in run.shares():
+        if share.of != of and file_state(share.lock).held:
+            raise Stopped(
+                f"{run.path}: {share.folder.name} is at work here, one of {share.of} processes; "
+                f"wait for them, or stop them, before {of} divide the shards"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenShard:
+    """A shard that is this process's own until `held` is closed."""
+
+    layout: RunLayout
+    fence: Fence
+    held: contextlib.ExitStack
+
+
+class ShardedDirectory:
+    """The directory as one process has it open. All methods are synchronous, and none is for two threads at once.
+
+    `raw`: its results keep whole answers. `epoch` is the driver's, 0 where there is none. `may_be_leased`: an
+    earlier driver did not end in order, so that its workers may live a while on what it granted them.
+    """
+
+    def __init__(
+        self, job: Job, source: Source, shards: Sequence[Shard], role: Role, *, retry_refused: bool
+    ) -> None:
+        self.layout = RunLayout(Path(job.output.path))
+        self.raw = keeps_raw(job, source)
+        self.epoch, self.may_be_leased = role.epoch if isinstance(role, Worker) else 0, False
+        self._mode = int(job.output.mode, 8)
+        self._shards = shards
+        self._retry_refused = retry_refused
+        self._scored: set[int] = set()  # shards all of whose rows are known to have scores
+        self._reopened: set[int] = set()  # shards whose refused rows were
+        self._open: dict[Path, _OpenShard] = {}
+        if isinstance(role, Worker):
+            self._known = self.identity
+        else:
+            self._known = settle_shared(self.layout, job, source, self._mode, raw=self.raw)
+        self.columns = ResultColumns(source.keep_schema, self.raw, self._known.format)
+        if isinstance(role, Driver):
+            self.may_be_leased = not read_epoch(self.layout.epoch).closed
+            self.epoch = raise_epoch(self.layout.epoch)
+
+    @property
+    def identity(self) -> Identity:
+        """As job.toml has it now: whoever finds the threshold, say, writes it there."""
+        return read_identity(self.layout)
+
+    def open(self, shard: Shard) -> RunDirectory:
+        """Makes a shard this process's own, and finishes what a crash left half done there.
+
+        ShardTaken where another process has it, PoisonShard where too many have died of it, Stopped where the
+        directory is another job's by now, or another driver's.
+        """
+        layout = RunLayout(self.layout.path, shard.number)
+        with contextlib.ExitStack() as stack:
+            with saving(layout.own):
+                make_directory(layout.own, self._mode)
+            stack.enter_context(held(layout.lock, self._mode, lambda whose: _taken(shard, whose)))
+            check_shared(self.layout, self._known)
+            self._refuse_later_driver()
+            fence = Fence(layout.epoch, raise_epoch(layout.epoch, map(read_epoch_of, layout.journals())))
+            with saving(layout.own):
+                layout.done.unlink(missing_ok=True)
+                sync_file(layout.own)
+            store = self._open_store(layout, fence)
+            stack.callback(store.close)
+            scores = Scores(layout.scores, shard.number)
+            try:
+                begin_attempt(shard, store, scores.rows, self.epoch)
+            except PoisonShard:
+                store.finish()
+                raise
+            self._open[layout.own] = _OpenShard(layout, fence, stack.pop_all())
+        return RunDirectory(layout, store, scores, self._known, self.raw)
+
+    def close(self, directory: RunDirectory, *, rows: int | None) -> None:
+        """Seals what is left and gives the shard back.
+
+        `rows` is how many are wanted of it, where all of these have come to an end; None where some have not.
+        """
+        shard = self._open[directory.layout.own]
+        directory.store.finish()
+        if rows is not None:
+            write_done(directory.store, rows, shard.fence.number)
+        end_attempt(shard.layout)
+        self._open.pop(shard.layout.own).held.close()
+
+    def done(self, number: int) -> ShardDone | None:
+        """What came of a shard; None where it is to be worked on, as is one whose refused rows are asked again."""
+        done = read_done(RunLayout(self.layout.path, number))
+        if done is not None and done.refused and self._retry_refused and number not in self._reopened:
+            return None
+        return done
+
+    def missing_scores(self) -> list[int]:
+        """The shards of which not every row has its score on disk."""
+        paths = _by_shard(parts_in(self.layout.scores))
+        for shard in self._shards:
+            if shard.number not in self._scored and _has_all(shard, paths.get(shard.number, [])):
+                self._scored.add(shard.number)
+        return [shard.number for shard in self._shards if shard.number not in self._scored]
+
+    def score_parts(self) -> list[ScorePart]:
+        """All scores on disk, in input order."""
+        return [read_footer(number, path) for number, path in enumerate(parts_in(self.layout.scores))]
+
+    def fix_threshold(self, threshold: float, rows: int, limit: int | None) -> None:
+        """As of a shard's `RunDirectory`: the threshold of the whole run, once all scores are known."""
+        change_shared(
+            self.layout, self._known, lambda known: replace(known, threshold=threshold, rows=rows, limit=limit)
+        )
+
+    def end_epoch(self) -> None:
+        """Of a driver, all of whose workers have ended: the next one may grant leases at once."""
+        write_epoch(self.layout.epoch, Epoch(self.epoch, closed=True))
+
+    def let_go(self) -> None:
+        """Leaves open shards as they are, for a process that ends because it can no longer save."""
+        for shard in self._open.values():
+            with contextlib.suppress(Stopped):  # on a disk that is full, say, the attempt counts
+                end_attempt(shard.layout)
+            shard.held.close()
+        self._open.clear()
+
+    def _open_store(self, layout: RunLayout, fence: Fence) -> RunStore:
+        """The rows of a shard; those that were refused are to be asked again, where this is wanted, but once."""
+        store = RunStore(layout, self.columns, mode=self._mode, fence=fence)
+        if not self._retry_refused or layout.shard in self._reopened:
+            return store
+        store.finish()
+        reopen_refused(layout, self.columns)
+        self._reopened.add(layout.shard or 0)
+        return RunStore(layout, self.columns, mode=self._mode, fence=fence)
+
+    def _refuse_later_driver(self) -> None:
+        if self.epoch:
+            Fence(self.layout.epoch, self.epoch).check()
+
+
+def _taken(shard: Shard, whose: str) -> ShardTaken:
+    return ShardTaken(f"shard {shard.number} ({place_of(shard)}): another process is at work on it: {whose}")
+
+
+def _by_shard(paths: Sequence[Path]) -> dict[int, list[Path]]:
+    found: dict[int, list[Path]] = {}
+    for path in paths:
+        found.setdefault(shard_of(path), []).append(path)
+    return found
+
+
+def _has_all(shard: Shard, paths: Sequence[Path]) -> bool:
+    """Whether the score parts of a shard reach its end; one that a limit cuts has more rows than are wanted."""
+    parts = [read_footer(number, path) for number, path in enumerate(paths)]
+    return bool(parts) and (parts[-1].last or sum(part.rows for part in parts) >= (shard.rows or float("inf")))
