@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,27 +51,23 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
     else:
         data_at(Path(source))
         data, router = scoring_sections(source, prompt, flags.sets, flags.variables)
-    scorer = load_scorer(router)
     open_rater = rater_opener(router, EmbedContext(os.environ, limits, log.warning))
     if source == "-":
         # A person who types wants the score of a line at once; a pipe wants them fast.
         batch_size = 1 if sys.stdin.isatty() else router.batch_size
-        lines = takewhile(lambda _: not is_stdout_lost(), sys.stdin)
+        lines, scorer = takewhile(lambda _: not is_stdout_lost(), sys.stdin), load_scorer(router)
         asyncio.run(score_lines(lines, scorer, open_rater, batch_size, lambda line: click.echo(harmless(line))))
         return 0
     if out is None:
         raise UsageFault("name the file for the scores: -o OUT.parquet")
-    started = time.monotonic()
     opened = open_input(data, router, None)
     if out.exists() and any(out.resolve() == Path(file.path) for file in opened.files):
         raise UsageFault(f"{out}: is the data that is to be scored; name another file for the scores")
-    rows, refused = asyncio.run(score_file(opened, scorer, open_rater, out, flags.limit, log_scored()))
+    scored = asyncio.run(score_file(opened, router, open_rater, out, flags.limit, log_scored()))
     if words := appended(opened.files):
         log.warning(words)
-    took_s = time.monotonic() - started
-    log.info(
-        f"{count(rows)} rows, {count(refused)} of them refused, in {took_s:.1f} s ({rows / took_s:,.0f}/s): {out}"
-    )
+    rows, refused, speed = count(scored.rows), count(scored.refused), scored.rows / scored.took_s
+    log.info(f"{rows} rows, {refused} of them refused, in {scored.took_s:.1f} s ({speed:,.0f}/s): {out}")
     return 0
 
 

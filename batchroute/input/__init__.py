@@ -8,7 +8,8 @@
     forms     how a file's rows are written: a `Framing` and a `Decoder`
     split     bytes -> blocks of records, as a `Framing` says: lines, elements of an array, delimited (CSV)
     records   a block of them as rows, decoded by   objects (the fields of JSON), delimited (cells)
-    chunk     rows that are read together          parquet   row groups -> rows; arrow   its types
+    chunk     rows that are read together          ahead    those to come, looked at before
+    parquet   row groups -> rows                   arrow    the types of columns
     row       a row's values -> what is sent, or its refusal; template   those of several columns
     keep      a row's kept columns as bytes        text   JSON as Python reads it
     media     which parts of messages are no text

@@ -73,7 +73,10 @@ class Fields:
 
 
 class Records(Protocol):
-    """The undecoded rows of a chunk; `indices` are indices into them."""
+    """The undecoded rows of a chunk; `indices` are indices into them, `size` is about their bytes."""
+
+    @property
+    def size(self) -> int: ...
 
     def values(self, indices: NDArray[np.int64], replaced: Replaced) -> Iterable[Values | Unreadable]:
         """Each row's values, in the order of the reader's columns."""

@@ -181,6 +181,11 @@ class ColumnRecords:
     batch: pa.RecordBatch
     first: int
 
+    @property
+    def size(self) -> int:
+        """See `chunk.Records`."""
+        return int(self.batch.nbytes)
+
     def values(self, indices: NDArray[np.int64], _replaced: Replaced) -> Iterator[Values | Unreadable]:
         """See `chunk.Records`."""
         columns = [to_python(self._taken(name, indices)) for name in self.fields.columns]

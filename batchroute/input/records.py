@@ -50,6 +50,11 @@ class TextRecords:
     decoder: Decoder
     block: RecordBlock
 
+    @property
+    def size(self) -> int:
+        """See `chunk.Records`."""
+        return sum(len(record) for record in self.block.records if isinstance(record, bytes))
+
     def values(self, indices: NDArray[np.int64], replaced: Replaced) -> Iterator[Values | Unreadable]:
         """See `chunk.Records`."""
         return (self.decoder.values(record, replaced) for record in self._records(indices))

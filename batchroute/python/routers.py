@@ -73,9 +73,8 @@ def _score_into(out: Path, data: InputSpec, router: RouterSpec, limits: Limits, 
     from batchroute.run.open import open_input
     from batchroute.run.scorefile import score_file
     from batchroute.score.api.rate import EmbedContext, rater_opener
-    from batchroute.score.router import load_scorer
 
-    source, scorer = open_input(data, router, None), load_scorer(router)
+    source = open_input(data, router, None)
     open_rater = rater_opener(router, EmbedContext(os.environ, limits, log.warning))
     interrupted: list[int] = []
 
@@ -83,7 +82,7 @@ def _score_into(out: Path, data: InputSpec, router: RouterSpec, limits: Limits, 
         if interrupted:
             raise KeyboardInterrupt
 
-    in_thread(lambda: asyncio.run(score_file(source, scorer, open_rater, out, limit, on_rows)), interrupted.append)
+    in_thread(lambda: asyncio.run(score_file(source, router, open_rater, out, limit, on_rows)), interrupted.append)
 
 
 def train(

@@ -36,6 +36,7 @@ from batchroute.run.stop import Stopper
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
+from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asked_by, connections, own_limits, scrubber_for
 from batchroute.send.reuse import answered_parts
@@ -155,7 +156,12 @@ class _OpenRun:
         self._scrub = scrubber_for(asked_by(job), options.environ)
         self._router = router_named(directory.identity.router, job, directory.layout)
         self._scoring = Scoring(
-            source, directory.scores, options.limit, scorer_loader(self._router, directory), self._open_rater
+            source,
+            directory.scores,
+            options.limit,
+            scorer_loader(self._router, directory),
+            self._open_rater,
+            LoadedFrom(self._router, directory.identity.scorer),
         )
         self._display_fault: Exception | None = None
         self._lanes: dict[str, Lane[Request]] = {}

@@ -18,6 +18,7 @@ from batchroute.run.pilot.routers import router_named
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
+from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory
@@ -75,6 +76,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
                 limit,
                 scorer_loader(router, directory),
                 rater_opener(router, context),
+                LoadedFrom(router, directory.identity.scorer),
             )
             asyncio.run(_score(scoring, on_rows))
             if budget is not None:
@@ -105,7 +107,8 @@ def score_into(
     """Scores an input that belongs to no job; the scores live in `folder`."""
     scores = Scores(folder)
     context = EmbedContext(os.environ, Limits(), log.warning)
-    scoring = Scoring(source, scores, limit, scorer_loader(router), rater_opener(router, context))
+    opener = rater_opener(router, context)
+    scoring = Scoring(source, scores, limit, scorer_loader(router), opener, LoadedFrom(router))
     asyncio.run(_score(scoring, on_rows))
     return ScoredInput(source, scores)
 
@@ -118,7 +121,7 @@ async def _score(scoring: Scoring, on_rows: Callable[[int], None]) -> None:
 
     telling = asyncio.create_task(tell())
     try:
-        await scoring.run()
+        await scoring.run(parallel=True)
     finally:
         telling.cancel()
     if scoring.stopped is not None:

@@ -112,7 +112,7 @@ class Routing:
         known, done_before = self._known_threshold(), self._store.done.copy()
         if known is not None and not self._job.input.reuse and not self._downgrades and self._pilot is None:
             self.threshold.set_result(known)
-        await self._scoring.run()
+        await self._scoring.run(parallel=not self.threshold.done())  # else lanes that send need a core
         if self._scoring.stopped is not None:
             self._stopper.reasons.append(f"the embedder stopped: {self._scoring.stopped}")
         if not self._scoring.complete:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchroute.errors import Stopped, UsageFault
+from batchroute.input.ahead import ChunksAhead
+from batchroute.score.parallel import open_rater_for
+from batchroute.score.process import LoadedFrom
 from batchroute.score.rater import bare_questions, rated_chunks
+from batchroute.score.router import load_scorer
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
 
 if TYPE_CHECKING:
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
+    from batchroute.job.spec import RouterSpec
     from batchroute.score.rater import OpenRater, Rater
     from batchroute.score.router import Scorer
     from batchroute.types import Questions
@@ -36,15 +44,24 @@ SCHEMA = pa.schema(
 GROUP_ROWS = 65_536
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredFile:
+    """`refused` are among its rows; they took `took_s` from when the router was loaded."""
+
+    rows: int
+    refused: int
+    took_s: float
+
+
 async def score_file(
     source: Source,
-    scorer: Scorer,
+    router: RouterSpec,
     open_rater: OpenRater,
     out: Path,
     limit: int | None,
     on_rows: Callable[[int], None],
-) -> tuple[int, int]:
-    """Writes file, row, id and score of up to `limit` rows in input order; returns rows and refused rows.
+) -> ScoredFile:
+    """Writes file, row, id and score of up to `limit` rows in input order.
 
     A refused row's score is null. `on_rows` is told the rows done so far. The file appears whole or not at all;
     Stopped where not every row could be scored.
@@ -58,20 +75,21 @@ async def score_file(
         whole_file(out, mode=AS_UMASK_SAYS) as unfinished,
         pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer,
     ):
-        async with open_rater(scorer) as rater:
-            async for table in _grouped(_scored(source, rater, limit)):
+        chunks = ChunksAhead(_wanted(source.chunks(), limit))
+        load = partial(load_scorer, router)
+        async with open_rater_for(chunks, None, LoadedFrom(router), load, open_rater) as rater:
+            started = time.monotonic()
+            async for table in _grouped(_scored(chunks, rater)):
                 await asyncio.to_thread(writer.write_table, table)
                 rows += table.num_rows
                 refused += table["score"].null_count
                 on_rows(rows)
         if rater.stopped is not None:
             raise Stopped(f"the embedder stopped: {rater.stopped}")
-    return rows, refused
+    return ScoredFile(rows, refused, time.monotonic() - started)
 
 
-async def _scored(source: Source, rater: Rater, limit: int | None) -> AsyncIterator[pa.Table]:
-    chunks = _wanted(source.chunks(), limit)
-
+async def _scored(chunks: ChunksAhead, rater: Rater) -> AsyncIterator[pa.Table]:
     def read() -> tuple[Chunk, Questions] | None:
         chunk = next(chunks, None)
         return None if chunk is None else (chunk, chunk.questions())

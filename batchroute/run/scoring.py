@@ -1,22 +1,29 @@
-"""Source -> scores on disk, chunk by chunk in worker threads, while the lanes send what is scored already."""
+"""Source -> scores on disk, chunk by chunk in worker threads, while the lanes send what is scored already.
+
+Where nothing else is done meanwhile, other processes score, too; here alone is written what they found.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING
 
+from batchroute.input.ahead import ChunksAhead
+from batchroute.score.parallel import open_rater_for
 from batchroute.score.rater import open_thread_rater, rated_chunks
 from batchroute.score.router import load_scorer
 from batchroute.store.files import saving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from decimal import Decimal
 
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
     from batchroute.job.spec import RouterSpec
+    from batchroute.score.process import LoadedFrom
     from batchroute.score.rater import OpenRater, Rated, Rater
     from batchroute.score.router import Scorer
     from batchroute.store.directory import RunDirectory
@@ -47,17 +54,23 @@ class Scoring:
         limit: int | None,
         scorer: Callable[[], Scorer],
         open_rater: OpenRater = open_thread_rater,
+        loaded_from: LoadedFrom | None = None,
     ) -> None:
-        """`scorer` is called, in a worker thread, only when there is something to score: models load slowly."""
+        """`scorer` is called, in a worker thread, only when there is something to score: models load slowly.
+
+        `loaded_from` is what other processes may load the same scorer from.
+        """
         self._source = source
         self._scores = scores
         self._limit = limit
         self._load = scorer
         self._open_rater = open_rater
+        self._loaded_from = loaded_from
         self._rater: Rater | None = None
         self._stopping = False
         self._read_rows = scores.rows
         self._at_end = False
+        self._writing = threading.Lock()
         self.rows = scores.rows
 
     @property
@@ -88,14 +101,18 @@ class Scoring:
         """What is known of the bill of the directory's embeddings; None while this run has begun none."""
         return None if self._rater is None else self._rater.spent_usd
 
-    async def run(self) -> None:
-        """Until all is scored, `stop` was called or the rater stopped; what was scored is sealed either way."""
+    async def run(self, *, parallel: bool = False) -> None:
+        """Until all is scored, `stop` was called or the rater stopped; what was scored is sealed either way.
+
+        `parallel`: nobody else needs this machine's cores meanwhile.
+        """
         if not self.complete:
-            scorer = await asyncio.to_thread(self._load)
-            async with self._open_rater(scorer) as self._rater:
+            chunks, left = ChunksAhead(self._source.chunks(self._scores.end)), self._rows_left
+            loaded_from = self._loaded_from if parallel else None
+            async with open_rater_for(chunks, left, loaded_from, self._load, self._open_rater) as self._rater:
                 if self._stopping:
                     self._rater.stop()
-                await self._score_all(self._rater)
+                await self._score_all(chunks, self._rater)
         await self._scores.announce(finished=True)
 
     def stop(self) -> None:
@@ -110,16 +127,23 @@ class Scoring:
         if self._rater is not None:
             self._rater.abandon()
 
-    async def _score_all(self, rater: Rater) -> None:
-        chunks = self._source.chunks(self._scores.end)
-        async with contextlib.aclosing(rated_chunks(lambda: self._read(chunks), rater)) as rated:
-            async for scored in rated:
-                await asyncio.to_thread(self._add, *scored)
-                await self._scores.announce()
+    @property
+    def _rows_left(self) -> int | None:
+        return None if self._limit is None else self._limit - self._read_rows
+
+    async def _score_all(self, chunks: ChunksAhead, rater: Rater) -> None:
+        try:
+            async with contextlib.aclosing(rated_chunks(lambda: self._read(chunks), rater)) as rated:
+                async for scored in rated:
+                    await asyncio.to_thread(self._add, *scored)
+                    await self._scores.announce()
+        except BaseException:  # a Ctrl-C of a plan among them: what is scored is scored
+            self._close()
+            raise
         await asyncio.to_thread(self._close)
 
-    def _read(self, chunks: Iterator[Chunk]) -> tuple[Chunk, Questions] | None:
-        left = None if self._limit is None else self._limit - self._read_rows
+    def _read(self, chunks: ChunksAhead) -> tuple[Chunk, Questions] | None:
+        left = self._rows_left
         chunk = None if self._stopping or left == 0 else next(chunks, None)
         if chunk is None:
             self._at_end = not self._stopping and left != 0
@@ -129,10 +153,10 @@ class Scoring:
         return chunk, chunk.questions()
 
     def _add(self, chunk: Chunk, questions: Questions, rated: Rated) -> None:
-        with saving(self._scores.folder):
+        with self._writing, saving(self._scores.folder):
             self._scores.add(chunk, questions, rated.scores, rated.refusals)
-        self.rows += len(questions.texts)
+            self.rows += len(questions.texts)
 
     def _close(self) -> None:
-        with saving(self._scores.folder):
+        with self._writing, saving(self._scores.folder):
             self._scores.close(last=self._at_end and self.rows == self._read_rows)

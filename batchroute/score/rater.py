@@ -57,7 +57,7 @@ class Rated:
 
 
 class Rater(Protocol):
-    """Gives questions their scores; `ahead` is how many rows it can use at a time.
+    """Gives questions their scores; it can use `ahead` rows at a time, or fewer of `ahead_chars` characters.
 
     `sent` is how many requests it made, `stopped` why it ended of its own accord, `spent_usd` what is known of the
     bill of the run directory's embeddings, over all runs. After `stop` it begins nothing
@@ -66,6 +66,8 @@ class Rater(Protocol):
 
     @property
     def ahead(self) -> int: ...
+    @property
+    def ahead_chars(self) -> int: ...
     @property
     def sent(self) -> int: ...
     @property
@@ -93,6 +95,7 @@ class ThreadRater:
     scorer: Scorer
     thread: Executor
     ahead: int = 1
+    ahead_chars: int = CHARS_IN_FLIGHT
     sent: int = 0
     stopped: str | None = None
     spent_usd: Decimal = Decimal(0)
@@ -125,7 +128,7 @@ async def rated_chunks(read: Read, rater: Rater) -> AsyncGenerator[tuple[Chunk, 
     more = True
     try:
         while True:
-            while more and _has_room(in_flight, rater.ahead):
+            while more and _has_room(in_flight, rater):
                 found = await asyncio.to_thread(read)
                 more = found is not None
                 if found is not None:
@@ -141,6 +144,7 @@ async def rated_chunks(read: Read, rater: Rater) -> AsyncGenerator[tuple[Chunk, 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _has_room(in_flight: deque[InFlight], ahead: int) -> bool:
+def _has_room(in_flight: deque[InFlight], rater: Rater) -> bool:
     rows = sum(len(questions.texts) for _, questions, _ in in_flight)
-    return rows < ahead and sum(int(questions.chars.sum()) for _, questions, _ in in_flight) < CHARS_IN_FLIGHT
+    chars = sum(int(questions.chars.sum()) for _, questions, _ in in_flight)
+    return rows < rater.ahead and chars < rater.ahead_chars

@@ -37,7 +37,7 @@ class Scorer:
 
     `identity` names what the scores depend on, the same on every machine; a run directory holds scores of one
     identity only. Questions must have vectors of `vector_length` numbers, unless that is None. `quick`: a short
-    text takes it less than a millisecond.
+    text takes it less than a millisecond. `parallel`: other processes may load the same and score a part.
     """
 
     identity: str
@@ -45,6 +45,7 @@ class Scorer:
     batch_size: int
     vector_length: int | None = None
     quick: bool = False
+    parallel: bool = False
 
     def score(self, questions: Questions) -> Floats:
         """[n] float64 in [0, 1]; NaN where a question is refused. ModelFault for scores that are none."""
@@ -162,12 +163,14 @@ def _matrix_factorisation(router: RouterSpec, begun_with: str | None) -> Scorer:
     from batchroute.score.mf import fold_router, resolve_device  # noqa: PLC0415 - imports torch
 
     folded, device = _model_of_run(router, begun_with), resolve_device(router.device)
+    builtin_on_cpu = router.embedder.use == "builtin" and device.type == "cpu"
     return Scorer(
         identity=folded.identity,
         rate=fold_router(router.embedder, folded.vector, device),
         batch_size=router.batch_size,
         vector_length=len(folded.vector) if router.embedder.use in {"column", "openai"} else None,
-        quick=router.embedder.use == "builtin" and device.type == "cpu",
+        quick=builtin_on_cpu,
+        parallel=builtin_on_cpu,
     )
 
 

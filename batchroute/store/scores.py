@@ -132,9 +132,9 @@ class Scores:
         self, chunk: Chunk, questions: Questions, scores: Floats, refusals: Mapping[int, str] | None = None
     ) -> None:
         """Takes a scored chunk, and seals a part when enough has come together. Not from two threads at once."""
+        self._pending.append(_batch(chunk, questions, scores, refusals or {}))
         self._start = self._start or chunk.position
         self._end = chunk.end
-        self._pending.append(_batch(chunk, questions, scores, refusals or {}))
         wanted = min(LARGEST_PART_ROWS, FIRST_PART_ROWS << len(self.parts))
         if sum(batch.num_rows for batch in self._pending) >= wanted:
             self._seal(last=False)

@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from batchroute.errors import RunFault
+from batchroute.errors import ModelFault, RunFault
 from batchroute.input.split import ChunkLimits
 from batchroute.job.spec import RouterSpec
 from batchroute.quality.ranks import threshold_for_share
@@ -145,6 +146,39 @@ async def _stopped_after(of: Source, scores: Scores, chunks: int) -> None:
 
     scoring = Scoring(of, scores, None, lambda: replace(scorer, rate=rate))
     await scoring.run()
+
+
+@pytest.mark.parametrize("chunks_before", [0, 5, 13, 29])
+@pytest.mark.parametrize("cause", ["fault", "cancelled"])
+def test_scoring_that_cannot_go_on_keeps_what_it_has(tmp_path: Path, chunks_before: int, cause: str) -> None:
+    """A router that fails on a text, or a Ctrl-C of a plan: every chunk before stands in a part."""
+    of, scorer = some_input(tmp_path), length_scorer()
+    (tmp_path / "scores").mkdir()
+    scores, rated = Scores(tmp_path / "scores"), 0
+
+    def rate(questions: Questions) -> Floats:
+        nonlocal rated
+        rated += 1
+        if rated > chunks_before:
+            if cause == "fault":
+                raise ModelFault("no score for this one")
+            loop.call_soon_threadsafe(task.cancel)
+        return scorer.rate(questions)
+
+    async def score() -> None:
+        nonlocal loop, task
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(Scoring(of, scores, None, lambda: replace(scorer, rate=rate)).run())
+        await task
+
+    loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[None]
+    with pytest.raises(ModelFault if cause == "fault" else asyncio.CancelledError):
+        asyncio.run(score())
+    kept = Scores(tmp_path / "scores")
+    assert not kept.exhausted
+    assert kept.rows == sum(len(chunk.rows) for chunk in islice(of.chunks(), chunks_before))
+    assert columns(score_all(of, tmp_path / "scores")) == expected(of)
 
 
 @pytest.mark.parametrize("limits", [[1], [37], [100], [37, 1500], [1500, None]])

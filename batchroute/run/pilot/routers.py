@@ -20,6 +20,7 @@ from batchroute.learn.own.build import (
     write_router,
 )
 from batchroute.run.scoring import Scoring, scorer_loader
+from batchroute.score.process import LoadedFrom
 from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from batchroute.store.files import saving
@@ -65,7 +66,9 @@ async def score_again(name: str, job: Job, layout: RunLayout, source: Source, li
         shutil.rmtree(layout.other_scores, ignore_errors=True)
         layout.other_scores.mkdir(mode=int(job.output.mode, 8))
     scores = Scores(layout.other_scores)
-    await Scoring(source, scores, limit, scorer_loader(router_named(name, job, layout))).run()
+    router = router_named(name, job, layout)
+    scoring = Scoring(source, scores, limit, scorer_loader(router), loaded_from=LoadedFrom(router))
+    await scoring.run(parallel=True)
     return scores
 
 

@@ -24,7 +24,7 @@ from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidScores
 from batchroute.score.api.requests import TEXTS_IN_FLIGHT, RequestBuilder, read_vectors
-from batchroute.score.rater import Rated, bare_questions, open_thread_rater
+from batchroute.score.rater import CHARS_IN_FLIGHT, Rated, bare_questions, open_thread_rater
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.open import (
@@ -178,6 +178,7 @@ class ApiRater:
 
     def __init__(self, known: KnownScores, fetcher: Fetcher) -> None:
         self.ahead = TEXTS_IN_FLIGHT
+        self.ahead_chars = CHARS_IN_FLIGHT
         self.stopping = False
         self.empty = 0
         self._in_turn = asyncio.Lock()  # what comes first in the input is asked for first, and sealed first
