@@ -13,6 +13,7 @@
     row       a row's values -> what is sent, or its refusal; template   those of several columns
     keep      a row's kept columns as bytes        text   JSON as Python reads it
     media     which parts of messages are no text
+    cut       the input as shards; marks   where rows of plain JSON lines begin
 
 Knows nothing of scores, endpoints or results.
 """

@@ -95,6 +95,22 @@ def write_whole(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
         unfinished.write_bytes(content)
 
 
+def write_first(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
+    """Makes `content` the file `path`, whole and durable, if there is none; else leaves what stands there.
+
+    Of several processes, on whatever machines, one is first: a link takes no name that is taken. `path` is to be
+    read either way, as a file system over a network may say of the first one, too, that it was not.
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as unfinished:
+        os.fchmod(unfinished.fileno(), mode)
+        unfinished.write(content)
+        unfinished.flush()
+        os.fsync(unfinished.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(unfinished.name)
+    sync_file(path.parent)
+
+
 def unreadable(path: Path, denied: PermissionError) -> RunFault:
     """The fault of a run's file that another user wrote for himself."""
     return RunFault(f"{path}: cannot be read: {denied.strerror}; look at it as the user whose run it is")

@@ -109,7 +109,7 @@ def merge(
     changed = changed_settings(old.frozen, new.frozen)
     held = [key for key in changed if _held(key, tally, has_pilot_answers=has_pilot_answers)]
     if held:
-        files = f" ({_changed_files(old.files, new.files)})" if FILES in held else ""
+        files = f" ({changed_files(old.files, new.files)})" if FILES in held else ""
         raise new.conflict(f"has answers of another job: {', '.join(held)} changed{files}; put that back")
     if any(key.startswith(_VOIDING) for key in changed):
         return replace(new, format=old.format), True
@@ -120,7 +120,7 @@ def merge(
     return (known if old.router is None else replace(known, scorer=None)), False
 
 
-def _changed_files(old: Sequence[Fingerprint], new: Sequence[Fingerprint]) -> str:
+def changed_files(old: Sequence[Fingerprint], new: Sequence[Fingerprint]) -> str:
     """Which files are others than they were, in words."""
     before, now = {file.name: file for file in old}, {file.name: file for file in new}
     listed = {

@@ -1,29 +1,142 @@
-"""The shards of a run directory: consecutive rows of one input file each, cut once, that one process works on.
+"""How the input of a run directory was cut: once, by whoever came first.
 
-    {"shard_mb": 64.0, "files": [...], "shards": [[0, "a.jsonl", 0, 0, 41873, 67108990], ...]}
+    {
+      "shard_mb": 64.0,
+      "files": [{"name": "a.jsonl", "size": ..., "head": ..., "tail": ...}, ...],
+      "shards": [[0, "a.jsonl", 0, 0, 41873, 67108990], [1, "b.jsonl.gz", 0, 0, null, null], ...],
+      "rows": {"0": 41870}
+    }
 
-An entry is its number, its file, its first row and the byte there, its end row and the byte there. In a Parquet
-file both "bytes" are row numbers; the end of a file that is not counted, as it is compressed, is null.
+A shard is its number, its file, its first row and the byte there, its end row and the byte there. In a Parquet
+file both "bytes" are row numbers. The ends are null where the file could not be cut, and its rows are not counted.
+`rows` are those of shards that have blank lines, too. `files` is the input that was cut, in its order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from batchroute.input.chunk import Position
+from batchroute.input.cut import Shard, cut, position
+from batchroute.input.file import Fingerprint  # noqa: TC001 - msgspec reads it
+from batchroute.input.growing import as_begun
+from batchroute.store.files import decoding, saving, unreadable, write_first
+from batchroute.store.identity import changed_files, read_identity
 
 if TYPE_CHECKING:
-    from batchroute.input.chunk import Position
+    from collections.abc import Mapping, Sequence
+
+    from batchroute.input.open import Source
+    from batchroute.job.engine import EngineSpec
+    from batchroute.store.layout import RunLayout
+
+_Entry: TypeAlias = tuple[int, str, int, int, int | None, int | None]
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """See the module."""
+
+    shard_mb: float
+    files: tuple[Fingerprint, ...]
+    shards: list[_Entry]
+    rows: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """Rows of the input from one position up to another, both in one file, or at the beginning of the next one.
+class Shards:
+    """The shards of a run directory, in input order: shard n is `all[n]`; `files` are what was cut."""
 
-    `rows` is how many it has, blank lines not counted; None where that is not known before they are read.
+    all: Sequence[Shard]
+    files: tuple[Fingerprint, ...]
+    shard_mb: float
+
+
+def open_shards(
+    run: RunLayout, source: Source, engine: EngineSpec, senders: int
+) -> tuple[Sequence[Shard], Source]:
+    """The shards of a directory that has a job.toml, and the source as it was when they were cut.
+
+    Where there are none, the input is cut for so many senders; of several processes that come at once, one cuts
+    for all. AnsweredOtherwise where the directory was begun without shards, and where it was cut from another
+    input or into shards of another size.
     """
+    shards = read_shards(run)
+    if shards is None and _is_begun(run):
+        shards = read_shards(run)  # another process may have cut the input, and gone on, since the first look
+        if shards is None:
+            why = "was begun without shards and cannot be cut any more; go on with it as before, in one process"
+            raise read_identity(run).conflict(why)
+    shards = shards or _cut_first(run, source, engine, senders)
+    if shards.shard_mb != engine.shard_mb:
+        sizes = f"{shards.shard_mb:g} MB, engine.shard_mb is {engine.shard_mb:g} now"
+        raise read_identity(run).conflict(f"was cut into shards of {sizes}; put that back")
+    return shards.all, _as_cut(run, source, shards.files)
 
-    number: int
-    file: str
-    start: Position
-    end: Position
-    rows: int | None
+
+def _is_begun(run: RunLayout) -> bool:
+    """Whether rows were scored or asked."""
+    own = (run.failed, run.paid)
+    return bool(run.parts() or run.journals() or run.score_parts() or any(path.exists() for path in own))
+
+
+def _cut_first(run: RunLayout, source: Source, engine: EngineSpec, senders: int) -> Shards:
+    new = Shards(cut(source, engine, senders), tuple(source.fingerprint()), engine.shard_mb)
+    with saving(run.shards):
+        write_first(run.shards, _encoded(new))
+        return _decoded(run, run.shards.read_bytes())
+
+
+def _as_cut(run: RunLayout, source: Source, files: tuple[Fingerprint, ...]) -> Source:
+    """The source without what was appended to its files since."""
+    same = replace(source, files=as_begun(source.files, {file.name: file for file in files}))
+    now = same.fingerprint()
+    if tuple(now) != files:
+        changed = changed_files(files, now)
+        raise read_identity(run).conflict(f"was cut into shards of another input ({changed}); put that back")
+    return same
+
+
+def read_shards(run: RunLayout) -> Shards | None:
+    """The shards of the directory; None where it has none, RunFault where they are not as a run wrote them."""
+    try:
+        content = run.shards.read_bytes()
+    except FileNotFoundError:
+        return None
+    except PermissionError as denied:
+        raise unreadable(run.shards, denied) from denied
+    return _decoded(run, content)
+
+
+def _decoded(run: RunLayout, content: bytes) -> Shards:
+    with decoding(run.shards, "restore it, or name another directory"):
+        written = msgspec.json.decode(content, type=_Written)
+        places = {file.name: at for at, file in enumerate(written.files)}
+        if unknown := {file for _, file, *_ in written.shards} - places.keys():
+            raise ValueError(f"{min(unknown)} is none of its files")
+    shards = [_shard(entry, places[entry[1]], written.rows) for entry in written.shards]
+    return Shards(shards, written.files, written.shard_mb)
+
+
+def _shard(entry: _Entry, at: int, counted: Mapping[int, int]) -> Shard:
+    number, file, row, byte, end_row, end_byte = entry
+    start = position(at, row, byte)
+    if end_row is None or end_byte is None:
+        return Shard(number, file, start, Position(at + 1, 0, 0), None)
+    return Shard(number, file, start, position(at, end_row, end_byte), counted.get(number, end_row - row))
+
+
+def _encoded(shards: Shards) -> bytes:
+    entries: list[_Entry] = []
+    counted: dict[int, int] = {}
+    for shard in shards.all:
+        start, end = shard.start, shard.end
+        if shard.rows is None:
+            entries.append((shard.number, shard.file, start.row, start.offset, None, None))
+            continue
+        entries.append((shard.number, shard.file, start.row, start.offset, end.row, end.offset))
+        if shard.rows != end.row - start.row:
+            counted[shard.number] = shard.rows
+    return msgspec.json.encode(_Written(shards.shard_mb, shards.files, entries, counted))

@@ -48,6 +48,15 @@ def parquet(path: Path, columns: dict[str, Any], row_group_size: int | None = No
     return path
 
 
+def grouped(path: Path, groups: Sequence[int]) -> Path:
+    """A Parquet file of row groups of so many rows."""
+    with pq.ParquetWriter(path, pa.schema([("prompt", pa.string()), ("id", pa.string())])) as writer:
+        for number, count in enumerate(groups):
+            texts = pa.array([f"{number} {at}" for at in range(count)], pa.string())
+            writer.write_table(pa.table({"prompt": texts, "id": texts}), row_group_size=max(count, 1))
+    return path
+
+
 def prompts(of: Source) -> list[Prompt]:
     return [prompt for chunk in of.chunks() for prompt in chunk.prompts(np.arange(len(chunk.rows)))]
 
