@@ -48,6 +48,10 @@ _PATHS: tuple[tuple[str, ...], ...] = (
     ("pilot", "reuse"),
     ("check", "schema"),
 )
+# Those of them that are written to: locks, journals that grow and renames are no matter of an object store.
+_DIRECTORIES = (("output", "path"), ("router", "embedder", "cache"))
+# As typed, or as pathlib leaves it: "s3:/bucket/run".
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # What may name a class or a function of the user's own.
 _CLASSES = (("router", "use"), ("router", "embedder", "use"), ("pilot", "judge"), ("check", "function"))
 # Addresses and commands among them, and the tables whose keys are free.
@@ -264,6 +268,8 @@ def _settle_paths(document: Document, folder: Path, variables: Mapping[str, str]
             if name not in variables:
                 yield loc, f"${{{name}}} is not set; give --var {name}=VALUE or set it in the environment"
         filled = _VARIABLE.sub(lambda found: variables.get(found[1], found[0]), text)
+        if loc in _DIRECTORIES and _ADDRESS.match(filled):
+            yield loc, "must be a directory, not an address; give a directory that all workers share"
         base = Path.cwd() if document.line(loc) == FROM_FLAG else folder
         holder[loc[-1]] = _absolute(filled, base, loc)
 

@@ -174,6 +174,21 @@ def test_paths_are_taken_from_the_job_files_folder(tmp_path: Path, monkeypatch: 
         assert job.router.model == f"{tmp_path}/m"
 
 
+@pytest.mark.parametrize("address", ["s3://bucket/run", "gs://bucket/run", "file:///data/run", "${PLACE}/run"])
+@pytest.mark.parametrize("key", ["output.path", "router.embedder.cache"])
+def test_what_is_written_to_is_a_directory(tmp_path: Path, key: str, address: str) -> None:
+    """Also where a path was made of it, which has lost a slash: in Python, or by --output."""
+    wanted = f"{key}: must be a directory, not an address; give a directory that all workers share"
+    environ = {"PLACE": "s3://bucket"}
+    by_set = faults(written(tmp_path), f"{key}={address}", environ=environ)
+    assert [wanted in fault for fault in by_set] == [True]
+    if key == "output.path":
+        [by_flag] = faults(written(tmp_path), output=Path(address), environ=environ)
+        assert wanted in by_flag
+        in_file = faults(written(tmp_path, SMALL.replace('path = "run"', f'path = "{address}"')), environ=environ)
+        assert any(wanted in fault for fault in in_file)
+
+
 def test_paths_of_flags_are_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path)
     (tmp_path / "here").mkdir()
