@@ -17,8 +17,8 @@ from batchroute.store.layout import RunLayout, layouts_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchroute.input.cut import Shard
     from batchroute.store.rows import RunStore
-    from batchroute.store.shards import Shard
 
 MOST_ATTEMPTS = 3
 

@@ -39,10 +39,10 @@ from batchroute.store.unsealed import reopen_refused
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from batchroute.input.cut import Shard
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
     from batchroute.store.identity import Identity
-    from batchroute.store.shards import Shard
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchroute.input.chunk import Position
+from batchroute.input.cut import Shard
 from batchroute.run.open import open_input
 from batchroute.store.sharded import Share, open_sharded
-from batchroute.store.shards import Shard
 from inputs import lines
 from jobs import job_of
 
