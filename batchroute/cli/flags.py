@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from batchroute.errors import BatchrouteError
     from batchroute.job.spec import Job
+    from batchroute.store.sharded import Share
 
 
 class _Completed(click.Path):
@@ -61,6 +63,14 @@ class Flags:
     quiet: bool
     log_format: str
 
+    def with_engine(self, engine: str | None) -> Flags:
+        """With what --engine says: a name, behind which an address may follow, as in ray:10.0.0.7:6379."""
+        if engine is None:
+            return self
+        use, _, address = engine.partition(":")
+        sets = [f"engine.use={json.dumps(use)}", *([f"engine.address={json.dumps(address)}"] if address else [])]
+        return replace(self, sets=(*self.sets, *sets))
+
     def load(self, path: Path, *, require_keys: bool) -> Job:
         """The job in `path` with these flags over it; UsageFault where it is no job file."""
         from batchroute.job.load import load_job
@@ -75,6 +85,7 @@ class Flags:
         )
 
 
+SHARD = click.option("--shard", metavar="I/N", help="Only share I of N of the input; auto: as a scheduler says.")
 _LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
 _OPTIONS = (
     click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set section.key to a TOML value."),
@@ -109,6 +120,13 @@ def _with_flags(command: Callable[..., int], options: Sequence[Callable[..., Any
             raise with_advice(fault) from fault
 
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_flags)
+
+
+def share_named(text: str | None) -> Share | None:
+    """The value of --shard."""
+    from batchroute.run.shards.share import parse_share
+
+    return None if text is None else parse_share(text, os.environ)
 
 
 def share_of(text: str) -> float:

@@ -18,7 +18,7 @@ _FIRST_COLUMN = 30  # a longer name has its words on the next line
 _OTHER = "Other options"
 # By the names of their parameters; what is nowhere here goes with _OTHER.
 _GROUPS = {
-    "Job": "sets variables retry online provider",
+    "Job": "sets variables retry online provider shard engine",
     "Input": "limit prompt rows invoice columns dates within",
     "Routing": "threshold strong_fraction budget_usd strong weak routers models device",
     "Output": "output out job_file force format exact focus tag account as_json markdown by top table html "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import JOB, Flags, job_flags, with_advice
+from batchroute.cli.flags import JOB, SHARD, Flags, job_flags, share_named, with_advice
 from batchroute.cli.help import command
 from batchroute.cli.output import console, log, log_scored, say_summary, show, show_json, warn_of_loss
 from batchroute.errors import BatchrouteError, Stopped, UsageFault
@@ -22,22 +22,29 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.run.end import RunEnd
     from batchroute.run.engine import RunOptions
+    from batchroute.store.sharded import Share
 
 
 @command(
     "run job.toml",
     "run nightly.toml --var DATE=2026-11-28 --quiet",
     "run job.toml --limit 1000 --output runs/pilot",
+    "run job.toml --shard 0/4",
     exits=(3, 4, 130),
 )
 @click.argument("job_file", metavar="JOB", type=JOB)
 @job_flags
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--retry", type=click.Choice(["refused"]), help="Ask refused rows again too.")
-def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
+@SHARD
+@click.option("--engine", metavar="NAME", help="local, processes, ray or ray:ADDRESS: where the work is done.")
+def run(
+    job_file: Path, flags: Flags, as_json: bool, retry: str | None, shard: str | None, engine: str | None
+) -> int:
     """Score, route and answer every row of a job.
 
-    Run it again after any interruption and it goes on where it stopped. Exits 0, and leaves _SUCCESS, where every
+    Run it again after any interruption and it goes on where it stopped. With --shard I/N it is one of N processes
+    that share the input, on one machine or on many, I from 0; with --shard auto as Slurm and Kubernetes say. Exits 0, and leaves _SUCCESS, where every
     row is answered, or no more are refused than limits.ok_if_refused lets pass; 3 where more are, or rows failed.
     """
     from batchroute.report.figures import json_text, read_report
@@ -47,11 +54,12 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
 
     job = None
     try:
-        job = _load(job_file, flags, require_keys=True)
-        end = run_job(job, _options(flags, retry_refused=retry == "refused"))
+        share = share_named(shard)
+        job = _load(job_file, flags.with_engine(engine), require_keys=True)
+        end = run_job(job, _options(flags, retry_refused=retry == "refused", share=share))
     except BatchrouteError as error:
         return _say_error(job_file.stem if job is None else job.name, job, with_advice(error))
-    report = read_report(Path(job.output.path))
+    report = read_report(Path(job.output.path)) if end.is_last else None
     if report is not None and as_json:
         show_json(json_text(report))
     elif report is not None and not flags.quiet:
@@ -62,7 +70,9 @@ def run(job_file: Path, flags: Flags, as_json: bool, retry: str | None) -> int:
     return end.exit_code(job.limits.ok_if_refused)
 
 
-def _options(flags: Flags, *, retry_refused: bool = False, pilot_only: bool = False) -> RunOptions:
+def _options(
+    flags: Flags, *, retry_refused: bool = False, pilot_only: bool = False, share: Share | None = None
+) -> RunOptions:
     from batchroute.run.engine import RunOptions
     from batchroute.show.progress import watcher
 
@@ -71,6 +81,7 @@ def _options(flags: Flags, *, retry_refused: bool = False, pilot_only: bool = Fa
         limit=flags.limit,
         retry_refused=retry_refused,
         pilot_only=pilot_only,
+        share=share,
         watch=None if flags.quiet else watcher(console(stderr=True), lines=flags.log_format == "json"),
         notify=log.warning,
     )
@@ -101,6 +112,9 @@ def _say_where(job: Job, end: RunEnd) -> None:
         log.info(f"{state}; results are in {where / 'results'}")
     else:
         log.info(f"what is answered is in {where / 'results'}")
+    if not end.is_last:
+        log.info("other processes are at work on the run; the last one to end writes its report")
+        return
     if end.failed:
         log.info(f"the rows that failed are listed in {where / 'failed.jsonl'}")
     if end.refused:

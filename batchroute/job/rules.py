@@ -49,6 +49,8 @@ def contradictions(job: Any, endpoints: Iterable[str]) -> Iterator[Fault]:
         yield ("limits", "on_budget"), "has no budget to keep; add max_cost_usd, or remove it"
     yield from _embedder_contradictions(job)
     yield from _pilot_contradictions(job)
+    if at(job, "engine", "use") in {"processes", "ray"}:
+        yield from undivided(job)
     for loc in endpoint_places(endpoints):
         if at(job, *map(str, loc)) is not None:
             yield from _endpoint_contradictions(job, loc)
@@ -109,6 +111,22 @@ def _pilot_contradictions(job: Any) -> Iterator[Fault]:
     if judge is not None and not by_model and at(pilot, "criteria") is not None:
         yield ("pilot", "criteria"), f'is not read by judge = "{judge}"; remove it, or use another judge'
     yield from _check_contradictions(job, is_judge=judge == "check")
+
+
+def undivided(job: Any) -> Iterator[Fault]:
+    """What a job has that needs the whole input in one process, and so cannot be done shard by shard."""
+    if at(job, "pilot") is not None:
+        yield (
+            ("pilot",),
+            "needs the whole input in one process; run `batchroute pilot` on another output.path, set "
+            "routing.threshold to what it found, and remove [pilot] and routing.quality",
+        )
+    if at(job, "limits", "on_budget") == "downgrade":
+        yield (
+            ("limits", "on_budget"),
+            '"downgrade" needs the whole input in one process; remove it, or set routing.budget_usd, which chooses '
+            "the threshold by what it will cost",
+        )
 
 
 def _check_contradictions(job: Any, *, is_judge: bool) -> Iterator[Fault]:

@@ -11,6 +11,7 @@
     streams    stdin, stdout, stderr, and their loss
     propose/   data -> the first draft of a job   preview    the first requests, not sent
     kept       threshold and scores that are there  pilot/  rows that both sides are asked first
+    shards/    a run over shards of its input: what one process does of it
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of
     spending   what the directory has cost so far  notify    the job's own command at the end
     status     status.json while a run works       outage    says when an endpoint goes away, and is back

@@ -5,11 +5,12 @@ The report is made of the files of the directory; here only what they do not tel
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from signal import Signals
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -41,7 +42,7 @@ class RunEnd:
     `stopped` holds why a lane, or the run, ended early, `causes` the same in fewer words; `signal` the number of
     the signal that ended it; `asked` is False for a job that had no row left to ask; `stopped_code` is the exit
     code where it was stopped: to run it again helps with what is outside, not with code of the user's. Figures
-    stand in report.json.
+    stand in report.json. `is_last`: no other process is at work on the run, so that its report is written.
     """
 
     rows: int | None
@@ -55,6 +56,7 @@ class RunEnd:
     causes: tuple[str, ...] = ()
     is_quality_broken: bool = False
     stopped_code: int = Stopped.exit_code
+    is_last: bool = True
 
     @property
     def by_signal(self) -> tuple[str, ...]:
@@ -81,6 +83,14 @@ class RunEnd:
         return 0 if self.state(ok_if_refused) == "complete" and not self.is_quality_broken else 3
 
 
+class Counts(NamedTuple):
+    """Rows by how they ended; `failed` ones are asked again by the next run."""
+
+    ok: int
+    refused: int
+    failed: int
+
+
 def run_end(
     directory: RunDirectory,
     stopper: Stopper,
@@ -92,19 +102,35 @@ def run_end(
 ) -> RunEnd:
     """How the run ended that worked in the directory, of so many rows."""
     store, quality = directory.store, read_quality(directory.layout.path)
+    if isinstance(stopper.fault, AnsweredOtherwise) and not stopper.sent:
+        rows = directory.identity.wanted_rows  # the run that is there is as complete as it was
+    counts = Counts(store.tally.ok.total(), store.tally.refused, len(store.failed()))
+    end = end_of(stopper, lanes, counts, rows=rows, wall_s=wall_s, asked=asked)
+    return dataclasses.replace(end, is_quality_broken=quality is not None and quality.broken)
+
+
+def end_of(
+    stopper: Stopper,
+    lanes: Mapping[str, Lane[Any]],
+    counts: Counts,
+    *,
+    rows: int | None,
+    wall_s: float,
+    asked: bool,
+) -> RunEnd:
+    """Of a run, or of one process's part of it, that has so many rows in all."""
     faults = () if stopper.fault is None else (str(stopper.fault),)
     if isinstance(stopper.fault, AnsweredOtherwise) and not stopper.sent:
-        rows, faults = directory.identity.wanted_rows, ()  # the run that is there is as complete as it was
+        faults = ()
     return RunEnd(
         rows=rows,
-        ok=store.tally.ok.total(),
-        refused=store.tally.refused,
-        failed=len(store.failed()),
+        ok=counts.ok,
+        refused=counts.refused,
+        failed=counts.failed,
         wall_s=wall_s,
         asked=asked,
         stopped=(*stopper.reasons, *faults, *_of_lanes(lanes, str)),
         signal=stopper.signal,
-        is_quality_broken=quality is not None and quality.broken,
         causes=(*stopper.reasons, *faults, *_of_lanes(lanes, lambda reason: reason.brief)),
         stopped_code=(OwnCodeFault if isinstance(stopper.fault, OwnCodeFault) else Stopped).exit_code,
     )
@@ -137,7 +163,7 @@ def close_books(directory: RunDirectory, budget: Budget | None, unconfirmed: Unc
         budget.close()
         return
     with saving(directory.layout.path):
-        add_unconfirmed(directory.layout.ledger, unconfirmed.usd, unconfirmed.unpriced)
+        add_unconfirmed(directory.layout.ledger, *unconfirmed.take())
 
 
 def write_end(run: Path, end: RunEnd, *, ok_if_refused: float) -> None:

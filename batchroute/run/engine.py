@@ -30,6 +30,7 @@ from batchroute.run.progress import Progress
 from batchroute.run.routing import Routing
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shard import ShardRun
+from batchroute.run.shards.alone import run_share
 from batchroute.run.spending import DirectoryBill
 from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
@@ -38,10 +39,11 @@ from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
-from batchroute.send.open import asked_by, connections, own_limits, scrubber_for
+from batchroute.send.open import asked_by, connections, endpoint_limits, own_limits, scrubber_for
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving
+from batchroute.store.layout import RunLayout
 from batchroute.store.lock import locked
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from batchroute.send.request import Request
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
+    from batchroute.store.sharded import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +68,14 @@ class RunOptions:
     """What a run is told beside the job: the environment with its keys, the flags, who is told what.
 
     `watch` shows the progress until it is cancelled; `notify` takes a message that the user must see at once.
-    `pilot_only`: nothing is asked but the job's pilot.
+    `pilot_only`: nothing is asked but the job's pilot. `share`: only a share of the shards; None: the whole input.
     """
 
     environ: Mapping[str, str]
     limit: int | None = None
     retry_refused: bool = False
     pilot_only: bool = False
+    share: Share | None = None
     watch: Callable[[Progress], Awaitable[None]] | None = None
     notify: Callable[[str], None] = lambda message: None
 
@@ -124,6 +128,8 @@ class JobRun:
         refuse_unbounded_media(job, source)
         refuse_unfit_pilot(job)
         raise_file_limit(connections(asked_by(job)))
+        if self._options.share is not None or RunLayout(path).shards.exists():
+            return await run_share(job, self._options, source, self._stopper)
         with locked(path, int(job.output.mode, 8)):
             directory = open_run_directory(job, source, retry_refused=self._options.retry_refused)
             try:
@@ -291,7 +297,7 @@ class _OpenRun:
             lambda name: self._store.tally.ok[name] > 0,
             self._options.environ,
             self._scrub,
-            lambda name: own_limits(self._job.asked[name], self._budget, self._targets[name]),
+            lambda name: own_limits(endpoint_limits(self._job.asked[name]), self._budget, self._targets[name]),
             self._budget is not None,
             self._unconfirmed,
             self._progress,

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -26,17 +26,16 @@ if TYPE_CHECKING:
     from typing import IO
 
     from batchroute.job.spec import Job
-
-Ended = TypeVar("Ended")
+    from batchroute.run.end import RunEnd
 
 LONGEST_S = 60.0
 _SAID_BYTES = 300
 
 
 async def notified(
-    job: Job, environ: Mapping[str, str], warn: Callable[[str], None], work: Coroutine[Any, Any, Ended]
-) -> Ended:
-    """What the work of a run comes to, or raises; the job's command is told that first."""
+    job: Job, environ: Mapping[str, str], warn: Callable[[str], None], work: Coroutine[Any, Any, RunEnd]
+) -> RunEnd:
+    """What the work of a run comes to, or raises; the job's command is told that first, of several the last's."""
     if not job.notify.command:
         return await work
     try:
@@ -44,7 +43,8 @@ async def notified(
     except Exception as error:
         await _told(job, error_words(job, error), environ, warn)
         raise
-    await _told(job, RunLayout(Path(job.output.path)).report.read_bytes(), environ, warn)
+    if end.is_last:
+        await _told(job, RunLayout(Path(job.output.path)).report.read_bytes(), environ, warn)
     return end
 
 

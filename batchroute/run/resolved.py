@@ -14,22 +14,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
-    from batchroute.store.directory import RunDirectory
+    from batchroute.store.identity import Identity
 
 
-def refuse_moved(directory: RunDirectory, threshold: float, rows: int, *, sent: bool) -> None:
+def refuse_moved(run: Path, identity: Identity, threshold: float, rows: int, *, sent: bool = False) -> None:
     """AnsweredOtherwise where a row that is answered or paid would change side at this threshold of `rows`.
 
     `sent`: a pilot was asked on the way to it.
     """
-    identity = directory.identity
     if identity.threshold is None:
         return
     from batchroute.report.read import scan_rows  # noqa: PLC0415 - imports polars, which most runs do not need
 
-    found = scan_rows(directory.layout.path)
+    found = scan_rows(run)
     moved = sum(moved_rows(frame, threshold) for frame in (found.settled, found.open.lazy()))
     if moved:
         raise identity.conflict(

@@ -181,7 +181,8 @@ class Routing:
         return threshold
 
     def _refuse_moved(self, threshold: float) -> None:
-        refuse_moved(self._directory, threshold, self._scores.rows, sent=self._stopper.sent > 0)
+        run, identity = self._directory.layout.path, self._directory.identity
+        refuse_moved(run, identity, threshold, self._scores.rows, sent=self._stopper.sent > 0)
 
     def _known_threshold(self) -> float | None:
         """The one that the job names, or that an earlier run here settled on for as many rows."""

@@ -33,6 +33,12 @@ class Unconfirmed:
         self.usd = Decimal(0)
         self.unpriced = 0
 
+    def take(self) -> tuple[Decimal, int]:
+        """What has come together since this was asked last."""
+        usd, unpriced = self.usd, self.unpriced
+        self.usd, self.unpriced = Decimal(0), 0
+        return usd, unpriced
+
     def watching(self, send: Send, pricing: Pricing | None) -> Send:
         """The same sending, whose attempts are watched."""
 

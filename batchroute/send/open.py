@@ -118,11 +118,11 @@ def endpoint_limits(spec: Asked) -> EndpointLimits:
     return EndpointLimits(spec.max_concurrency, spec.requests_per_minute, spec.tokens_per_minute)
 
 
-def own_limits(spec: Asked, budget: Budget | None, target: Target) -> OwnLimits:
-    """The same, and what it may spend of the budget, where there is one."""
+def own_limits(limits: EndpointLimits, budget: Budget | None, target: Target) -> OwnLimits:
+    """What a lane may use, of its endpoint and of the budget, where there is one."""
     pricing = target.pricing
     spending = Spending(budget, target.name, partial(attempt_usd, pricing=pricing)) if budget and pricing else None
-    return OwnLimits(endpoint_limits(spec), spending)
+    return OwnLimits(limits, spending)
 
 
 def retry_policy(spec: Asked, limits: Limits) -> RetryPolicy:

@@ -28,7 +28,7 @@ from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
-from batchroute.send.open import open_address, own_limits, retry_policy
+from batchroute.send.open import endpoint_limits, open_address, own_limits, retry_policy
 from batchroute.send.request import Outcome, billed_in
 from batchroute.send.tokens import estimate_tokens
 from batchroute.types import Completion, Prompt, StopReason
@@ -243,7 +243,7 @@ async def open_live_endpoints(
         lanes[name] = LiveLane(
             Endpoint(transport, scrub, keep_bodies=True, read=dialect_of(spec).read).send,
             live_policy(spec, limits),
-            own_limits(spec, budget, targets[name]),
+            own_limits(endpoint_limits(spec), budget, targets[name]),
             _naming(name, notify),
             leaves_full_tier=spec.on_busy == "standard",
         )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
     from batchroute.types import Result
@@ -47,6 +49,21 @@ class Tally:
     @property
     def done(self) -> int:
         return self.refused + self.ok.total()
+
+    @staticmethod
+    def sum_of(tallies: Iterable[Tally]) -> Tally:
+        """Of several directories, or shards."""
+        total = Tally()
+        for each in tallies:
+            total.refused += each.refused
+            total.cost_usd += each.cost_usd
+            total.ok += each.ok
+            for name, tokens in each.tokens.items():
+                summed = total.tokens[name]
+                summed.rows += tokens.rows
+                summed.prompt += tokens.prompt
+                summed.completion += tokens.completion
+        return total
 
     def add(self, result: Result) -> None:
         """One row that is done."""

@@ -30,6 +30,7 @@ from batchroute.send.http import Transport
 from batchroute.send.open import (
     asks_for_vectors,
     embedder_address,
+    endpoint_limits,
     most_open,
     own_limits,
     retry_policy,
@@ -93,7 +94,7 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
                 fetcher = Fetcher(
                     Endpoint(transport, context.scrub, read=read_vectors).send,
                     retry_policy(spec, context.limits),
-                    own_limits(spec, context.budget, target),
+                    own_limits(endpoint_limits(spec), context.budget, target),
                     RequestBuilder(spec, pricing, context.shard),
                     known.score_vectors,
                     context.stopped,

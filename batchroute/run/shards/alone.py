@@ -1,0 +1,138 @@
+"""One of N equal processes that share a run, with no driver: `--shard I/N`; and a run over shards by itself, 0/1.
+
+    own shards scored    only where the threshold waits for all scores
+    threshold            by whoever finds every shard scored; else exit 4, naming those that are not
+    own shards asked     each scored first, where it is not
+    the end              the last process at work writes report.json, failed.jsonl and _SUCCESS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from batchroute.input.cut import limited
+from batchroute.job.prices import open_targets
+from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
+from batchroute.run.shards.money import taken_usd
+from batchroute.run.shards.process import ShardProcess
+from batchroute.run.shards.queue import OwnShards, ShardTask
+from batchroute.run.shards.share import is_own, refuse_too_many, share_of
+from batchroute.run.shards.threshold import is_scored, settled_threshold
+from batchroute.run.shards.whole import refuse_undivided
+from batchroute.send.budget import STEP, Budget
+from batchroute.send.open import endpoint_limits, own_limits
+from batchroute.store.sharded import Share, open_sharded
+
+if TYPE_CHECKING:
+    from batchroute.input.open import Source
+    from batchroute.job.spec import Job
+    from batchroute.run.end import RunEnd
+    from batchroute.run.engine import RunOptions
+    from batchroute.run.stop import Stopper
+    from batchroute.send.allowance import Allowance
+    from batchroute.store.sharded import ShardedDirectory
+
+
+async def run_share(job: Job, options: RunOptions, source: Source, stopper: Stopper) -> RunEnd:
+    """The share of a run that `options.share` says, all of it where that is None; see `run_job`.
+
+    Stopped where another process has that share, or where the threshold waits for scores of other shares.
+    """
+    share = options.share or Share(0, 1)
+    refuse_undivided(job)
+    refuse_too_many(job, share.of)
+    with open_sharded(job, source, share, retry_refused=options.retry_refused) as directory:
+        run = _ShareRun(job, options, source, directory, share, stopper)
+        with stopper.on_signals(lambda: run.process.in_flight):
+            return await run.go()
+
+
+async def score_share(job: Job, options: RunOptions, source: Source, stopper: Stopper) -> int:
+    """Scores the shards of a share and asks nobody; returns how many rows of them have scores now."""
+    share = options.share or Share(0, 1)
+    refuse_undivided(job)
+    with open_sharded(job, source, share) as directory:
+        run = _ShareRun(job, options, source, directory, share, stopper)
+        with stopper.on_signals(int):
+            await run.score()
+        return sum(directory.scores_of(task.shard).rows for task in run.own)
+
+
+class _ShareRun:
+    """A share whose directory is open and locked."""
+
+    def __init__(
+        self,
+        job: Job,
+        options: RunOptions,
+        source: Source,
+        directory: ShardedDirectory,
+        share: Share,
+        stopper: Stopper,
+    ) -> None:
+        self._job = job
+        self._options = options
+        self._source = source
+        self._directory = directory
+        self._share = share
+        self._stopper = stopper
+        self._tasks = [ShardTask(*each) for each in limited(directory.shards, source, options.limit)]
+        self.own = [task for task in self._tasks if is_own(share, task.shard.number)]
+        budget, targets = self._open_budget(), open_targets(job.endpoints)
+
+        def allowance(name: str) -> Allowance:
+            limits = share_of(share, endpoint_limits(job.endpoints[name]))
+            return own_limits(limits, budget, targets[name])
+
+        self.process = ShardProcess(job, options, source, directory, allowance, budget, stopper)
+
+    async def go(self) -> RunEnd:
+        """Scores, asks and keeps its own shards; the last process at work writes the report."""
+        directory, process = self._directory, self.process
+        left = [task for task in self.own if not is_done(directory, task)]
+        skipped = counts_of(directory, [task for task in self.own if task not in left])
+        process.progress.rows = wanted_in_all(directory, self.own)
+        process.progress.done_before = skipped.ok + skipped.refused
+        if left:
+            await asyncio.to_thread(begin_report, directory)
+            async with process.at_work(directory.status):
+                threshold = await self._threshold()
+                if threshold is not None:
+                    await process.send(OwnShards(left), threshold)
+        rows = wanted_in_all(directory, self.own)
+        end = process.end(skipped, rows=rows, asked=bool(left))
+        is_last = await asyncio.to_thread(report_end, self._job, directory, self._tasks, end, self._options.limit)
+        return dataclasses.replace(end, is_last=is_last)
+
+    async def score(self) -> None:
+        """What of its own shards is not scored yet."""
+        unscored = [task for task in self.own if not is_scored(self._directory, task)]
+        if unscored:
+            await self.process.score(OwnShards(unscored))
+
+    async def _threshold(self) -> float | None:
+        """None where the run was stopped before it was known."""
+        if (named := self._job.routing.threshold) is not None:
+            return named
+        await self.score()
+        if self._stopper.stopping:
+            return None
+        job, source, directory, options = self._job, self._source, self._directory, self._options
+        return await asyncio.to_thread(
+            settled_threshold, job, source, directory, self._tasks, options.limit, options.notify
+        )
+
+    def _open_budget(self) -> Budget | None:
+        """Its part of what is left of the limit when it begins, for as long as it runs.
+
+        Worked example, $9 of three processes: 0/3 begins and may spend $3. It has a ceiling of $2 on disk when 1/3
+        begins, which sees $7 left and takes $2.33. Whatever the order, all together never take more than $9.
+        """
+        limit = self._job.limits.max_cost_usd
+        if limit is None:
+            return None
+        left = max(Decimal(0), limit - taken_usd(self._directory.layout.path))
+        return Budget(left / self._share.of, step=STEP * limit / self._share.of)

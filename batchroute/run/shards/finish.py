@@ -1,0 +1,84 @@
+"""What became of the shards of a run, and its report, which the last process at work writes.
+
+All is read off the directory, so that it does not matter who is the last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from batchroute.run.end import Counts, write_end, write_running
+from batchroute.store.ended import write_root_failed
+from batchroute.store.files import saving
+from batchroute.store.lock import turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchroute.job.spec import Job
+    from batchroute.run.end import RunEnd
+    from batchroute.run.shards.queue import ShardTask
+    from batchroute.store.sharded import ShardedDirectory
+
+
+def wanted_rows(directory: ShardedDirectory, task: ShardTask) -> int | None:
+    """How many rows of a shard are wanted; None until its scores tell."""
+    rows = task.shard.rows
+    if rows is None:
+        scores = directory.scores_of(task.shard)
+        rows = scores.rows if scores.exhausted or scores.rows >= (task.limit or sys.maxsize) else None
+    return rows if rows is None or task.limit is None else min(rows, task.limit)
+
+
+def wanted_in_all(directory: ShardedDirectory, tasks: Iterable[ShardTask]) -> int | None:
+    """The same of all of them; None until it is known of each."""
+    rows = [wanted_rows(directory, task) for task in tasks]
+    known = [each for each in rows if each is not None]
+    return sum(known) if len(known) == len(rows) else None
+
+
+def is_done(directory: ShardedDirectory, task: ShardTask) -> bool:
+    """Whether nothing is left to ask of a shard: every wanted row is answered or refused."""
+    done, wanted = directory.done(task.shard.number), wanted_rows(directory, task)
+    return done is not None and wanted is not None and not done.failed and done.rows >= wanted
+
+
+def counts_of(directory: ShardedDirectory, tasks: Iterable[ShardTask]) -> Counts:
+    """How the rows of those of them ended whose rows have all ended."""
+    ended = [done for task in tasks if (done := directory.done(task.shard.number)) is not None]
+    return Counts(
+        sum(sum(done.ok.values()) for done in ended),
+        sum(done.refused for done in ended),
+        sum(done.failed for done in ended),
+    )
+
+
+def begin_report(directory: ShardedDirectory) -> None:
+    """report.json says that figures are on their way; what an earlier run was complete by is no longer so."""
+    run = directory.layout
+    with saving(run.path), turn(run):
+        run.success.unlink(missing_ok=True)
+    write_running(run.path)
+
+
+def report_end(
+    job: Job, directory: ShardedDirectory, tasks: Sequence[ShardTask], end: RunEnd, limit: int | None
+) -> bool:
+    """The report of the whole run, where no other process is at work on it; returns whether that is so.
+
+    `end` is how this process ended; of others that ended early only what they left undone is known.
+    """
+    if not directory.leave():
+        return False
+    run, rows = directory.layout, wanted_in_all(directory, tasks)
+    known = directory.identity
+    threshold = known.threshold if job.routing.threshold is None else job.routing.threshold
+    if rows is not None and threshold is not None:
+        directory.fix_threshold(threshold, rows, limit)
+    write_root_failed(run.path)
+    ok, refused, failed = counts_of(directory, tasks)
+    whole = dataclasses.replace(end, rows=rows, ok=ok, refused=refused, failed=failed)
+    write_end(run.path, whole, ok_if_refused=job.limits.ok_if_refused)
+    return True

@@ -1,0 +1,28 @@
+"""What the shards of a run have taken of its limit, as their files say. Knows no process that is at work on them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from batchroute.score.api.paid import read_bill
+from batchroute.store.ledger import read_ledger, reconciled
+from batchroute.store.layout import layouts_of
+from batchroute.store.sharded import spent_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchroute.store.layout import RunLayout
+
+
+def taken_usd(run: Path) -> Decimal:
+    """By all shards together: known costs, what is unconfirmed, and what may be spent under a ceiling."""
+    return sum(map(taken_by, layouts_of(run)), Decimal(0))
+
+
+def taken_by(shard: RunLayout) -> Decimal:
+    """By one shard."""
+    ledger = read_ledger(shard.ledger)
+    spent = spent_in(shard) + read_bill(shard).usd
+    return spent + reconciled(ledger, spent).unconfirmed
