@@ -43,9 +43,11 @@ def run(
 ) -> int:
     """Score, route and answer every row of a job.
 
-    Run it again after any interruption and it goes on where it stopped. With --shard I/N it is one of N processes
-    that share the input, on one machine or on many, I from 0; with --shard auto as Slurm and Kubernetes say. Exits 0, and leaves _SUCCESS, where every
+    Run it again after any interruption and it goes on where it stopped. Exits 0, and leaves _SUCCESS, where every
     row is answered, or no more are refused than limits.ok_if_refused lets pass; 3 where more are, or rows failed.
+
+    With --shard I/N it is one of N processes, I from 0, that share the input on one machine or on many; with
+    --shard auto as Slurm and Kubernetes number their tasks.
     """
     from batchroute.report.figures import json_text, read_report
     from batchroute.run.engine import run_job

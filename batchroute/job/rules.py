@@ -118,14 +118,18 @@ def undivided(job: Any) -> Iterator[Fault]:
     if at(job, "pilot") is not None:
         yield (
             ("pilot",),
-            "needs the whole input in one process; run `batchroute pilot` on another output.path, set "
-            "routing.threshold to what it found, and remove [pilot] and routing.quality",
+            (
+                "needs the whole input in one process; run `batchroute pilot` on another output.path, set "
+                "routing.threshold to what it found, and remove [pilot] and routing.quality"
+            ),
         )
     if at(job, "limits", "on_budget") == "downgrade":
         yield (
             ("limits", "on_budget"),
-            '"downgrade" needs the whole input in one process; remove it, or set routing.budget_usd, which chooses '
-            "the threshold by what it will cost",
+            (
+                '"downgrade" needs the whole input in one process; remove it, or set routing.budget_usd, which '
+                "chooses the threshold by what it will cost"
+            ),
         )
 
 

@@ -24,7 +24,8 @@ _PLACE = ["file", "row"]
 
 def rows_of(run: Path) -> pl.DataFrame:
     """See `Run.df`. Rows that wait in a journal for the next run are missing, which is a warning."""
-    beside, scores = read_unsealed(run), RunLayout(run).score_parts()
+    layout = RunLayout(run)
+    beside, scores = read_unsealed(layout), layout.score_parts()
     if beside.settled:
         log.warning(
             "%s: %s answers in its journal are not sealed yet and missing here; run again, which does that first",

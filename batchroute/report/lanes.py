@@ -132,17 +132,22 @@ def lane_words(state: LaneState, now: datetime) -> str:
 
 
 def read_status(run: Path) -> RunStatus | None:
-    """What the last run in the directory wrote; None where none did, or where it cannot be read.
+    """What the last run in the directory wrote; see `status_in`."""
+    return status_in(RunLayout(run).status)
+
+
+def status_in(file: Path) -> RunStatus | None:
+    """What the last process wrote that had this file; None where none did, or where it cannot be read.
 
     Nothing depends on it, and the next run replaces it.
     """
     try:
-        return msgspec.json.decode(RunLayout(run).status.read_bytes(), type=RunStatus)
+        return msgspec.json.decode(file.read_bytes(), type=RunStatus)
     except (OSError, ValueError):
         return None
 
 
-def write_status(run: Path, status: RunStatus) -> None:
-    """Puts status.json in place, whole or not at all."""
-    with saving(run):
-        write_whole(RunLayout(run).status, msgspec.json.encode(status), mode=AS_UMASK_SAYS)
+def write_status(file: Path, status: RunStatus) -> None:
+    """Puts a status.json in place, whole or not at all."""
+    with saving(file.parent):
+        write_whole(file, msgspec.json.encode(status), mode=AS_UMASK_SAYS)

@@ -135,7 +135,7 @@ def scan_rows(run: Path, kept: KeptColumn | None = None) -> Rows:
 
     With a kept column the rows have two more, which it says.
     """
-    beside = read_unsealed(run)
+    beside = read_unsealed(RunLayout(run))
     loose, opened = _frame([*beside.settled, *beside.failed], kept), _frame(beside.open, kept)
     if not beside.parts:
         return Rows(loose.lazy(), opened, len(beside.settled))

@@ -20,6 +20,7 @@ from batchroute.report.quality import read_quality
 from batchroute.report.standing import GO_ON
 from batchroute.score.api.paid import read_bill
 from batchroute.store.files import saving
+from batchroute.store.layout import layouts_of
 from batchroute.store.ledger import add_unconfirmed
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def write_end(run: Path, end: RunEnd, *, ok_if_refused: float) -> None:
     """report.json, and `_SUCCESS` where the state is `complete`."""
     from batchroute.report.build import build_report  # noqa: PLC0415 - the same
 
-    embeddings = read_bill(run)
+    embeddings = read_bill(*layouts_of(run))
     build = partial(
         build_report,
         run,

@@ -171,11 +171,11 @@ class _OpenRun:
         )
         self._display_fault: Exception | None = None
         self._lanes: dict[str, Lane[Request]] = {}
-        self._embedded_usd = read_bill(directory.layout.path).usd  # by earlier runs
+        self._embedded_usd = read_bill(directory.layout).usd  # by earlier runs
         self._budget = self._open_budget()
         self._pilot = self._open_pilot()
         self._progress = self._open_progress()
-        self._status = StatusFile(directory.layout.path, self._progress)
+        self._status = StatusFile(directory.layout.status, self._progress)
         self._unconfirmed = Unconfirmed()
         self._rows = ShardRun(
             job.endpoints,
@@ -339,8 +339,8 @@ class _OpenRun:
         def stopped(reason: str) -> None:
             options.notify(f"the embedder stopped: {reason}")
 
-        folder = self._directory.layout.path
-        context = EmbedContext(options.environ, limits, options.notify, self._budget, folder, self._scrub, stopped)
+        layout = self._directory.layout
+        context = EmbedContext(options.environ, limits, options.notify, self._budget, layout, self._scrub, stopped)
         return rater_opener(self._router, context)(scorer)
 
     def _conclude(self, *, asked: bool) -> RunEnd:

@@ -68,7 +68,7 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
         directory = open_run_directory(job, source)
         router = router_named(directory.identity.router, job, directory.layout)
         budget = _budget(job, directory)
-        context = EmbedContext(os.environ, job.limits, log.warning, budget, directory.layout.path)
+        context = EmbedContext(os.environ, job.limits, log.warning, budget, directory.layout)
         try:
             scoring = Scoring(
                 source,
@@ -98,7 +98,7 @@ def _budget(job: Job, directory: RunDirectory) -> Budget | None:
     limit = job.limits.max_cost_usd
     if limit is None or not asks_for_vectors(job.router):
         return None
-    return open_budget(directory.layout.ledger, limit, directory.spent_usd + read_bill(directory.layout.path).usd)
+    return open_budget(directory.layout.ledger, limit, directory.spent_usd + read_bill(directory.layout).usd)
 
 
 def score_into(

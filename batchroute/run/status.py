@@ -21,7 +21,7 @@ from batchroute.report.lanes import (
     RunStatus,
     lane_words,
     prolonged,
-    read_status,
+    status_in,
     write_status,
 )
 
@@ -35,12 +35,12 @@ WRITE_EVERY = 3  # looks
 
 
 class StatusFile:
-    """The status of one run; it goes on with the timelines that earlier runs of the directory left."""
+    """The status of one process of a run; it goes on with the timelines that stand in the file."""
 
-    def __init__(self, run: Path, progress: Progress) -> None:
-        self._run = run
+    def __init__(self, file: Path, progress: Progress) -> None:
+        self._file = file
         self._progress = progress
-        self._before = read_status(run)
+        self._before = status_in(file)
         self._wall_s_before = 0.0 if self._before is None else self._before.wall_s
         self._timelines: dict[str, LaneTimeline] = {}
         if self._before is not None:
@@ -108,4 +108,4 @@ class StatusFile:
             if not self._ended:
                 self._ended = last
                 with contextlib.suppress(Stopped):
-                    write_status(self._run, status)
+                    write_status(self._file, status)

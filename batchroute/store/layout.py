@@ -137,6 +137,7 @@ class ShareLayout:
         self.folder = folder
         self.lock = folder / "lock"
         self.status = folder / "status.json"
+        self.ended = folder / "ended"  # it is at work no longer, though it may still have its lock
 
     @property
     def of(self) -> int:

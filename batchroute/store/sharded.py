@@ -29,10 +29,11 @@ from batchroute.store.epoch import Epoch, Fence, raise_epoch, read_epoch, write_
 from batchroute.store.files import make_directory, saving, sync_file
 from batchroute.store.identity import read_identity
 from batchroute.store.journal import read_epoch_of
-from batchroute.store.layout import RunLayout, parts_in, shard_of
-from batchroute.store.lock import file_state, held, joined, locked
+from batchroute.store.layout import RunLayout, layouts_of, parts_in, shard_of
+from batchroute.store.lock import file_state, held, joined, locked, turn
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import ScorePart, Scores, read_footer
+from batchroute.store.shards import open_shards
 from batchroute.store.shared import change_shared, check_shared, settle_shared
 from batchroute.store.unsealed import reopen_refused
 
@@ -70,9 +71,9 @@ Role: TypeAlias = Driver | Worker | Share
 
 @contextlib.contextmanager
 def open_sharded(
-    job: Job, source: Source, shards: Sequence[Shard], role: Role, *, retry_refused: bool = False
+    job: Job, source: Source, role: Role, *, senders: int = 1, retry_refused: bool = False
 ) -> Iterator[ShardedDirectory]:
-    """Opens the job's directory for such a process, or begins it; `shards` are those that are wanted.
+    """Opens the job's directory for such a process, or begins it: a new one is cut for so many senders.
 
     Raises what `open_run_directory` does, and Stopped where the directory is another process's, or where it has
     the same share already. `retry_refused`: rows an endpoint refused are to be asked again. Shards that are still
@@ -80,7 +81,7 @@ def open_sharded(
     """
     run = RunLayout(Path(job.output.path))
     with _entered(run, int(job.output.mode, 8), role):
-        directory = ShardedDirectory(job, source, shards, role, retry_refused=retry_refused)
+        directory = ShardedDirectory(job, source, role, senders=senders, retry_refused=retry_refused)
         try:
             yield directory
         finally:
@@ -102,6 +103,8 @@ def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
                     make_directory(share.folder, mode)
                 with held(share.lock, mode, lambda whose: Stopped(f"{taken}: {whose}; wait for it, or stop it")):
                     _refuse_other_shares(run, of)
+                    with saving(share.folder):
+                        share.ended.unlink(missing_ok=True)
                     yield
         case Worker(epoch):
             if (now := read_epoch(run.epoch).number) != epoch:
@@ -131,18 +134,17 @@ class _OpenShard:
 class ShardedDirectory:
     """The directory as one process has it open. All methods are synchronous, and none is for two threads at once.
 
-    `raw`: its results keep whole answers. `epoch` is the driver's, 0 where there is none. `may_be_leased`: an
-    earlier driver did not end in order, so that its workers may live a while on what it granted them.
+    `shards` are all of the run, cut from `source`. `raw`: its results keep whole answers. `share` has the names of
+    a process without a driver. `epoch` is the driver's, 0 where there is none. `may_be_leased`: an earlier driver
+    did not end in order, so that its workers may live a while on what it granted them.
     """
 
-    def __init__(
-        self, job: Job, source: Source, shards: Sequence[Shard], role: Role, *, retry_refused: bool
-    ) -> None:
+    def __init__(self, job: Job, source: Source, role: Role, *, senders: int, retry_refused: bool) -> None:
         self.layout = RunLayout(Path(job.output.path))
         self.raw = keeps_raw(job, source)
+        self.share = self.layout.share(role.index, role.of) if isinstance(role, Share) else None
         self.epoch, self.may_be_leased = role.epoch if isinstance(role, Worker) else 0, False
         self._mode = int(job.output.mode, 8)
-        self._shards = shards
         self._retry_refused = retry_refused
         self._scored: set[int] = set()  # shards all of whose rows are known to have scores
         self._reopened: set[int] = set()  # shards whose refused rows were
@@ -151,10 +153,16 @@ class ShardedDirectory:
             self._known = self.identity
         else:
             self._known = settle_shared(self.layout, job, source, self._mode, raw=self.raw)
+        self.shards, self.source = open_shards(self.layout, source, job.engine, senders)
         self.columns = ResultColumns(source.keep_schema, self.raw, self._known.format)
         if isinstance(role, Driver):
             self.may_be_leased = not read_epoch(self.layout.epoch).closed
             self.epoch = raise_epoch(self.layout.epoch)
+
+    @property
+    def status(self) -> Path:
+        """Where this process says what its lanes do."""
+        return self.layout.status if self.share is None else self.share.status
 
     @property
     def identity(self) -> Identity:
@@ -211,10 +219,10 @@ class ShardedDirectory:
     def missing_scores(self) -> list[int]:
         """The shards of which not every row has its score on disk."""
         paths = _by_shard(parts_in(self.layout.scores))
-        for shard in self._shards:
+        for shard in self.shards:
             if shard.number not in self._scored and _has_all(shard, paths.get(shard.number, [])):
                 self._scored.add(shard.number)
-        return [shard.number for shard in self._shards if shard.number not in self._scored]
+        return [shard.number for shard in self.shards if shard.number not in self._scored]
 
     def score_parts(self) -> list[ScorePart]:
         """All scores on disk, in input order."""
@@ -225,6 +233,28 @@ class ShardedDirectory:
         change_shared(
             self.layout, self._known, lambda known: replace(known, threshold=threshold, rows=rows, limit=limit)
         )
+
+    def scores_of(self, shard: Shard) -> Scores:
+        """The scores of one shard, as they are on disk now."""
+        return Scores(self.layout.scores, shard.number)
+
+    def has_answers_of(self, endpoint: str) -> bool:
+        """Whether an endpoint has answered a row of a shard that is done."""
+        ended = (read_done(layout) for layout in layouts_of(self.layout.path))
+        return any(done is not None and done.ok.get(endpoint, 0) > 0 for done in ended)
+
+    def leave(self) -> bool:
+        """Of a share that has ended: whether no other one is at work.
+
+        Each says in its turn that it has ended, and then looks: so of two that look, the second finds both ended.
+        """
+        own = self.share
+        if own is None:
+            return True
+        with saving(own.folder), turn(self.layout):
+            own.ended.touch()
+            others = [share for share in self.layout.shares() if share.folder != own.folder]
+            return not any(file_state(share.lock).held and not share.ended.exists() for share in others)
 
     def end_epoch(self) -> None:
         """Of a driver, all of whose workers have ended: the next one may grant leases at once."""

@@ -89,7 +89,7 @@ def _tally(run: RunLayout) -> Tally:
     for part in run.parts():
         with pq.ParquetFile(part) as file:
             tally.add_part(file.read(list(TALLIED)))
-    for result in read_unsealed(run.path).settled:
+    for result in read_unsealed(run).settled:
         tally.add(result)
     return tally
 

@@ -112,11 +112,14 @@ class Unsealed:
     open: Sequence[Result]
 
 
-def read_unsealed(run: Path) -> Unsealed:
-    """What lies in the directory `run`, also while a run seals there: a part is there before its journal goes."""
-    layouts = layouts_of(run)
+def read_unsealed(run: RunLayout) -> Unsealed:
+    """What lies in a run directory, all its shards with it, or in one shard.
+
+    Also while a run seals there: a part is there before its journal goes.
+    """
+    layouts = [run] if run.shard is not None else layouts_of(run.path)
     journals = [(each.part_of(path), list(read_journal(path))) for each in layouts for path in each.journals()]
-    parts = RunLayout(run).parts()
+    parts = run.parts()
     sealed = set(parts)
     failed = [result for each in layouts for result in read_failed(each.failed)]
     last = {(result.file, result.row): result for result in failed}

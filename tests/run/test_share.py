@@ -70,7 +70,9 @@ def test_shares_add_up_to_the_whole_and_never_to_more(of: int, extra: int, reque
     assert min(part.max_concurrency for part in parts) >= 1
     assert sum(part.requests_per_minute or 0 for part in parts) <= requests * (1 + 1e-9)
     assert sum(part.tokens_per_minute or 0 for part in parts) <= tokens * of
-    assert [[share for share in shares if is_own(share, shard)] for shard in range(of)] == [[each] for each in shares]
+    assert [[share for share in shares if is_own(share, shard)] for shard in range(of)] == [
+        [each] for each in shares
+    ]
 
 
 def test_no_limit_stays_none() -> None:

@@ -382,11 +382,11 @@ def test_what_a_directory_paid_for_stays_paid(
 ) -> None:
     write_prompts(folder, some_texts(40))
     assert batchroute("plan", folder / "job.toml", "--quiet").code == 0
-    paid = read_bill(folder / "run").usd
+    paid = read_bill(RunLayout(folder / "run")).usd
     other = ("--set", "router.weak='zephyr-7b-beta'")
     assert batchroute("plan", folder / "job.toml", "--quiet", *other).code == 0
     assert provider.stats().by_route[EMBEDDINGS] == 2, "the scores were another model's"
-    assert read_bill(folder / "run").usd == 2 * paid
+    assert read_bill(RunLayout(folder / "run")).usd == 2 * paid
 
 
 def test_lines_of_stdin_are_scored_in_batches(

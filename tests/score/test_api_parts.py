@@ -146,40 +146,40 @@ def test_a_200_without_usable_vectors_is_malformed(data: Any, words: str) -> Non
 
 
 def test_scores_that_were_paid_for_are_found_again(tmp_path: Path) -> None:
-    first = PaidScores(tmp_path, "mf:1")
+    first = PaidScores(RunLayout(tmp_path), "mf:1")
     first.add(["a", "b"], [0.25, 0.5], Decimal("0.001"))
     first.add([], [], Decimal("0.002"))
     # killed: nothing is closed
     with (RunLayout(tmp_path).paid).open("ab") as journal:
         journal.write(b"\x99\x00\x00\x00torn")
-    second = PaidScores(tmp_path, "mf:1")
+    second = PaidScores(RunLayout(tmp_path), "mf:1")
     assert second.known(["b", "c", "a"]) == {"b": 0.5, "a": 0.25}
     assert second.bill.usd == Decimal("0.003")
-    assert PaidScores(tmp_path, "mf:2").known(["a", "b"]) == {}
-    assert read_bill(tmp_path).usd == Decimal("0.003")
+    assert PaidScores(RunLayout(tmp_path), "mf:2").known(["a", "b"]) == {}
+    assert read_bill(RunLayout(tmp_path)).usd == Decimal("0.003")
     second.close(sealed=True)
-    assert PaidScores(tmp_path, "mf:1").known(["a"]) == {}
-    assert read_bill(tmp_path).usd == Decimal("0.003"), "the bill stays"
+    assert PaidScores(RunLayout(tmp_path), "mf:1").known(["a"]) == {}
+    assert read_bill(RunLayout(tmp_path)).usd == Decimal("0.003"), "the bill stays"
     assert (RunLayout(tmp_path).paid).stat().st_size < 100
 
 
 def test_an_unknown_price_stays_unknown(tmp_path: Path) -> None:
-    scores = PaidScores(tmp_path, "mf:1")
+    scores = PaidScores(RunLayout(tmp_path), "mf:1")
     scores.add(["a"], [0.5], None)
     scores.add(["b"], [0.5], Decimal(1))
     scores.close(sealed=True)
-    assert not read_bill(tmp_path).complete
+    assert not read_bill(RunLayout(tmp_path)).complete
 
 
 def test_the_file_keeps_the_latest_scores_and_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paid, "MOST_UNSEALED", 100)
-    scores = PaidScores(tmp_path, "mf:1")
+    scores = PaidScores(RunLayout(tmp_path), "mf:1")
     sizes = set()
     for number in range(100):
         scores.add([f"{number} {i}" for i in range(10)], [0.5] * 10, Decimal(1))
         sizes.add((RunLayout(tmp_path).paid).stat().st_size)
     assert max(sizes) < 200 * 24 + 30 * 60
-    again = PaidScores(tmp_path, "mf:1")
+    again = PaidScores(RunLayout(tmp_path), "mf:1")
     assert len(again.known([f"{number} {i}" for number in range(90, 100) for i in range(10)])) == 100
     assert again.bill.usd == 100
     assert sum(record.texts for record in read_records(RunLayout(tmp_path).paid, PaidRecord)) <= 200

@@ -134,7 +134,7 @@ def test_a_shard_has_files_of_its_own_and_the_run_has_its_parts(folder: Path) ->
         "failed.jsonl",
         "lock",
     ]
-    beside = read_unsealed(run.path)
+    beside = read_unsealed(run)
     assert [failed.row for failed in beside.failed] == [3, 11]
     assert has_answers(run)
 
@@ -330,7 +330,7 @@ def test_whatever_step_a_process_dies_at_the_next_one_finds_all_that_was_recorde
                 directory.close(of, rows=ROWS_A_SHARD)
                 assert was_done >= (shard.number == 0), hit
         assert rows_of(hit.directory) == list(range(2 * ROWS_A_SHARD)), hit
-        assert read_unsealed(hit.directory / "run").failed == [], hit
+        assert read_unsealed(RunLayout(hit.directory / "run")).failed == [], hit
 
 
 @pytest.mark.parametrize("mishap", ["kill", "full"])

@@ -8,6 +8,7 @@ import signal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from batchroute.input.chunk import Position
@@ -35,7 +36,15 @@ def write_input(folder: Path) -> None:
     """The rows of all shards, each with an id, and the shards.json that says how they are cut."""
     lines(folder / FILE, *({"prompt": f"question {row}"} for row in range(SHARDS * ROWS_A_SHARD)))
     (folder / "run").mkdir(exist_ok=True)
-    (folder / "run" / "shards.json").write_text("{}")
+    job = job_of(folder / FILE, folder / "run")
+    files = open_input(job.input, job.router, None).fingerprint()
+    cuts = [[each.number, FILE, *_place(each.start), *_place(each.end)] for each in shards_of(folder)]
+    written = {"shard_mb": job.engine.shard_mb, "files": files, "shards": cuts}
+    (folder / "run" / "shards.json").write_bytes(msgspec.json.encode(written))
+
+
+def _place(position: Position) -> tuple[int, int]:
+    return position.row, position.offset
 
 
 def shards_of(folder: Path) -> list[Shard]:
@@ -54,7 +63,7 @@ def sharded(
     """The directory of the job whose input `write_input` wrote, with these changes of its settings."""
     job = job_of(folder / FILE, folder / "run", dict(changes or {}))
     source = open_input(job.input, job.router, folder / "run")
-    with open_sharded(job, source, shards_of(folder), role, retry_refused=retry_refused) as directory:
+    with open_sharded(job, source, role, retry_refused=retry_refused) as directory:
         yield directory
 
 

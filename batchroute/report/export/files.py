@@ -28,7 +28,7 @@ def export_run(run: Path, out: Path, *, format: str = AUTO, exact: bool = False)
     disk does not take it; `out` then is as it was.
     """
     job, parts = read_job(run), RunLayout(run).parts()
-    unsealed = len(read_unsealed(run).settled)
+    unsealed = len(read_unsealed(RunLayout(run)).settled)
     waiting = f"; {unsealed:,} answers in its journal are not sealed yet: run the job again, which does that first"
     if not parts:
         raise RunFault(f"{run}: no results yet{waiting if unsealed else '; run the job first'}")

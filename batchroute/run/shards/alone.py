@@ -1,9 +1,9 @@
 """One of N equal processes that share a run, with no driver: `--shard I/N`; and a run over shards by itself, 0/1.
 
-    own shards scored    only where the threshold waits for all scores
-    threshold            by whoever finds every shard scored; else exit 4, naming those that are not
-    own shards asked     each scored first, where it is not
-    the end              the last process at work writes report.json, failed.jsonl and _SUCCESS
+own shards scored    only where the threshold waits for all scores
+threshold            by whoever finds every shard scored; else exit 4, naming those that are not
+own shards asked     each scored first, where it is not
+the end              the last process at work writes report.json, failed.jsonl and _SUCCESS
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ async def run_share(job: Job, options: RunOptions, source: Source, stopper: Stop
     share = options.share or Share(0, 1)
     refuse_undivided(job)
     refuse_too_many(job, share.of)
-    with open_sharded(job, source, share, retry_refused=options.retry_refused) as directory:
-        run = _ShareRun(job, options, source, directory, share, stopper)
+    with open_sharded(job, source, share, senders=share.of, retry_refused=options.retry_refused) as directory:
+        run = _ShareRun(job, options, directory, share, stopper)
         with stopper.on_signals(lambda: run.process.in_flight):
             return await run.go()
 
@@ -54,8 +54,8 @@ async def score_share(job: Job, options: RunOptions, source: Source, stopper: St
     """Scores the shards of a share and asks nobody; returns how many rows of them have scores now."""
     share = options.share or Share(0, 1)
     refuse_undivided(job)
-    with open_sharded(job, source, share) as directory:
-        run = _ShareRun(job, options, source, directory, share, stopper)
+    with open_sharded(job, source, share, senders=share.of) as directory:
+        run = _ShareRun(job, options, directory, share, stopper)
         with stopper.on_signals(int):
             await run.score()
         return sum(directory.scores_of(task.shard).rows for task in run.own)
@@ -68,17 +68,16 @@ class _ShareRun:
         self,
         job: Job,
         options: RunOptions,
-        source: Source,
         directory: ShardedDirectory,
         share: Share,
         stopper: Stopper,
     ) -> None:
         self._job = job
         self._options = options
-        self._source = source
         self._directory = directory
         self._share = share
         self._stopper = stopper
+        source = directory.source
         self._tasks = [ShardTask(*each) for each in limited(directory.shards, source, options.limit)]
         self.own = [task for task in self._tasks if is_own(share, task.shard.number)]
         budget, targets = self._open_budget(), open_targets(job.endpoints)
@@ -87,7 +86,7 @@ class _ShareRun:
             limits = share_of(share, endpoint_limits(job.endpoints[name]))
             return own_limits(limits, budget, targets[name])
 
-        self.process = ShardProcess(job, options, source, directory, allowance, budget, stopper)
+        self.process = ShardProcess(job, options, directory, allowance, budget, stopper)
 
     async def go(self) -> RunEnd:
         """Scores, asks and keeps its own shards; the last process at work writes the report."""
@@ -120,7 +119,7 @@ class _ShareRun:
         await self.score()
         if self._stopper.stopping:
             return None
-        job, source, directory, options = self._job, self._source, self._directory, self._options
+        job, source, directory, options = self._job, self._directory.source, self._directory, self._options
         return await asyncio.to_thread(
             settled_threshold, job, source, directory, self._tasks, options.limit, options.notify
         )

@@ -16,12 +16,12 @@ from batchroute.store.ledger import add_unconfirmed
 from batchroute.store.tally import Tally
 
 if TYPE_CHECKING:
+    from batchroute.input.cut import Shard
     from batchroute.run.progress import Progress
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.budget import Budget
     from batchroute.store.directory import RunDirectory
     from batchroute.store.sharded import ShardedDirectory
-    from batchroute.store.shards import Shard
 
 
 @dataclass(slots=True)
@@ -49,6 +49,7 @@ class Books:
         self._budget = budget
         self._unconfirmed = unconfirmed
         self._progress = progress
+        self._turn = asyncio.Lock()  # the directory is for one thread at a time
         self._open: dict[int, RunDirectory] = {}
         self._bills: dict[int, Decimal] = {}  # for embeddings, when it was opened
 
@@ -71,7 +72,8 @@ class Books:
 
     async def open(self, shard: Shard) -> RunDirectory:
         """ShardTaken, PoisonShard where it cannot be worked on."""
-        directory = await asyncio.to_thread(self._directory.open, shard)
+        async with self._turn:
+            directory = await asyncio.to_thread(self._directory.open, shard)
         self._bills[shard.number] = bill_usd = read_bill(directory.layout).usd
         ledger, spent_usd = directory.layout.ledger, directory.spent_usd + bill_usd
         if self._budget is None:
@@ -84,7 +86,7 @@ class Books:
 
     async def close(self, directory: RunDirectory, *, rows: int | None) -> None:
         """Everything of it on file; `rows`: each of so many has ended, None: some are left."""
-        number = directory.shard
+        number = directory.layout.shard or 0
         if self._budget is not None:
             self._budget.close(number)
         else:
@@ -96,7 +98,8 @@ class Books:
         closed.tally = Tally.sum_of([closed.tally, store.tally])
         closed.embeddings_usd += read_bill(directory.layout).usd
         del self._open[number], self._bills[number]
-        await asyncio.to_thread(self._directory.close, directory, rows=rows)
+        async with self._turn:
+            await asyncio.to_thread(self._directory.close, directory, rows=rows)
 
     def abandon(self) -> None:
         """Leaves journals as they are: the process ends because it can no longer save."""

@@ -3,8 +3,8 @@
     queue -> a shard opened -> scoring -> scores/ -> a feed per endpoint -> lane -> the shard's journal -> results/
 
 A lane goes on to the next shard as soon as it has been given the rows of the last one, so that what is still in
-flight there costs no time; a shard is closed when its last row has ended. Where shards come from, and what the lanes
-may use, is decided by the caller.
+flight there costs no time; a shard is closed when its last row has ended. Where shards come from, and what the
+lanes may use, is decided by the caller.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
-from batchroute.lease.messages import ShardEnd
 from batchroute.run.pilot.beside import Beside
 from batchroute.run.shard import ShardRun
 from batchroute.run.shards.opened import OpenShard
@@ -199,7 +198,7 @@ class ShardsRun:
         del self._open[opened.number], self._nth[opened.place]
         rows = opened.ended_rows
         await self._work.books.close(opened.directory, rows=rows)
-        self._queue.give_back(ShardEnd(opened.number, rows is not None))
+        self._queue.give_back(opened.number, "returned" if rows is None else "done")
         self._room.release()
 
 

@@ -9,7 +9,6 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-
 if TYPE_CHECKING:
     from batchroute.run.scoring import Scoring
     from batchroute.run.shard import ShardRun

@@ -22,14 +22,13 @@ from batchroute.run.status import StatusFile
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.router import load_scorer
-from batchroute.send.open import asked_by, own_limits, scrubber_for
+from batchroute.send.open import asked_by, scrubber_for
 from batchroute.send.reuse import Reuse, answered_parts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from batchroute.input.open import Source
     from batchroute.job.spec import Job, RouterSpec
     from batchroute.run.end import RunEnd
     from batchroute.run.engine import RunOptions
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from batchroute.run.stop import Stopper
     from batchroute.score.rater import OpenRater
     from batchroute.score.router import Scorer
-    from batchroute.send.allowance import Allowance, EndpointLimits
+    from batchroute.send.allowance import Allowance
     from batchroute.send.budget import Budget
     from batchroute.send.lane import Lane
     from batchroute.send.request import Request
@@ -70,7 +69,6 @@ class ShardProcess:
         self,
         job: Job,
         options: RunOptions,
-        source: Source,
         directory: ShardedDirectory,
         allowance: Callable[[str], Allowance],
         budget: Budget | None,
@@ -96,7 +94,7 @@ class ShardProcess:
         self._work = ShardWork(
             job,
             self._targets,
-            source,
+            directory.source,
             self._books,
             self.progress,
             stopper,
@@ -146,7 +144,9 @@ class ShardProcess:
         """How it ended, of so many rows; those `skipped` were done before it began."""
         closed = self._books.closed
         counts = Counts(
-            skipped.ok + closed.tally.ok.total(), skipped.refused + closed.tally.refused, skipped.failed + closed.failed
+            skipped.ok + closed.tally.ok.total(),
+            skipped.refused + closed.tally.refused,
+            skipped.failed + closed.failed,
         )
         wall_s = self.progress.elapsed_s
         return end_of(self._stopper, self._lanes, counts, rows=rows, wall_s=wall_s, asked=asked)

@@ -6,14 +6,15 @@ Knows no files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-from batchroute.lease.messages import ShardEnd
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from batchroute.store.shards import Shard
+    from batchroute.input.cut import Shard
+
+# `locked`: another process has it; `returned`: unfinished, for anybody to go on with; `left`: for nobody.
+ShardOutcome: TypeAlias = Literal["done", "locked", "returned", "left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,21 @@ class ShardQueue(Protocol):
         """The next one, waited for where others may come; None: there are no more."""
         ...
 
-    def give_back(self, end: ShardEnd) -> None: ...
+    def give_back(self, number: int, outcome: ShardOutcome, said: str | None = None) -> None:
+        """`said`: why it is not done."""
+        ...
 
 
 class OwnShards:
-    """See `ShardQueue`: those of a `--shard` process, in order; `left` are those that it could not end."""
+    """See `ShardQueue`: those of a `--shard` process, in order; `unfinished` says why some could not be ended."""
 
     def __init__(self, tasks: Iterable[ShardTask]) -> None:
-        self.left: list[ShardEnd] = []
+        self.unfinished: list[str] = []
         self._tasks = iter(tasks)
 
     async def take(self) -> ShardTask | None:
         return next(self._tasks, None)
 
-    def give_back(self, end: ShardEnd) -> None:
-        if not end.done:
-            self.left.append(end)
+    def give_back(self, number: int, outcome: ShardOutcome, said: str | None = None) -> None:
+        if said is not None:
+            self.unfinished.append(said)

@@ -1,7 +1,7 @@
 """The share of a run that one of N equal processes has: `--shard I/N`, with no driver to ask.
 
-Each works on every N-th shard, and uses an N-th of each limit and of the money for as long as it runs, whatever the
-others do. So what all of them use together stays within the limits, by division alone.
+Each works on every N-th shard, and uses an N-th of each limit and of the money for as long as it runs, whatever
+the others do. So what all of them use together stays within the limits, by division alone.
 """
 
 from __future__ import annotations

@@ -58,7 +58,9 @@ def settled_threshold(
     known = directory.identity.threshold_for(rows) if routing.threshold is None else routing.threshold
     if known is None:
         free = FreeScores(parts)
-        known = resolve_threshold(routing, free, lambda: make_estimator(job, open_targets(job.asked), source, parts))
+        known = resolve_threshold(
+            routing, free, lambda: make_estimator(job, open_targets(job.asked), source, parts)
+        )
         refuse_moved(directory.layout.path, directory.identity, known, rows)
         if tie := tie_at(free, known, routing.strong_fraction):
             notify(tie.words)

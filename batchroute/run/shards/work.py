@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError, PoisonShard, ShardTaken
-from batchroute.lease.messages import ShardEnd
 from batchroute.run.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -44,9 +43,11 @@ class ShardWork:
         """None where it cannot be worked on now: the queue has it back."""
         try:
             return await self.books.open(task.shard)
-        except (PoisonShard, ShardTaken) as why:
-            queue.give_back(ShardEnd(task.shard.number, done=False, said=str(why)))
-            return None
+        except ShardTaken as taken:
+            queue.give_back(task.shard.number, "locked", str(taken))
+        except PoisonShard as poison:
+            queue.give_back(task.shard.number, "left", str(poison))
+        return None
 
     def rows(self, task: ShardTask) -> Source:
         """The shard's part of the input."""
@@ -98,7 +99,7 @@ class ShardsScoring:
         finally:
             self._rows, self._sent, self._scoring = self.rows, self.sent, None
             await self._work.books.close(directory, rows=None)
-        self._queue.give_back(ShardEnd(task.shard.number, scoring.complete))
+        self._queue.give_back(task.shard.number, "done" if scoring.complete else "returned")
         if scoring.stopped is not None:
             self._work.stopper.stop(f"the embedder stopped: {scoring.stopped}")
 

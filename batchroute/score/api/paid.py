@@ -19,12 +19,12 @@ from batchroute.score.api.cache import DIGEST_BYTES, digest
 from batchroute.score.api.requests import TEXTS_IN_FLIGHT
 from batchroute.store.files import saving, whole_file
 from batchroute.store.journal import Journal, read_records
-from batchroute.store.layout import RunLayout
 from batchroute.store.scores import LARGEST_PART_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from batchroute.store.layout import RunLayout
 
 REMEMBERED = 65_536  # texts paid for by this run, of which a repeated one is not asked for again
 MOST_UNSEALED = LARGEST_PART_ROWS + 2 * TEXTS_IN_FLIGHT
@@ -57,21 +57,22 @@ class Bill:
         return Bill(self.usd + (usd or 0), self.complete and usd is not None)
 
 
-def read_bill(folder: Path) -> Bill:
-    """What the embeddings of the run directory `folder` cost so far, over all its runs."""
+def read_bill(*layouts: RunLayout) -> Bill:
+    """What the embeddings of a run directory cost so far, or of some of its shards, over all its runs."""
     bill = Bill()
-    for record in read_records(RunLayout(folder).paid, PaidRecord):
-        bill = bill.plus(record.usd)
+    for layout in layouts:
+        for record in read_records(layout.paid, PaidRecord):
+            bill = bill.plus(record.usd)
     return bill
 
 
 class PaidScores:
-    """The scores and the bill of one locked run directory, or of none: then they are only remembered.
+    """The scores and the bill of a locked run directory or shard, or of none: then they are only remembered.
 
     On file are always the scores of the latest MOST_UNSEALED texts, and never of many more than twice so many.
     """
 
-    def __init__(self, folder: Path | None, scorer: str) -> None:
+    def __init__(self, layout: RunLayout | None, scorer: str) -> None:
         """Takes up what is there; `scorer` is the identity whose scores still count."""
         self.bill = Bill()
         self._scorer = scorer
@@ -80,8 +81,8 @@ class PaidScores:
         self._writing = threading.Lock()
         self._journal: Journal | None = None
         self._texts = 0  # whose scores are on file
-        if folder is not None:
-            path = RunLayout(folder).paid
+        if layout is not None:
+            path = layout.paid
             with saving(path):
                 self._journal = Journal(path)
             for record in read_records(path, PaidRecord):

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from batchroute.score.rater import OpenRater, Rater
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
+    from batchroute.store.layout import RunLayout
     from batchroute.types import Questions, Usage, Vectors
 
 CACHED_AT_A_TIME = 1024  # vectors of the cache that are scored together
@@ -54,19 +55,18 @@ CACHED_AT_A_TIME = 1024  # vectors of the cache that are scored together
 class EmbedContext:
     """What scoring by way of an embeddings API needs beside the embedder's settings.
 
-    `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `folder` is the run
-    directory that keeps what was paid for, of the run's or its `shard`'s money; `scrub` takes all keys out of what
-    is written.
+    `say` takes what is worth knowing of the texts, `stopped` at once why the embedder stopped. `layout` is the run
+    directory's or the shard's, which keeps what was paid for and whose money it is; `scrub` takes all keys out of
+    what is written.
     """
 
     environ: Mapping[str, str] = field(repr=False)
     limits: Limits
     say: Callable[[str], None]
     budget: Budget | None = None
-    folder: Path | None = None
+    layout: RunLayout | None = None
     scrub: Scrubber = field(default_factory=Scrubber)
     stopped: Callable[[str], None] = lambda reason: None
-    shard: int = 0
 
 
 def rater_opener(router: RouterSpec, context: EmbedContext) -> OpenRater:
@@ -82,7 +82,7 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
         raise UsageFault("limits.max_cost_usd needs a price: set router.embedder.price = { input = ... }")
     known = KnownScores(
         scorer=scorer,
-        paid=PaidScores(context.folder, scorer.identity),
+        paid=PaidScores(context.layout, scorer.identity),
         cache=VectorCache(Path(spec.cache), spec.model or "", spec.dimensions) if spec.cache else None,
         pricing=pricing,
     )
@@ -95,7 +95,7 @@ async def _open_api_rater(spec: EmbedderSpec, context: EmbedContext, scorer: Sco
                     Endpoint(transport, context.scrub, read=read_vectors).send,
                     retry_policy(spec, context.limits),
                     own_limits(endpoint_limits(spec), context.budget, target),
-                    RequestBuilder(spec, pricing, context.shard),
+                    RequestBuilder(spec, pricing, 0 if context.layout is None else context.layout.shard or 0),
                     known.score_vectors,
                     context.stopped,
                     most_open=most_open(spec),
