@@ -51,12 +51,15 @@ class LaneState:
     """What a lane does now. `reason`: what an endpoint that is away says, or why the lane stopped.
 
     `next_try_s` is how long it waits at least, `gives_up_s` when it stops if nothing changes; None: not known.
+    `away` names those of its `addresses` that are away, where it has several.
     """
 
     doing: Doing = "sending"
     reason: str = ""
     next_try_s: float | None = None
     gives_up_s: float | None = None
+    away: tuple[str, ...] = ()
+    addresses: int = 1
 
 
 @dataclass(frozen=True, slots=True)

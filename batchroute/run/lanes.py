@@ -79,14 +79,14 @@ class LaneOpener:
                 progress.last_error = answer.error
             return billed_in(request.service_tier, answer)
 
+        where = f"{address.url.host}:{address.url.port}"
         lane = Lane(
-            send if self.has_budget else self.unconfirmed.watching(send, target.pricing),
+            {where: send if self.has_budget else self.unconfirmed.watching(send, target.pricing)},
             retry_policy(spec, limits),
             self.allowance(name),
             lambda reason: self.notify(f"the {name} lane stopped: {reason}"),
             most_open=most_open(spec),
             at_standard=_at_standard if spec.on_busy == "standard" else None,
-            where=f"{address.url.host}:{address.url.port}",
             watch=OutageNotice(name, self.notify).changed,
         )
         progress.in_flight, progress.sent = lambda: lane.in_flight, lambda: lane.sent

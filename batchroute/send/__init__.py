@@ -17,6 +17,8 @@
     reuse      answers of finished runs          scratch    their fingerprints, on disk meanwhile
     open       settings -> what a lane needs     deadline   one timer for all requests of an endpoint
     state      what a lane does, in one value    attempt    one of them, and what it says of the endpoint
+    backend    one address of a lane             fleet      all of them, and who gets the next request
+    share      what one address may use
 
 Knows no scores and no files of the input; where a request goes was decided before.
 """

@@ -54,7 +54,7 @@ class Allowance(Protocol):
     """What a lane may use. May change at any time; whoever waits is told by the callback of `watch`."""
 
     @property
-    def requests_per_minute(self) -> float | None: ...
+    def limits(self) -> EndpointLimits: ...
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Calls `changed` whenever a wait may have become shorter for another reason than time."""
@@ -181,8 +181,8 @@ class OwnLimits:
         self._watchers: list[Callable[[], None]] = []
 
     @property
-    def requests_per_minute(self) -> float | None:
-        return self._limits.requests_per_minute
+    def limits(self) -> EndpointLimits:
+        return self._limits
 
     def watch(self, changed: Callable[[], None]) -> None:
         self._watchers.append(changed)
@@ -249,7 +249,7 @@ class OwnLimits:
         self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False
     ) -> StopReason | None:
         self.in_flight -= 1
-        used = _tokens_used(usage, unbilled=unbilled)
+        used = tokens_used(usage, unbilled=unbilled)
         if permit.entry is not None and used is not None:
             self._tokens.correct(permit.entry, permit.need.tokens, used, now)
         over = None if self._spending is None else self._pay(self._spending, permit, usage, unbilled=unbilled)
@@ -279,7 +279,7 @@ class OwnLimits:
         return None
 
 
-def _tokens_used(usage: Usage | None, *, unbilled: bool) -> int | None:
+def tokens_used(usage: Usage | None, *, unbilled: bool) -> int | None:
     """What counts against a limit in the end; None where that is not known."""
     if usage is not None and usage.prompt_tokens is not None:
         return usage.prompt_tokens + (usage.completion_tokens or 0)

@@ -9,17 +9,20 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Generic, cast
 
+import msgspec
 from tenacity import AsyncRetrying, RetryCallState
 
 from batchroute.send.classify import Answer
 from batchroute.send.doubt import may_be_away
+from batchroute.send.fleet import ADDRESSES_TO_BLAME
 from batchroute.send.request import AnyRequest
 from batchroute.send.retry import RetryDecision, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from batchroute.send.allowance import OverBudget
+    from batchroute.send.backend import Backend
     from batchroute.send.doubt import Doubt, OpenRequest
     from batchroute.send.gate import Admission, Gate
     from batchroute.send.retry import RetryPolicy
@@ -30,24 +33,23 @@ class Sending(Generic[AnyRequest]):
 
     def __init__(
         self,
-        send: Callable[[AnyRequest], Awaitable[Answer]],
+        sends: Sequence[Callable[[AnyRequest], Awaitable[Answer]]],
         gate: Gate[OpenRequest[AnyRequest]],
         doubt: Doubt[AnyRequest],
         policy: RetryPolicy,
         *,
         at_standard: Callable[[AnyRequest], AnyRequest] | None,
         others_may_pass: Callable[[], bool],
-        changed: Callable[[Answer], None],
+        changed: Callable[[Backend[OpenRequest[AnyRequest]], Answer], None],
         clock: Callable[[], float],
     ) -> None:
-        """`others_may_pass`: whether there are requests beside those that get 429 alone.
+        """`sends` has one function for each address. `others_may_pass`: beside requests that get 429 alone.
 
-        `changed` is called with the answer that shows that the endpoint went away, or is back.
+        `changed` is called with the answer that shows that an address went away, or is back.
         """
         self.in_flight = 0
         self.sent = 0
-        self._latest_passed = 0  # the latest to leave of those answered well, as it was counted
-        self._send = send
+        self._sends = sends
         self._gate = gate
         self._doubt = doubt
         self._at_standard = at_standard
@@ -56,17 +58,18 @@ class Sending(Generic[AnyRequest]):
         self._policy = policy
         self._clock = clock
 
-    async def once(self, row: OpenRequest[AnyRequest], admission: Admission) -> Answer:
+    async def once(self, row: OpenRequest[AnyRequest], admission: Admission[OpenRequest[AnyRequest]]) -> Answer:
         """Sends what the row asks; what it holds is given back here only where no answer was awaited."""
         request = self._at_standard(row.request) if row.standard and self._at_standard else row.request
-        sent_at = self._gate.sent()
+        backend = admission.backend
+        sent_at = self._gate.sent(backend)
         row.attempts.made += 1
         row.in_flight = True
         self.in_flight += 1
         self.sent += 1
         number = self.sent
         try:
-            answer = await self._send(request)
+            answer = await self._sends[backend.number](request)
         except BaseException:
             row.admission = None
             self._gate.lost(admission)
@@ -76,16 +79,36 @@ class Sending(Generic[AnyRequest]):
             row.in_flight = False
             self.in_flight -= 1
         others_may_pass = not row.attempts.limited_alone or self._others_may_pass()
-        row.attempts.count(answer, sent_at, self._gate.passed, others_may_pass=others_may_pass)
-        opened_at = self._gate.breaker.opened_at
+        row.attempts.count(
+            answer, sent_at, backend.passed, address=backend.number, others_may_pass=others_may_pass
+        )
+        opened_at = backend.breaker.opened_at
+        answer = self._learn(row, admission, answer, sent_at, number)
+        if backend.breaker.opened_at != opened_at:
+            self._changed(backend, answer)
+        return answer
+
+    def _learn(
+        self,
+        row: OpenRequest[AnyRequest],
+        admission: Admission[OpenRequest[AnyRequest]],
+        answer: Answer,
+        sent_at: float,
+        number: int,
+    ) -> Answer:
+        """What the answer to the lane's attempt of this number shows; another address may be the one to ask."""
+        backend = admission.backend
         if may_be_away(answer):
-            self._doubt.failed(row, answer, overtaken=self._latest_passed > number)
-        else:
-            self._gate.learn(answer, sent_at, row.attempts)
-        if self._gate.breaker.opened_at != opened_at:
-            self._changed(answer)
+            self._doubt.failed(row, admission, answer, overtaken=backend.latest_passed > number)
+            return answer
+        if answer.verdict == "fatal" and self._gate.rejects(backend, answer):
+            row.fails_at(backend)
+            return msgspec.structs.replace(answer, verdict="elsewhere")
         if answer.verdict == "ok":
-            self._latest_passed = max(self._latest_passed, number)
+            backend.latest_passed = max(backend.latest_passed, number)
+        elif answer.verdict == "malformed":
+            row.fails_at(backend)
+        self._gate.learn(backend, answer, sent_at, row.attempts)
         return answer
 
     def decide(self, row: OpenRequest[AnyRequest], answer: Answer) -> RetryDecision:
@@ -95,7 +118,23 @@ class Sending(Generic[AnyRequest]):
             return RetryDecision(again=True)
         jitter = random.random()  # noqa: S311 - jitter
         at_least_s = self._doubt.lasts_s(row, answer)
-        return decide(row.attempts, answer, self._policy, self._clock(), jitter, at_least_s)
+        decision = decide(row.attempts, answer, self._policy, self._clock(), jitter, at_least_s)
+        if decision.counts and self._goes_elsewhere(row, decision, answer):
+            return RetryDecision(again=True, counts=True)
+        return decision
+
+    def _goes_elsewhere(self, row: OpenRequest[AnyRequest], decision: RetryDecision, answer: Answer) -> bool:
+        """Whether another address is asked at once.
+
+        What one address does not answer is no row's end before others failed it, too, whatever `max_attempts` is.
+        """
+        fleet = self._gate.fleet
+        if fleet.is_one:
+            return False
+        if decision.again and fleet.others(row.avoids):
+            return True
+        untried = answer.verdict == "transient" and bool(fleet.others(row.failed_at))
+        return untried and (len(row.failed_at) < ADDRESSES_TO_BLAME or not fleet.blames(row))
 
 
 def over_budget(over: OverBudget) -> Answer:

@@ -68,7 +68,9 @@ class Breaker(Generic[Row]):
     _ever_answered: bool = False
     _streak: dict[Row, int] = field(default_factory=dict)  # failures since the last success, not forgiven
     _suspects: int = 0  # rows of the streak, less those that were to blame already
-    _blamed: set[Row] = field(default_factory=set)
+    blamed: set[Row] = field(
+        default_factory=set
+    )  # failed while others succeeded, here or at a fleet's other addresses
 
     ROWS_TO_OPEN = 5
     FIRST_PROBE_S = 0.1
@@ -79,6 +81,11 @@ class Breaker(Generic[Row]):
     @property
     def open(self) -> bool:
         return self.opened_at is not None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it is open for an outage, and not for rows that may be to blame."""
+        return self.open and self._confirmed
 
     def wait_s(self, now: float) -> float:
         """0 where a request may leave now; infinite while a probe is out."""
@@ -105,7 +112,7 @@ class Breaker(Generic[Row]):
         """
         self.answered()
         if self._streak:
-            self._blamed.update([] if self._is_last_rows else self._streak)
+            self.blamed.update([] if self._is_last_rows else self._streak)
             self._forgiven()
         self._confirmed = self._is_last_rows = False
 
@@ -115,12 +122,12 @@ class Breaker(Generic[Row]):
 
     def blames(self, row: Row) -> bool:
         """Whether the row failed while others succeeded."""
-        return row in self._blamed
+        return row in self.blamed
 
     def failed(self, failure: Failure[Row], now: float) -> dict[Row, int]:
         """Returns the failures that an outage now explains, by row, so that no row pays for them."""
         row, presence, self.error = failure.row, failure.presence, failure.error
-        own = row in self._blamed and presence != "unconnected"
+        own = row in self.blamed and presence != "unconnected"
         self._suspects += not own and row not in self._streak
         self._streak[row] = self._streak.get(row, 0) + 1
         if failure.last_rows and (own or presence == "answered"):
@@ -139,9 +146,17 @@ class Breaker(Generic[Row]):
             return {row: self._streak.pop(row)}
         return self._forgiven() if self._confirmed else {}
 
+    def reject(self, error: str, now: float) -> None:
+        """What it says is no row's fault and will not pass by itself: it is away, and tried now and then."""
+        self.error = error
+        if self.opened_at is None:
+            self._open(now)
+        self._confirmed = True
+        self._probe_at = now + self.LONGEST_PROBE_S
+
     def ended(self, row: Row) -> None:
         """Nothing more will be heard of the row; what it showed still counts."""
-        self._blamed.discard(row)
+        self.blamed.discard(row)
         self._streak.pop(row, None)
 
     def gave_up(self, now: float) -> bool:

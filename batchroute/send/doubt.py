@@ -17,6 +17,7 @@ from batchroute.send.retry import NO_MORE, Attempts, RetryDecision
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batchroute.send.backend import Backend
     from batchroute.send.classify import Answer, Presence
     from batchroute.send.gate import Admission, Gate
     from batchroute.send.request import Sink
@@ -29,20 +30,29 @@ class OpenRequest(Generic[AnyRequest]):
     """A request that is neither settled nor left yet; `admission` is what it holds, `decision` what comes next.
 
     `failed`: once or more as all do when the endpoint is away; `overtaken`: one that left later was answered well.
-    `standard`: at the standard tier from now on.
+    `standard`: at the standard tier from now on. `failed_at` are the addresses that did not answer it well,
+    `avoids` those of them that are not to be asked again before the others.
     """
 
     request: AnyRequest
     sink: Sink[AnyRequest]
     attempts: Attempts
-    admission: Admission | None = None
+    admission: Admission[OpenRequest[AnyRequest]] | None = None
     begun: bool = False
     ended: bool = False
     in_flight: bool = False
     failed: bool = False
     overtaken: bool = False
     standard: bool = False
+    failed_at: tuple[Backend[OpenRequest[AnyRequest]], ...] = ()
+    avoids: tuple[Backend[OpenRequest[AnyRequest]], ...] = ()
     decision: RetryDecision = NO_MORE
+
+    def fails_at(self, backend: Backend[OpenRequest[AnyRequest]]) -> None:
+        """An attempt there was in vain; where that is so for the second time, the others are to be asked again."""
+        self.avoids = (backend,) if backend in self.avoids else (*self.avoids, backend)
+        if backend not in self.failed_at:
+            self.failed_at = (*self.failed_at, backend)
 
 
 class Doubt(Generic[AnyRequest]):
@@ -66,27 +76,35 @@ class Doubt(Generic[AnyRequest]):
     def ended(self, row: OpenRequest[AnyRequest]) -> None:
         """A request is settled or left."""
         if row.failed:
-            self._gate.breaker.ended(row)
+            self._gate.fleet.ended(row)
         else:
             self._unfailed -= 1
         self.review()
 
-    def failed(self, row: OpenRequest[AnyRequest], answer: Answer, *, overtaken: bool) -> None:
-        """An attempt failed as `may_be_away` says; `overtaken`: one that left later was answered well.
+    def failed(
+        self,
+        row: OpenRequest[AnyRequest],
+        admission: Admission[OpenRequest[AnyRequest]],
+        answer: Answer,
+        *,
+        overtaken: bool,
+    ) -> None:
+        """An attempt failed as `may_be_away` says; `overtaken`: one that left later was answered well there.
 
         What left before and was answered meanwhile shows nothing: an endpoint may go away between the two.
         """
         first, row.failed = not row.failed, True
         self._unfailed -= first
         row.overtaken = row.overtaken or overtaken
-        probe = row.admission is not None and self._gate.is_probe(row.admission)
+        row.fails_at(admission.backend)
+        probe, breaker = self._gate.is_probe(admission), admission.backend.breaker
         last_rows = self._policy.excuse_outages and not self._others_may_tell()
-        probes = self._gate.breaker.probes
+        probes = breaker.probes
         failure = Failure(row, _presence(row, answer), probe, first, last_rows, answer.error or "")
-        forgiven = self._gate.failed(failure)
+        forgiven = self._gate.failed(admission.backend, failure)
         for excused, failures in forgiven.items():
             excused.attempts.forgive(failures)
-        if self._gate.breaker.probes > probes:
+        if breaker.probes > probes:
             self._room.go_ahead(probes)
 
     def lasts_s(self, row: OpenRequest[AnyRequest], answer: Answer) -> float:
@@ -99,7 +117,7 @@ class Doubt(Generic[AnyRequest]):
         presence = _presence(row, answer)
         if presence == "unconnected":
             return math.inf
-        if self._gate.breaker.blames(row):
+        if self._gate.fleet.blames(row):
             return 0.0
         since = row.attempts.failing_since or 0.0
         before_s = max(0.0, self._gate.passed_at - since)  # until the last success, so that the time began anew
@@ -114,7 +132,7 @@ class Doubt(Generic[AnyRequest]):
         well, or the probe, the others would have failed for themselves.
         """
         is_last = row.decision.counts and not row.decision.again
-        suspects = self._gate.breaker.suspects
+        suspects = self._gate.fleet.suspects
         return is_last and self._policy.excuse_outages and suspects(row) and self._others_may_tell()
 
     async def hear_others(self, row: OpenRequest[AnyRequest]) -> None:

@@ -1,7 +1,8 @@
 """The way into an endpoint: one request at a time waits here for the moment to be sent, in the order of arrival.
 
 Five things can hold it up: what the lane may use (its allowance), the pause that a 429 asked for, a service tier
-that is full, the breaker of an endpoint that is away, and its turn at the speed of the lane. The moment is
+that is full, the breaker of an endpoint that is away, and its turn at the speed of the lane. All but the first are
+an address's, and a lane may have several: a request waits for the one that is free soonest. The moment is
 computed, and what comes sooner than that wakes the waiting request. What an answer means for the speed and the
 breaker is learnt here, too; whether its request is sent again is decided elsewhere.
 """
@@ -14,39 +15,48 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from batchroute.send.breaker import Breaker
-from batchroute.send.pace import Pace
+from batchroute.send.allowance import tokens_used
+from batchroute.send.classify import stop_reason
+from batchroute.send.fleet import Fleet
 from batchroute.send.rate import Rate
-from batchroute.send.tier import FullTier
 from batchroute.types import LaneState, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
-    from batchroute.send.allowance import Allowance, Need, Permit
+    from batchroute.send.allowance import Allowance, Need, Permit, TokenEntry
+    from batchroute.send.backend import Backend
     from batchroute.send.breaker import Failure
     from batchroute.send.classify import Answer
     from batchroute.send.retry import Attempts
+    from batchroute.types import Usage
 
 Row = TypeVar("Row")  # whatever tells requests apart
 
 
-class Admission(NamedTuple):
-    """Leave to send one attempt; where it is a probe, `probed` is when the outage began that it looks at."""
+class Admission(NamedTuple, Generic[Row]):
+    """Leave to send one attempt to `backend`; where it is a probe, `probed` is when the outage began.
+
+    `entry`: what it took of the tokens that are the address's own.
+    """
 
     permit: Permit
+    backend: Backend[Row]
     probed: float | None
+    entry: TokenEntry | None = None
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(Generic[Row]):
     """A request in the queue; `failed` already, so it is no good as a probe. `wake` is set while it sleeps.
 
-    `paced`: it had to wait for its turn at the speed of the lane.
+    `backend` is the one it would be sent to. `paced`: it had to wait for its turn at the speed of the lane.
     """
 
     need: Need
     failed: bool
+    avoid: Collection[Backend[Row]]
+    backend: Backend[Row]
     paced: bool = False
     wake: asyncio.Future[None] | None = None
 
@@ -56,46 +66,54 @@ class _Waiting:
 
 
 class Gate(Generic[Row]):
-    """What lets the requests of one lane through; `passed` of them were answered well, the last at `passed_at`."""
+    """What lets the requests of one lane through; the last that was answered well was at `passed_at`."""
 
-    def __init__(self, allowance: Allowance, outage_s: float, clock: Callable[[], float]) -> None:
-        self.breaker: Breaker[Row] = Breaker(outage_s)
-        self.passed = 0
+    def __init__(
+        self,
+        allowance: Allowance,
+        outage_s: float,
+        clock: Callable[[], float],
+        addresses: Sequence[str] = ("",),
+        *,
+        per_address: bool = False,
+    ) -> None:
+        """`per_address`: the allowance is the sum of what each address may be asked for."""
+        self.fleet: Fleet[Row] = Fleet(addresses, outage_s, per_address=per_address)
         self.passed_at = -math.inf
         self._allowance = allowance
-        self._outage_s = outage_s
         self._clock = clock
-        self._pace = Pace()
-        self._tier = FullTier()
+        self._per_address = per_address
         self._rate = Rate()
-        self._queue: deque[_Waiting] = deque()
-        self._slowed = 0  # times, by 429s that may have been the lane's
-        self._limited_since = math.inf  # since when the endpoint takes nothing, but says 429
+        self._queue: deque[_Waiting[Row]] = deque()
         allowance.watch(self._changed)
-
-    @property
-    def paused_until(self) -> float:
-        """When the pause ends that the endpoint asked for."""
-        return self._pace.resume_at
 
     def resume(self) -> None:
         """After a rest: where the endpoint was away, the next request is sent at once, as a probe."""
-        self.breaker.probe_lost(self._clock())
+        for backend in self.fleet.backends:
+            backend.breaker.probe_lost(self._clock())
         self._changed()
 
-    async def admit(self, need: Need, *, failed: bool = False, until_open: bool = False) -> Admission | None:
+    async def admit(
+        self,
+        need: Need,
+        *,
+        failed: bool = False,
+        avoid: Collection[Backend[Row]] = (),
+        until_away: bool = False,
+    ) -> Admission[Row] | None:
         """Waits for the moment to send a request that needs so much.
 
-        `failed`: it is a probe only where no other request is. `until_open`: None as soon as the breaker is open.
-        Raises OverBudget where the moment will not come.
+        `failed`: it is a probe only where no other request is, and is kept from the addresses to `avoid` as long
+        as there are others. `until_away`: None as soon as all addresses are. Raises OverBudget where the moment
+        will not come.
         """
         # Only the head of the queue looks at the clock. So a request of many tokens is never overtaken for good by
         # small ones that happen to fit, nothing wakes a thousand waiters for one slot, and whatever may end the
         # wait has one future to set.
-        me = _Waiting(need, failed)
+        me = _Waiting(need, failed, avoid, self.fleet.backends[0])
         self._queue.append(me)
         try:
-            while not (until_open and self.breaker.open):
+            while not (until_away and self.fleet.is_away):
                 wait_s = self._wait_s(me)
                 if wait_s > 0:
                     await self._sleep(me, wait_s)
@@ -105,122 +123,101 @@ class Gate(Generic[Row]):
         finally:
             self._leave_queue(me)
 
-    async def _is_due(self, me: _Waiting) -> bool:
-        """Whether it still may leave when its turn has come at the speed of the lane."""
-        self._set_speed()
-        while (wait_s := self._rate.wait_s(self._clock())) > 0:
+    async def _is_due(self, me: _Waiting[Row]) -> bool:
+        """Whether it still may leave when its turn has come at the speed of the lane and of the address."""
+        rate = me.backend.rate
+        self._rate.set(None if self._per_address else self._allowance.limits.requests_per_minute)
+        me.backend.set_speed(self._allowance.limits)
+        while (wait_s := max(self._rate.wait_s(self._clock()), rate.wait_s(self._clock()))) > 0:
             me.paced = True
             await asyncio.sleep(wait_s)
         await self._rate.throttle()
+        await rate.throttle()
         return self._wait_s(me) <= 0  # else a pause began, or the money went, in the meantime
 
-    def _taken(self, me: _Waiting) -> Admission:
-        now = self._clock()
-        self._rate.sent(now)
+    def _taken(self, me: _Waiting[Row]) -> Admission[Row]:
+        now, backend = self._clock(), me.backend
         permit = self._allowance.take(me.need, now)
-        if self.breaker.open:
-            self.breaker.probing()
-        return Admission(permit, self.breaker.opened_at)
+        self._rate.sent(now)
+        self.fleet.taken(backend)
+        entry = backend.taken(self._allowance.limits, me.need.tokens, now)
+        if backend.breaker.open:
+            backend.breaker.probing()
+        return Admission(permit, backend, backend.breaker.opened_at, entry)
 
-    def give(self, admission: Admission, answer: Answer | None) -> StopReason | None:
+    def give(self, admission: Admission[Row], answer: Answer | None) -> StopReason | None:
         """Takes back what a request had to use; returns why nothing more may be sent, where that is so.
 
         `answer` is the attempt's, None where none was awaited.
         """
         if answer is None:
-            return self._allowance.give(admission.permit, None, self._clock())
-        return self._allowance.give(admission.permit, answer.usage, self._clock(), unbilled=answer.unbilled)
+            return self._give(admission, None, unbilled=False)
+        return self._give(admission, answer.usage, unbilled=answer.unbilled)
 
-    def cancel(self, admission: Admission) -> None:
+    def _give(self, admission: Admission[Row], usage: Usage | None, *, unbilled: bool) -> StopReason | None:
+        now, permit = self._clock(), admission.permit
+        used = None if admission.entry is None else tokens_used(usage, unbilled=unbilled)
+        admission.backend.given(admission.entry, permit.need.tokens, used, now)
+        return self._allowance.give(permit, usage, now, unbilled=unbilled)
+
+    def cancel(self, admission: Admission[Row]) -> None:
         """The request was not sent after all."""
-        self._allowance.give(admission.permit, None, self._clock(), unbilled=True)
+        self._give(admission, None, unbilled=True)
         self.lost(admission)
 
-    def lost(self, admission: Admission) -> None:
+    def lost(self, admission: Admission[Row]) -> None:
         """The answer is waited for no longer; where it was a probe, the next request may be one."""
         if self.is_probe(admission):
-            self.breaker.probe_lost(self._clock())
+            admission.backend.breaker.probe_lost(self._clock())
             self._changed()
 
-    def is_probe(self, admission: Admission) -> bool:
-        """Whether the endpoint is away and this is to show whether it is back."""
-        return self.breaker.open and admission.probed == self.breaker.opened_at
+    def is_probe(self, admission: Admission[Row]) -> bool:
+        """Whether the address is away and this is to show whether it is back."""
+        breaker = admission.backend.breaker
+        return breaker.open and admission.probed == breaker.opened_at
 
-    def sent(self) -> float:
+    def sent(self, backend: Backend[Row]) -> float:
         """A request leaves now; returns the time."""
         now = self._clock()
-        self._pace.sent(now)
+        backend.sent(now)
         return now
 
-    def failed(self, failure: Failure[Row]) -> dict[Row, int]:
-        """A request failed as all do when the endpoint is away.
+    def failed(self, backend: Backend[Row], failure: Failure[Row]) -> dict[Row, int]:
+        """A request failed as all do when the address is away.
 
         Returns, by row, failures that an outage explains, so that they count against no row.
         """
-        was_open = self.breaker.open
-        forgiven = self.breaker.failed(failure, self._clock())
-        if self.breaker.open != was_open:  # whose turn it is depends on that
+        was_away = self.fleet.is_away
+        forgiven = backend.breaker.failed(failure, self._clock())
+        if self.fleet.is_away != was_away:  # whose turn it is depends on that
             for waiting in self._queue:
                 waiting.look_again()
         self._changed()
         return forgiven
 
-    def learn(self, answer: Answer, sent_at: float, attempts: Attempts) -> None:
-        """What any other answer, to the last of these attempts, says of the endpoint."""
+    def learn(self, backend: Backend[Row], answer: Answer, sent_at: float, attempts: Attempts) -> None:
+        """What any other answer, to the last of these attempts, says of the address."""
         now = self._clock()
         if answer.verdict == "ok":
-            self.passed, self.passed_at = self.passed + 1, now
-            self.breaker.succeeded()
-        else:
-            self.breaker.answered()
-        if answer.verdict == "busy":
-            self._tier.busy(sent_at, now, answer.retry_after_s)
-        elif answer.verdict != "rate_limited":
-            self._limited_since = math.inf
-            self._tier.answered()
-            self._pace.accepted(sent_at, now)
-        elif attempts.limited_alone:
-            self._take_back(attempts)
-        else:
-            self._pace.rate_limited(sent_at, now, answer.retry_after_s)
-            self._limited_since = min(self._limited_since, sent_at)
-            self._slowed += 1
-            attempts.slowed += 1
+            self.passed_at = now
+        backend.learn(answer, sent_at, now, attempts)
         self._changed()
 
-    def _take_back(self, attempts: Attempts) -> None:
-        """The 429s of this request turned out to be its own; where there were no others the lane has no limit."""
-        if attempts.slowed:
-            self._slowed, attempts.slowed = self._slowed - attempts.slowed, 0
-            if self._slowed == 0:
-                self._pace.forget()
+    def rejects(self, backend: Backend[Row], answer: Answer) -> bool:
+        """An address can answer no row, as this says; whether another one may, so that the lane need not stop."""
+        another_may = self.fleet.rejects(backend, stop_reason(answer), answer.error or "", self._clock())
+        self._changed()
+        return another_may
 
-    def gave_up(self, answer: Answer) -> StopReason | None:
+    def gave_up(self, backend: Backend[Row], answer: Answer) -> StopReason | None:
         """Why the lane should wait no longer, after this answer; None where it should."""
-        now = self._clock()
-        if answer.retry_after_s is not None and answer.retry_after_s > self._outage_s:
-            cause = f"asked to wait {answer.retry_after_s:.0f} s, longer than limits.outage_s"
-            return StopReason(cause, advice="run again later")
-        if answer.verdict == "rate_limited" and now - self._limited_since > self._outage_s:
-            return StopReason("answers nothing but 429 for longer than limits.outage_s", advice="run again later")
-        if answer.verdict == "busy" and self._tier.full_s(now) > self._outage_s:
-            cause = "its service tier is full for longer than limits.outage_s"
-            return StopReason(cause, advice='run again later, or set on_busy = "standard"')
-        if self.breaker.gave_up(now):
-            return StopReason(
-                "does not answer", answer.error or "", "run again when it is back, or check base_url"
-            )
-        return None
+        return self.fleet.gave_up(backend, answer, self._clock())
 
     def state(self) -> LaneState | None:
         """What holds up the request whose turn it is, None where nothing does."""
         now = self._clock()
-        if (away := self.breaker.state(now)) is not None:
-            return away
-        if (pause_s := self._pace.resume_at - now) > 0:
-            return LaneState("rate_limited", next_try_s=pause_s)
-        if (rest_s := self._tier.resume_at - now) > 0:
-            return LaneState("tier_full", next_try_s=rest_s)
+        if (held := self.fleet.state(now)) is not None:
+            return held
         if not self._queue:
             return None
         head = self._head()
@@ -229,25 +226,36 @@ class Gate(Generic[Row]):
             return LaneState("no_money")
         return LaneState("paced") if lack == "tokens" or (lack is None and head.paced) else None
 
-    def _wait_s(self, me: _Waiting) -> float:
+    def _wait_s(self, me: _Waiting[Row]) -> float:
         """0 where it may leave now; infinity: not before something changes."""
-        if self._head() is not me:
+        head = self._head()
+        if head is not me:
+            if not self.fleet.is_one:  # whose turn it is depends on more than the order of arrival
+                head.look_again()
             return math.inf
         now = self._clock()
-        held_s = max(self._pace.resume_at - now, self._tier.resume_at - now, self.breaker.wait_s(now))
+        me.backend, held_s = self._pick(me, now)
         # Asked last: what is over budget now may fit when the endpoint takes requests again.
         return held_s if held_s > 0 else self._allowance.wait_s(me.need, now)
 
-    def _head(self) -> _Waiting:
-        """Whose turn it is: the first to come; while the breaker is open the last one that has not failed.
+    def _pick(self, me: _Waiting[Row], now: float) -> tuple[Backend[Row], float]:
+        return self.fleet.pick(self._allowance.limits, me.need.tokens, now, me.avoid)
+
+    def _head(self) -> _Waiting[Row]:
+        """Whose turn it is: the first to come; while all addresses are away the last one that has not failed.
 
         Rows that make a server fail often stand side by side, so the one furthest from them is the best probe.
+        A row that waits for another address than those that it failed at holds no other up.
         """
-        if self.breaker.open:
-            return next((each for each in reversed(self._queue) if not each.failed), self._queue[0])
-        return self._queue[0]
+        first = self._queue[0]
+        if self.fleet.is_away:
+            return next((each for each in reversed(self._queue) if not each.failed), first)
+        if self.fleet.is_one or not first.avoid:
+            return first
+        now = self._clock()
+        return next((each for each in self._queue if not each.avoid or self._pick(each, now)[1] <= 0), first)
 
-    async def _sleep(self, me: _Waiting, wait_s: float) -> None:
+    async def _sleep(self, me: _Waiting[Row], wait_s: float) -> None:
         """Until that moment, or until something has changed."""
         loop = asyncio.get_running_loop()
         me.wake = loop.create_future()
@@ -259,7 +267,7 @@ class Gate(Generic[Row]):
             if timer is not None:
                 timer.cancel()
 
-    def _leave_queue(self, me: _Waiting) -> None:
+    def _leave_queue(self, me: _Waiting[Row]) -> None:
         if self._queue[0] is me:
             self._queue.popleft()
         else:
@@ -270,10 +278,3 @@ class Gate(Generic[Row]):
         """Lets the request at the head of the queue look again."""
         if self._queue:
             self._head().look_again()
-
-    def _set_speed(self) -> None:
-        allowed, learnt = self._allowance.requests_per_minute, self._pace.requests_per_minute
-        if allowed is None or learnt is None:
-            self._rate.set(learnt if allowed is None else allowed)
-        else:
-            self._rate.set(min(allowed, learnt))

@@ -25,13 +25,14 @@ from batchroute.send.refusals import SameRefusal
 from batchroute.send.request import AnyRequest, Outcome, Spent
 from batchroute.send.retry import NO_MORE, RETRIABLE, Attempts
 from batchroute.send.room import Room
-from batchroute.send.state import lane_state
+from batchroute.send.state import address_state, lane_state
 from batchroute.types import StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 
     from batchroute.send.allowance import Allowance
+    from batchroute.send.backend import Backend
     from batchroute.send.request import Sink
     from batchroute.send.retry import RetryPolicy
     from batchroute.types import LaneState, Status
@@ -40,43 +41,47 @@ if TYPE_CHECKING:
 class Lane(Generic[AnyRequest]):
     """A `Delivery`: asks one endpoint until all requests are settled, or the lane has to stop.
 
-    `send` makes one attempt; `at_standard` makes the same request for the standard tier of service, where a full
-    tier is not waited for. `notify` is told the reason, once, when the lane stops of its own accord or is told
-    one, `watch` the state whenever the endpoint `where` (host:port) goes away or is back. At most `most_open`
-    requests are taken in at a time: those that wait for another attempt hold no slot, but memory.
+    `sends` makes one attempt at each address of the endpoint, which it names (host:port); mostly there is one.
+    `per_address`: the allowance is the sum of what each may be asked for. `at_standard` makes the same request for
+    the standard tier of service, where a full tier is not waited for. `notify` is told the reason, once, when the
+    lane stops of its own accord or is told one, `watch` the state whenever the endpoint goes away or is back, and
+    that of one of several addresses with its name. At most `most_open` requests are taken in at a time: those that
+    wait for another attempt hold no slot, but memory.
     """
 
     def __init__(
         self,
-        send: Callable[[AnyRequest], Awaitable[Answer]],
+        sends: Mapping[str, Callable[[AnyRequest], Awaitable[Answer]]],
         policy: RetryPolicy,
         allowance: Allowance,
         notify: Callable[[str], None],
         *,
         most_open: int,
         at_standard: Callable[[AnyRequest], AnyRequest] | None = None,
-        where: str = "",
-        watch: Callable[[LaneState], None] = lambda state: None,
+        per_address: bool = False,
+        watch: Callable[[str, LaneState], None] = lambda where, state: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stop_reason: StopReason | None = None  # None as well where it was only told to stop
-        self.gate: Gate[OpenRequest[AnyRequest]] = Gate(allowance, policy.outage_s, clock)
+        self.gate: Gate[OpenRequest[AnyRequest]] = Gate(
+            allowance, policy.outage_s, clock, list(sends), per_address=per_address
+        )
         self._notify = notify
         self._watch = watch
-        self._where = where
         self._stopping = False
         self._done = False
         self._starved = False
+        self._is_away = False
         self._feeding: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], OpenRequest[AnyRequest]] = {}
         self._ended = 0  # of the open ones; their tasks close later
         self._refusals: SameRefusal[tuple[OpenRequest[AnyRequest], Answer]] = SameRefusal(
             policy.stop_after_same_refusal
         )
-        self._room = Room(most_open, self.gate.breaker)
+        self._room = Room(most_open, self.gate.fleet)
         self._doubt: Doubt[AnyRequest] = Doubt(self.gate, self._room, policy, lambda: self._is_fed)
         self._sending: Sending[AnyRequest] = Sending(
-            send,
+            list(sends.values()),
             self.gate,
             self._doubt,
             policy,
@@ -118,6 +123,7 @@ class Lane(Generic[AnyRequest]):
 
     def state(self) -> LaneState:
         """What it does now."""
+        fleet = self.gate.fleet
         return lane_state(
             self.stop_reason,
             self.gate.state(),
@@ -125,7 +131,9 @@ class Lane(Generic[AnyRequest]):
             done=self._done,
             in_flight=self.in_flight,
             is_open=bool(self._open),
-            where=self._where,
+            where=fleet.backends[0].where if fleet.is_one else "",
+            away=fleet.away,
+            addresses=len(fleet.backends),
         )
 
     async def ask(self, request: AnyRequest, sink: Sink[AnyRequest]) -> None:
@@ -189,7 +197,7 @@ class Lane(Generic[AnyRequest]):
                 row = OpenRequest(request, sink, Attempts(request.attempts))
                 try:
                     await self._room.take()
-                    row.admission = await self.gate.admit(request.need, until_open=True)
+                    row.admission = await self.gate.admit(request.need, until_away=True)
                 except asyncio.CancelledError:
                     self._leave(row)
                     raise
@@ -239,13 +247,14 @@ class Lane(Generic[AnyRequest]):
         """Sends once; `row.decision` then says what follows. The slot is kept where this was the last attempt."""
         while row.admission is None:
             try:
-                row.admission = await self.gate.admit(row.request.need, failed=row.failed)
+                row.admission = await self.gate.admit(row.request.need, failed=row.failed, avoid=row.avoids)
             except OverBudget as over:
                 row.decision = NO_MORE
                 return over_budget(over)
+        backend = row.admission.backend
         answer = await self._sending.once(row, row.admission)
         waits_alone = answer.verdict == "ok" or row.attempts.limited_alone
-        if not waits_alone and (reason := self.gate.gave_up(answer)) is not None:
+        if not waits_alone and (reason := self.gate.gave_up(backend, answer)) is not None:
             self.stop(reason)
         self._doubt.review()
         row.decision = NO_MORE
@@ -265,11 +274,17 @@ class Lane(Generic[AnyRequest]):
             self._release(row, answer)
             raise asyncio.CancelledError
 
-    def _tell(self, answer: Answer) -> None:
-        """That the endpoint went away, or is back with this answer; a bad one is the reason of the state."""
-        state = self.state()
-        is_back_badly = may_be_away(answer) and not self.gate.breaker.open
-        self._watch(replace(state, reason=answer.error or "") if is_back_badly else state)
+    def _tell(self, backend: Backend[OpenRequest[AnyRequest]], answer: Answer) -> None:
+        """That an address went away, or is back with this answer; a bad one is the reason of the state."""
+        fleet = self.gate.fleet
+        badly = (answer.error or "") if may_be_away(answer) else ""
+        if not fleet.is_one:
+            breaker = backend.breaker
+            self._watch(backend.where, address_state(backend.given_up, breaker.error, badly, is_open=breaker.open))
+        if fleet.is_away != self._is_away:
+            self._is_away = fleet.is_away
+            state = self.state()
+            self._watch("", replace(state, reason=badly) if badly and not self._is_away else state)
 
     def _others_may_pass(self) -> bool:
         """Whether there is another request than those that get 429 alone."""

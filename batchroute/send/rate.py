@@ -66,6 +66,10 @@ class Schedule:
         self._wake_at = now + wait_s
         return wait_s
 
+    def due_s(self, now: float) -> float:
+        """The same for one who does not wait yet."""
+        return 0.0 if now >= self._due else max(self._due - now, self.BUNCH_S)
+
     def sent(self, now: float) -> None:
         if now >= self._wake_at:
             self._overslept_s, self._wake_at = now - self._wake_at, math.inf
@@ -103,6 +107,10 @@ class Rate:
     def wait_s(self, now: float) -> float:
         """How long until the next request is due."""
         return self._schedule.wait_s(now)
+
+    def due_s(self, now: float) -> float:
+        """The same for one who may go elsewhere instead."""
+        return self._schedule.due_s(now)
 
     async def throttle(self) -> None:
         """Waits as long as a request would make a burst; one caller at a time."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from batchroute.send.classify import Answer
     from batchroute.types import Usage
 
-RETRIABLE = frozenset({"rate_limited", "busy", "transient", "expired", "malformed"})
+RETRIABLE = frozenset({"rate_limited", "busy", "transient", "expired", "elsewhere", "malformed"})
 MALFORMED_ATTEMPTS = 2  # a complete answer that is no completion is asked for once more, as it may be billed
 LIMITED_ATTEMPTS = 10  # that were told 429 while others passed
 SLOWING_ATTEMPTS = 2  # of these: the next ones say nothing of the lane
@@ -58,8 +58,8 @@ class Attempts:
     `failures` are those that count, less what an outage explains, `failing_since` is when the first of them was
     sent; `malformed` answers count, too. `limited_since` is when the first was sent of the 429s, and of the
     answers that a tier is full, that it has had without anything else between: `busy` of the latter, and
-    `limited` 429s less those between which no other request was answered well, `slowed` those that slowed the
-    lane.
+    `limited` 429s less those between which no other request was answered well at the same address, `slowed` those
+    that slowed the lane, by address.
     """
 
     made: int
@@ -68,10 +68,10 @@ class Attempts:
     malformed: int = 0
     limited: int = 0
     busy: int = 0
-    slowed: int = 0
+    slowed: dict[int, int] = field(default_factory=dict)
     limited_since: float | None = None
     usages: list[Usage] = field(default_factory=list)
-    _others_passed: int = -1  # before the last 429
+    _others_passed: dict[int, int] = field(default_factory=dict)  # before the last 429, by address
 
     @property
     def limited_alone(self) -> bool:
@@ -83,18 +83,22 @@ class Attempts:
         self.failures -= failures
         self.failing_since = None
 
-    def count(self, answer: Answer, sent_at: float, passed: int, *, others_may_pass: bool = True) -> None:
-        """Adds an answer to an attempt that left at `sent_at`; `passed` requests of the lane were ok so far."""
+    def count(
+        self, answer: Answer, sent_at: float, passed: int, *, address: int = 0, others_may_pass: bool = True
+    ) -> None:
+        """Adds an answer to an attempt that left at `sent_at`; `passed` requests were ok so far at its address."""
         if answer.usage is not None:
             self.usages.append(answer.usage)
         if answer.verdict in {"rate_limited", "busy"}:
             self.limited_since = sent_at if self.limited_since is None else self.limited_since
             self.busy += answer.verdict == "busy"
             if answer.verdict == "rate_limited":
-                self.limited += passed > self._others_passed or (self.limited_alone and not others_may_pass)
-                self._others_passed = passed
+                before = self._others_passed.get(address, -1 if not self._others_passed else passed)
+                self.limited += passed > before or (self.limited_alone and not others_may_pass)
+                self._others_passed[address] = passed
             return
-        self.limited_since, self.limited, self.busy, self._others_passed = None, 0, 0, -1
+        self.limited_since, self.limited, self.busy = None, 0, 0
+        self._others_passed.clear()
         self.malformed += answer.verdict == "malformed"
         if answer.verdict == "transient":
             self.failures += 1
@@ -110,7 +114,7 @@ def decide(
     """
     if answer.verdict in {"rate_limited", "busy"}:
         return _decide_on_limit(attempts, answer, policy, now, jitter)
-    if answer.verdict == "expired":  # the key, which says nothing of the request
+    if answer.verdict in {"expired", "elsewhere"}:  # the key, or the address, which says nothing of the request
         return RetryDecision(again=True)
     if answer.verdict not in RETRIABLE:
         return NO_MORE

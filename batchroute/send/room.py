@@ -6,25 +6,25 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchroute.send.breaker import Breaker
+    from batchroute.send.fleet import Fleet
 
 
 class Room:
     """Places for the open requests that a feed brings; `taken` of them, of which `undecided` wait for others.
 
     Those that wait to hear what becomes of others must not keep these out, and count for nothing. And a room full
-    of rows that fail would be all there is to ask. So while the breaker is open the feed goes ahead of its room,
+    of rows that fail would be all there is to ask. So while every address is away the feed goes ahead of its room,
     1, 2, 4 ... rows after each probe that failed, and by one where it is `FARTHEST_AHEAD` already: a probe is then
     a row far from those that fail, which often stand side by side.
     """
 
     FARTHEST_AHEAD = 256
 
-    def __init__(self, most_open: int, breaker: Breaker[Any]) -> None:
+    def __init__(self, most_open: int, fleet: Fleet[Any]) -> None:
         self.taken = 0
         self.undecided = 0
         self._most_open = most_open
-        self._breaker = breaker
+        self._fleet = fleet
         self._ahead = 0  # so many may be taken in though there is no place
         self._waiter: asyncio.Future[None] | None = None
 
@@ -45,7 +45,7 @@ class Room:
             self._waiter.set_result(None)
 
     def _goes_ahead(self) -> bool:
-        if not self._breaker.open or self._ahead == 0:
+        if not self._fleet.is_away or self._ahead == 0:
             return False
         self._ahead -= 1
         return True

@@ -22,6 +22,7 @@ Verdict = Literal[
     "busy",  # the service tier is full: again, later or at another tier
     "transient",  # again
     "expired",  # again, with the key that is good now
+    "elsewhere",  # again, at another address
     "malformed",  # again, but once only
     "refused",  # never for this row
     "fatal",  # never for this lane

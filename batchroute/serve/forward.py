@@ -132,7 +132,7 @@ class LiveLane:
         self._notify = notify
         self._clock = clock
         self._lane: Lane[_Exchange] = Lane(
-            self._send,
+            {"": self._send},
             policy,
             allowance,
             self._rest,
@@ -176,7 +176,7 @@ class LiveLane:
         speed that the endpoint's 429s taught, and the tokens of the last minute.
         """
         if self._rests_until < math.inf:
-            self._rests_until = max(self._clock() + REST_S, self._lane.gate.paused_until)
+            self._rests_until = max(self._clock() + REST_S, self._lane.gate.fleet.resume_at)
             self._notify(reason)
 
 

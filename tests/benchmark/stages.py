@@ -135,7 +135,7 @@ async def lane_of(rows: int) -> None:
             yield request
 
     allowance = OwnLimits(EndpointLimits(512, requests_per_minute=10**8))
-    lane = Lane(send, RetryPolicy(6, 60.0), allowance, lambda _: None, most_open=1088)
+    lane = Lane({"": send}, RetryPolicy(6, 60.0), allowance, lambda _: None, most_open=1088)
     await lane.deliver(requests(), Nowhere())
 
 

@@ -26,9 +26,10 @@ from batchroute.types import Completion, Prompt, Usage
 from virtual_time import run_virtually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from batchroute.send.classify import Verdict
+    from batchroute.types import LaneState
 
     Say = Callable[[int, int], Answer]  # row and number of the attempt -> what the endpoint answers
 
@@ -115,13 +116,20 @@ class Bench:
 
     def make_lane(self) -> Lane[Request]:
         return Lane(
-            self._send,
+            self.sends(),
             self.limits.policy,
             self.allowance,
             self.said.append,
             most_open=2 * self.limits.max_concurrency + 64,
+            watch=self.watch,
             clock=lambda: asyncio.get_running_loop().time(),
         )
+
+    def sends(self) -> Mapping[str, Callable[[Request], Awaitable[Answer]]]:
+        return {"": self._send}
+
+    def watch(self, where: str, state: LaneState) -> None:
+        """An address, or the whole lane, went away or is back."""
 
     async def _feed(self, rows: Iterable[int]) -> AsyncIterator[Request]:
         for row in rows:
@@ -456,7 +464,7 @@ def test_a_probe_that_nobody_waits_for_does_not_hold_the_lane_up() -> None:
 
     async def work() -> None:
         asking = [asyncio.create_task(bench.lane.ask(request(row), bench)) for row in range(5)]
-        while bench.lane.gate.breaker._probe_at != math.inf:  # noqa: ASYNC110 - nothing tells that a probe is out
+        while bench.lane.gate.fleet.backends[0].breaker._probe_at != math.inf:  # noqa: ASYNC110 - nothing tells that a probe is out
             await asyncio.sleep(0.1)
         for task in asking:
             task.cancel()
@@ -587,7 +595,7 @@ def test_what_a_row_that_alone_gets_429_has_slowed_is_taken_back(retry_after_s: 
     wait = replace_answer(LIMITED, retry_after_s=retry_after_s)
     bench = Bench(script(then=wait), replace(LIMITS, max_concurrency=8), latency_s=0.1).run(4000)
     assert bench.settled[0].status == "failed"
-    assert bench.lane.gate._pace.requests_per_minute is None
+    assert bench.lane.gate.fleet.backends[0].learnt_per_minute is None
     last_good_s = max(at for at, row in bench.asked if row != 0)
     assert last_good_s < 4000 * 0.1 / 8 + 3 * (retry_after_s or 1.0) + 25
 
@@ -597,7 +605,7 @@ def test_a_limit_of_the_lane_is_not_forgotten_for_a_row_that_alone_gets_429() ->
         return LIMITED if row == 0 or (row == 300 and attempt == 1) else OK
 
     bench = Bench(say, replace(LIMITS, max_concurrency=8), latency_s=0.1).run(600)
-    assert bench.lane.gate._pace.requests_per_minute is not None
+    assert bench.lane.gate.fleet.backends[0].learnt_per_minute is not None
 
 
 def test_a_row_that_is_told_to_wait_longer_than_an_outage_while_others_pass_does_not_stop_the_lane() -> None:
@@ -618,7 +626,7 @@ def test_a_full_tier_costs_no_attempt_and_holds_up_no_other_row() -> None:
     assert bench.settled[0].attempts == 9
     assert set(bench.statuses().values()) == {"ok"}
     assert bench.took_s < 400 / 4 + 150, "each of its waits, and no pause of the lane"
-    assert bench.lane.gate._tier.resume_at == 0
+    assert bench.lane.gate.fleet.backends[0]._tier.resume_at == 0
 
 
 def test_a_tier_that_is_full_for_all_is_waited_for_and_not_stormed() -> None:
@@ -671,7 +679,7 @@ class Flexible(Bench):
 
     def make_lane(self) -> Lane[Request]:
         return Lane(
-            self._send,
+            {"": self._send},
             self.limits.policy,
             self.allowance,
             self.said.append,

@@ -166,7 +166,7 @@ class Watched(Bench):
     def make_lane(self) -> Lane[Request]:
         policy = replace(self.plan.limits.policy, stop_after_same_refusal=self.plan.same_refusals)
         clock = asyncio.get_running_loop().time
-        return Lane(self._send, policy, self.allowance, self.said.append, most_open=6, clock=clock)
+        return Lane({"": self._send}, policy, self.allowance, self.said.append, most_open=6, clock=clock)
 
     def _answer(self, row: int, attempt: int) -> Answer:
         answers = self.plan.scripts[row] if row < 1000 else []

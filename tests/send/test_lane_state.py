@@ -16,7 +16,8 @@ from batchroute.types import LaneState, StopReason
 from test_lane import FATAL, LIMITED, LIMITS, OK, TRANSIENT, Bench, away, script, spending_of
 
 if TYPE_CHECKING:
-    from batchroute.send.lane import Lane
+    from collections.abc import Awaitable, Callable, Mapping
+
     from batchroute.send.request import Request
     from batchroute.types import Doing
 
@@ -106,10 +107,12 @@ class Watched(Bench):
     seen: list[tuple[float, LaneState]] = field(default_factory=list)
     end: LaneState | None = None
 
-    def make_lane(self) -> Lane[Request]:
-        lane = super().make_lane()
-        lane._watch, lane._where = self.told.append, "127.0.0.1:7999"
-        return lane
+    def sends(self) -> Mapping[str, Callable[[Request], Awaitable[Answer]]]:
+        return {"127.0.0.1:7999": self._send}
+
+    def watch(self, where: str, state: LaneState) -> None:
+        assert where == "", "there is one address"
+        self.told.append(state)
 
     async def look(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -199,7 +199,7 @@ class Till:
         policy = RetryPolicy(max_attempts=3, outage_s=600.0, stop_after_same_refusal=0)
         lanes = [
             Lane(
-                self._send,
+                {"": self._send},
                 policy,
                 OwnLimits(EndpointLimits(5), spending),
                 self._say,

@@ -160,7 +160,7 @@ def test_backoff_doubles_up_to_its_bound() -> None:
     waits = [backoff_s(tries, 1.0) for tries in range(1, 9)]
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert backoff_s(10_000, 1.0) == LONGEST_BACKOFF_S
-    assert {"transient", "malformed", "rate_limited", "busy", "expired"} == RETRIABLE
+    assert {"transient", "malformed", "rate_limited", "busy", "expired", "elsewhere"} == RETRIABLE
 
 
 @pytest.mark.parametrize(

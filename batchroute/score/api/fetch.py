@@ -94,7 +94,7 @@ class Fetcher:
         self._refusals: SameRefusal[tuple[str, str]] = SameRefusal(policy.stop_after_same_refusal)
         alone = replace(policy, stop_after_same_refusal=0, excuse_outages=False)
         self.lane: Lane[EmbedRequest] = Lane(
-            lambda request: send(request.body), alone, allowance, report, most_open=most_open
+            {"": lambda request: send(request.body)}, alone, allowance, report, most_open=most_open
         )
 
     async def run(self) -> None:
