@@ -1,7 +1,7 @@
-"""A Ray cluster that runs already: where it is, whether it answers, joining it. Never starts one.
+"""A Ray cluster that runs already: where it is, whether it answers, its machines. Never starts one.
 
 Ray waits two minutes for an address behind which nobody is, or somebody else; so it is asked there first, over a
-plain socket. Knows no job. The only module besides `ray` that imports Ray, which is an extra.
+plain socket. The only module that imports Ray, which is an extra. Knows no job, and not what machines are asked.
 """
 
 from __future__ import annotations
@@ -10,18 +10,32 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchroute.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+Value = TypeVar("Value")
+
+ASK_S = 60.0  # a machine starts a process for it, which imports what it needs
 
 # To connect to each address of a name, and again for its first words: together less than ten seconds.
 PROBE_S = 3.0
 # Whoever speaks HTTP/2, which Ray's gRPC does, opens with its settings (RFC 9113, 3.4), without being asked.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _HEADER_BYTES, _TYPE_AT, _SETTINGS = 9, 3, 4  # of a frame: its length, where its type stands, that of settings
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One of the cluster; `name` as a user knows it."""
+
+    id: str
+    name: str
+    cpus: float
 
 
 @contextlib.contextmanager
@@ -47,6 +61,42 @@ def joined(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
+def machines_with(ray: Any, cpus: float) -> list[Machine]:
+    """Those that have so many CPUs; UsageFault where none has."""
+    found = [
+        Machine(
+            node["NodeID"],
+            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
+            node["Resources"]["CPU"],
+        )
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0.0) >= cpus
+    ]
+    if not found:
+        raise UsageFault(f"no machine of the Ray cluster has {cpus:g} CPUs, as engine.cpus asks")
+    return found
+
+
+def on_each(ray: Any, machines: Sequence[Machine], look: Callable[[], Value]) -> list[Value]:
+    """What a function finds on each machine, whatever else is at work there; UsageFault names one that fails."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415 - the same
+
+    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    found = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.id, soft=False)).remote()
+        for machine in machines
+    ]
+    return [_found_on(ray, machine, ref) for machine, ref in zip(machines, found, strict=True)]
+
+
+def _found_on(ray: Any, machine: Machine, ref: Any) -> Any:
+    try:
+        return ray.get(ref, timeout=ASK_S)
+    except ray.exceptions.RayError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise UsageFault(f"{machine.name}: cannot be asked whether it can work: {why}") from error
+
+
 def _silence(ray: Any) -> None:
     """Ray would print each death of a worker to stdout, which is the report's where `--json` asks for it."""
     worker = ray._private.worker.global_worker  # noqa: SLF001 - Ray has no setting for it
@@ -57,7 +107,7 @@ def _silence(ray: Any) -> None:
 
 def _imported() -> Any:
     try:
-        import ray  # noqa: PLC0415 - an extra, 600 MB
+        import ray  # noqa: PLC0415 - an extra
     except ImportError:
         raise UsageFault("Ray is not installed here: pip install 'batchroute[ray]'") from None
     return ray

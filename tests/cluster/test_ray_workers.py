@@ -1,0 +1,120 @@
+"""The way of renewals and grants over Ray, with workers that do nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from batchroute.errors import cause_of
+from batchroute.job.engine import EngineSpec
+from batchroute.run.workers.cluster import joined
+from batchroute.run.workers.ray import RayWorkers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from batchroute.run.workers.mailbox import Mailbox
+    from ray_cluster import RayCluster
+
+pytestmark = pytest.mark.ray
+
+SPEC = EngineSpec(cpus=0.5, memory_mb=100)
+
+
+async def renewing(order: bytes, mailbox: Mailbox) -> None:
+    """Says its process as often as it is ordered, or for ever."""
+    for _ in range(int(order) or 1_000_000):
+        await mailbox.exchange(str(os.getpid()).encode())
+        await asyncio.sleep(0.02)
+
+
+class Counting:
+    """A driver that keeps what it hears; `heard` is told each time."""
+
+    def __init__(self, heard: Callable[[str, int], None] = lambda worker, pid: None) -> None:
+        self.renewals: dict[str, int] = {}
+        self.pids: dict[str, int] = {}
+        self.lost: list[str] = []
+        self._heard = heard
+
+    def exchange(self, worker: str, renewal: bytes) -> bytes:
+        self.renewals[worker] = self.renewals.get(worker, 0) + 1
+        self.pids[worker] = int(renewal)
+        self._heard(worker, int(renewal))
+        return b"granted"
+
+    def died(self, worker: str) -> None:
+        self.lost.append(worker)
+
+
+@pytest.fixture(scope="module")
+def ray(cluster: RayCluster) -> Iterator[Any]:
+    with joined(cluster.address) as ray:
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors do not find this file
+        yield ray
+
+
+def serve(workers: RayWorkers, names: list[str]) -> None:
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(workers.serve(name))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(all_of_them())
+
+
+def test_each_renewal_of_each_worker_is_granted(ray: Any) -> None:
+    driver = Counting()
+    serve(RayWorkers(ray, SPEC, driver, renewing, b"20"), ["a", "b", "c"])
+    assert driver.renewals == {"a": 20, "b": 20, "c": 20}
+    assert len(set(driver.pids.values())) == 3
+    assert not driver.lost
+
+
+def test_workers_begin_when_the_cluster_has_room_for_them(ray: Any) -> None:
+    driver = Counting()
+    half = EngineSpec(cpus=4.0, memory_mb=100)  # of eight
+    serve(RayWorkers(ray, half, driver, renewing, b"5"), ["a", "b", "c", "d"])
+    assert driver.renewals == dict.fromkeys("abcd", 5)
+
+
+def test_a_worker_that_is_killed_is_known_to_be_dead(ray: Any) -> None:
+    def kill(worker: str, pid: int) -> None:
+        if worker == "a" and driver.renewals["a"] == 3:
+            os.kill(pid, signal.SIGKILL)
+
+    driver = Counting(kill)
+    serve(RayWorkers(ray, SPEC, driver, renewing, b"10"), ["a", "b"])
+    assert driver.lost == ["a"]
+    assert driver.renewals == {"a": 3, "b": 10}
+
+
+def test_a_worker_that_is_stopped_can_be_killed(ray: Any) -> None:
+    def stop(worker: str, pid: int) -> None:
+        if driver.renewals[worker] == 3:
+            os.kill(pid, signal.SIGSTOP)
+            asyncio.get_running_loop().call_later(0.2, workers.kill, worker)
+
+    driver = Counting(stop)
+    workers = RayWorkers(ray, SPEC, driver, renewing, b"0")
+    serve(workers, ["a"])
+    assert driver.lost == ["a"]
+    until = time.monotonic() + 30
+    while Path(f"/proc/{driver.pids['a']}/exe").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert time.monotonic() < until
+
+
+def test_what_goes_wrong_in_a_worker_is_raised(ray: Any) -> None:
+    with pytest.raises(ExceptionGroup) as raised:
+        serve(RayWorkers(ray, SPEC, Counting(), renewing, b"no number"), ["a"])
+    assert isinstance(cause_of(raised.value), ValueError)
