@@ -15,6 +15,7 @@ from batchroute.job.tiers import STANDARD
 from batchroute.run.outage import OutageNotice
 from batchroute.run.substitutes import Substitutes
 from batchroute.send.body import at_standard_tier, dialect_of
+from batchroute.send.classify import Answer
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from batchroute.run.stop import Stopper
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.allowance import Allowance
-    from batchroute.send.classify import Answer
     from batchroute.send.request import Request
+
+
+_UNSENT = Answer(verdict="transient", error_type="lease", error="not sent, as the lease was over", unsent=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +65,20 @@ class LaneOpener:
     async def open(self, name: str, stack: AsyncExitStack) -> Lane[Request]:
         """The lane of the endpoint `name` of `Job.asked`, until `stack` ends; `progress` has what it does."""
         spec, limits, target = self.job.asked[name], self.job.limits, self.targets[name]
+        answered, allowance = self.answered(name), self.allowance(name)
         address = await open_address(spec, limits, self.environ, stack)
         endpoint = Endpoint(
             await stack.enter_async_context(Transport(address)),
             self.scrub,
             keep_bodies=self.raw,
-            had_success=self.answered(name),
+            had_success=lambda: answered or allowance.answered,
             read=dialect_of(spec).read,
         )
         substitutes, progress = Substitutes(target, self.notify), self.progress.lanes[name]
 
         async def send(request: Request) -> Answer:
+            if not await allowance.sendable():
+                return _UNSENT
             answer = await endpoint.send(request.body, tokens=estimate_tokens(request.chars))
             substitutes.see(answer)
             if answer.error is not None:
@@ -83,7 +89,7 @@ class LaneOpener:
         lane = Lane(
             {where: send if self.has_budget else self.unconfirmed.watching(send, target.pricing)},
             retry_policy(spec, limits),
-            self.allowance(name),
+            allowance,
             lambda reason: self.notify(f"the {name} lane stopped: {reason}"),
             most_open=most_open(spec),
             at_standard=_at_standard if spec.on_busy == "standard" else None,

@@ -16,12 +16,12 @@ from batchroute.run.open import open_input, refuse_unbounded_media
 from batchroute.run.pilot.fit import refuse_unfit_pilot
 from batchroute.run.pilot.routers import router_named
 from batchroute.run.scoring import Scoring, scorer_loader
+from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory
-from batchroute.store.embeddings import read_bill
 from batchroute.store.lock import locked
 from batchroute.store.scores import Scores
 

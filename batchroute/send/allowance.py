@@ -56,6 +56,11 @@ class Allowance(Protocol):
     @property
     def limits(self) -> EndpointLimits: ...
 
+    @property
+    def answered(self) -> bool:
+        """Whether the endpoint is known to have answered others with whom it is shared."""
+        ...
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Calls `changed` whenever a wait may have become shorter for another reason than time."""
         ...
@@ -72,6 +77,13 @@ class Allowance(Protocol):
         ...
 
     def take(self, need: Need, now: float) -> Permit: ...
+
+    async def sendable(self) -> bool:
+        """Returns when what was taken may be sent: at once, unless that has become a matter of time meanwhile.
+
+        False: it may not be sent any more.
+        """
+        ...
 
     def give(
         self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False
@@ -130,6 +142,11 @@ class TokenWindow:
             return 0.0
         return self._sent[0].sent_at + WINDOW_S * TOKEN_MARGIN - now
 
+    def total(self, now: float) -> int:
+        """Sent within the last minute."""
+        self._forget(now)
+        return self._total
+
     def take(self, tokens: int, now: float) -> TokenEntry:
         """Counts a request that leaves now."""
         self._total += tokens
@@ -184,6 +201,10 @@ class OwnLimits:
     def limits(self) -> EndpointLimits:
         return self._limits
 
+    @property
+    def answered(self) -> bool:
+        return False
+
     def watch(self, changed: Callable[[], None]) -> None:
         self._watchers.append(changed)
         if self._spending is not None:
@@ -209,7 +230,7 @@ class OwnLimits:
         if self.in_flight >= self._limits.max_concurrency:
             return math.inf
         if self._spending is not None:
-            most_usd = self._reserved(self._spending, need)
+            most_usd = self.most_usd(need)
             if not self._spending.budget.fits(most_usd):
                 return self._wait_for_money(self._spending.budget, most_usd)
         return 0.0 if self._limits.tokens_per_minute is None else self._tokens.wait_s(need.tokens, now)
@@ -217,15 +238,19 @@ class OwnLimits:
     def lack(self, need: Need, now: float) -> Lack | None:
         if self.in_flight >= self._limits.max_concurrency:
             return "slots"
-        spending = self._spending
-        if spending is not None and not spending.budget.fits(self._reserved(spending, need)):
+        if self._spending is not None and not self._spending.budget.fits(self.most_usd(need)):
             return "money"
         is_limited = self._limits.tokens_per_minute is not None
         return "tokens" if is_limited and self._tokens.wait_s(need.tokens, now) > 0 else None
 
-    def _reserved(self, spending: Spending, need: Need) -> Decimal:
+    def most_usd(self, need: Need) -> Decimal:
         """What is reserved for a request that needs so much."""
-        return need.usd * spending.budget.overbilled(spending.name)
+        spending = self._spending
+        return need.usd if spending is None else need.usd * spending.budget.overbilled(spending.name)
+
+    def tokens_lately(self, now: float) -> int:
+        """Sent within the last minute."""
+        return self._tokens.total(now)
 
     def _wait_for_money(self, budget: Budget, usd: Decimal) -> float:
         """Answers in flight may cost less than was reserved for them; without any there is nothing to wait for."""
@@ -237,13 +262,15 @@ class OwnLimits:
         )
 
     def take(self, need: Need, now: float) -> Permit:
-        reserved = need.usd
+        reserved = self.most_usd(need)
         if self._spending is not None:
-            reserved = self._reserved(self._spending, need)
             self._spending.budget.reserve(reserved, need.shard)
         self.in_flight += 1
         entry = None if self._limits.tokens_per_minute is None else self._tokens.take(need.tokens, now)
         return Permit(need, reserved, entry)
+
+    async def sendable(self) -> bool:
+        return True
 
     def give(
         self, permit: Permit, usage: Usage | None, now: float, *, unbilled: bool = False

@@ -73,13 +73,14 @@ class Endpoint:
         scrub: Scrubber,
         *,
         keep_bodies: bool = False,
-        had_success: bool = False,
+        had_success: Callable[[], bool] = lambda: False,
         read: Read = read_chat,
     ) -> None:
         """`read` takes the object of a 200.
 
         `keep_bodies`: an answer that is ok or refused brings its text.
-        `had_success`: it answered well in an earlier run, so a 403 is about a row rather than about the key.
+        `had_success`: it answered well in an earlier run, or another process, so a 403 is about a row rather than
+        about the key.
         """
         self._transport = transport
         self._max_bytes = transport.address.max_response_bytes
@@ -88,6 +89,7 @@ class Endpoint:
         self._read = read
         self._deadlines = Deadlines(transport.address.timeout_s)
         self._had_success = had_success
+        self._has_answered = False
         self._key = KeyRenewal(transport, scrub)
 
     async def send(self, body: bytes, receive: Receive | None = None, *, tokens: int = 0) -> Answer:
@@ -107,10 +109,14 @@ class Endpoint:
             answer = translate(error)
             if passing is not None and passing.begun:  # whoever reads it has its beginning: there is no other try
                 answer = msgspec.structs.replace(answer, verdict="refused")
-        if answer.error_type == "invalid_key" and self._had_success:
+        if answer.error_type == "invalid_key" and self._was_good:
             answer = await self._after_expiry(answer, key)
-        self._had_success = self._had_success or answer.verdict == "ok"
+        self._has_answered = self._has_answered or answer.verdict == "ok"
         return self._clean(answer, time.perf_counter() - started)
+
+    @property
+    def _was_good(self) -> bool:
+        return self._has_answered or self._had_success()
 
     async def _after_expiry(self, answer: Answer, key: int) -> Answer:
         """A key that was good is good no longer: where there is another one by now, the request is sent again."""
@@ -156,7 +162,7 @@ class Endpoint:
         text = await _read(response, self._max_bytes)
         if text is None:
             return _too_large(self._max_bytes)
-        asked = Asked(body, tokens, self._had_success)
+        asked = Asked(body, tokens, self._was_good)
         answer = classify(response.status, response.headers, text, asked, self._read)
         kept = self._keep_bodies and answer.verdict in {"ok", "refused"}
         kept_text = json_text(text) if kept else None

@@ -66,7 +66,10 @@ class _Waiting(Generic[Row]):
 
 
 class Gate(Generic[Row]):
-    """What lets the requests of one lane through; the last that was answered well was at `passed_at`."""
+    """What lets the requests of one lane through.
+
+    The last that was answered well was at `passed_at`; `rate_limited` were answered 429.
+    """
 
     def __init__(
         self,
@@ -80,12 +83,31 @@ class Gate(Generic[Row]):
         """`per_address`: the allowance is the sum of what each address may be asked for."""
         self.fleet: Fleet[Row] = Fleet(addresses, outage_s, per_address=per_address)
         self.passed_at = -math.inf
+        self.rate_limited = 0
         self._allowance = allowance
         self._clock = clock
         self._per_address = per_address
         self._rate = Rate()
         self._queue: deque[_Waiting[Row]] = deque()
         allowance.watch(self._changed)
+
+    @property
+    def passed(self) -> int:
+        """How many were answered well."""
+        return sum(backend.passed for backend in self.fleet.backends)
+
+    @property
+    def learnt_per_minute(self) -> float | None:
+        """The speed that all addresses together were found to take; None: no limit was met."""
+        learnt = [backend.learnt_per_minute for backend in self.fleet.backends]
+        known = [speed for speed in learnt if speed is not None]
+        return sum(known) if len(known) == len(learnt) else None
+
+    @property
+    def waits_for_allowance(self) -> bool:
+        """Whether a request stands here that nothing else holds up than slots, tokens and speed."""
+        state = self.state()
+        return bool(self._queue) and (state is None or state.doing == "paced")
 
     def resume(self) -> None:
         """After a rest: where the endpoint was away, the next request is sent at once, as a probe."""
@@ -198,6 +220,7 @@ class Gate(Generic[Row]):
     def learn(self, backend: Backend[Row], answer: Answer, sent_at: float, attempts: Attempts) -> None:
         """What any other answer, to the last of these attempts, says of the address."""
         now = self._clock()
+        self.rate_limited += answer.verdict == "rate_limited"
         if answer.verdict == "ok":
             self.passed_at = now
         backend.learn(answer, sent_at, now, attempts)
