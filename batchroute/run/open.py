@@ -17,6 +17,7 @@ from batchroute.send.open import asks_for_vectors
 from batchroute.store.columns import reserved_names
 from batchroute.store.identity import known_identity
 from batchroute.store.layout import RunLayout
+from batchroute.store.shards import read_shards
 from batchroute.store.unsealed import has_answers
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
     """
     embedder = router.embedder
     identity = None if output is None else known_identity(RunLayout(output))
-    begun = None if output is None or identity is None else _begun(RunLayout(output), identity)
+    begun = None if output is None else _begun(RunLayout(output), identity)
     source = open_source(
         spec,
         score_text=router.text,
@@ -57,9 +58,12 @@ def open_input(spec: InputSpec, router: RouterSpec, output: Path | None, *, raw:
     return source
 
 
-def _begun(run: RunLayout, identity: Identity) -> dict[str, Fingerprint] | None:
-    """The input's files as they were when the run began, which its first answer has frozen."""
-    return {file.name: file for file in identity.files} if has_answers(run) else None
+def _begun(run: RunLayout, identity: Identity | None) -> dict[str, Fingerprint] | None:
+    """The input's files as they were when the run began, which its shards or its first answer have frozen."""
+    shards = read_shards(run)
+    if shards is not None:
+        return {file.name: file for file in shards.files}
+    return {file.name: file for file in identity.files} if identity is not None and has_answers(run) else None
 
 
 def refuse_unpriced(job: Job, targets: Mapping[str, Target]) -> None:

@@ -101,7 +101,7 @@ def write_first(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     Of several processes, on whatever machines, one is first: a link takes no name that is taken. `path` is to be
     read either way, as a file system over a network may say of the first one, too, that it was not.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as unfinished:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{unfinished_name(path.name)}.") as unfinished:
         os.fchmod(unfinished.fileno(), mode)
         unfinished.write(content)
         unfinished.flush()

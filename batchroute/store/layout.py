@@ -5,7 +5,7 @@
     input.parquet                the frame that Python gave as input
     scores/part-00000.parquet    what the router says, in input order
     results/part-00000.parquet   journal-00000 sealed; never anything else in this folder
-    shards.json                  how the input was cut, where that was done
+    shards.json  shards.lock     how the input was cut, where that was done; who does it
     epoch  job.lock              the driver's epoch; the turn in which one process alone writes job.toml
     shards/00017/                lock, epoch, attempts.json, journals, failed.jsonl, ledger.json, done, and
                                  embeddings.journal of shard 17
@@ -45,6 +45,7 @@ class RunLayout:
         self.attempts = self.own / "attempts.json"  # of a shard: processes that began it, and did not end in order
         self.done = self.own / "done"  # of a shard: what came of it
         self.shards = path / "shards.json"  # how the input was cut
+        self.cutting = path / "shards.lock"  # who cuts it
         self.turn = path / "job.lock"  # whose turn it is to write what all processes share
         self.workers = path / "workers"
         self.job = path / "job.toml"  # the resolved job, and what the directory is held to
@@ -107,7 +108,9 @@ class RunLayout:
         """What lies in a directory where a run is to begin, but for what a first start may have left there."""
         first = {path.name for path in (self.frame, self.shards, self.epoch)}
         ours = {*self._of_processes, *first, *map(unfinished_name, (*first, self.job.name))}
-        return [entry for entry in self.path.iterdir() if entry.name not in ours]
+        cut_short = f"{unfinished_name(self.shards.name)}."
+        entries = (entry for entry in self.path.iterdir() if entry.name not in ours)
+        return [entry for entry in entries if not entry.name.startswith(cut_short)]
 
     def clearable(self) -> list[Path]:
         """Of a run all but its job, its input and its shards; of a shard all it has.
@@ -119,7 +122,7 @@ class RunLayout:
 
     @property
     def _of_processes(self) -> set[str]:
-        return {path.name for path in (self.lock, self.turn, self.workers)}
+        return {path.name for path in (self.lock, self.turn, self.cutting, self.workers)}
 
     def share(self, index: int, of: int) -> ShareLayout:
         """What a process has to itself that works on every `of`-th shard."""

@@ -4,6 +4,7 @@
     workers/0-of-3/lock  one of these
     shards/00017/lock    whoever works on the shard
     job.lock             for the moment in which one of them writes what is everybody's
+    shards.lock          for the time in which one of them cuts the input
 
 The kernel's flock on the file is the truth, as it dies with the process, however that ends. What stands in the
 file says whose it is: pid, host and start. It is emptied when the lock is given back in order, so that a file that
@@ -145,6 +146,15 @@ def turn(run: RunLayout) -> Iterator[None]:
         _named(handle),
     ):
         yield
+
+
+@contextlib.contextmanager
+def cutting(run: RunLayout) -> Iterator[None]:
+    """The time in which one process cuts the input; waits for another one that does, however long it takes."""
+    with _opened_file(run.cutting, PRIVATE) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with _named(handle):
+            yield
 
 
 def _hung(file: Path, holder: Holder | None) -> Stopped:

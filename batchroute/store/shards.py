@@ -15,16 +15,19 @@ file both "bytes" are row numbers. The ends are null where the file could not be
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from batchroute.errors import RunFault
 from batchroute.input.chunk import Position
 from batchroute.input.cut import Shard, cut, position
 from batchroute.input.file import Fingerprint  # noqa: TC001 - msgspec reads it
 from batchroute.input.growing import as_begun
 from batchroute.store.files import decoding, saving, unreadable, write_first
-from batchroute.store.identity import changed_files, read_identity
+from batchroute.store.identity import changed_files, find_identity, known_identity
+from batchroute.store.lock import cutting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,32 +60,27 @@ class Shards:
 def open_shards(
     run: RunLayout, source: Source, engine: EngineSpec, senders: int
 ) -> tuple[Sequence[Shard], Source]:
-    """The shards of a directory that has a job.toml, and the source as it was when they were cut.
+    """The shards of a directory whose lock this process has, and the source as it was when they were cut.
 
     Where there are none, the input is cut for so many senders; of several processes that come at once, one cuts
     for all. AnsweredOtherwise where the directory was begun without shards, and where it was cut from another
-    input or into shards of another size.
+    input or into shards of another size; RunFault where it is none of a run.
     """
     shards = read_shards(run)
-    if shards is None and _is_begun(run):
-        shards = read_shards(run)  # another process may have cut the input, and gone on, since the first look
-        if shards is None:
-            why = "was begun without shards and cannot be cut any more; go on with it as before, in one process"
-            raise read_identity(run).conflict(why)
-    shards = shards or _cut_first(run, source, engine, senders)
+    if shards is None:
+        with cutting(run):
+            shards = read_shards(run) or _cut(run, source, engine, senders)
     if shards.shard_mb != engine.shard_mb:
         sizes = f"{shards.shard_mb:g} MB, engine.shard_mb is {engine.shard_mb:g} now"
-        raise read_identity(run).conflict(f"was cut into shards of {sizes}; put that back")
+        raise _conflict(run, f"was cut into shards of {sizes}")
     return shards.all, _as_cut(run, source, shards.files)
 
 
-def _is_begun(run: RunLayout) -> bool:
-    """Whether rows were scored or asked."""
+def _cut(run: RunLayout, source: Source, engine: EngineSpec, senders: int) -> Shards:
     own = (run.failed, run.paid)
-    return bool(run.parts() or run.journals() or run.score_parts() or any(path.exists() for path in own))
-
-
-def _cut_first(run: RunLayout, source: Source, engine: EngineSpec, senders: int) -> Shards:
+    identity = find_identity(run)
+    if identity is not None and (run.parts() or run.journals() or run.has_scores() or any(map(Path.exists, own))):
+        raise identity.conflict("was begun without shards, and is not cut any more; go on as before")
     new = Shards(cut(source, engine, senders), tuple(source.fingerprint()), engine.shard_mb)
     with saving(run.shards):
         write_first(run.shards, _encoded(new))
@@ -94,16 +92,23 @@ def _as_cut(run: RunLayout, source: Source, files: tuple[Fingerprint, ...]) -> S
     same = replace(source, files=as_begun(source.files, {file.name: file for file in files}))
     now = same.fingerprint()
     if tuple(now) != files:
-        changed = changed_files(files, now)
-        raise read_identity(run).conflict(f"was cut into shards of another input ({changed}); put that back")
+        raise _conflict(run, f"was cut into shards of another input ({changed_files(files, now)})")
     return same
+
+
+def _conflict(run: RunLayout, why: str) -> RunFault:
+    """For shards that are of no use; where no job was begun with them they can go."""
+    identity = known_identity(run)
+    if identity is None:
+        return RunFault(f"{run.path} {why}; put that back, or remove {run.shards}")
+    return identity.conflict(f"{why}; put that back")
 
 
 def read_shards(run: RunLayout) -> Shards | None:
     """The shards of the directory; None where it has none, RunFault where they are not as a run wrote them."""
     try:
         content = run.shards.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as denied:
         raise unreadable(run.shards, denied) from denied

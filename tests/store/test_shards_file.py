@@ -14,9 +14,10 @@ from answers import result
 from batchroute.errors import AnsweredOtherwise, RunFault
 from batchroute.input.cut import cut
 from batchroute.job.engine import EngineSpec
+from batchroute.store import shards as shards_of_runs
 from batchroute.store.directory import open_run_directory
 from batchroute.store.files import saving, write_first
-from batchroute.store.identity import identity_of, write_identity
+from batchroute.store.identity import find_identity, identity_of, write_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.shards import open_shards, read_shards
 from inputs import grouped, keys, lines, source
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from batchroute.input.cut import Shard
     from batchroute.input.open import Source
     from steps import Mishap
 
@@ -109,7 +111,7 @@ def test_of_many_that_begin_at_once_one_cuts_for_all(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(begin, range(1, 9)))
     assert all(shards == found[0] for shards in found)
-    assert [path.name for path in run.path.iterdir() if path.name != "job.toml"] == ["shards.json"]
+    assert {path.name for path in run.path.iterdir()} == {"job.toml", "shards.json", "shards.lock"}
 
 
 def test_what_is_appended_later_is_left_out_for_all(tmp_path: Path) -> None:
@@ -210,6 +212,42 @@ def test_a_directory_without_shards_has_none(tmp_path: Path) -> None:
     assert read_shards(RunLayout(tmp_path)) is None
 
 
+def test_a_second_process_waits_for_the_first_and_does_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = three_files(tmp_path)
+    run = begun(tmp_path, whole)
+    cuts: list[int] = []
+
+    def counted(source: Source, engine: EngineSpec, senders: int) -> list[Shard]:
+        cuts.append(senders)
+        return cut(source, engine, senders)
+
+    monkeypatch.setattr(shards_of_runs, "cut", counted)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda senders: open_shards(run, whole, EngineSpec(), senders), range(1, 9)))
+    assert len(cuts) == 1
+
+
+def test_shards_of_a_directory_without_a_job_can_go(tmp_path: Path) -> None:
+    """The first process was killed behind the cut, and the input is another one by now."""
+    whole = three_files(tmp_path)
+    run = RunLayout(tmp_path / "run")
+    run.path.mkdir()
+    open_shards(run, whole, of_size(100), 1)
+    assert find_identity(run) is None
+    one_more(tmp_path)
+    with pytest.raises(RunFault, match=f"another input .d.jsonl is new.; put that back, or remove {run.shards}"):
+        open_shards(run, source(tmp_path / "in"), of_size(100), 1)
+
+
+def test_a_directory_of_something_else_is_not_cut(tmp_path: Path) -> None:
+    whole = three_files(tmp_path)
+    with pytest.raises(RunFault, match="holds in, but no run"):
+        open_shards(RunLayout(tmp_path), whole, EngineSpec(), 1)
+    assert not (tmp_path / "shards.json").exists()
+
+
 def written_first(folder: Path) -> Iterator[None]:
     yield
     with saving(folder):
@@ -227,6 +265,7 @@ def test_a_mishap_at_any_step_leaves_no_shards_or_all(tmp_path: Path, mishap: Mi
     for hit in hits:
         path = hit.directory / "shards.json"
         assert not path.exists() or path.read_bytes() == WHOLE
+        assert find_identity(RunLayout(hit.directory)) is None  # nor anything that keeps a run from beginning
         write_first(path, WHOLE)
         assert path.read_bytes() == WHOLE
 
