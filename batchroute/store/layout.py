@@ -9,6 +9,7 @@
     epoch  job.lock              the driver's epoch; the turn in which one process alone writes job.toml
     shards/00017/                lock, epoch, attempts.json, journals, failed.jsonl, ledger.json, done, and
                                  embeddings.journal of shard 17
+    probe                        what a cluster's machines are to read, and not to lock
     workers/0-of-3/              lock and status.json of a process that works on every third shard
     results/part-00017-00000.parquet   its journal-00000 sealed; its scores and requests likewise
     pilot/                       what both sides were asked, to learn what routing keeps: see `store/pilot`
@@ -48,6 +49,7 @@ class RunLayout:
         self.cutting = path / "shards.lock"  # who cuts it
         self.turn = path / "job.lock"  # whose turn it is to write what all processes share
         self.workers = path / "workers"
+        self.probe = path / "probe"  # what machines of a cluster are asked for, as long as a driver works
         self.job = path / "job.toml"  # the resolved job, and what the directory is held to
         self.frame = path / "input.parquet"  # the input, where that was a frame and no file
         self.failed = self.own / "failed.jsonl"  # the rows that the next run asks again

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from batchroute.errors import cause_of
+from batchroute.errors import UsageFault, cause_of
 from batchroute.job.engine import EngineSpec
 from batchroute.run.workers.cluster import joined
-from batchroute.run.workers.ray import RayWorkers
+from batchroute.run.workers.nodes import asking
+from batchroute.run.workers.ray import RayWorkers, ask_machines
+from jobs import job_of, on_both
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchroute.run.workers.mailbox import Mailbox
+    from batchroute.run.workers.actor import Exchange
+    from batchroute.run.workers.nodes import Question
     from ray_cluster import RayCluster
 
 pytestmark = pytest.mark.ray
@@ -29,10 +32,10 @@ pytestmark = pytest.mark.ray
 SPEC = EngineSpec(cpus=0.5, memory_mb=100)
 
 
-async def renewing(order: bytes, mailbox: Mailbox) -> None:
+async def renewing(order: bytes, exchange: Exchange) -> None:
     """Says its process as often as it is ordered, or for ever."""
     for _ in range(int(order) or 1_000_000):
-        await mailbox.exchange(str(os.getpid()).encode())
+        await exchange(str(os.getpid()).encode())
         await asyncio.sleep(0.02)
 
 
@@ -62,6 +65,12 @@ def ray(cluster: RayCluster) -> Iterator[Any]:
         yield ray
 
 
+@pytest.fixture
+def question(tmp_path: Path) -> Iterator[Question]:
+    with asking(job_of(tmp_path / "in.jsonl", tmp_path), tmp_path / "probe") as question:
+        yield question
+
+
 def serve(workers: RayWorkers, names: list[str]) -> None:
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as group:
@@ -72,40 +81,40 @@ def serve(workers: RayWorkers, names: list[str]) -> None:
         runner.run(all_of_them())
 
 
-def test_each_renewal_of_each_worker_is_granted(ray: Any) -> None:
+def test_each_renewal_of_each_worker_is_granted(ray: Any, question: Question) -> None:
     driver = Counting()
-    serve(RayWorkers(ray, SPEC, driver, renewing, b"20"), ["a", "b", "c"])
+    serve(RayWorkers(ray, SPEC, driver, renewing, b"20", question, print), ["a", "b", "c"])
     assert driver.renewals == {"a": 20, "b": 20, "c": 20}
     assert len(set(driver.pids.values())) == 3
     assert not driver.lost
 
 
-def test_workers_begin_when_the_cluster_has_room_for_them(ray: Any) -> None:
+def test_workers_begin_when_the_cluster_has_room_for_them(ray: Any, question: Question) -> None:
     driver = Counting()
     half = EngineSpec(cpus=4.0, memory_mb=100)  # of eight
-    serve(RayWorkers(ray, half, driver, renewing, b"5"), ["a", "b", "c", "d"])
+    serve(RayWorkers(ray, half, driver, renewing, b"5", question, print), ["a", "b", "c", "d"])
     assert driver.renewals == dict.fromkeys("abcd", 5)
 
 
-def test_a_worker_that_is_killed_is_known_to_be_dead(ray: Any) -> None:
+def test_a_worker_that_is_killed_is_known_to_be_dead(ray: Any, question: Question) -> None:
     def kill(worker: str, pid: int) -> None:
         if worker == "a" and driver.renewals["a"] == 3:
             os.kill(pid, signal.SIGKILL)
 
     driver = Counting(kill)
-    serve(RayWorkers(ray, SPEC, driver, renewing, b"10"), ["a", "b"])
+    serve(RayWorkers(ray, SPEC, driver, renewing, b"10", question, print), ["a", "b"])
     assert driver.lost == ["a"]
     assert driver.renewals == {"a": 3, "b": 10}
 
 
-def test_a_worker_that_is_stopped_can_be_killed(ray: Any) -> None:
+def test_a_worker_that_is_stopped_can_be_killed(ray: Any, question: Question) -> None:
     def stop(worker: str, pid: int) -> None:
         if driver.renewals[worker] == 3:
             os.kill(pid, signal.SIGSTOP)
             asyncio.get_running_loop().call_later(0.2, workers.kill, worker)
 
     driver = Counting(stop)
-    workers = RayWorkers(ray, SPEC, driver, renewing, b"0")
+    workers = RayWorkers(ray, SPEC, driver, renewing, b"0", question, print)
     serve(workers, ["a"])
     assert driver.lost == ["a"]
     until = time.monotonic() + 30
@@ -114,7 +123,28 @@ def test_a_worker_that_is_stopped_can_be_killed(ray: Any) -> None:
     assert time.monotonic() < until
 
 
-def test_what_goes_wrong_in_a_worker_is_raised(ray: Any) -> None:
+def test_what_goes_wrong_in_a_worker_is_raised(ray: Any, question: Question) -> None:
     with pytest.raises(ExceptionGroup) as raised:
-        serve(RayWorkers(ray, SPEC, Counting(), renewing, b"no number"), ["a"])
+        serve(RayWorkers(ray, SPEC, Counting(), renewing, b"no number", question, print), ["a"])
     assert isinstance(cause_of(raised.value), ValueError)
+
+
+def test_a_worker_on_a_machine_that_cannot_work_is_not_used(ray: Any, question: Question, tmp_path: Path) -> None:
+    (tmp_path / "probe").unlink()
+    driver, said = Counting(), list[str]()
+    serve(RayWorkers(ray, SPEC, driver, renewing, b"5", question, said.append), ["a"])
+    assert not driver.renewals
+    assert len(said) == 1
+    assert "does not see the run directory" in said[0]
+
+
+def test_the_cluster_says_how_many_workers_it_has_room_for(ray: Any, question: Question) -> None:
+    assert [ask_machines(ray, question, cpus) for cpus in (0.5, 3.0, 8.0)] == [16, 2, 1]
+    with pytest.raises(UsageFault, match="no machine of the Ray cluster has 9 CPUs"):
+        ask_machines(ray, question, 9.0)
+
+
+def test_a_machine_without_the_variable_of_a_key_is_named(ray: Any, tmp_path: Path) -> None:
+    job = job_of(tmp_path / "in.jsonl", tmp_path, on_both("api_key_env", "NOT_ON_THE_CLUSTER"))
+    with asking(job, tmp_path / "probe") as question, pytest.raises(UsageFault, match="NOT_ON_THE_CLUSTER is not"):
+        ask_machines(ray, question, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+HOST = re.escape(socket.gethostname())
 CANARY = "sk-canary-2f9a61c7"
 ANSWER = (
     "import sys; from batchroute.run.workers.nodes import answer; "
@@ -41,17 +44,17 @@ def question(tmp_path: Path) -> Iterator[Question]:
 
 
 def test_a_machine_that_has_all_is_fit(question: Question) -> None:
-    refuse_unfit("mill-3", question, there(question, {"PROVIDER_KEY": CANARY}))
+    refuse_unfit(question, there(question, {"PROVIDER_KEY": CANARY}))
 
 
 def test_a_key_may_lie_in_a_file_of_its_own_on_each_machine(question: Question, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(CANARY)
-    refuse_unfit("mill-3", question, there(question, {"PROVIDER_KEY_FILE": str(tmp_path / "key")}))
+    refuse_unfit(question, there(question, {"PROVIDER_KEY_FILE": str(tmp_path / "key")}))
 
 
 def test_a_variable_that_is_unset_there_is_named_and_its_machine(question: Question) -> None:
-    with pytest.raises(UsageFault, match=r"^mill-3: PROVIDER_KEY is not set"):
-        refuse_unfit("mill-3", question, there(question, {}))
+    with pytest.raises(UsageFault, match=rf"^{HOST}: PROVIDER_KEY is not set"):
+        refuse_unfit(question, there(question, {}))
 
 
 def test_nothing_of_a_key_travels(question: Question) -> None:
@@ -61,14 +64,14 @@ def test_nothing_of_a_key_travels(question: Question) -> None:
 
 def test_a_machine_without_the_directory_is_named(question: Question, tmp_path: Path) -> None:
     (tmp_path / "probe").unlink()
-    with pytest.raises(UsageFault, match=f"^mill-3: does not see the run directory {tmp_path}"):
-        refuse_unfit("mill-3", question, there(question, {"PROVIDER_KEY": CANARY}))
+    with pytest.raises(UsageFault, match=f"^{HOST}: does not see the run directory {tmp_path}"):
+        refuse_unfit(question, there(question, {"PROVIDER_KEY": CANARY}))
 
 
 def test_a_directory_of_the_same_name_is_another_one(question: Question, tmp_path: Path) -> None:
     (tmp_path / "probe").write_text("somebody else's")
     with pytest.raises(UsageFault, match="does not see the run directory"):
-        refuse_unfit("mill-3", question, there(question, {"PROVIDER_KEY": CANARY}))
+        refuse_unfit(question, there(question, {"PROVIDER_KEY": CANARY}))
 
 
 def test_a_lock_that_is_not_refused_is_none(tmp_path: Path) -> None:
@@ -76,8 +79,8 @@ def test_a_lock_that_is_not_refused_is_none(tmp_path: Path) -> None:
     with asking(job, tmp_path / "probe") as question:
         pass
     (tmp_path / "probe").write_text(question.nonce)  # as where the driver's lock does not reach the machine
-    with pytest.raises(UsageFault, match=r"^mill-3: locks in .* are not honoured"):
-        refuse_unfit("mill-3", question, there(question, {}))
+    with pytest.raises(UsageFault, match=rf"^{HOST}: locks in .* are not honoured"):
+        refuse_unfit(question, there(question, {}))
 
 
 def test_nothing_is_left_of_the_question(question: Question, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ CLONE_NEWNET = 0x40000000  # <sched.h>
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # <linux/sockios.h>, <linux/if.h>
 NETWORK = Path("/proc/thread-self/ns/net")
 PORT = 6379
-START_S = 60.0
+KEY_NAME, KEY = "CLUSTER_KEY", "sk-canary-7d1f0c93b5e2"  # a key that all machines have
 END_S = 20.0
 
 
@@ -91,8 +91,8 @@ def _settings(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def ray_cluster(cpus: int = 8, environ: dict[str, str] | None = None) -> Iterator[RayCluster]:
-    """One node with so many CPUs, whatever the machine has; its processes get `environ`. Inside `own_network`."""
+def ray_cluster(cpus: int = 8) -> Iterator[RayCluster]:
+    """One machine with so many CPUs, whatever it has; inside `own_network`."""
     ray = Path(sys.executable).with_name("ray")
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # its sockets' paths may not be long
     command = [ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={PORT}"]
@@ -100,7 +100,7 @@ def ray_cluster(cpus: int = 8, environ: dict[str, str] | None = None) -> Iterato
     command += ["--include-dashboard=false", "--disable-usage-stats"]
     # Should this process be killed, Ray's goes as well, and takes the cluster with it.
     tied = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]
-    settings = {**os.environ, **(environ or {}), **_settings(folder)}
+    settings = {**os.environ, **_settings(folder), KEY_NAME: KEY}
     try:
         with subprocess.Popen(
             tied, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

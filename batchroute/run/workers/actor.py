@@ -15,7 +15,8 @@ from batchroute.run.workers.nodes import answer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    Work: TypeAlias = Callable[[bytes, Mailbox], Awaitable[None]]
+    Exchange: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+    Work: TypeAlias = Callable[[bytes, Exchange], Awaitable[None]]
 
 
 class WorkerActor:
@@ -32,7 +33,7 @@ class WorkerActor:
         """The worker, until it ends."""
         try:
             with rare_collections:
-                await work(order, self._mailbox)
+                await work(order, self._mailbox.exchange)
         finally:
             self._mailbox.end()
 

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class Question(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """What a machine found: what is wrong with its keys, what it read, whether it was refused the lock."""
 
+    host: str
     keys: str | None
     nonce: str | None
     is_refused: bool
@@ -61,7 +63,7 @@ def answer(question: bytes) -> bytes:
     asked = msgspec.json.decode(question, type=Question)
     nonce, is_refused = _read(Path(asked.file))
     keys = _missing_keys(Job.model_validate_json(asked.job), os.environ)
-    return msgspec.json.encode(Answer(keys, nonce, is_refused))
+    return msgspec.json.encode(Answer(socket.gethostname(), keys, nonce, is_refused))
 
 
 def _missing_keys(job: Job, environ: Mapping[str, str]) -> str | None:
@@ -85,27 +87,29 @@ def _read(path: Path) -> tuple[str | None, bool]:
         return None, False
 
 
-def refuse_version(node: str, version: str | None) -> None:
+def refuse_version(machine: str, version: str | None) -> None:
     """UsageFault where a machine has no batchroute, or another one than this."""
     if version is None:
-        raise UsageFault(f"{node}: batchroute is not installed there; install {__version__}, as here")
+        raise UsageFault(f"{machine}: batchroute is not installed there; install {__version__}, as here")
     if version != __version__:
-        raise UsageFault(f"{node}: has batchroute {version}, and here is {__version__}; install the same on both")
+        raise UsageFault(
+            f"{machine}: has batchroute {version}, and here is {__version__}; install the same on both"
+        )
 
 
-def refuse_unfit(node: str, question: Question, answered: bytes) -> None:
+def refuse_unfit(question: Question, answered: bytes) -> None:
     """UsageFault where a machine cannot work on the run: for want of the directory, of locks, of keys."""
     found = msgspec.json.decode(answered, type=Answer)
     folder = Path(question.file).parent
     if found.nonce != question.nonce:
         raise UsageFault(
-            f"{node}: does not see the run directory {folder}; "
+            f"{found.host}: does not see the run directory {folder}; "
             "put output.path where all machines see it under the same path"
         )
     if not found.is_refused:
         raise UsageFault(
-            f"{node}: locks in {folder} are not honoured there; mount it with locks "
+            f"{found.host}: locks in {folder} are not honoured there; mount it with locks "
             "(NFS: without nolock and local_lock)"
         )
     if found.keys is not None:
-        raise UsageFault(f"{node}: {found.keys}")
+        raise UsageFault(f"{found.host}: {found.keys}")

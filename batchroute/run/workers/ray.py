@@ -10,11 +10,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
+from batchroute.errors import UsageFault
 from batchroute.run.workers.actor import WorkerActor
+from batchroute.run.workers.cluster import machines_with, on_each
+from batchroute.run.workers.nodes import refuse_unfit, refuse_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batchroute.job.engine import EngineSpec
     from batchroute.run.workers.actor import Work
+    from batchroute.run.workers.nodes import Question
 
 AGAIN_S = 0.5  # after a call that may have been lost, of an actor that is not known to be dead
 
@@ -27,15 +35,53 @@ class Driver(Protocol):
     def died(self, worker: str) -> None: ...
 
 
+def ask_machines(ray: Any, question: Question, cpus: float) -> int:
+    """How many workers of so many CPUs the cluster has room for by now.
+
+    UsageFault where it has none, or where a machine that has room for one cannot work on the run.
+    """
+
+    def version() -> str | None:  # inside a function, so that Ray sends it whole: batchroute may not be there
+        try:
+            from batchroute import __version__ as found  # noqa: PLC0415
+        except ImportError:
+            return None
+        return found
+
+    def look() -> bytes:
+        from batchroute.run.workers.nodes import answer  # noqa: PLC0415 - the same
+
+        return answer(asked)
+
+    asked = msgspec.json.encode(question)
+    machines = machines_with(ray, cpus)
+    for machine, found in zip(machines, on_each(ray, machines, version), strict=True):
+        refuse_version(machine.name, found)
+    for answered in on_each(ray, machines, look):
+        refuse_unfit(question, answered)
+    return sum(int(machine.cpus // cpus) for machine in machines)
+
+
 class RayWorkers:
     """The actors of one run, each from its start to its end."""
 
-    def __init__(self, ray: Any, spec: EngineSpec, driver: Driver, work: Work, order: bytes) -> None:
-        """`work` is what each does with the `order`, on its own machine."""
+    def __init__(
+        self,
+        ray: Any,
+        spec: EngineSpec,
+        driver: Driver,
+        work: Work,
+        order: bytes,
+        question: Question,
+        notify: Callable[[str], None],
+    ) -> None:
+        """`work` is what each does with the `order`, if its machine's answer to the `question` is good."""
         self._ray = ray
         self._driver = driver
         self._work = work
         self._order = order
+        self._question = question
+        self._notify = notify
         self._actors: dict[str, Any] = {}
         memory = spec.memory_mb << 20
         self._start = ray.remote(num_cpus=spec.cpus, memory=memory, max_restarts=0, max_task_retries=0)(
@@ -45,15 +91,24 @@ class RayWorkers:
     async def serve(self, name: str) -> None:
         """One worker: waits until the cluster has room for it, and returns when it has ended, or died."""
         self._actors[name] = actor = self._start.remote()
-        working = actor.work.remote(self._work, self._order)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._ended(working))
-                group.create_task(self._exchange(name, actor))
+            if await self._is_fit(actor):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._ended(actor.work.remote(self._work, self._order)))
+                    group.create_task(self._exchange(name, actor))
         except* self._ray.exceptions.ActorDiedError:
             self._driver.died(name)
         finally:
             self.kill(name)
+
+    async def _is_fit(self, actor: Any) -> bool:
+        """Asked of each, as its machine may have joined the cluster when all others had been asked."""
+        try:
+            refuse_unfit(self._question, await actor.look.remote(msgspec.json.encode(self._question)))
+        except UsageFault as fault:
+            self._notify(f"a worker is not used: {fault}")
+            return False
+        return True
 
     async def _ended(self, working: Any) -> None:
         """Raises what went wrong in a worker, as it was raised there."""
