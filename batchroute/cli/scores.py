@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchroute.cli.flags import FILE, Flags, job_flags, share_of, usd_of
+from batchroute.cli.flags import FILE, SHARD, Flags, job_flags, share_named, share_of, usd_of
 from batchroute.cli.help import command
 from batchroute.cli.output import log, log_scored, show_json
 from batchroute.cli.places import data_at, kind_of
@@ -22,18 +22,25 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchroute.run.calibrate import Calibration
+    from batchroute.store.sharded import Share
 
 
-@command("score prompts.jsonl --prompt question -o scores.parquet", "score -", exits=(4,))
+@command(
+    "score prompts.jsonl --prompt question -o scores.parquet", "score -", "score job.toml --shard 0/4", exits=(4,)
+)
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "out", type=FILE, metavar="OUT.parquet", help="Where to write the scores.")
 @click.option("--prompt", metavar="COLUMN", help="The text column of a data file.")
+@SHARD
 @job_flags
-def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> int:
+def score(source: str, out: Path | None, prompt: str | None, shard: str | None, flags: Flags) -> int:
     """Score prompts without asking anyone.
 
-    INPUT is a data file, a job file, or - for one prompt a line from stdin.
+    INPUT is a data file, a job file, or - for one prompt a line from stdin. With --shard it is a job file, and the
+    scores of its share are kept in the run directory, where `run --shard` finds them.
     """
+    if (share := share_named(shard)) is not None:
+        return _score_share(source, out, share, flags)
     import asyncio
 
     from batchroute.input.growing import appended
@@ -68,6 +75,25 @@ def score(source: str, out: Path | None, prompt: str | None, flags: Flags) -> in
         log.warning(words)
     rows, refused, speed = count(scored.rows), count(scored.refused), scored.rows / scored.took_s
     log.info(f"{rows} rows, {refused} of them refused, in {scored.took_s:.1f} s ({speed:,.0f}/s): {out}")
+    return 0
+
+
+def _score_share(source: str, out: Path | None, share: Share, flags: Flags) -> int:
+    import time
+
+    from batchroute.run.engine import RunOptions
+    from batchroute.run.shards.alone import score_share
+
+    if out is not None or not source.endswith(".toml"):
+        raise UsageFault(
+            "score --shard keeps the scores in the run directory of a job file: score JOB --shard I/N"
+        )
+    job = flags.load(Path(source), require_keys=False)
+    options = RunOptions(os.environ, limit=flags.limit, share=share, notify=log.warning)
+    started = time.monotonic()
+    rows = score_share(job, options)
+    took_s = time.monotonic() - started
+    log.info(f"share {share.index}/{share.of}: {count(rows)} rows have scores, {took_s:.1f} s: {job.output.path}")
     return 0
 
 

@@ -129,7 +129,10 @@ class JobRun:
         refuse_unfit_pilot(job)
         raise_file_limit(connections(asked_by(job)))
         if self._options.share is not None or RunLayout(path).shards.exists():
-            return await run_share(job, self._options, source, self._stopper)
+            try:
+                return await run_share(job, self._options, source, self._stopper)
+            except BaseExceptionGroup as group:
+                raise cause_of(group) from group
         with locked(path, int(job.output.mode, 8)):
             directory = open_run_directory(job, source, retry_refused=self._options.retry_refused)
             try:

@@ -11,10 +11,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchroute.errors import BatchrouteError, Stopped
 from batchroute.input.cut import limited
 from batchroute.job.prices import open_targets
+from batchroute.report.standing import GO_ON
+from batchroute.run.open import open_input
+from batchroute.run.process import run_loop
 from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
 from batchroute.run.shards.money import taken_usd
 from batchroute.run.shards.process import ShardProcess
@@ -22,16 +27,18 @@ from batchroute.run.shards.queue import OwnShards, ShardTask
 from batchroute.run.shards.share import is_own, refuse_too_many, share_of
 from batchroute.run.shards.threshold import is_scored, settled_threshold
 from batchroute.run.shards.whole import refuse_undivided
+from batchroute.run.stop import Stopper
 from batchroute.send.budget import STEP, Budget
 from batchroute.send.open import endpoint_limits, own_limits
 from batchroute.store.sharded import Share, open_sharded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
     from batchroute.run.end import RunEnd
     from batchroute.run.engine import RunOptions
-    from batchroute.run.stop import Stopper
     from batchroute.send.allowance import Allowance
     from batchroute.store.sharded import ShardedDirectory
 
@@ -50,14 +57,26 @@ async def run_share(job: Job, options: RunOptions, source: Source, stopper: Stop
             return await run.go()
 
 
-async def score_share(job: Job, options: RunOptions, source: Source, stopper: Stopper) -> int:
-    """Scores the shards of a share and asks nobody; returns how many rows of them have scores now."""
+def score_share(job: Job, options: RunOptions) -> int:
+    """Scores the shards of a share and asks nobody; blocks. Returns how many rows of them have scores now.
+
+    Stopped where it ended before all of them have.
+    """
+    source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
+    return run_loop(_score_share(job, options, source, Stopper(job.limits.drain_s, options.notify)))
+
+
+async def _score_share(job: Job, options: RunOptions, source: Source, stopper: Stopper) -> int:
     share = options.share or Share(0, 1)
     refuse_undivided(job)
     with open_sharded(job, source, share, senders=share.of) as directory:
         run = _ShareRun(job, options, directory, share, stopper)
         with stopper.on_signals(int):
             await run.score()
+        if stopper.fault is not None:
+            raise stopper.fault
+        if stopper.stopping:
+            raise Stopped(f"stopped by {stopper.cause or 'its caller'}; {GO_ON}")
         return sum(directory.scores_of(task.shard).rows for task in run.own)
 
 
@@ -98,19 +117,35 @@ class _ShareRun:
         if left:
             await asyncio.to_thread(begin_report, directory)
             async with process.at_work(directory.status):
-                threshold = await self._threshold()
-                if threshold is not None:
-                    await process.send(OwnShards(left), threshold)
+                await self._work(left)
         rows = wanted_in_all(directory, self.own)
         end = process.end(skipped, rows=rows, asked=bool(left))
         is_last = await asyncio.to_thread(report_end, self._job, directory, self._tasks, end, self._options.limit)
+        fault = self._stopper.fault
+        if fault is not None and not self._stopper.sent:
+            raise fault
         return dataclasses.replace(end, is_last=is_last)
 
+    async def _work(self, left: Sequence[ShardTask]) -> None:
+        """A fault of the input, the router or the threshold stops it in order."""
+        try:
+            threshold = await self._threshold()
+        except BatchrouteError as fault:
+            self._stopper.fail(fault)
+            return
+        if threshold is not None:
+            queue = OwnShards(left)
+            await self.process.send(queue, threshold)
+            self._stopper.reasons += queue.unfinished
+
     async def score(self) -> None:
-        """What of its own shards is not scored yet."""
+        """What of its own shards is not scored yet; Stopped where another process has one of them."""
         unscored = [task for task in self.own if not is_scored(self._directory, task)]
         if unscored:
-            await self.process.score(OwnShards(unscored))
+            queue = OwnShards(unscored)
+            await self.process.score(queue)
+            if queue.unfinished:
+                raise Stopped("; ".join(queue.unfinished))
 
     async def _threshold(self) -> float | None:
         """None where the run was stopped before it was known."""
