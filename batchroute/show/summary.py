@@ -25,7 +25,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended. `done` of its `rows` have an answer or a refusal; `why` it is not complete, and what to do.
 
     `state` is report.json's, or `stopped` where the run could not begin or go on; of a pilot by itself it is
-    `pilot complete` or `pilot incomplete`. None is unknown.
+    `pilot complete` or `pilot incomplete`. `is_part`: of one of several processes; another writes the report.
+    None is unknown.
     """
 
     job: str
@@ -39,12 +40,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None = None
     max_cost_usd: float | None = None
     wall_s: float | None = None
+    is_part: bool = False
     why: list[str] = []
 
     def line(self, now: datetime) -> str:
         """As "2026-11-28T05:12 nightly complete 20,000 rows, 3 refused, $9.31 of 100.00, 47 s, runs/nightly"."""
         facts = [rows_words(self.done, self.rows, self.refused, self.failed)]
-        if self.done is not None:
+        if self.done is not None and not self.is_part:
             facts.append(spent_words(self.cost_usd, self.max_cost_usd))
         if self.wall_s is not None:
             facts.append(f"{self.wall_s:.0f} s" if self.wall_s < 60 else duration(self.wall_s))
@@ -70,6 +72,7 @@ def summary_of(job: Job, end: RunEnd, report: Report | None) -> Summary:
         cost_usd=None if report is None else report.total_usd,
         max_cost_usd=None if job.limits.max_cost_usd is None else float(job.limits.max_cost_usd),
         wall_s=end.wall_s,
+        is_part=not end.is_last,
         why=_why(end, allowed, report),
     )
 

@@ -1,0 +1,190 @@
+"""Several processes at work on one run, each with a share of its shards; counted at the server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchroute.simulate.behaviour import Behaviour
+from command import assert_one_message
+from jobs import on_both
+from servers import threaded_simulator
+from shares import ROWS, answers, begun, report, shares, write_shares_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from command import Said
+    from servers import ThreadedSimulator
+
+BOUNDED = on_both("params", {"max_tokens": 200})
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadedSimulator]:
+    with threaded_simulator(Behaviour(latency_s=0.01)) as simulator:
+        yield simulator
+
+
+def run_locally(folder: Path) -> Path:
+    """The same job in one process, without shards."""
+    process = begun(folder, "run", "job.toml", "--output", "local")
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, said
+    return folder / "local"
+
+
+def test_shares_give_what_one_process_gives(server: ThreadedSimulator, tmp_path: Path) -> None:
+    write_shares_job(tmp_path, server.url)
+    local = run_locally(tmp_path)
+    asked_before = server.stats().requests
+    said = shares(tmp_path, 3)
+    run = tmp_path / "run"
+    assert [code for code, _ in said] == [0, 0, 0], said
+    assert server.stats().requests - asked_before == ROWS, "each row was asked once"
+    assert answers(run) == answers(local)
+    assert len(list((run / "shards").iterdir())) > 3
+    assert (run / "_SUCCESS").exists()
+    assert report(run)["cost_usd"] == pytest.approx(report(local)["cost_usd"])
+    same = ("state", "rows", "ok", "strong_rows", "threshold", "score_histogram", "prompt_tokens")
+    assert {key: report(run)[key] for key in same} == {key: report(local)[key] for key in same}
+    assert (run / "failed.jsonl").read_bytes() == b""
+
+
+def test_a_share_of_strong_rows_waits_for_all_scores(server: ThreadedSimulator, tmp_path: Path) -> None:
+    write_shares_job(tmp_path, server.url, {"routing.threshold": None, "routing.strong_fraction": 0.1})
+    local, run = run_locally(tmp_path), tmp_path / "run"
+    asked_before = server.stats().requests
+    [first] = shares(tmp_path, 1, command="score")[:1]
+    assert first[0] == 0, first
+    for part in list((run / "scores").glob("part-00003-*")):
+        part.unlink()
+    early = begun(tmp_path, "run", "job.toml", "--shard", "0/2")
+    said = early.communicate(timeout=120)[1]
+    assert early.returncode == 4
+    assert "scores of shard 3 are missing" in said
+    assert server.stats().requests == asked_before, "nobody was asked"
+    assert [code for code, _ in shares(tmp_path, 2, command="score")] == [0, 0]
+    assert [code for code, _ in shares(tmp_path, 2)] == [0, 0]
+    assert report(run)["threshold"] == report(local)["threshold"]
+    assert answers(run) == answers(local)
+
+
+def test_a_killed_share_goes_on_where_it_was(server: ThreadedSimulator, tmp_path: Path) -> None:
+    server.control({"latency_s": 0.1})
+    write_shares_job(tmp_path, server.url)
+    kills = 0
+    while kills < 3:
+        at = server.stats().requests + 30
+        victim = begun(tmp_path, "run", "job.toml", "--shard", "0/2")
+        while server.stats().requests < at and victim.poll() is None:
+            time.sleep(0.005)
+        os.killpg(victim.pid, signal.SIGKILL)
+        victim.communicate()
+        kills += 1
+    assert [code for code, _ in shares(tmp_path, 2)] == [0, 0]
+    rows = answers(tmp_path / "run")
+    assert [row["row"] for row in rows] == list(range(ROWS))
+    slots_of_a_share = 2 * 8 // 2
+    assert server.stats().requests - ROWS <= kills * slots_of_a_share
+
+
+def test_nobody_works_where_another_process_does(
+    server: ThreadedSimulator, tmp_path: Path, batchroute: Callable[..., Said]
+) -> None:
+    server.control({"latency_s": 30.0})
+    write_shares_job(tmp_path, server.url)
+    with begun(tmp_path, "run", "job.toml", "--shard", "0/2") as at_work:
+        try:
+            while not server.stats().requests:
+                time.sleep(0.01)
+            job = str(tmp_path / "job.toml")
+            assert_one_message(batchroute("run", job, "--quiet", "--shard", "0/2"), 4, "share 0/2 is at work")
+            assert_one_message(batchroute("run", job, "--quiet", "--shard", "0/3"), 4, "one of 2 processes")
+            assert_one_message(batchroute("run", job, "--quiet"), 4, "is at work")
+        finally:
+            os.killpg(at_work.pid, signal.SIGKILL)
+
+
+def test_a_run_without_shards_is_not_cut_later(
+    server: ThreadedSimulator, tmp_path: Path, batchroute: Callable[..., Said]
+) -> None:
+    write_shares_job(tmp_path, server.url, rows=20)
+    job = str(tmp_path / "job.toml")
+    assert batchroute("run", job, "--quiet").code == 0
+    assert_one_message(batchroute("run", job, "--quiet", "--shard", "0/2"), 2, "without shards", "input.reuse")
+
+
+def test_a_run_that_has_shards_goes_on_over_them(
+    server: ThreadedSimulator, tmp_path: Path, batchroute: Callable[..., Said]
+) -> None:
+    write_shares_job(tmp_path, server.url)
+    job = str(tmp_path / "job.toml")
+    assert batchroute("run", job, "--quiet", "--shard", "1/2", "--limit", "100").code == 0
+    some = server.stats().requests
+    assert 0 < some < 100
+    assert batchroute("run", job, "--quiet", "--limit", "100").code == 0
+    assert server.stats().requests == 100
+    assert [row["row"] for row in answers(tmp_path / "run")] == list(range(100))
+    assert batchroute("run", job, "--quiet").code == 0
+    assert server.stats().requests == ROWS
+    assert [row["row"] for row in answers(tmp_path / "run")] == list(range(ROWS))
+
+
+def test_shares_of_the_money_never_add_up_to_more(server: ThreadedSimulator, tmp_path: Path) -> None:
+    limit = 0.05
+    write_shares_job(tmp_path, server.url, {"limits.max_cost_usd": limit, **BOUNDED})
+    said = shares(tmp_path, 3)
+    assert {code for code, _ in said} == {4}, said
+    assert all("max_cost_usd" in words for _, words in said)
+    billed = report(tmp_path / "run")
+    assert 0 < billed["total_usd"] + billed["unconfirmed_usd"] <= limit
+
+
+def test_what_needs_the_whole_input_is_refused(tmp_path: Path, batchroute: Callable[..., Said]) -> None:
+    changes = {"limits.max_cost_usd": 1, "limits.on_budget": "downgrade", **BOUNDED}
+    write_shares_job(tmp_path, "http://127.0.0.1:9/v1", changes)
+    said = batchroute("run", str(tmp_path / "job.toml"), "--quiet", "--shard", "0/2")
+    assert_one_message(said, 2, "limits.on_budget", "one process", "budget_usd")
+
+
+def test_a_shard_that_ends_processes_is_left_and_named(server: ThreadedSimulator, tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text(
+        "import os, numpy as np\n"
+        "class Router:\n"
+        "    identity = 'deadly:1'\n"
+        "    def score(self, prompts):\n"
+        "        if any('question 100 ' in prompt for prompt in prompts):\n"
+        "            os._exit(9)\n"
+        "        return np.full(len(prompts), 0.25)\n"
+    )
+    write_shares_job(tmp_path, server.url, {"router.use": "deadly:Router"})
+    ends = [shares(tmp_path, 1)[0] for _ in range(4)]
+    assert [code for code, _ in ends] == [9, 9, 9, 4], ends
+    assert "prompts.jsonl, rows" in ends[-1][1]
+    done = {row["row"] for row in answers(tmp_path / "run")}
+    assert 100 not in done
+    assert len(done) > ROWS * 0.8, "all other shards are done"
+
+
+def test_rows_go_to_the_other_side_within_their_shard(server: ThreadedSimulator, tmp_path: Path) -> None:
+    changes = {"endpoints.weak.params": {"max_tokens": 20}, "endpoints.weak.on_finish": {"length": "other"}}
+    write_shares_job(tmp_path, server.url, changes)
+    local, run = run_locally(tmp_path), tmp_path / "run"
+    assert [code for code, _ in shares(tmp_path, 2)] == [0, 0]
+    assert any(row["route_reason"] == "finish" for row in answers(run))
+    assert answers(run) == answers(local)
+
+
+def test_answers_of_an_earlier_run_are_taken_over(server: ThreadedSimulator, tmp_path: Path) -> None:
+    write_shares_job(tmp_path, server.url)
+    assert [code for code, _ in shares(tmp_path, 2)] == [0, 0]
+    asked = server.stats().requests
+    write_shares_job(tmp_path, server.url, {"output.path": "again", "input.reuse": ["run"]}, rows=ROWS)
+    assert [code for code, _ in shares(tmp_path, 1)] == [0]
+    assert server.stats().requests == asked, "nothing is paid twice"
