@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.engine import EngineSpec
 
-_MIB = 1 << 20
-_WHOLE_GROUP = 4  # times the size of a shard: up to there a row group is read by one process
+MIB = 1 << 20
+FAR_TOO_LARGE = 4  # times the size of a shard: up to there a row group is read by one process
 _PIECES = 8  # a shard of a size that is not given is put together from, at least
 _LEAST_PIECE = 64 << 10
 
@@ -90,13 +90,13 @@ def cut(source: Source, engine: EngineSpec, senders: int) -> list[Shard]:
 
     Raises as `Source.chunks`.
     """
-    size = engine.shard_mb * _MIB
+    size = engine.shard_mb * MIB
     if "shard_mb" in engine.model_fields_set:
-        return _shards(source, _Aim(size, 1, math.ceil(size), group=_WHOLE_GROUP * size))
+        return _shards(source, _Aim(size, 1, math.ceil(size), group=FAR_TOO_LARGE * size))
     wanted = SHARDS_PER_SENDER * senders
     size = min(size, sum(file.size for file in source.files) / wanted)
     piece = max(math.ceil(size / _PIECES), _LEAST_PIECE)
-    shards = _shards(source, _Aim(size, LEAST_SHARD_ROWS, piece, group=_WHOLE_GROUP * size))
+    shards = _shards(source, _Aim(size, LEAST_SHARD_ROWS, piece, group=FAR_TOO_LARGE * size))
     if len(shards) >= wanted:
         return shards
     rows = _rows_for(senders, wanted, shards)
@@ -138,14 +138,17 @@ def _shards(source: Source, aim: _Aim) -> list[Shard]:
 def _pieces(source: Source, at: int, aim: _Aim) -> Iterator[_Piece] | None:
     """Those of a file, in order; None where it cannot be cut."""
     file = source.files[at]
+    if is_whole(file):
+        return None
     if file.format == "parquet":
         return _parquet_pieces(file, at, aim)
-    if file.format == "jsonl" and not _is_packed(file):
-        return _line_pieces(file, at, aim, source.limits.line_bytes)
-    return None
+    return _line_pieces(file, at, aim, source.limits.line_bytes)
 
 
-def _is_packed(file: InputFile) -> bool:
+def is_whole(file: InputFile) -> bool:
+    """Whether a file is one shard, as it cannot be cut."""
+    if file.format != "jsonl":
+        return file.format != "parquet"
     with open_bytes(file) as stream:
         return stream.unpacked is not None
 

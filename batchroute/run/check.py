@@ -29,6 +29,7 @@ from batchroute.run.pilot.fit import (
 )
 from batchroute.run.pilot.found import found_by_pilot
 from batchroute.run.process import raise_file_limit
+from batchroute.run.shards.likely import is_for_shards, shard_notes, shard_warnings
 from batchroute.score.router import check_router
 from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
 from batchroute.send.reuse import answered_parts
@@ -85,6 +86,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
         found.notes += found.attempt(lambda: list(_input_notes(source, limit, pilot))) or []
         found.notes += found.attempt(lambda: _reuse_notes(job, raw=keeps_raw(job, source))) or []
         _look_at_pilot(found, job, source, limit, pilot)
+        _look_at_shards(found, job, source, limit)
     for look in pilot_looks(job):
         found.attempt(look)
     found.attempt(lambda: check_router(job.router))
@@ -114,6 +116,15 @@ def _look_at_pilot(found: Findings, job: Job, source: Source, limit: int | None,
     if references is not None:
         unread = found.attempt(partial(refuse_no_references, job.pilot, references, limit))
         found.notes += [] if unread is None else [unread]
+
+
+def _look_at_shards(found: Findings, job: Job, source: Source, limit: int | None) -> None:
+    """How the input is likely to be cut; not where only some of it is to be read."""
+    if not is_for_shards(job):
+        return
+    if limit is None:
+        found.notes += found.attempt(lambda: list(shard_notes(job, source))) or []
+    found.warnings += found.attempt(lambda: list(shard_warnings(job, source))) or []
 
 
 def _notify_warnings(notify: Notify) -> Iterator[str]:

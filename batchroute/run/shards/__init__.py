@@ -9,6 +9,7 @@
     threshold  the threshold of the whole run        money      what all shards have taken of the limit
     finish     what became of the shards; the report of the last process
     whole      what needs the whole input in one process
+    likely     how many shards there will be, for `check`
 
 Hands out no shards and leases no limits: that is a driver's (run/workers).
 """
