@@ -27,13 +27,14 @@ from batchroute.score.rater import bare_questions
 from batchroute.score.router import load_scorer
 from batchroute.store.scores import Scores, read_scores
 from inputs import lines
-from jobs import write_job
+from jobs import simulated, write_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROWS = 45_000
 WORDS = "What is the sum of all odd numbers below it? Show your work, and name each theorem that you use. " * 8
+MIB = "x" * (1 << 20)  # of which the built-in embedder reads the beginning
 GIVE_UP_S = 60.0
 CLOSE = 1e-6
 COMMAND = [sys.executable, "-c", "from batchroute.cli import main; main()"]
@@ -121,16 +122,23 @@ def has_loaded_torch(pid: int) -> bool:
     return b"libtorch_cpu" in Path(f"/proc/{pid}/maps").read_bytes()
 
 
-def test_ctrl_c_keeps_what_is_scored(job: Path) -> None:
-    """Of a plan: a second one goes on from there, and has what one that nobody stops has."""
+def test_a_plan_goes_on_where_it_was_killed_or_interrupted(job: Path) -> None:
+    """It leaves no process, a Ctrl-C no row that was scored; the last one has what one alone has."""
     run = job.parent / "run"
-    with started("plan", job, "--quiet") as command:
-        wait_until(lambda: parts_of(run / "scores") >= 2)
-        pids = helpers(command)
-        os.killpg(command.pid, signal.SIGINT)
-        command.communicate(timeout=GIVE_UP_S)
-    assert command.returncode == 128 + signal.SIGINT
+    with started("plan", job, "--quiet") as killed:
+        wait_until(lambda: parts_of(run / "scores") >= 1)
+        pids = helpers(killed)
+        killed.kill()
+        killed.communicate()
     assert pids
+    wait_until(lambda: all(map(is_over, pids)))
+    before = parts_of(run / "scores")
+    with started("plan", job, "--quiet") as interrupted:
+        wait_until(lambda: parts_of(run / "scores") > before)
+        pids = helpers(interrupted)
+        os.killpg(interrupted.pid, signal.SIGINT)
+        interrupted.communicate(timeout=GIVE_UP_S)
+    assert interrupted.returncode == 128 + signal.SIGINT
     assert all(map(is_over, pids))
     kept = Scores(run / "scores")
     assert 0 < kept.rows < ROWS
@@ -140,7 +148,7 @@ def test_ctrl_c_keeps_what_is_scored(job: Path) -> None:
     assert again.returncode == 0
     whole = Scores(run / "scores")
     assert all(path.read_bytes() == data for path, data in begun.items())
-    assert all(before.end == after.start for before, after in pairwise(whole.parts))
+    assert all(one.end == next_one.start for one, next_one in pairwise(whole.parts))
     assert (whole.parts[0].start, whole.exhausted) == (Position(0, 0, 0), True)
     found = [read_scores(part) for part in whole.parts]
     rows, scores = (np.concatenate([getattr(one, name) for one in found]) for name in ("row", "score"))
@@ -148,11 +156,18 @@ def test_ctrl_c_keeps_what_is_scored(job: Path) -> None:
     expect_scores(rows, scores)
 
 
-def test_kill_of_a_plan_leaves_no_process(job: Path) -> None:
-    with started("plan", job, "--quiet") as command:
-        wait_until(lambda: parts_of(job.parent / "run" / "scores") >= 2)
-        pids = helpers(command)
-        command.kill()
-        command.communicate()
-    assert pids
-    wait_until(lambda: all(map(is_over, pids)))
+@pytest.mark.parametrize(("routing", "has_helpers"), [("strong_fraction", True), ("threshold", False)])
+def test_a_run_has_them_while_its_lanes_wait(tmp_path: Path, routing: str, has_helpers: bool) -> None:
+    """With a threshold they send what is scored already, and need a core themselves."""
+    lines(tmp_path / "prompts.jsonl", *({"prompt": f"{row} {MIB}"} for row in range(LEAST_BYTES // len(MIB))))
+    how = {"routing.threshold": None, f"routing.{routing}": 0.5}
+    run = started("run", write_job(tmp_path, simulated(), {"router.use": "mf"}, how), "--quiet")
+    seen: set[int] = set()
+    with run as command:
+        while command.poll() is None:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is over meanwhile
+                seen |= helpers(command)
+            time.sleep(0.02)
+    assert command.returncode == 0
+    assert bool(seen) == has_helpers
+    assert all(map(is_over, seen))
