@@ -82,7 +82,8 @@ def _score_share(source: str, out: Path | None, share: Share, flags: Flags) -> i
     import time
 
     from batchroute.run.engine import RunOptions
-    from batchroute.run.shards.alone import score_share
+    from batchroute.run.open import open_input
+    from batchroute.run.shards.alone import scored_share
 
     if out is not None or not source.endswith(".toml"):
         raise UsageFault(
@@ -91,8 +92,9 @@ def _score_share(source: str, out: Path | None, share: Share, flags: Flags) -> i
     job = flags.load(Path(source), require_keys=False)
     options = RunOptions(os.environ, limit=flags.limit, share=share, notify=log.warning)
     started = time.monotonic()
-    rows = score_share(job, options)
-    took_s = time.monotonic() - started
+    opened = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
+    with scored_share(job, options, opened, log_scored()) as scored:
+        rows, took_s = scored.rows, time.monotonic() - started
     log.info(f"share {share.index}/{share.of}: {count(rows)} rows have scores, {took_s:.1f} s: {job.output.path}")
     return 0
 

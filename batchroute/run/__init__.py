@@ -10,6 +10,7 @@
     handover   rows an answer sends to another    open     what every command does first
     streams    stdin, stdout, stderr, and their loss
     propose/   data -> the first draft of a job   preview    the first requests, not sent
+    told       telling now and then how many rows are scored
     kept       threshold and scores that are there  pilot/  rows that both sides are asked first
     shards/    a run over shards of its input: what one process does of it
     substitutes  models that answer for another   unconfirmed  what was sent without a limit and never heard of

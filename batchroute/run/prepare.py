@@ -12,28 +12,31 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
+from batchroute.run.engine import RunOptions
 from batchroute.run.open import open_input, refuse_unbounded_media
 from batchroute.run.pilot.fit import refuse_unfit_pilot
 from batchroute.run.pilot.routers import router_named
 from batchroute.run.scoring import Scoring, scorer_loader
+from batchroute.run.shards.alone import scored_share
+from batchroute.run.told import told
 from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory
+from batchroute.store.layout import RunLayout
 from batchroute.store.lock import locked
 from batchroute.store.scores import Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from batchroute.input.open import Source
     from batchroute.job.spec import Job, RouterSpec
+    from batchroute.run.told import OnRows
     from batchroute.send.budget import Budget
     from batchroute.store.directory import RunDirectory
-
-TELL_EVERY_S = 0.5
 
 log = logging.getLogger("batchroute")
 
@@ -54,7 +57,7 @@ class ScoredInput:
 
 
 @contextlib.contextmanager
-def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> Iterator[ScoredInput]:
+def scored_job(job: Job, limit: int | None, on_rows: OnRows) -> Iterator[ScoredInput]:
     """Scores what is not scored yet of up to `limit` rows; the run directory is locked meanwhile and after.
 
     `on_rows` is told the rows scored so far, a few times a second. Raises UsageFault where a run would, Stopped
@@ -64,6 +67,9 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
     source = open_input(job.input, job.router, path, raw=job.output.raw)
     refuse_unbounded_media(job, source)
     refuse_unfit_pilot(job)
+    if RunLayout(path).shards.exists():
+        yield from _scored_shards(job, source, limit, on_rows)
+        return
     with locked(path, int(job.output.mode, 8)):
         directory = open_run_directory(job, source)
         router = router_named(directory.identity.router, job, directory.layout)
@@ -93,6 +99,20 @@ def scored_job(job: Job, limit: int | None, on_rows: Callable[[int], None]) -> I
             directory.close()
 
 
+def _scored_shards(job: Job, source: Source, limit: int | None, on_rows: OnRows) -> Iterator[ScoredInput]:
+    """The same of a directory that has shards."""
+    options = RunOptions(os.environ, limit=limit, notify=log.warning)
+    with scored_share(job, options, source, on_rows) as scored:
+        done = scored.counts.ok + scored.counts.refused
+        yield ScoredInput(
+            scored.source,
+            scored.scores,
+            scored.identity.threshold_for(scored.rows),
+            begun=done > 0,
+            ended=done >= scored.rows > 0 and not scored.counts.failed,
+        )
+
+
 def _budget(job: Job, directory: RunDirectory) -> Budget | None:
     """Scoring costs money only where an embedder is asked."""
     limit = job.limits.max_cost_usd
@@ -102,7 +122,7 @@ def _budget(job: Job, directory: RunDirectory) -> Budget | None:
 
 
 def score_into(
-    folder: Path, source: Source, router: RouterSpec, limit: int | None, on_rows: Callable[[int], None]
+    folder: Path, source: Source, router: RouterSpec, limit: int | None, on_rows: OnRows
 ) -> ScoredInput:
     """Scores an input that belongs to no job; the scores live in `folder`."""
     scores = Scores(folder)
@@ -113,16 +133,8 @@ def score_into(
     return ScoredInput(source, scores)
 
 
-async def _score(scoring: Scoring, on_rows: Callable[[int], None]) -> None:
-    async def tell() -> None:
-        while True:
-            await asyncio.sleep(TELL_EVERY_S)
-            on_rows(scoring.rows)
-
-    telling = asyncio.create_task(tell())
-    try:
+async def _score(scoring: Scoring, on_rows: OnRows) -> None:
+    async with told(on_rows, lambda: scoring.rows):
         await scoring.run(parallel=True)
-    finally:
-        telling.cancel()
     if scoring.stopped is not None:
         raise Stopped(f"the embedder stopped: {scoring.stopped}")

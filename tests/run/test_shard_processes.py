@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -188,3 +189,20 @@ def test_answers_of_an_earlier_run_are_taken_over(server: ThreadedSimulator, tmp
     write_shares_job(tmp_path, server.url, {"output.path": "again", "input.reuse": ["run"]}, rows=ROWS)
     assert [code for code, _ in shares(tmp_path, 1)] == [0]
     assert server.stats().requests == asked, "nothing is paid twice"
+
+
+def test_a_plan_of_a_run_with_shards_scores_what_is_left_of_them(
+    server: ThreadedSimulator, tmp_path: Path, batchroute: Callable[..., Said]
+) -> None:
+    write_shares_job(tmp_path, server.url, {"routing.threshold": None, "routing.strong_fraction": 0.1})
+    job, scores = str(tmp_path / "job.toml"), tmp_path / "run" / "scores"
+    assert batchroute("score", job, "--shard", "1/2").code == 0
+    half = {part.name for part in scores.iterdir()}
+    planned = batchroute("plan", job, "--json")
+    assert (planned.code, json.loads(planned.out)["rows"]) == (0, ROWS)
+    after = {part.name for part in scores.iterdir()}
+    assert half < after
+    assert all(name.count("-") == 2 for name in after), "each belongs to a shard"
+    found = batchroute("calibrate", job, "--strong-fraction", "0.1", "--json")
+    assert json.loads(found.out)["threshold"] == json.loads(planned.out)["threshold"]
+    assert server.stats().requests == 0

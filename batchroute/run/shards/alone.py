@@ -9,16 +9,15 @@ the end              the last process at work writes report.json, failed.jsonl a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchroute.errors import BatchrouteError, Stopped
 from batchroute.input.cut import limited
 from batchroute.job.prices import open_targets
 from batchroute.report.standing import GO_ON
-from batchroute.run.open import open_input
 from batchroute.run.process import run_loop
 from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
 from batchroute.run.shards.money import taken_usd
@@ -28,18 +27,22 @@ from batchroute.run.shards.share import is_own, refuse_too_many, share_of
 from batchroute.run.shards.threshold import is_scored, settled_threshold
 from batchroute.run.shards.whole import refuse_undivided
 from batchroute.run.stop import Stopper
+from batchroute.run.told import told
 from batchroute.send.budget import STEP, Budget
 from batchroute.send.open import endpoint_limits, own_limits
+from batchroute.store.scores import Scores
 from batchroute.store.sharded import Share, open_sharded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
-    from batchroute.run.end import RunEnd
+    from batchroute.run.end import Counts, RunEnd
     from batchroute.run.engine import RunOptions
+    from batchroute.run.told import OnRows
     from batchroute.send.allowance import Allowance
+    from batchroute.store.identity import Identity
     from batchroute.store.sharded import ShardedDirectory
 
 
@@ -57,27 +60,40 @@ async def run_share(job: Job, options: RunOptions, source: Source, stopper: Stop
             return await run.go()
 
 
-def score_share(job: Job, options: RunOptions) -> int:
-    """Scores the shards of a share and asks nobody; blocks. Returns how many rows of them have scores now.
+class ScoredShare(NamedTuple):
+    """The shards of a share, all scored; how the rows of those that were asked have ended."""
 
-    Stopped where it ended before all of them have.
+    source: Source
+    scores: Scores
+    rows: int
+    identity: Identity
+    counts: Counts
+
+
+@contextlib.contextmanager
+def scored_share(job: Job, options: RunOptions, source: Source, on_rows: OnRows) -> Iterator[ScoredShare]:
+    """Scores the shards of a share and asks nobody; the share is locked meanwhile and after.
+
+    `on_rows` is told the rows scored so far, a few times a second. Stopped where it ended before all have scores.
     """
-    source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
-    return run_loop(_score_share(job, options, source, Stopper(job.limits.drain_s, options.notify)))
-
-
-async def _score_share(job: Job, options: RunOptions, source: Source, stopper: Stopper) -> int:
-    share = options.share or Share(0, 1)
+    share, stopper = options.share or Share(0, 1), Stopper(job.limits.drain_s, options.notify)
     refuse_undivided(job)
     with open_sharded(job, source, share, senders=share.of) as directory:
         run = _ShareRun(job, options, directory, share, stopper)
-        with stopper.on_signals(int):
+        run_loop(_scored(run, stopper, on_rows))
+        rows = sum(directory.scores_of(task.shard).rows for task in run.own)
+        scores = Scores(directory.layout.scores)
+        yield ScoredShare(directory.source, scores, rows, directory.identity, counts_of(directory, run.own))
+
+
+async def _scored(run: _ShareRun, stopper: Stopper, on_rows: OnRows) -> None:
+    with stopper.on_signals(int):
+        async with told(on_rows, run.process.progress.scored):
             await run.score()
-        if stopper.fault is not None:
-            raise stopper.fault
-        if stopper.stopping:
-            raise Stopped(f"stopped by {stopper.cause or 'its caller'}; {GO_ON}")
-        return sum(directory.scores_of(task.shard).rows for task in run.own)
+    if stopper.fault is not None:
+        raise stopper.fault
+    if stopper.stopping:
+        raise Stopped(f"stopped by {stopper.cause or 'its caller'}; {GO_ON}")
 
 
 class _ShareRun:
@@ -143,7 +159,7 @@ class _ShareRun:
         unscored = [task for task in self.own if not is_scored(self._directory, task)]
         if unscored:
             queue = OwnShards(unscored)
-            await self.process.score(queue)
+            await self.process.score(queue, parallel=self._share.of == 1)
             if queue.unfinished:
                 raise Stopped("; ".join(queue.unfinished))
 

@@ -122,9 +122,9 @@ class ShardProcess:
         if self._display_fault is not None:
             raise self._display_fault
 
-    async def score(self, queue: ShardQueue) -> None:
-        """Scores the shards of a queue, and asks nobody."""
-        self._at_work = scoring = ShardsScoring(self._work, queue)
+    async def score(self, queue: ShardQueue, *, parallel: bool = False) -> None:
+        """Scores the shards of a queue, and asks nobody; `parallel`: all cores of the machine are its own."""
+        self._at_work = scoring = ShardsScoring(self._work, queue, parallel=parallel)
         self._stopper.add(scoring)
         await scoring.run()
 

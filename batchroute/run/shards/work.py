@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError, PoisonShard, ShardTaken
 from batchroute.run.scoring import Scoring
+from batchroute.score.process import LoadedFrom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,15 +62,18 @@ class ShardWork:
             task.limit,
             lambda: self.scorer(directory),
             self.open_rater(directory),
+            LoadedFrom(self.job.router, directory.identity.scorer),
         )
 
 
 class ShardsScoring:
     """Scores the shards of a queue, and asks nobody; `rows` are those scored so far. See `Stoppable`."""
 
-    def __init__(self, work: ShardWork, queue: ShardQueue) -> None:
+    def __init__(self, work: ShardWork, queue: ShardQueue, *, parallel: bool) -> None:
+        """`parallel`: nobody else needs this machine's cores meanwhile."""
         self._work = work
         self._queue = queue
+        self._parallel = parallel
         self._scoring: Scoring | None = None
         self._rows = self._sent = 0
 
@@ -95,7 +99,7 @@ class ShardsScoring:
     async def _score(self, task: ShardTask, directory: RunDirectory) -> None:
         self._scoring = scoring = self._work.scoring(task, directory)
         try:
-            await scoring.run()
+            await scoring.run(parallel=self._parallel)
         finally:
             self._rows, self._sent, self._scoring = self.rows, self.sent, None
             await self._work.books.close(directory, rows=None)
