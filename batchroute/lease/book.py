@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class Book:
         self._rests_s = rests_s
         self._held: dict[str, _Held] = {}
         self._ends: list[tuple[float, str]] = []
+        self._asking: dict[str, float] = {}  # who holds nothing and wants so much, in the order they asked
 
     def __len__(self) -> int:
         """How many workers hold something."""
@@ -77,16 +79,33 @@ class Book:
         if amount > self.of(worker):
             self._set(worker, amount)
 
-    def grant(self, worker: str, wanted: float, limit: float) -> float:
-        """What the worker may use, of `wanted`, so that the total stays within the limit. A smaller share than it
-        holds counts only when it is `said`."""
+    def grant(self, worker: str, wanted: float, limit: float, least: float = 0.0) -> float:
+        """What the worker may use, of `wanted`, so that the total stays within the limit.
+
+        A smaller share than it holds counts only when it is `said`. Who holds nothing gets at least `least` or
+        nothing, and not what those wait for who asked before.
+        """
         held = self.of(worker)
-        granted = min(wanted, held + max(0.0, limit - self.total))
+        room = held + limit - self.total - (0.0 if held else self._owed_before(worker))
+        granted = max(0.0, min(wanted, room))
+        if held == 0 and granted < least:
+            granted = 0.0
+        if held == 0 and granted == 0 and wanted > 0:
+            self._asking[worker] = wanted
+        else:
+            self.withdraw(worker)
         if granted > held:
             self._set(worker, granted)
         elif worker in self._held and granted > self._held[worker].amount:
             self._held[worker].amount = granted  # it has back what had only been resting
         return granted
+
+    def withdraw(self, worker: str) -> None:
+        """The worker asks for nothing."""
+        self._asking.pop(worker, None)
+
+    def _owed_before(self, worker: str) -> float:
+        return sum(wanted for _, wanted in takewhile(lambda asker: asker[0] != worker, self._asking.items()))
 
     def free(self, worker: str, amount: float, now: float, after_s: float) -> None:
         """The worker uses no more than `amount` from now on, and what it used beyond that counts for `after_s`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.lease.book import Book
 from batchroute.lease.findings import Findings, ProbeTurn
-from batchroute.lease.limits import LEAST_RPM
+from batchroute.lease.limits import LEAST_RPM, ttl_s
 from batchroute.lease.messages import LaneGrant
 from batchroute.lease.rate import RateShare, SharedRate
 from batchroute.lease.seats import Seats
@@ -45,13 +45,19 @@ class SharedLane:
         seats = limits.seats
         self._seats = Seats(seats)
         rpm = limits.requests_per_minute
-        self._rate = None if rpm is None else SharedRate(rpm, seats or 1)
+        self._rate = None if rpm is None else SharedRate(rpm, seats or 1, ttl_s(period_s))
         self._rates = Shares()
         self._tokens = Book(rests_s=TOKENS_REST_S)
         self._token_shares = Shares()
         self._large: str | None = None  # who is to have more tokens than an equal share, for one request
         self._slots = Book()
         self._slot_shares = Shares(whole=True)
+
+    def rest_tokens(self, now: float, quiet_s: float) -> None:
+        """Workers of an earlier driver may be using all tokens for so long."""
+        unknown, limit = "", self.limits.tokens_per_minute or 0
+        self._tokens.found(unknown, limit)
+        self._tokens.free(unknown, 0.0, now, quiet_s + TOKENS_REST_S)
 
     def hear(self, worker: str, use: LaneUse, now: float) -> None:
         """Takes note of what the worker uses, and of what it found out."""
@@ -71,8 +77,9 @@ class SharedLane:
         rate, tokens = RateShare(0.0), 0.0
         if self.found.stop is None and self._seats.has(worker, idle=idle):
             slots = self._granted_slots(worker, use)
-            rate = self._granted_rate(worker, use, now, can_send=slots > 0)
-            tokens = self._granted_tokens(worker, use, can_send=slots > 0)
+            waits = not self.found.answered and slots == 0
+            rate = self._granted_rate(worker, use, now, waits=waits)
+            tokens = self._granted_tokens(worker, use, waits=waits)
         else:
             self._leave_shares(worker)
         probe_in_s, probe_every_s = self.found.probes(worker, turn, now)
@@ -102,13 +109,15 @@ class SharedLane:
         self._seats.left(worker)
         self.found.left(worker)
         if self._rate is not None:
-            self._rate.said(worker, 0.0, now)
+            self._rate.left(worker, now)
         self._tokens.said(worker, 0.0, now)
 
     def _leave_shares(self, worker: str) -> None:
         """The worker is to have nothing; its seat is another's once it says that it uses nothing."""
         for shares in (self._rates, self._token_shares, self._slot_shares):
             shares.leave(worker)
+        for book in (self._tokens, self._slots):
+            book.withdraw(worker)
         if self._large == worker:
             self._large = None
         if self._slots.of(worker) == 0 and (self._rate is None or self._rate.of(worker) == 0):
@@ -126,7 +135,7 @@ class SharedLane:
             return target
         return math.floor(self._slots.grant(worker, target, limit))
 
-    def _granted_rate(self, worker: str, use: LaneUse, now: float, *, can_send: bool) -> RateShare:
+    def _granted_rate(self, worker: str, use: LaneUse, now: float, *, waits: bool) -> RateShare:
         learnt, said = self.found.speed.requests_per_minute, use.requests_per_minute
         usable = math.inf if self._rate is None else self._rate.usable(now)
         limit = usable if learnt is None else min(usable, learnt)
@@ -141,11 +150,11 @@ class SharedLane:
         target = self._rates.target(worker, need, limit)
         if not self.found.answered:
             target = min(target, LEAST_RPM)  # a single request at a time needs no more
-        if not can_send:
+        if waits:
             target = 0.0
         return RateShare(target) if self._rate is None else self._rate.grant(worker, target, now)
 
-    def _granted_tokens(self, worker: str, use: LaneUse, *, can_send: bool) -> float:
+    def _granted_tokens(self, worker: str, use: LaneUse, *, waits: bool) -> float:
         if self.limits.tokens_per_minute is None:
             return math.inf
         limit, share = float(self.limits.tokens_per_minute), _amount(use.tokens_per_minute)
@@ -156,7 +165,7 @@ class SharedLane:
             used = HEADROOM * use.tokens + FLOOR * limit / (len(self._token_shares) or 1)
             need = math.inf if is_short else max(used, share / 2)
             target = self._token_shares.target(worker, need, limit)
-        return math.floor(self._tokens.grant(worker, target, limit)) if can_send else 0.0
+        return 0.0 if waits else math.floor(self._tokens.grant(worker, target, limit))
 
     def _is_large(self, worker: str, wants: int, limit: float) -> bool:
         """Whether the worker's next request is to have its own share, larger than an equal one; one at a time."""

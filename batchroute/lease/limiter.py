@@ -82,6 +82,9 @@ class Limiter:
         self._here: dict[str, _Worker] = {}  # by when they were heard
         self._places: list[int] = []  # below the highest one taken, that are free
         self._in_doubt: dict[str, float] = {}  # workers that are lost -> until when requests may be in flight
+        if quiet_s > 0:
+            for lane in self.lanes.values():
+                lane.rest_tokens(now, quiet_s)
 
     @property
     def here(self) -> int:
@@ -155,8 +158,8 @@ class Limiter:
         name = renewal.worker
         ceiling = None
         if self.money is not None:
-            self.money.hear(renewal)
-            ceiling = self.money.grant(name)
+            self.money.hear(renewal, self.epoch)
+            ceiling = self.money.grant(name, renewal.taken_usd)
             self._stop_spent_up(self.money, now)
         turn = ProbeTurn(worker.place or 0, len(self._here) + len(self._places))
         wishes = renewal if self.drain is None else msgspec.structs.replace(renewal, wants_shard=False)

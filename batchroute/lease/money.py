@@ -68,10 +68,15 @@ class SharedMoney:
         self._left = left_usd
         self._accounts.clear()
 
-    def hear(self, renewal: Renewal) -> None:
+    def hear(self, renewal: Renewal, epoch: int) -> None:
         """Takes note of what a worker has taken, how far it may go, and what it lacks."""
+        # Worked example, a worker that outlived its driver: it says $3 taken and a ceiling of $4, by a lease of
+        # the last driver; on disk are $3.20, which `recount` has counted. It is answered $3, and says then, in
+        # this epoch, a ceiling of $3.20: its base. What it goes beyond that is taken from what is left.
         account = self._accounts.get(renewal.worker)
         if account is None:
+            if renewal.epoch != epoch and renewal.ceiling_usd > 0:
+                return
             account = _Purchase(renewal.ceiling_usd, renewal.taken_usd, renewal.ceiling_usd)
             self._accounts[renewal.worker] = account
         account.taken = renewal.taken_usd
@@ -82,11 +87,11 @@ class SharedMoney:
         account.still = not in_flight and account.slack == 0
         account.here = True
 
-    def grant(self, worker: str) -> Decimal:
+    def grant(self, worker: str, taken_usd: Decimal) -> Decimal:
         """How far the worker may go, after it has been heard."""
-        account = self._accounts[worker]
-        if self._left is None:
-            return account.taken
+        account = self._accounts.get(worker)
+        if account is None or self._left is None:
+            return taken_usd
         room = account.slack + max(Decimal(0), self.free)
         fitting = [usd for usd in account.wants.values() if usd <= room]
         if account.idle or (account.wants and not fitting):

@@ -38,8 +38,10 @@ class SharedRate:
     # 10 a minute are one seat. Its holder has all of it, as one process would: at most 10 * 60.03 / 60.18 + 1 in a
     # minute. Who follows it sends nothing for 60 / 10 s after its lease, and so the two are like one.
 
-    def __init__(self, requests_per_minute: float, seats: int) -> None:
+    def __init__(self, requests_per_minute: float, seats: int, ttl_s: float) -> None:
+        """`ttl_s`: how late a grant may be that lets a worker begin."""
         self.limit = requests_per_minute
+        self._lately_s = WINDOW_S + ttl_s
         self._seats = seats
         self._book = Book()
         self._begun: deque[float] = deque()
@@ -53,16 +55,21 @@ class SharedRate:
         if self._seats == 1:
             return self.limit
         for times in (self._begun, self._ended):
-            while times and times[0] <= now - WINDOW_S:
+            while times and times[0] <= now - self._lately_s:
                 times.popleft()
         return self.limit - 2 * (len(self._book) + len(self._begun) + len(self._ended))
 
     def said(self, worker: str, requests_per_minute: float, now: float) -> None:
-        """The worker may be sending no faster than this from now on; 0 also where it is dead or its lease over."""
+        """The worker may be sending no faster than this from now on."""
         held = self._book.of(worker)
         self._book.said(worker, requests_per_minute, now)
         if held > 0 and self._book.of(worker) == 0:
             self._ended.append(now)
+
+    def left(self, worker: str, now: float) -> None:
+        """The worker is dead, or its lease is over."""
+        self.said(worker, 0.0, now)
+        self._book.withdraw(worker)
 
     def grant(self, worker: str, wanted: float, now: float) -> RateShare:
         """As much of `wanted` as may be; a share begins with half of it at least, as it costs the others some."""
@@ -71,11 +78,12 @@ class SharedRate:
             return RateShare(self._book.grant(worker, wanted, limit))
         if self._seats == 1:
             return self._handed_over(worker, wanted, now)
-        limit -= 4
-        if wanted <= 0 or limit - self._book.total < wanted / 2 or len(self._begun) > self.limit / 400:
+        if len(self._begun) > self.limit / 400:
             return RateShare(0.0)
-        self._begun.append(now)
-        return RateShare(self._book.grant(worker, wanted, limit))
+        granted = self._book.grant(worker, wanted, limit - 4, least=wanted / 2)
+        if granted > 0:
+            self._begun.append(now)
+        return RateShare(granted)
 
     def _handed_over(self, worker: str, wanted: float, now: float) -> RateShare:
         """All of a lane with one seat, or nothing."""
