@@ -7,7 +7,7 @@
     details   what a page shows beyond figures     beside             what a bill has beside its rows
     by        the bill by the values of a column   kept_columns       a kept column as text
     lanes     what each lane does, and did         standing           how a run stands, from its small files
-    graded    what is kept on graded rows
+    graded    what is kept on graded rows          together           the lanes of several processes as one
     ties      rows that share the threshold's score  quality   what a pilot found
     daily     the bill as providers send theirs: by day, model and tier; invoice, a room of its own, compares both
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchroute.store.layout import RunLayout
-from batchroute.store.ledger import read_ledger, reconciled
 from batchroute.store.pilot import read_pilot_bill
+from batchroute.store.unconfirmed import read_unconfirmed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +52,7 @@ def router_cost_of(job: RunJob, earlier: Report | None) -> float | None:
 
 def unconfirmed_usd_of(run: Path, spent_usd: float, earlier: Report | None) -> float | None:
     """The ledger says it; without one it is 0, but in a directory of a version that kept none without a limit."""
-    path = RunLayout(run).ledger
-    if not path.exists():
+    found = read_unconfirmed(run, Decimal(spent_usd))
+    if found is None:
         return None if earlier is not None and earlier.unconfirmed_usd is None else 0.0
-    ledger = reconciled(read_ledger(path), Decimal(spent_usd))
-    return None if ledger.unpriced else float(ledger.unconfirmed)
+    return None if found.unpriced else float(found.usd)

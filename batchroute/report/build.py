@@ -27,12 +27,12 @@ from batchroute.report.figures import (
     state_of_ended,
     sum_if_known,
 )
-from batchroute.report.lanes import read_status
 from batchroute.report.quality import read_quality
 from batchroute.report.read import read_job, scan_rows, scan_scores
 from batchroute.report.savings import savings_by_cause
 from batchroute.report.sums import Groups, grouped, latencies, score_histogram, score_quantiles
 from batchroute.report.ties import tie_at
+from batchroute.report.together import read_status
 from batchroute.report.token_sums import token_sums
 from batchroute.report.tokens import mean_completions
 from batchroute.store.layout import RunLayout

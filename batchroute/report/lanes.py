@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
-from batchroute.store.layout import RunLayout
 from batchroute.types import Doing, PilotProgress  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
@@ -129,11 +128,6 @@ def lane_words(state: LaneState, now: datetime) -> str:
     if state.doing == "stopped":
         return f"stopped: {state.reason}" if state.reason else "stopped"
     return _WORDS[state.doing]
-
-
-def read_status(run: Path) -> RunStatus | None:
-    """What the last run in the directory wrote; see `status_in`."""
-    return status_in(RunLayout(run).status)
 
 
 def status_in(file: Path) -> RunStatus | None:

@@ -13,7 +13,8 @@ import msgspec
 
 from batchroute.errors import RunFault
 from batchroute.report.figures import State, read_report
-from batchroute.report.lanes import LaneReport, RunStatus, read_status
+from batchroute.report.lanes import LaneReport  # noqa: TC001 - msgspec reads it
+from batchroute.report.together import read_status
 from batchroute.store.layout import RunLayout
 from batchroute.store.lock import Holder, lock_state
 from batchroute.types import PilotProgress  # noqa: TC001 - msgspec reads it
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchroute.report.figures import Report
+    from batchroute.report.lanes import RunStatus
 
 _FRESH_S = 30.0  # a status that is older is not of a run at work
 # What to do about a run that is not complete, in the same words wherever it is said.
@@ -33,7 +35,8 @@ REFUSED = "`error` in the results says why, --retry refused asks them again"
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One run; `why` it is not complete, and what to do about it.
 
-    `pid`, `host` and `since` are of the process at work, or of one that was killed. `share` of the rows is done;
+    `pid`, `host` and `since` are of the process at work, or of one that was killed; `processes` is how many are at
+    work that divide the shards of the run, None where it is one process's own. `share` of the rows is done;
     `as_of` (Unix time) is when that was last said. `pilot` is how far it is, or was at a kill. None is unknown.
     """
 
@@ -43,6 +46,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     host: str | None = None
     since: datetime | None = None
+    processes: int | None = None
     as_of: float | None = None
     rows: int | None = None
     done: int | None = None
@@ -77,6 +81,7 @@ def standing_of(run: Path) -> Standing:
         pid=None if lock.holder is None else lock.holder.pid,
         host=None if lock.holder is None else lock.holder.host,
         since=None if lock.holder is None else lock.holder.started_at,
+        processes=lock.shares or None,
         why=why,
         lanes={name: msgspec.structs.replace(lane, timeline=None) for name, lane in lanes.items()},
     )

@@ -18,7 +18,7 @@ from batchroute.errors import AnsweredOtherwise, OwnCodeFault, Stopped
 from batchroute.report.figures import read_report, state_of_ended, write_report
 from batchroute.report.quality import read_quality
 from batchroute.report.standing import GO_ON
-from batchroute.score.api.paid import read_bill
+from batchroute.store.embeddings import read_bill
 from batchroute.store.files import saving
 from batchroute.store.layout import layouts_of
 from batchroute.store.ledger import add_unconfirmed

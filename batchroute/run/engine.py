@@ -35,13 +35,13 @@ from batchroute.run.spending import DirectoryBill
 from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
 from batchroute.run.unconfirmed import Unconfirmed
-from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asked_by, connections, endpoint_limits, own_limits, scrubber_for
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import open_run_directory
+from batchroute.store.embeddings import read_bill
 from batchroute.store.files import saving
 from batchroute.store.layout import RunLayout
 from batchroute.store.lock import locked

@@ -19,6 +19,7 @@ from batchroute.run.pilot.routers import router_named
 from batchroute.store.identity import identity_of, known_identity
 from batchroute.store.layout import RunLayout
 from batchroute.store.scores import Scores
+from batchroute.store.shard_scores import leading_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def kept_scores(job: Job, source: Source) -> list[ScorePart]:
     identity = known_identity(run)
     if identity is None or _differs(identity, job, source.fingerprint(), _SCORES_HANG_ON):
         return []
-    return Scores(run.scores).parts
+    return leading_parts(run) if run.shards.exists() else Scores(run.scores).parts
 
 
 def _differs(identity: Identity, job: Job, files: Sequence[Fingerprint], sections: tuple[str, ...]) -> bool:

@@ -19,12 +19,12 @@ from batchroute.run.pilot.routers import router_named
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shards.alone import scored_share
 from batchroute.run.told import told
-from batchroute.score.api.paid import read_bill
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory
+from batchroute.store.embeddings import read_bill
 from batchroute.store.layout import RunLayout
 from batchroute.store.lock import locked
 from batchroute.store.scores import Scores

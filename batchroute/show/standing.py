@@ -29,7 +29,9 @@ def standing_line(standing: Standing) -> str:
     if standing.spent_usd is not None:
         facts.append(spent_words(standing.spent_usd, standing.max_cost_usd))
     holder = _holder(standing) if standing.state == "running" else None
-    whose = "" if holder is None else f" ({holder.words()})"
+    others = (standing.processes or 1) - 1
+    more = f" and {count(others)} more" if others else ""
+    whose = "" if holder is None else f" ({holder.words()}{more})"
     why = f": {'; '.join(one_line(each) for each in standing.why)}" if standing.why else ""
     known = ", ".join(filter(None, facts))
     return f"{standing.run}  {standing.state}{whose}{known and '  '}{known}{why}"

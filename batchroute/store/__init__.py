@@ -7,9 +7,10 @@
     unsealed  what is not in a part yet           scores    scores on disk, in input order
     ledger    money that is unconfirmed           tally     done rows, their bill and tokens
     lock      whose the directory is              pilot     answers beside a row's own side, and verdicts
-    shards    how the input is cut for many processes
-    sharded   a directory of many processes    epoch    which writer's time it is
-    ended     what came of a shard             shared   job.toml of many processes
+    shards    how the input is cut             sharded  a directory that many processes have open
+    ended     what came of a shard, or did not shared   job.toml, where many processes write it
+    epoch     which writer's time it is        embeddings   what was paid for vectors
+    unconfirmed   money on no row's bill       shard_scores scores of all shards, or some
 
 Knows no network and no prices; decides nothing about a row.
 """

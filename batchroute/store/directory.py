@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchroute.errors import AnsweredOtherwise
+from batchroute.errors import AnsweredOtherwise, RunFault
 from batchroute.store.columns import ResultColumns
 from batchroute.store.files import saving, sync_file
 from batchroute.store.identity import find_identity, identity_of, merge, write_identity
@@ -101,6 +101,8 @@ def open_run_directory(job: Job, source: Source, *, retry_refused: bool = False)
     """
     path, mode = Path(job.output.path), int(job.output.mode, 8)
     layout, raw = RunLayout(path), keeps_raw(job, source)
+    if layout.shards.exists():  # its parts have other names, and its rows are done shard by shard
+        raise RunFault(f"{path}: is cut into shards; go on with `batchroute run`, or use another output.path")
     old, new = find_identity(layout), identity_of(job, source.fingerprint())
     if old is None:  # first of all: a directory with anything else in it, but no job.toml, is not a run's
         with saving(path):

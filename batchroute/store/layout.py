@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from batchroute.store.files import unfinished_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -171,6 +172,14 @@ def parts_in(folder: Path, shard: int | None = None) -> list[Path]:
 def shard_of(part: Path) -> int:
     """The shard that a part of a run with shards is of."""
     return int(part.stem.split("-")[1])
+
+
+def by_shard(parts: Iterable[Path]) -> list[list[Path]]:
+    """The parts of each shard, in the order of the shards."""
+    found: dict[int, list[Path]] = {}
+    for part in parts:
+        found.setdefault(shard_of(part), []).append(part)
+    return [found[shard] for shard in sorted(found)]
 
 
 def _stem(shard: int | None) -> str:

@@ -29,16 +29,16 @@ from batchroute.store.epoch import Epoch, Fence, raise_epoch, read_epoch, write_
 from batchroute.store.files import make_directory, saving, sync_file
 from batchroute.store.identity import read_identity
 from batchroute.store.journal import read_epoch_of
-from batchroute.store.layout import RunLayout, layouts_of, parts_in, shard_of
+from batchroute.store.layout import RunLayout, layouts_of
 from batchroute.store.lock import file_state, held, joined, locked, turn
 from batchroute.store.rows import RunStore
-from batchroute.store.scores import ScorePart, Scores, read_footer
+from batchroute.store.scores import Scores
 from batchroute.store.shards import open_shards
 from batchroute.store.shared import change_shared, check_shared, settle_shared
 from batchroute.store.unsealed import reopen_refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from batchroute.input.cut import Shard
     from batchroute.input.open import Source
@@ -146,7 +146,6 @@ class ShardedDirectory:
         self.epoch, self.may_be_leased = role.epoch if isinstance(role, Worker) else 0, False
         self._mode = int(job.output.mode, 8)
         self._retry_refused = retry_refused
-        self._scored: set[int] = set()  # shards all of whose rows are known to have scores
         self._reopened: set[int] = set()  # shards whose refused rows were
         self._open: dict[Path, _OpenShard] = {}
         if isinstance(role, Worker):
@@ -216,18 +215,6 @@ class ShardedDirectory:
             return None
         return done
 
-    def missing_scores(self) -> list[int]:
-        """The shards of which not every row has its score on disk."""
-        paths = _by_shard(parts_in(self.layout.scores))
-        for shard in self.shards:
-            if shard.number not in self._scored and _has_all(shard, paths.get(shard.number, [])):
-                self._scored.add(shard.number)
-        return [shard.number for shard in self.shards if shard.number not in self._scored]
-
-    def score_parts(self) -> list[ScorePart]:
-        """All scores on disk, in input order."""
-        return [read_footer(number, path) for number, path in enumerate(parts_in(self.layout.scores))]
-
     def fix_threshold(self, threshold: float, rows: int, limit: int | None) -> None:
         """As of a shard's `RunDirectory`: the threshold of the whole run, once all scores are known."""
         change_shared(
@@ -285,16 +272,3 @@ class ShardedDirectory:
 
 def _taken(shard: Shard, whose: str) -> ShardTaken:
     return ShardTaken(f"shard {shard.number} ({place_of(shard)}): another process is at work on it: {whose}")
-
-
-def _by_shard(paths: Sequence[Path]) -> dict[int, list[Path]]:
-    found: dict[int, list[Path]] = {}
-    for path in paths:
-        found.setdefault(shard_of(path), []).append(path)
-    return found
-
-
-def _has_all(shard: Shard, paths: Sequence[Path]) -> bool:
-    """Whether the score parts of a shard reach its end; one that a limit cuts has more rows than are wanted."""
-    parts = [read_footer(number, path) for number, path in enumerate(paths)]
-    return bool(parts) and (parts[-1].last or sum(part.rows for part in parts) >= (shard.rows or float("inf")))

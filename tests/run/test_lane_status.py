@@ -12,7 +12,7 @@ import pytest
 
 from batchroute.report.build import build_report
 from batchroute.report.figures import read_report
-from batchroute.report.lanes import read_status
+from batchroute.report.together import read_status
 from batchroute.run.engine import RunOptions, run_job
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.files import unfinished_name

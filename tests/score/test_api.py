@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 
 from batchroute.score.api.cache import digest
-from batchroute.score.api.paid import PaidRecord, read_bill
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
+from batchroute.store.embeddings import PaidRecord, read_bill
 from batchroute.store.journal import read_records
 from batchroute.store.layout import RunLayout
 from checkpoints import routellm_checkpoint, routellm_scores

@@ -23,12 +23,13 @@ from batchroute.job.spec import EmbedderSpec
 from batchroute.score.api import paid
 from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
-from batchroute.score.api.paid import PaidRecord, PaidScores, read_bill
+from batchroute.score.api.paid import PaidScores
 from batchroute.score.api.requests import MAX_TEXTS, MAX_TOKENS, RequestBuilder, read_vectors, texts_per_request
 from batchroute.score.rater import Rated, bare_questions, rated_chunks
 from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer
 from batchroute.send.retry import RetryPolicy
+from batchroute.store.embeddings import PaidRecord, read_bill
 from batchroute.store.journal import read_records
 from batchroute.store.layout import RunLayout
 from batchroute.types import Completion, Usage

@@ -341,7 +341,7 @@ def test_whatever_step_voiding_dies_at_the_same_command_goes_on(tmp_path: Path, 
         assert hit.end in {"killed", "Stopped", "done"}, hit
         with sharded(hit.directory, changes=TERSE) as directory:
             of = directory.open(shards_of(hit.directory)[0])
-            assert (of.store.tally.done, of.store.unsettled, directory.score_parts()) == (0, {}, []), hit
+            assert (of.store.tally.done, of.store.unsettled, directory.layout.score_parts()) == (0, {}, []), hit
             directory.close(of, rows=None)
 
 
@@ -356,7 +356,7 @@ def test_a_job_that_changed_before_any_answer_voids_all_shards_and_after_one_is_
         score(folder, of, shards[1])
         directory.close(of, rows=None)
     with sharded(folder, changes=TERSE) as directory:
-        assert directory.score_parts() == []
+        assert directory.layout.score_parts() == []
         assert read_epoch(RunLayout(folder / "run", 1).epoch).number == 1, "an epoch never goes back"
         directory.open(shards[0]).store.record(result(0))
     with pytest.raises(RunFault, match=r"input\.system changed"), sharded(folder):
@@ -394,23 +394,6 @@ def test_what_one_process_writes_in_job_toml_the_others_keep(folder: Path) -> No
         score(folder, other, shards[1])
         with pytest.raises(RunFault, match=r"was scored by length:1, router\.model now is length:2"):
             first.open(shards[2]).hold_to("length:2")
-
-
-def test_scores_are_missing_until_the_last_part_of_a_shard_says_so(folder: Path) -> None:
-    shards = shards_of(folder)
-    with sharded(folder) as directory:
-        assert directory.missing_scores() == [0, 1, 2]
-        for number in (2, 0):
-            of = directory.open(shards[number])
-            score(folder, of, shards[number], value=number / 10)
-            directory.close(of, rows=None)
-        assert directory.missing_scores() == [1]
-        parts = directory.score_parts()
-        assert [(part.number, part.start.row, part.end.row, part.last) for part in parts] == [
-            (0, 0, 4, True),
-            (1, 8, 12, True),
-        ]
-    assert SHARDS == 3
 
 
 def test_processes_that_begin_at_once_agree_on_one_directory(folder: Path) -> None:

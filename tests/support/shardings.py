@@ -67,12 +67,12 @@ def sharded(
         yield directory
 
 
-def score(folder: Path, of: RunDirectory, shard: Shard, value: float = 0.5) -> None:
-    """All rows of a shard, scored the same."""
+def score(folder: Path, of: RunDirectory, shard: Shard, *, last: bool = True) -> None:
+    """All rows of a shard, scored the same; `last`: it is known that these are all."""
     job = job_of(folder / FILE, folder / "run")
     for chunk in open_input(job.input, job.router, None).between(shard.start, shard.end).chunks():
-        of.scores.add(chunk, chunk.questions(), np.full(len(chunk.rows), value))
-    of.scores.close(last=True)
+        of.scores.add(chunk, chunk.questions(), np.full(len(chunk.rows), 0.5))
+    of.scores.close(last=last)
 
 
 class Entered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from batchroute.report.export.writers import AUTO, find_writer
 from batchroute.report.read import read_job
 from batchroute.store.files import refuse_homeless, saving, whole_path
 from batchroute.store.identity import read_identity
-from batchroute.store.layout import RunLayout
+from batchroute.store.layout import RunLayout, by_shard
 from batchroute.store.unsealed import read_unsealed
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ def export_run(run: Path, out: Path, *, format: str = AUTO, exact: bool = False)
         TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as spill,
         whole_path(out) as unfinished,
     ):
-        tables = tables_in_order(parts, job.files, Path(spill))
+        of_shards = by_shard(parts) if RunLayout(run).shards.exists() else [parts]
+        tables = chain.from_iterable(tables_in_order(each, job.files, Path(spill)) for each in of_shards)
         writer.write(tables, pq.read_schema(parts[0]), unfinished)
     rows: int = sum(pq.read_metadata(part).num_rows for part in parts)
     if job.rows is None or rows < job.rows:

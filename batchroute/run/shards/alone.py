@@ -24,7 +24,7 @@ from batchroute.run.shards.money import taken_usd
 from batchroute.run.shards.process import ShardProcess
 from batchroute.run.shards.queue import OwnShards, ShardTask
 from batchroute.run.shards.share import is_own, refuse_too_many, share_of
-from batchroute.run.shards.threshold import is_scored, settled_threshold
+from batchroute.run.shards.threshold import settled_threshold, unscored
 from batchroute.run.shards.whole import refuse_undivided
 from batchroute.run.stop import Stopper
 from batchroute.run.told import told
@@ -156,9 +156,8 @@ class _ShareRun:
 
     async def score(self) -> None:
         """What of its own shards is not scored yet; Stopped where another process has one of them."""
-        unscored = [task for task in self.own if not is_scored(self._directory, task)]
-        if unscored:
-            queue = OwnShards(unscored)
+        if left := await asyncio.to_thread(unscored, self._directory, self.own):
+            queue = OwnShards(left)
             await self.process.score(queue, parallel=self._share.of == 1)
             if queue.unfinished:
                 raise Stopped("; ".join(queue.unfinished))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from batchroute.score.api.paid import read_bill
 from batchroute.send.budget import open_account, reconcile
+from batchroute.store.embeddings import read_bill
 from batchroute.store.ledger import add_unconfirmed
 from batchroute.store.tally import Tally
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchroute.score.api.paid import read_bill
+from batchroute.store.embeddings import read_bill
 from batchroute.store.ended import read_done
 from batchroute.store.layout import layouts_of
 from batchroute.store.ledger import read_ledger, reconciled

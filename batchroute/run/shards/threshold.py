@@ -12,10 +12,11 @@ from batchroute.job.prices import open_targets
 from batchroute.report.ties import tie_at
 from batchroute.route.forecast.estimator import make_estimator, resolve_threshold
 from batchroute.run.resolved import refuse_moved
-from batchroute.store.scores import FreeScores, Scores
+from batchroute.store.scores import FreeScores
+from batchroute.store.shard_scores import is_whole, joined_parts, scores_by_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
@@ -26,16 +27,13 @@ if TYPE_CHECKING:
 _MOST_NAMED = 8
 
 
-def is_scored(directory: ShardedDirectory, task: ShardTask) -> bool:
-    """Whether every wanted row of a shard has its score, as the footers of its parts say."""
-    scores = Scores(directory.layout.scores, task.shard.number)
-    return scores.exhausted or (task.limit is not None and scores.rows >= task.limit)
+def unscored(directory: ShardedDirectory, tasks: Sequence[ShardTask]) -> list[ShardTask]:
+    """Those of the shards of which not every wanted row has its score, as the footers of their parts say."""
+    return _unscored(scores_by_shard(directory.layout, {task.shard.number for task in tasks}), tasks)
 
 
-def score_parts(directory: ShardedDirectory, tasks: Sequence[ShardTask]) -> list[ScorePart]:
-    """The scores of these shards, in input order."""
-    folder = directory.layout.scores
-    return [part for task in tasks for part in Scores(folder, task.shard.number).parts]
+def _unscored(found: Mapping[int, Sequence[ScorePart]], tasks: Sequence[ShardTask]) -> list[ShardTask]:
+    return [task for task in tasks if not is_whole(found.get(task.shard.number, ()), task.limit)]
 
 
 def settled_threshold(
@@ -50,10 +48,10 @@ def settled_threshold(
 
     AnsweredOtherwise where a row that is answered would change side.
     """
-    missing = [task.shard.number for task in tasks if not is_scored(directory, task)]
-    if missing:
+    found = scores_by_shard(directory.layout)
+    if missing := [task.shard.number for task in _unscored(found, tasks)]:
         raise Stopped(f"scores of {_named(missing)} are missing, and the threshold waits for all: {WHAT_NOW}")
-    parts = score_parts(directory, tasks)
+    parts = joined_parts(found, (task.shard.number for task in tasks))
     rows, routing = sum(part.rows for part in parts), job.routing
     known = directory.identity.threshold_for(rows) if routing.threshold is None else routing.threshold
     if known is None:

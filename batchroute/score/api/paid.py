@@ -8,15 +8,14 @@ small: only as many of the latest scores are kept as can be unsealed.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from batchroute.score.api.cache import DIGEST_BYTES, digest
 from batchroute.score.api.requests import TEXTS_IN_FLIGHT
+from batchroute.store.embeddings import Bill, PaidRecord
 from batchroute.store.files import saving, whole_file
 from batchroute.store.journal import Journal, read_records
 from batchroute.store.scores import LARGEST_PART_ROWS
@@ -30,44 +29,8 @@ REMEMBERED = 65_536  # texts paid for by this run, of which a repeated one is no
 MOST_UNSEALED = LARGEST_PART_ROWS + 2 * TEXTS_IN_FLIGHT
 
 
-class PaidRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One record: the bill of a request, and the scores it brought.
-
-    `usd` None: unknown. `digests` are those of the texts one behind the other, `scores` float64 likewise.
-    """
-
-    scorer: str
-    usd: Decimal | None
-    digests: bytes = b""
-    scores: bytes = b""
-
-    @property
-    def texts(self) -> int:
-        return len(self.digests) // DIGEST_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """All embeddings of a directory: what is known of their cost, and whether that is all of it."""
-
-    usd: Decimal = Decimal(0)
-    complete: bool = True
-
-    def plus(self, usd: Decimal | None) -> Bill:
-        return Bill(self.usd + (usd or 0), self.complete and usd is not None)
-
-
-def read_bill(*layouts: RunLayout) -> Bill:
-    """What the embeddings of a run directory cost so far, or of some of its shards, over all its runs."""
-    bill = Bill()
-    for layout in layouts:
-        for record in read_records(layout.paid, PaidRecord):
-            bill = bill.plus(record.usd)
-    return bill
-
-
 class PaidScores:
-    """The scores and the bill of a locked run directory or shard, or of none: then they are only remembered.
+    """The scores and the bill of one locked run directory or shard, or of none: then they are only remembered.
 
     On file are always the scores of the latest MOST_UNSEALED texts, and never of many more than twice so many.
     """
@@ -82,10 +45,9 @@ class PaidScores:
         self._journal: Journal | None = None
         self._texts = 0  # whose scores are on file
         if layout is not None:
-            path = layout.paid
-            with saving(path):
-                self._journal = Journal(path)
-            for record in read_records(path, PaidRecord):
+            with saving(layout.paid):
+                self._journal = Journal(layout.paid)
+            for record in read_records(layout.paid, PaidRecord):
                 self.bill = self.bill.plus(record.usd)
                 self._texts += record.texts
                 if record.scorer == scorer:
