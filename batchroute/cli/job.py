@@ -196,6 +196,8 @@ def _check(path: Path, flags: Flags, whose: str, *, online: bool) -> int:
         from batchroute.run.online import check_online
 
         answered = check_online(load(), os.environ)
+        for words in answered.warnings:
+            log.warning(f"{whose}{words}")
         code = _say_found(answered.notes, answered.faults, flags, whose, Stopped.exit_code)
     if not code and not flags.quiet:
         click.echo(f"{path}: fit to run")

@@ -65,7 +65,10 @@ def _kind(annotation: Any) -> str:
 
 
 def _names(annotation: Any) -> Iterator[str]:
-    for part in get_args(annotation) or (annotation,):
+    parts = list(get_args(annotation) or (annotation,))
+    if any(get_origin(part) is list for part in parts):  # which are "text or list" already
+        parts.remove(str)
+    for part in parts:
         if part in _KINDS:
             yield _KINDS[part]
         elif isinstance(part, type) and part is not NoneType:

@@ -5,12 +5,12 @@ Knows no files and no environment; every field's description and resume rule is 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
 from batchroute.job.kinds import (
-    BaseUrl,
+    BaseUrls,
     Count,
     EnvName,
     Fraction,
@@ -24,6 +24,9 @@ from batchroute.job.kinds import (
 from batchroute.job.section import Section, fixed, free
 from batchroute.job.tiers import AUTO, asked_tier
 from batchroute.types import Finish, OnFinish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class EnvRef(Section):
@@ -102,11 +105,20 @@ class OnFinishSpec(Section):
         return {finish: action for finish, action in found.items() if action != "keep"}
 
 
+def all_addresses(base_url: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One, several or none."""
+    if base_url is None:
+        return ()
+    return (base_url,) if isinstance(base_url, str) else tuple(base_url)
+
+
 class EndpointSpec(Section):
     """One side of the job; exactly one of `base_url` and `simulate`."""
 
     model: Text = fixed(..., "model asked for")
-    base_url: BaseUrl | None = free(None, "address of the API up to /v1; may carry a query")
+    base_url: BaseUrls | None = free(
+        None, "address of the API up to /v1, or a list of several that answer alike; may carry a query"
+    )
     api: Literal["chat", "responses", "anthropic"] = free(
         "chat", "what it speaks: chat (/v1/chat/completions), responses (/v1/responses), anthropic (/v1/messages)"
     )
@@ -117,6 +129,9 @@ class EndpointSpec(Section):
     requests_per_minute: Count | None = free(None, "limit on requests")
     tokens_per_minute: Count | None = free(None, "limit on tokens")
     max_concurrency: Count = free(64, "most requests in flight")
+    per_address: bool = free(
+        False, "each address of base_url has the three limits above for itself; else they are the side's"
+    )
     timeout_s: Positive = free(600.0, "time for one attempt")
     max_attempts: Count = free(6, "attempts for one row")
     max_input_tokens: Count | None = free(None, "longest row the side takes")
@@ -130,6 +145,16 @@ class EndpointSpec(Section):
     params: dict[str, Any] = fixed({}, "merged into the request body as they are")
     headers: dict[HeaderName, Header] = free({}, 'request headers; a secret one as { env = "NAME" }')
     price: Price | None = free(None, "USD per million tokens; else from the price table")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All that `base_url` names; none where it is simulated."""
+        return all_addresses(self.base_url)
+
+    @property
+    def times_limited(self) -> int:
+        """How many times it has its limits: for each address, or once."""
+        return max(1, len(self.addresses)) if self.per_address else 1
 
     @property
     def asked_tier(self) -> str:

@@ -82,6 +82,19 @@ def _endpoint_url(url: str) -> str:
     return url
 
 
+def _endpoint_urls(value: Any) -> Any:
+    if isinstance(value, str):
+        return _endpoint_url(value)
+    if not isinstance(value, list):
+        raise wrong("must be a text in quotes, or a list of texts")
+    if not value or not all(isinstance(url, str) for url in value):
+        raise wrong("must name one address or more, each in quotes")
+    addresses = [_endpoint_url(url) for url in value]
+    if len({url.rstrip("/") for url in addresses}) < len(addresses):
+        raise wrong("names an address twice; name each once")
+    return addresses
+
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Texts: TypeAlias = Annotated[
     list[Text],
@@ -103,6 +116,7 @@ Usd: TypeAlias = Annotated[
     WithJsonSchema({"type": "number", "minimum": 0}),
 ]
 BaseUrl: TypeAlias = Annotated[str, AfterValidator(_endpoint_url)]
+BaseUrls: TypeAlias = Annotated[str | list[str], BeforeValidator(_endpoint_urls)]
 EnvName: TypeAlias = Annotated[
     str, _matching(VARIABLE_NAME, "the name of an environment variable, never the key itself")
 ]

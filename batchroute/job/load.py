@@ -310,7 +310,8 @@ def resolved_toml(job: Job) -> str:
     judge = at(values, *map(str, JUDGE))
     for spec in (*values["endpoints"].values(), values["router"]["embedder"], *([judge] if judge else [])):
         if "base_url" in spec:
-            spec["base_url"] = masked_query(spec["base_url"])
+            url = spec["base_url"]
+            spec["base_url"] = masked_query(url) if isinstance(url, str) else [*map(masked_query, url)]
         for name, value in spec.get("headers", {}).items():
             spec["headers"][name] = MASKED if isinstance(value, str) else value
     return tomli_w.dumps(values)

@@ -13,13 +13,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from batchroute.job.endpoint import Price
+from batchroute.errors import UsageFault
+from batchroute.job.endpoint import Price, all_addresses
 from batchroute.job.price_table import find_entry, moments, provider_name, schedules, source_of
 from batchroute.job.rates import Rates, cache_tokens, highest, rates_for
 from batchroute.job.tiers import AUTO, STANDARD, may_answer, tier_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batchroute.job.endpoint import EndpointSpec, InputPrice, TierPrice
     from batchroute.job.price_table import Entry
@@ -258,7 +259,7 @@ class Priced(Protocol):
     @property
     def model(self) -> str: ...
     @property
-    def base_url(self) -> str | None: ...
+    def base_url(self) -> str | Sequence[str] | None: ...
     @property
     def api(self) -> str: ...
     @property
@@ -282,8 +283,20 @@ class Target:
 
 
 def open_target(name: str, spec: Priced) -> Target:
-    """The endpoint `name`, with its price looked up: once for a command, then passed on."""
-    pricing = find_pricing(spec.model, spec.price, _host(spec.base_url), api=spec.api, asked=spec.asked_tier)
+    """The endpoint `name`, with its price looked up: once for a command, then passed on.
+
+    Where it has several addresses, and one of them no known price, it has none, as nobody can tell which answered.
+    Raises UsageFault where they have different ones.
+    """
+    hosts = dict.fromkeys(map(_host, all_addresses(spec.base_url))) or {None: None}
+    found = [find_pricing(spec.model, spec.price, host, api=spec.api, asked=spec.asked_tier) for host in hosts]
+    known = [each for each in found if each is not None]
+    if any(each.tiers != known[0].tiers for each in known):
+        raise UsageFault(
+            f"endpoints.{name}: {spec.model} has not the same price at all addresses of base_url "
+            f"({', '.join(map(str, hosts))}); set endpoints.{name}.price, or name addresses of one provider"
+        )
+    pricing = known[0] if len(known) == len(found) else None
     if pricing is not None and pricing.rates.output is None:
         pricing = None  # the price of something that gives no answers, an embedding
     return Target(name, spec.model, pricing)

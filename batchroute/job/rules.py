@@ -164,9 +164,10 @@ def _endpoint_contradictions(job: Any, loc: Loc) -> Iterator[Fault]:
         yield (*loc, "simulate"), "cannot stand beside base_url; keep one of them"
     if not given:
         yield loc, "does not say where to send; add base_url, or simulate = {} for a trial run"
-    address = urlsplit(str(at(endpoint, "base_url")))
-    if address.hostname == "api.anthropic.com" and not address.path.rstrip("/").endswith("/v1"):
-        yield (*loc, "base_url"), 'does not end in /v1; write "https://api.anthropic.com/v1"'
+    base_url = at(endpoint, "base_url")
+    for url in map(urlsplit, map(str, base_url if isinstance(base_url, list) else [base_url])):
+        if url.hostname == "api.anthropic.com" and not url.path.rstrip("/").endswith("/v1"):
+            yield (*loc, "base_url"), 'does not end in /v1; write "https://api.anthropic.com/v1"'
     if at(endpoint, "api_key_header") is not None and not _has_key(endpoint):
         yield (*loc, "api_key_header"), "has no key to send; add api_key_env"
     yield from _key_contradictions(endpoint, loc)

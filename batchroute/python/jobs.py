@@ -45,7 +45,7 @@ class JobKeywords(TypedDict, total=False):
     keep: str | Sequence[str]
     strong: str | Mapping[str, Any]  # a model's name, or the settings of [endpoints.strong]
     weak: str | Mapping[str, Any]
-    base_url: str  # of both endpoints, as the three that follow
+    base_url: str | Sequence[str]  # of both endpoints, as the three that follow; several addresses answer alike
     api_key_env: str
     params: Mapping[str, Any]
     simulate: bool | Mapping[str, Any]

@@ -15,12 +15,14 @@ from batchroute.store.files import AS_UMASK_SAYS, saving, write_whole
 from batchroute.types import Doing, PilotProgress  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
     from batchroute.types import LaneState
 
 MOST_SLOTS = 240
+MOST_NAMED = 3  # of a lane's addresses, in one line
 FIRST_STEP_S = 1.0
 _WORDS: dict[Doing, str] = {
     "sending": "sending",
@@ -78,7 +80,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True):
     """One lane, as last seen: `state` in words, `last_error` also where no row has failed for it.
 
     Rows and money are those of the last run alone; the timeline is that of all runs of the directory. `is_beside`:
-    its rows are none of the job's, but verdicts.
+    its rows are none of the job's, but verdicts. `addresses_away` of its `addresses` do not answer.
     """
 
     state: str
@@ -91,6 +93,8 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     cost_usd: float = 0.0
     is_beside: bool = False
+    addresses: int = 1
+    addresses_away: list[str] = []
     timeline: LaneTimeline | None = None
 
 
@@ -116,18 +120,30 @@ def lane_words(state: LaneState, now: datetime) -> str:
     """A state as people read it, `now` being the local time.
 
     `away: connection refused (127.0.0.1:7999), next try in 8 s, gives up at 08:41`
+    `sending, 2 of 3 addresses away (gpu1:8000, gpu2:8000)`
     """
     wait = "" if state.next_try_s is None else f"{max(1, round(state.next_try_s))} s"
+    away = f"{len(state.away)} of {state.addresses} addresses away ({few_words(state.away)})" if state.away else ""
     if state.doing == "rate_limited":
-        return ", ".join(filter(None, ["paused by 429", wait]))
+        return _joined("paused by 429", wait, away)
     if state.doing == "away":
         next_try = wait and f"next try in {wait}"
         end = None if state.gives_up_s is None else now + timedelta(seconds=state.gives_up_s)
         gives_up = "" if end is None else f"gives up at {end:%H:%M}"
-        return ", ".join(filter(None, [f"away: {state.reason}", next_try, gives_up]))
+        return f"away: {_joined(away, state.reason, next_try, gives_up)}"
     if state.doing == "stopped":
         return f"stopped: {state.reason}" if state.reason else "stopped"
-    return _WORDS[state.doing]
+    return _joined(_WORDS[state.doing], away)
+
+
+def _joined(*phrases: str) -> str:
+    return ", ".join(filter(None, phrases))
+
+
+def few_words(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names) if more < 1 else f"{', '.join(names[:MOST_NAMED])} and {more:,} more"
 
 
 def status_in(file: Path) -> RunStatus | None:

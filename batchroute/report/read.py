@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from batchroute.errors import RunFault
-from batchroute.job.endpoint import Price
+from batchroute.job.endpoint import Price, all_addresses
 from batchroute.job.tiers import AUTO, asked_tier, tier_of
 from batchroute.store.columns import COLUMNS, Use, reserved_names
 from batchroute.store.identity import read_identity
@@ -107,7 +107,7 @@ def _endpoint(table: dict[str, Any]) -> RunEndpoint:
     price = table.get("price")
     return RunEndpoint(
         model=table["model"],
-        base_url=table.get("base_url"),
+        base_url=next(iter(all_addresses(table.get("base_url"))), None),
         price=None if price is None else Price.model_validate(price),
         simulated=table.get("simulate") is not None,
         max_input_tokens=table.get("max_input_tokens"),

@@ -64,11 +64,12 @@ def _of_judge(job: Job) -> Iterator[str]:
 
 
 def _of_endpoint(spec: EndpointSpec, target: Target, today: date | None) -> Iterator[str]:
-    base_url = spec.base_url or ""
+    base_url = spec.addresses[0] if spec.addresses else ""
     host = urlsplit(base_url).hostname
-    if base_url and (meant := likely_address(base_url)):
-        yield f"base_url is probably meant to be {_without_query(meant)}"
-    if wants_key(base_url) and not (spec.api_key_env or spec.api_key_command or spec.headers):
+    for address in spec.addresses:
+        if meant := likely_address(address):
+            yield f"base_url is probably meant to be {_without_query(meant)}"
+    if any(map(wants_key, spec.addresses)) and not (spec.api_key_env or spec.api_key_command or spec.headers):
         yield f"api_key_env is missing, and {host} wants a key: name the variable that holds it"
     if spec.api == "chat":
         for param, what in refused_params(spec.model, base_url, spec.sent_params):

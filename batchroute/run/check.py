@@ -15,6 +15,7 @@ import numpy as np
 from batchroute.errors import BatchrouteError
 from batchroute.input.growing import appended
 from batchroute.job.prices import is_loopback, open_embedder_target, open_targets, price_words
+from batchroute.report.lanes import few_words
 from batchroute.run.advice import advice
 from batchroute.run.hints import NO_ROWS
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
@@ -31,7 +32,7 @@ from batchroute.run.pilot.found import found_by_pilot
 from batchroute.run.process import raise_file_limit
 from batchroute.run.shards.likely import is_for_shards, shard_notes, shard_warnings
 from batchroute.score.router import check_router
-from batchroute.send.open import asked_by, asks_for_vectors, connections, endpoint_proxy
+from batchroute.send.open import asked_by, asks_for_vectors, connections, refuse_bad_proxy
 from batchroute.send.reuse import answered_parts
 from batchroute.store.directory import keeps_raw
 from batchroute.store.files import refuse_file_in_the_way
@@ -75,7 +76,9 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     job = found.attempt(load)
     if job is None:
         return found
-    targets = open_targets(job.asked)
+    targets = found.attempt(partial(open_targets, job.asked))
+    if targets is None:
+        return found
     found.attempt(lambda: refuse_unpriced(job, targets))
     raw, path = job.output.raw, Path(job.output.path)
     found.attempt(lambda: refuse_file_in_the_way(path))
@@ -92,7 +95,7 @@ def check_job(load: Callable[[], Job], limit: int | None = None) -> Findings:
     found.attempt(lambda: check_router(job.router))
     found.attempt(lambda: raise_file_limit(connections(asked_by(job))))
     for name, spec in job.asked.items():
-        found.attempt(partial(endpoint_proxy, spec))
+        found.attempt(partial(refuse_bad_proxy, spec))
         found.notes += _endpoint_notes(spec, targets[name])
     if asks_for_vectors(job.router):
         found.notes += _embedder_notes(job.router.embedder)
@@ -174,10 +177,10 @@ def _refusals(chunk: Chunk, bad: np.typing.NDArray[np.int64]) -> Iterator[str]:
 
 
 def _endpoint_notes(spec: EndpointSpec, target: Target) -> Iterator[str]:
-    where = "simulated on loopback" if spec.simulate else spec.base_url
+    where = "simulated on loopback" if spec.simulate else few_words(spec.addresses)
     where = where if spec.api == "chat" else f"{where} (the {spec.api} API)"
     yield f"{target.name}: {spec.model}, {where}; {price_words(target.pricing)}"
-    if spec.base_url and _has_key(spec) and _travels_open(spec.base_url):
+    if _has_key(spec) and any(map(_travels_open, spec.addresses)):
         yield f"{target.name}: the key goes to another host over plain http; use https"
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import tomli_w
 
 from batchroute.errors import RunFault, UsageFault
+from batchroute.job.endpoint import all_addresses
 from batchroute.job.load import MASKED
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, write_whole
 from batchroute.store.identity import read_identity
@@ -65,6 +66,6 @@ def _masked(job: Mapping[str, Any]) -> Iterator[str]:
     tables["router.embedder"] = job.get("router", {}).get("embedder", {})
     for name, table in tables.items():
         yield from (f"{name}.headers.{key}" for key, value in table.get("headers", {}).items() if value == MASKED)
-        query = dict(parse_qsl(urlsplit(table.get("base_url", "")).query))
-        if MASKED in query.values():
+        urls = all_addresses(table.get("base_url"))
+        if any(MASKED in dict(parse_qsl(urlsplit(url).query)).values() for url in urls):
             yield f"{name}.base_url"

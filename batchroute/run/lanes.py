@@ -14,18 +14,16 @@ import msgspec
 from batchroute.job.tiers import STANDARD
 from batchroute.run.outage import OutageNotice
 from batchroute.run.substitutes import Substitutes
-from batchroute.send.body import at_standard_tier, dialect_of
+from batchroute.send.body import at_standard_tier
 from batchroute.send.classify import Answer
-from batchroute.send.endpoint import Endpoint
-from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
-from batchroute.send.open import most_open, open_address, retry_policy
+from batchroute.send.open import most_open, open_endpoints, retry_policy
 from batchroute.send.request import billed_in
 from batchroute.send.tokens import estimate_tokens
 from batchroute.types import LaneState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AsyncExitStack
 
     from batchroute.job.prices import Target
@@ -35,8 +33,8 @@ if TYPE_CHECKING:
     from batchroute.run.stop import Stopper
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.allowance import Allowance
+    from batchroute.send.endpoint import Endpoint
     from batchroute.send.request import Request
-
 
 _UNSENT = Answer(verdict="transient", error_type="lease", error="not sent, as the lease was over", unsent=True)
 
@@ -66,17 +64,18 @@ class LaneOpener:
         """The lane of the endpoint `name` of `Job.asked`, until `stack` ends; `progress` has what it does."""
         spec, limits, target = self.job.asked[name], self.job.limits, self.targets[name]
         answered, allowance = self.answered(name), self.allowance(name)
-        address = await open_address(spec, limits, self.environ, stack)
-        endpoint = Endpoint(
-            await stack.enter_async_context(Transport(address)),
+        endpoints = await open_endpoints(
+            spec,
+            limits,
+            self.environ,
+            stack,
             self.scrub,
             keep_bodies=self.raw,
             had_success=lambda: answered or allowance.answered,
-            read=dialect_of(spec).read,
         )
         substitutes, progress = Substitutes(target, self.notify), self.progress.lanes[name]
 
-        async def send(request: Request) -> Answer:
+        async def send(endpoint: Endpoint, request: Request) -> Answer:
             if not await allowance.sendable():
                 return _UNSENT
             answer = await endpoint.send(request.body, tokens=estimate_tokens(request.chars))
@@ -85,14 +84,18 @@ class LaneOpener:
                 progress.last_error = answer.error
             return billed_in(request.service_tier, answer)
 
-        where = f"{address.url.host}:{address.url.port}"
+        def watched(endpoint: Endpoint) -> Callable[[Request], Awaitable[Answer]]:
+            asked = partial(send, endpoint)
+            return asked if self.has_budget else self.unconfirmed.watching(asked, target.pricing)
+
         lane = Lane(
-            {where: send if self.has_budget else self.unconfirmed.watching(send, target.pricing)},
+            {where: watched(endpoint) for where, endpoint in endpoints.items()},
             retry_policy(spec, limits),
             allowance,
             lambda reason: self.notify(f"the {name} lane stopped: {reason}"),
             most_open=most_open(spec),
             at_standard=_at_standard if spec.on_busy == "standard" else None,
+            per_address=spec.per_address,
             watch=OutageNotice(name, self.notify).changed,
         )
         progress.in_flight, progress.sent = lambda: lane.in_flight, lambda: lane.sent

@@ -5,6 +5,7 @@ The only part of `check` that sends. Knows no rows; what an answer means is deci
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,11 @@ from batchroute.send.body import dialect_of, open_body
 from batchroute.send.classify import stop_reason
 from batchroute.send.endpoint import Endpoint
 from batchroute.send.http import CONNECT_TIMEOUT_S, Transport
-from batchroute.send.open import asked_by, asks_for_vectors, embedder_address, open_address, scrubber_for
+from batchroute.send.open import asked_by, asks_for_vectors, embedder_address, open_addresses, scrubber_for
 from batchroute.types import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batchroute.job.endpoint import EndpointSpec
     from batchroute.job.prices import Target
@@ -42,10 +43,11 @@ TIMEOUT_S = 60.0
 
 @dataclass(slots=True)
 class OnlineFindings:
-    """What the endpoints said: `faults` would stop a run, `notes` would not."""
+    """What the endpoints said: `faults` would stop a run, `warnings` and `notes` would not."""
 
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def check_online(job: Job, environ: Mapping[str, str]) -> OnlineFindings:
@@ -58,13 +60,16 @@ async def _check(job: Job, environ: Mapping[str, str]) -> OnlineFindings:
     scrub = scrubber_for(asked_by(job), environ)
     async with contextlib.AsyncExitStack() as stack:
         for name, spec in job.asked.items():
-            address = await open_address(spec, job.limits, environ, stack)
-            found.notes.append(f"{name}: {await _models(address, dialect_of(spec).path, spec.model, scrub)}")
-            _add(found, name, await _ask(address, spec, scrub), targets[name])
+            addresses = await open_addresses(spec, job.limits, environ, stack)
+            looks = [_look_at(address, spec, scrub, targets[name]) for address in addresses.values()]
+            looked = await asyncio.gather(*looks)
+            names = [name] if len(addresses) == 1 else [f"{name}, {where}" for where in addresses]
+            _add_all(found, names, looked)
         if asks_for_vectors(job.router):
             embedder = job.router.embedder
             address = embedder_address(embedder, job.limits, environ)
-            _add(found, "embedder", await _embed(address, embedder, scrub), open_embedder_target(embedder))
+            answer = await _embed(address, embedder, scrub)
+            _add_all(found, ["embedder"], [_found(answer, open_embedder_target(embedder))])
     return found
 
 
@@ -84,7 +89,7 @@ def _shortest(spec: EndpointSpec) -> dict[str, Any]:
 
 def _usual_bound(spec: EndpointSpec) -> str:
     """OpenAI's newer models take no other name than theirs, which other servers may not know."""
-    host = urlsplit(spec.base_url or "").hostname or ""
+    host = urlsplit(spec.addresses[0]).hostname or "" if spec.addresses else ""
     is_openai = host.endswith((".openai.com", ".azure.com"))
     return "max_completion_tokens" if is_openai and spec.api == "chat" else "max_tokens"
 
@@ -96,13 +101,30 @@ async def _embed(address: Address, spec: EmbedderSpec, scrub: Scrubber) -> Answe
         return await Endpoint(transport, scrub, read=read_vectors).send(builder.build(texts, as_base64=False).body)
 
 
-def _add(found: OnlineFindings, name: str, answer: Answer, target: Target) -> None:
+async def _look_at(address: Address, spec: EndpointSpec, scrub: Scrubber, target: Target) -> OnlineFindings:
+    models = await _models(address, dialect_of(spec).path, spec.model, scrub)
+    answered = _found(await _ask(address, spec, scrub), target)
+    return OnlineFindings([models, *answered.notes], answered.faults)
+
+
+def _found(answer: Answer, target: Target) -> OnlineFindings:
     if answer.verdict == "ok":
-        found.notes.append(f"{name}: {_words(answer, target)}")
-    elif answer.verdict in {"rate_limited", "busy"}:
-        found.notes.append(f"{name}: takes the key, and is busy now: {answer.error}")
-    else:
-        found.faults.append(f"{name}: {stop_reason(answer)}")
+        return OnlineFindings([_words(answer, target)])
+    if answer.verdict in {"rate_limited", "busy"}:
+        return OnlineFindings([f"takes the key, and is busy now: {answer.error}"])
+    return OnlineFindings(faults=[str(stop_reason(answer))])
+
+
+def _add_all(found: OnlineFindings, names: Sequence[str], looked: Sequence[OnlineFindings]) -> None:
+    """What each of them says; one that answers nothing does not stop a run in which others do."""
+    hopeless = all(each.faults for each in looked)
+    for name, each in zip(names, looked, strict=True):
+        found.notes += [f"{name}: {note}" for note in each.notes]
+        faults = [f"{name}: {fault}" for fault in each.faults]
+        if hopeless:
+            found.faults += faults
+        else:
+            found.warnings += [f"{fault}; the other addresses would be asked instead" for fault in faults]
 
 
 def _words(answer: Answer, target: Target) -> str:

@@ -109,5 +109,5 @@ def _why(spec: EndpointSpec, target: Target) -> str:
     """Why the table has no price, where it may know the model."""
     if target.pricing is not None:
         return f" (the table has none for the tier {target.pricing.asked})"
-    on_loopback = spec.base_url is not None and is_loopback(urlsplit(spec.base_url).hostname)
+    on_loopback = any(is_loopback(urlsplit(url).hostname) for url in spec.addresses)
     return " (a server on this machine takes none from the table)" if on_loopback else ""

@@ -193,7 +193,7 @@ def _shown_request(spec: EndpointSpec, asked: _Asked) -> ShownRequest:
     return ShownRequest(
         asked.endpoint,
         spec.model,
-        SIMULATED if spec.base_url is None else str(api_url(masked_query(spec.base_url), dialect_of(spec).path)),
+        str(api_url(masked_query(spec.addresses[0]), dialect_of(spec).path)) if spec.addresses else SIMULATED,
         _headers(spec),
         estimate_tokens(request.chars),
         request.tokens,

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batchroute.send.open import endpoint_limits
 from batchroute.types import LaneState
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class LaneProgress:
     """One lane's rows of this run, and what is known of their bill.
 
     `rows` is how many it has to settle; None until all scores are known. `tokens` are those of its answers, `sent`
-    its attempts; the limits are those of the job file. `is_beside`: it answers no rows of the job, but gives
+    its attempts; the limits are the lane's. `is_beside`: it answers no rows of the job, but gives
     verdicts on answers, which is what it settles.
     """
 
@@ -93,19 +94,19 @@ class Progress:
     @staticmethod
     def of(job: Job, scored: Callable[[], int], done_before: int) -> Progress:
         """Before anything is asked."""
-        endpoints, limits = job.endpoints, job.limits
+        endpoints, most = job.endpoints, job.limits.max_cost_usd
         return Progress(
             scored=scored,
             done_before=done_before,
-            max_cost_usd=None if limits.max_cost_usd is None else float(limits.max_cost_usd),
+            max_cost_usd=None if most is None else float(most),
             simulated=any(spec.simulate is not None for _, spec in endpoints.items()),
             lanes={
                 name: LaneProgress(
                     is_beside=name not in endpoints.names,
-                    requests_per_minute=spec.requests_per_minute,
-                    tokens_per_minute=spec.tokens_per_minute,
+                    requests_per_minute=limits.requests_per_minute,
+                    tokens_per_minute=limits.tokens_per_minute,
                 )
-                for name, spec in job.asked.items()
+                for name, limits in ((name, endpoint_limits(spec)) for name, spec in job.asked.items())
             },
         )
 

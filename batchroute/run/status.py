@@ -99,6 +99,8 @@ class StatusFile:
             in_flight=lane.in_flight(),
             cost_usd=lane.cost_usd,
             is_beside=lane.is_beside,
+            addresses=state.addresses,
+            addresses_away=list(state.away),
             timeline=self._timelines[name],
         )
 

@@ -124,14 +124,15 @@ class Sending(Generic[AnyRequest]):
         return decision
 
     def _goes_elsewhere(self, row: OpenRequest[AnyRequest], decision: RetryDecision, answer: Answer) -> bool:
-        """Whether another address is asked at once.
+        """Whether another address is asked, as soon as one takes it.
 
-        What one address does not answer is no row's end before others failed it, too, whatever `max_attempts` is.
+        What one address does not answer is no row's end before others failed it, too, whatever `max_attempts` is;
+        nor is what an address does that is away.
         """
         fleet = self._gate.fleet
         if fleet.is_one:
             return False
-        if decision.again and fleet.others(row.avoids):
+        if row.avoids[-1].breaker.is_confirmed or (decision.again and fleet.others(row.avoids)):
             return True
         untried = answer.verdict == "transient" and bool(fleet.others(row.failed_at))
         return untried and (len(row.failed_at) < ADDRESSES_TO_BLAME or not fleet.blames(row))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from batchroute.send.breaker import Breaker
 from batchroute.send.pace import Pace
 from batchroute.send.rate import Rate
 from batchroute.send.tier import FullTier
@@ -16,6 +15,7 @@ from batchroute.types import LaneState, StopReason
 
 if TYPE_CHECKING:
     from batchroute.send.allowance import EndpointLimits, TokenEntry
+    from batchroute.send.breaker import Breaker
     from batchroute.send.classify import Answer
     from batchroute.send.retry import Attempts
     from batchroute.send.share import Share
@@ -32,11 +32,11 @@ class Backend(Generic[Row]):
     """
 
     def __init__(
-        self, number: int, where: str, outage_s: float, blamed: set[Row], share: Share | None = None
+        self, number: int, where: str, breaker: Breaker[Row], outage_s: float, share: Share | None = None
     ) -> None:
         self.number = number
         self.where = where
-        self.breaker: Breaker[Row] = Breaker(outage_s, blamed=blamed)
+        self.breaker = breaker
         self.share = share
         self.rate = Rate()
         self.in_flight = 0

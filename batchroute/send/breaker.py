@@ -58,7 +58,11 @@ class Breaker(Generic[Row]):
     # to blame already fail for themselves. So do the others where the server answers, if only with 500, and those
     # that hung while it answered what left later, but not before they have failed for 5 minutes (`retry`).
     # Where nothing comes back, the endpoint is away.
+    #
+    # One of several addresses is away as soon as there is no connection to it: no row can do that, and the others
+    # are asked meanwhile.
     outage_s: float
+    is_one_of_several: bool = False
     opened_at: float | None = None
     probes: int = 0  # sent or to be sent since it opened, to rows that had not failed
     error: str = ""  # of the last failure
@@ -127,6 +131,7 @@ class Breaker(Generic[Row]):
     def failed(self, failure: Failure[Row], now: float) -> dict[Row, int]:
         """Returns the failures that an outage now explains, by row, so that no row pays for them."""
         row, presence, self.error = failure.row, failure.presence, failure.error
+        is_gone = self.is_one_of_several and presence == "unconnected"
         own = row in self.blamed and presence != "unconnected"
         self._suspects += not own and row not in self._streak
         self._streak[row] = self._streak.get(row, 0) + 1
@@ -135,12 +140,13 @@ class Breaker(Generic[Row]):
             self._close()
             return {}
         if self.opened_at is None:
-            if self._confirmed or failure.last_rows or self._suspects >= self.ROWS_TO_OPEN:
+            if self._confirmed or is_gone or failure.last_rows or self._suspects >= self.ROWS_TO_OPEN:
                 self._open(now)
         elif failure.probe:
             self._probe_at = now + self._probe_wait_s(now - self.opened_at)
             self.probes += failure.first
             self._confirmed = self._confirmed or failure.first
+        self._confirmed = self._confirmed or is_gone
         if failure.last_rows:  # others of them may have been answered, if badly
             self._suspects -= 1
             return {row: self._streak.pop(row)}

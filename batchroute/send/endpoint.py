@@ -75,8 +75,9 @@ class Endpoint:
         keep_bodies: bool = False,
         had_success: Callable[[], bool] = lambda: False,
         read: Read = read_chat,
+        key: KeyRenewal | None = None,
     ) -> None:
-        """`read` takes the object of a 200.
+        """`read` takes the object of a 200; `key` is the one that it has in common with other addresses.
 
         `keep_bodies`: an answer that is ok or refused brings its text.
         `had_success`: it answered well in an earlier run, or another process, so a 403 is about a row rather than
@@ -90,7 +91,7 @@ class Endpoint:
         self._deadlines = Deadlines(transport.address.timeout_s)
         self._had_success = had_success
         self._has_answered = False
-        self._key = KeyRenewal(transport, scrub)
+        self._key = key or KeyRenewal([transport], scrub)
 
     async def send(self, body: bytes, receive: Receive | None = None, *, tokens: int = 0) -> Answer:
         """One attempt. Raises only errors of our own; what the provider says is free of known keys.

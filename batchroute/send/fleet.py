@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from batchroute.send.backend import Backend
+from batchroute.send.breaker import Breaker
 from batchroute.send.share import Share
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ class Fleet(Generic[Row]):
     row that failed goes to another address at once, so that it need not wait to hear whose fault it was.
     """
 
-    # Worked example, three addresses, max_attempts 1. A dies with rows 31 to 40 in flight: they fail, go to B and
-    # C at once, and are answered there; five of them opened A's breaker. 0.1 s later row 60 is A's probe: it
-    # fails, so A was away, and row 60 goes to B. No row of B and C ever waits for A. When A is back, its next
-    # probe is answered, and as it has the fewest in flight it gets the next requests.
+    # Worked example, three addresses, max_attempts 1. A answers 500 from now on, with rows 31 to 40 in flight:
+    # they go to B and C at once, and are answered there; five of them opened A's breaker. 0.1 s later row 60 is
+    # A's probe: it fails, so A was away, and row 60 goes to B. No row of B and C ever waits for A. When A is back,
+    # its next probe is answered, and as it has the fewest in flight it gets the next requests.
     #
     # Row 7 makes a server fail whenever it is asked. It fails at A, at B, at C: no address is left that has not
     # failed it, and all three answer others, so it has failed for good. Of a hundred addresses five are enough, if
@@ -49,10 +50,11 @@ class Fleet(Generic[Row]):
         """`per_address`: each has an equal part of the lane's limits for itself."""
         count = len(addresses)
         self._blamed: set[Row] = set()
-        self.backends: list[Backend[Row]] = [
-            Backend(number, where, outage_s, self._blamed, Share(count) if per_address and count > 1 else None)
-            for number, where in enumerate(addresses)
-        ]
+        self.backends: list[Backend[Row]] = []
+        for number, where in enumerate(addresses):
+            breaker = Breaker(outage_s, count > 1, blamed=self._blamed)
+            share = Share(count) if per_address and count > 1 else None
+            self.backends.append(Backend(number, where, breaker, outage_s, share))
         self._by_turn = list(self.backends)  # the one that waits longest for a request is first
 
     @property

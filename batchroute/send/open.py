@@ -9,23 +9,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from batchroute.job.endpoint import EndpointSpec
 from batchroute.job.prices import attempt_usd
 from batchroute.job.secrets import Scrubber, endpoint_secrets
 from batchroute.send.allowance import EndpointLimits, OwnLimits, Spending
 from batchroute.send.body import dialect_of
-from batchroute.send.http import Address, api_url, proxy_for, request_headers
-from batchroute.send.renewal import RenewedKey
+from batchroute.send.endpoint import Endpoint
+from batchroute.send.http import Address, Transport, api_url, proxy_for, request_headers
+from batchroute.send.renewal import KeyRenewal, RenewedKey
 from batchroute.send.retry import RetryPolicy
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.server import start as start_simulator
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from yarl import URL
 
-    from batchroute.job.endpoint import EndpointSpec, EnvRef
+    from batchroute.job.endpoint import EnvRef
     from batchroute.job.prices import Target
     from batchroute.job.secrets import Secret
     from batchroute.job.spec import EmbedderSpec, Job, Limits, RouterSpec
@@ -47,7 +49,7 @@ def asked_by(job: Job) -> list[Asked]:
 
 def connections(specs: Iterable[Asked]) -> int:
     """How many may be open at a time."""
-    return sum(spec.max_concurrency for spec in specs)
+    return sum(endpoint_limits(spec).max_concurrency for spec in specs)
 
 
 def secrets_of(specs: Iterable[Asked], environ: Mapping[str, str]) -> list[Secret]:
@@ -60,18 +62,57 @@ def scrubber_for(specs: Iterable[Asked], environ: Mapping[str, str]) -> Scrubber
     return Scrubber(secret.reveal() for secret in secrets_of(specs, environ))
 
 
-async def open_address(
+async def open_addresses(
     spec: EndpointSpec, limits: Limits, environ: Mapping[str, str], stack: contextlib.AsyncExitStack
-) -> Address:
-    """Where a lane sends; a simulated endpoint gets its provider here, on loopback, until `stack` ends."""
-    base_url = spec.base_url
+) -> dict[str, Address]:
+    """Where a lane sends, by name; a simulated one gets its provider here, on loopback, until `stack` ends."""
+    base_urls = spec.addresses
     if spec.simulate is not None:
         behaviour = Behaviour(**spec.simulate.model_dump())
-        base_url = (await stack.enter_async_context(start_simulator(behaviour))).url
-    dialect = dialect_of(spec)
-    url = api_url(base_url or "", dialect.path)
-    proxy = None if spec.simulate is not None else proxy_for(url)
-    return _address(spec, url, proxy, dialect.key_header, {**dialect.headers, **spec.headers}, limits, environ)
+        base_urls = ((await stack.enter_async_context(start_simulator(behaviour))).url,)
+    dialect, headers = dialect_of(spec), {**dialect_of(spec).headers, **spec.headers}
+    urls = [api_url(base_url, dialect.path) for base_url in base_urls]
+    opened = {}
+    for name, url in zip(_names(urls, dialect.path), urls, strict=True):
+        proxy = None if spec.simulate is not None else proxy_for(url)
+        opened[name] = _address(spec, url, proxy, dialect.key_header, headers, limits, environ)
+    return opened
+
+
+def _names(urls: Sequence[URL], path: str) -> list[str]:
+    """By which people tell them apart: with their path where host:port is the same, else with a number, too."""
+    hosts = [f"{url.host}:{url.port}" for url in urls]
+    if len(set(hosts)) == len(urls):
+        return hosts
+    paths = [f"{url.host}:{url.port}{url.path.removesuffix(path).rstrip('/')}" for url in urls]
+    if len(set(paths)) == len(urls):
+        return paths
+    return [f"{name} ({number})" for number, name in enumerate(paths, 1)]
+
+
+async def open_endpoints(
+    spec: EndpointSpec,
+    limits: Limits,
+    environ: Mapping[str, str],
+    stack: contextlib.AsyncExitStack,
+    scrub: Scrubber,
+    *,
+    keep_bodies: bool = False,
+    had_success: Callable[[], bool] = lambda: False,
+) -> dict[str, Endpoint]:
+    """One for each address, with connections until `stack` ends; they have their key in common.
+
+    `had_success`: an earlier run, or another process, had an answer. Of several addresses nobody knows which one
+    gave it, or whether it is still among them: a first 404 is then about the address, and not about the row.
+    """
+    addresses = await open_addresses(spec, limits, environ, stack)
+    transports = [await stack.enter_async_context(Transport(address)) for address in addresses.values()]
+    key, read = KeyRenewal(transports, scrub), dialect_of(spec).read
+    known = had_success if len(transports) == 1 else lambda: False
+    return {
+        where: Endpoint(transport, scrub, keep_bodies=keep_bodies, had_success=known, read=read, key=key)
+        for where, transport in zip(addresses, transports, strict=True)
+    }
 
 
 def embedder_address(spec: EmbedderSpec, limits: Limits, environ: Mapping[str, str]) -> Address:
@@ -108,14 +149,21 @@ def max_response_bytes(limits: Limits) -> int:
     return int(limits.max_response_mb * (1 << 20))
 
 
-def endpoint_proxy(spec: EndpointSpec) -> str | None:
-    """The proxy of its requests; UsageFault where the environment names one that cannot be used."""
-    return None if spec.base_url is None else proxy_for(api_url(spec.base_url, dialect_of(spec).path))
+def refuse_bad_proxy(spec: EndpointSpec) -> None:
+    """UsageFault where the environment names a proxy for its requests that cannot be used."""
+    for base_url in spec.addresses:
+        proxy_for(api_url(base_url, dialect_of(spec).path))
 
 
 def endpoint_limits(spec: Asked) -> EndpointLimits:
-    """How much of it a lane may use."""
-    return EndpointLimits(spec.max_concurrency, spec.requests_per_minute, spec.tokens_per_minute)
+    """How much of it a lane may use, at all its addresses together."""
+    times = spec.times_limited if isinstance(spec, EndpointSpec) else 1
+    requests, tokens = spec.requests_per_minute, spec.tokens_per_minute
+    return EndpointLimits(
+        times * spec.max_concurrency,
+        None if requests is None else times * requests,
+        None if tokens is None else times * tokens,
+    )
 
 
 def own_limits(limits: EndpointLimits, budget: Budget | None, target: Target) -> OwnLimits:
@@ -132,4 +180,4 @@ def retry_policy(spec: Asked, limits: Limits) -> RetryPolicy:
 
 def most_open(spec: Asked) -> int:
     """How many requests a lane takes in at a time: as many again as it has slots may wait for another attempt."""
-    return 2 * spec.max_concurrency + 64
+    return 2 * endpoint_limits(spec).max_concurrency + 64

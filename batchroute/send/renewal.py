@@ -25,7 +25,7 @@ class RenewedKey(NamedTuple):
 
 
 class KeyRenewal:
-    """The key of one transport; `version` counts how often it has changed."""
+    """The key of an endpoint, for the transports to its addresses; `version` counts how often it has changed."""
 
     # Worked example: 64 requests are in flight when the token of an hour ends. The first 401 has the command run,
     # which prints a new token: version 1. The other 63 left with version 0, so theirs are no reason to run it
@@ -34,9 +34,11 @@ class KeyRenewal:
 
     EVERY_S = 60.0
 
-    def __init__(self, transport: Transport, scrub: Scrubber, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, transports: Sequence[Transport], scrub: Scrubber, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.version = 0
-        self._transport = transport
+        self._transports = transports
         self._scrub = scrub
         self._clock = clock
         self._next_at = -self.EVERY_S
@@ -47,7 +49,7 @@ class KeyRenewal:
 
         Raises JobFault where it cannot be read.
         """
-        read = self._transport.address.read_key
+        read = self._transports[0].address.read_key
         async with self._one_at_a_time:
             if version != self.version:
                 return True
@@ -55,9 +57,10 @@ class KeyRenewal:
                 return False
             self._next_at = self._clock() + self.EVERY_S
             key = await asyncio.to_thread(read)
-            if key.headers == self._transport.headers:
+            if key.headers == self._transports[0].headers:
                 return False
             self._scrub.add(secret.reveal() for secret in key.secrets)
-            self._transport.headers = key.headers
+            for transport in self._transports:
+                transport.headers = key.headers
             self.version += 1
             return True

@@ -11,6 +11,7 @@ import math
 import time
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,12 +24,10 @@ from batchroute.route.next import Done, Policy, RowState, next_step
 from batchroute.run.feed import RequestWriter
 from batchroute.run.settle import settled
 from batchroute.send.allowance import Need
-from batchroute.send.body import at_standard_tier, dialect_of
+from batchroute.send.body import at_standard_tier
 from batchroute.send.classify import Answer
-from batchroute.send.endpoint import Endpoint
-from batchroute.send.http import Transport
 from batchroute.send.lane import Lane
-from batchroute.send.open import endpoint_limits, open_address, own_limits, retry_policy
+from batchroute.send.open import endpoint_limits, open_endpoints, own_limits, retry_policy
 from batchroute.send.request import Outcome, billed_in
 from batchroute.send.tokens import estimate_tokens
 from batchroute.types import Completion, Prompt, StopReason
@@ -115,29 +114,30 @@ class LiveLane:
 
     def __init__(
         self,
-        send: Send,
+        sends: Mapping[str, Send],
         policy: RetryPolicy,
         allowance: OwnLimits,
         notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         *,
         leaves_full_tier: bool = False,
+        per_address: bool = False,
     ) -> None:
-        """`send` makes one attempt, `notify` takes the reason whenever the lane stops for a rest.
+        """`sends` makes one attempt at each address, `notify` takes the reason whenever the lane stops for a rest.
 
         `leaves_full_tier`: for the standard one, instead of waiting.
         """
         self.allowance = allowance
-        self._send_once = send
         self._notify = notify
         self._clock = clock
         self._lane: Lane[_Exchange] = Lane(
-            {"": self._send},
+            {where: partial(self._send, send) for where, send in sends.items()},
             policy,
             allowance,
             self._rest,
             most_open=0,
             at_standard=_at_standard if leaves_full_tier else None,
+            per_address=per_address,
             clock=clock,
         )
         self._rests_until = 0.0
@@ -160,9 +160,9 @@ class LiveLane:
         await self._lane.ask(exchange, exchange)
         return exchange.outcome or _not_sent("failed", "stopped", self._lane.stopped or "closed")
 
-    async def _send(self, exchange: _Exchange) -> Answer:
+    async def _send(self, send: Send, exchange: _Exchange) -> Answer:
         relay = exchange.relay
-        answer = await self._send_once(exchange.body, None if relay is None else relay.receive)
+        answer = await send(exchange.body, None if relay is None else relay.receive)
         if relay is not None and relay.begun:
             answer = msgspec.structs.replace(answer, completion=Completion(usage=relay.usage))
         return billed_in(exchange.service_tier, answer)
@@ -239,13 +239,14 @@ async def open_live_endpoints(
         name: RequestWriter(spec, targets[name].pricing if budget else None) for name, spec in endpoints.items()
     }
     for name, spec in endpoints.items():
-        transport = await stack.enter_async_context(Transport(await open_address(spec, limits, environ, stack)))
+        opened = await open_endpoints(spec, limits, environ, stack, scrub, keep_bodies=True)
         lanes[name] = LiveLane(
-            Endpoint(transport, scrub, keep_bodies=True, read=dialect_of(spec).read).send,
+            {where: endpoint.send for where, endpoint in opened.items()},
             live_policy(spec, limits),
             own_limits(endpoint_limits(spec), budget, targets[name]),
             _naming(name, notify),
             leaves_full_tier=spec.on_busy == "standard",
+            per_address=spec.per_address,
         )
     apis = {name: spec.api for name, spec in endpoints.items()}
     return LiveEndpoints(targets, apis, writers, lanes, scrub, budget)

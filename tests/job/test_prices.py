@@ -12,6 +12,7 @@ from genai_prices.data import providers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchroute.errors import UsageFault
 from batchroute.job.endpoint import EndpointSpec, Price
 from batchroute.job.price_table import table_date
 from batchroute.job.prices import Pricing, find_pricing, open_embedder_target, open_target
@@ -243,6 +244,27 @@ def test_an_endpoint_is_opened_with_the_price_of_its_host() -> None:
     assert (target.name, target.model) == ("strong", "gpt-4o")
     assert target.pricing is not None
     assert ": azure/" in target.pricing.source
+
+
+@pytest.mark.parametrize(
+    ("addresses", "price", "is_known"),
+    [
+        (["https://api.openai.com/v1", "https://eu.api.openai.com/v1"], None, True),
+        (["https://api.groq.com/openai/v1", "https://api.openai.com/v1"], {"input": 1, "output": 1}, True),
+        (["http://127.0.0.1:8000/v1", "http://localhost:8001/v1"], None, False),
+        (["https://api.openai.com/v1", "http://127.0.0.1:8000/v1"], None, False),
+    ],
+)
+def test_addresses_of_a_side_have_one_price(addresses: list[str], price: Any, is_known: bool) -> None:
+    spec = EndpointSpec.model_validate({"model": "gpt-4o", "base_url": addresses, "price": price})
+    assert (open_target("weak", spec).pricing is not None) == is_known
+
+
+def test_addresses_of_different_prices_are_no_side() -> None:
+    addresses = ["https://api.groq.com/openai/v1", "https://openrouter.ai/api/v1"]
+    spec = EndpointSpec.model_validate({"model": "openai/gpt-oss-120b", "base_url": addresses})
+    with pytest.raises(UsageFault, match=r"api\.groq\.com, openrouter\.ai.*set endpoints\.weak\.price"):
+        open_target("weak", spec)
 
 
 def test_an_embeddings_price_is_none_of_an_endpoint_that_answers() -> None:

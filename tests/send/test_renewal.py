@@ -208,7 +208,7 @@ def test_a_key_may_expire_once_a_minute() -> None:
         nonlocal now
         url = api_url("http://127.0.0.1:9/v1", "chat/completions")
         async with Transport(Address(url, {"Authorization": "none"}, 1.0, 1024, None, read_key)) as transport:
-            key = KeyRenewal(transport, Scrubber(), clock)
+            key = KeyRenewal([transport], Scrubber(), clock)
             assert await asyncio.gather(*(key.renewed(0) for _ in range(5))) == [True] * 5
             assert (read, transport.headers["Authorization"], key.version) == (["one"], "one", 1)
             now = 59.0
@@ -227,6 +227,6 @@ def test_an_endpoint_without_a_reader_keeps_its_key() -> None:
     async def work() -> bool:
         url = api_url("http://127.0.0.1:9/v1", "chat/completions")
         async with Transport(Address(url, {}, 1.0, 1024)) as transport:
-            return await KeyRenewal(transport, Scrubber()).renewed(0)
+            return await KeyRenewal([transport], Scrubber()).renewed(0)
 
     assert not asyncio.run(work())

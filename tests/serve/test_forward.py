@@ -52,7 +52,7 @@ class Provider:
     def lane(self, **limits: int) -> LiveLane:
         policy = RetryPolicy(max_attempts=3, outage_s=OUTAGE_S, stop_after_same_refusal=0, excuse_outages=False)
         allowance = OwnLimits(replace(EndpointLimits(50), **limits))
-        return LiveLane(self.send, policy, allowance, lambda reason: None, asyncio.get_running_loop().time)
+        return LiveLane({"": self.send}, policy, allowance, lambda reason: None, asyncio.get_running_loop().time)
 
     async def goes_away(self, lane: LiveLane) -> None:
         """Until the lane rests for the first time: clients ask on, and are no longer held."""
@@ -138,7 +138,7 @@ def test_a_pause_that_is_longer_than_a_client_waits_is_kept() -> None:
     async def work() -> None:
         loop = asyncio.get_running_loop()
         policy = RetryPolicy(max_attempts=3, outage_s=OUTAGE_S, excuse_outages=False)
-        lane = LiveLane(send, policy, OwnLimits(EndpointLimits(50)), lambda reason: None, loop.time)
+        lane = LiveLane({"": send}, policy, OwnLimits(EndpointLimits(50)), lambda reason: None, loop.time)
         while True:
             asked_at = loop.time()
             outcome = await lane.ask(request())

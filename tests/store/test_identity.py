@@ -52,7 +52,8 @@ LANE_FROZEN: dict[str, dict[str, Any]] = {
     "simulate": {"simulate": {"latency_s": 0.5}, "base_url": None},
 }
 LANE_FREE: dict[str, dict[str, Any]] = {
-    "base_url": {"base_url": "http://127.0.0.1:10/v1"},
+    "base_url": {"base_url": [URL, "http://127.0.0.1:10/v1"]},
+    "per_address": {"per_address": True},
     "api_key_env": {"api_key_env": "OTHER_KEY"},
     "api_key_header": {"api_key_header": "api-key"},
     "requests_per_minute": {"requests_per_minute": 5},

@@ -81,15 +81,15 @@ class Assumptions:
 
     def time_s(self, rows: float, chars: float) -> float:
         """How long so many rows take at the limits that are set."""
-        spec = self.spec
+        spec, times = self.spec, self.spec.times_limited
         tokens = chars * self.tokens_per_char.mid + rows * self.completion_tokens.mid
         bounds = []
         if spec.requests_per_minute is not None:
-            bounds.append(60 * rows / spec.requests_per_minute)
+            bounds.append(60 * rows / (times * spec.requests_per_minute))
         if spec.tokens_per_minute is not None:
-            bounds.append(60 * tokens / spec.tokens_per_minute)
+            bounds.append(60 * tokens / (times * spec.tokens_per_minute))
         if self.latency_is_known or not bounds:
-            bounds.append(rows * self.latency_s / spec.max_concurrency)
+            bounds.append(rows * self.latency_s / (times * spec.max_concurrency))
         return max(bounds)
 
     def _schedule(self, tier: str | None = None) -> Schedule | None:
