@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from batchroute.job.spec import Job
     from batchroute.run.end import RunEnd
-    from batchroute.run.engine import RunOptions
+    from batchroute.run.options import RunOptions
     from batchroute.store.sharded import Share
 
 
@@ -75,7 +75,7 @@ def run(
 def _options(
     flags: Flags, *, retry_refused: bool = False, pilot_only: bool = False, share: Share | None = None
 ) -> RunOptions:
-    from batchroute.run.engine import RunOptions
+    from batchroute.run.options import RunOptions
     from batchroute.show.progress import watcher
 
     return RunOptions(

@@ -81,8 +81,8 @@ def score(source: str, out: Path | None, prompt: str | None, shard: str | None, 
 def _score_share(source: str, out: Path | None, share: Share, flags: Flags) -> int:
     import time
 
-    from batchroute.run.engine import RunOptions
     from batchroute.run.open import open_input
+    from batchroute.run.options import RunOptions
     from batchroute.run.shards.alone import scored_share
 
     if out is not None or not source.endswith(".toml"):

@@ -19,7 +19,8 @@ from batchroute.python.display import watch
 from batchroute.python.jobs import JobKeywords, job_for
 from batchroute.python.result import Run
 from batchroute.python.thread import in_thread, in_thread_async
-from batchroute.run.engine import JobRun, RunOptions
+from batchroute.run.engine import JobRun
+from batchroute.run.options import RunOptions
 from batchroute.run.pilot.alone import PilotEnd, refuse_no_pilot
 from batchroute.run.process import run_loop
 from batchroute.show.log import log

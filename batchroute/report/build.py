@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from batchroute.report.figures import EngineFigures
     from batchroute.report.lanes import RunStatus
     from batchroute.report.quality import Quality
     from batchroute.report.read import Rows, RunJob
@@ -56,12 +57,13 @@ def build_report(
     state: State | None = None,
     router_cost_usd: float | None = None,
     stopped: Sequence[str] | None = None,
+    engine: EngineFigures | None = None,
 ) -> Report:
     """What the run in the directory `run` did so far.
 
     `wall_s` is the time since the report that stands there now was written, and is added to that one's; the
     router's cost is the total over all runs of the directory, and taken from that report where None, as is why the
-    last run `stopped`. Without `state` the lock, the rows and that report decide.
+    last run `stopped`, and the `engine`. Without `state` the lock, the rows and that report decide.
     Raises RunFault where `run` is no run directory.
     """
     job, earlier, status, rows = read_job(run), read_report(run), read_status(run), scan_rows(run)
@@ -86,6 +88,7 @@ def build_report(
         unconfirmed_usd=unconfirmed_usd_of(run, (begun.cost_usd() or 0.0) + beside_usd.known, earlier),
         max_cost_usd=None if job.max_cost_usd is None else float(job.max_cost_usd),
         predicted=read_plan(run),
+        engine=engine or (None if earlier is None else earlier.engine),
         builtin_router=job.builtin_router,
         quality=_quality(run, money, is_whole=job.rows is not None and done >= job.rows),
         lanes={} if status is None else status.lanes,

@@ -82,6 +82,22 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
     time_s: float
 
 
+class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How the last run by workers went: those that died, how busy the driver was, what deaths may cost.
+
+    `paid_twice_bound`: at most so many rows were in flight at workers that died, and may be billed twice.
+    """
+
+    use: str
+    workers: int
+    workers_lost: int
+    shards: int
+    shards_done: int
+    leases_per_s: float
+    driver_cpu_s: float
+    paid_twice_bound: int
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """SPEC's report.json, key by key; money in USD, times in seconds.
 
@@ -99,7 +115,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     last seen. `builtin_router`: the scores are those of the model that ships. `stopped`: why the last run ended
     early, and what to do about it. `tie`: the rows for which more went strong than were asked for.
     `pilot_cost_usd`: answers that are no row's result, and the judge's, which are `judge_cost_usd`; `quality` is
-    what the pilot found.
+    what the pilot found. `engine`: of a run by several workers.
     """
 
     name: str
@@ -162,6 +178,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     lanes: dict[str, LaneReport] = {}
     stopped: list[str] = []
     quality: Quality | None = None
+    engine: EngineFigures | None = None
 
 
 def known_float(usd: Decimal | None) -> float | None:

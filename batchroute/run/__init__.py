@@ -18,7 +18,7 @@
     status     status.json while a run works       outage    says when an endpoint goes away, and is back
     online     what endpoints say to a check      resolved   a threshold resolved anew beside answers
     advice     what a job hardly means            hints      what the end of a run says of its input
-    workers/   a run by several processes
+    workers/   a run by several processes         options    what a run is told beside its job
 
 Each other module is a command: plan, check, calibrate, whatif, followup, scorefile. Prints nothing.
 """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchroute.report.figures import Report, State
+    from batchroute.report.figures import EngineFigures, Report, State
     from batchroute.run.stop import Stopper
     from batchroute.run.unconfirmed import Unconfirmed
     from batchroute.send.budget import Budget
@@ -167,8 +167,8 @@ def close_books(directory: RunDirectory, budget: Budget | None, unconfirmed: Unc
         add_unconfirmed(directory.layout.ledger, *unconfirmed.take())
 
 
-def write_end(run: Path, end: RunEnd, *, ok_if_refused: float) -> None:
-    """report.json, and `_SUCCESS` where the state is `complete`."""
+def write_end(run: Path, end: RunEnd, *, ok_if_refused: float, engine: EngineFigures | None = None) -> None:
+    """report.json, and `_SUCCESS` where the state is `complete`; `engine` of a run by workers."""
     from batchroute.report.build import build_report  # noqa: PLC0415 - the same
 
     embeddings = read_bill(*layouts_of(run))
@@ -179,6 +179,7 @@ def write_end(run: Path, end: RunEnd, *, ok_if_refused: float) -> None:
         state=end.state(ok_if_refused),
         router_cost_usd=float(embeddings.usd) if embeddings.complete else None,
         stopped=[*end.stopped, *end.by_signal],
+        engine=engine,
     )
     write_report(run, _uninterrupted(build))
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchroute.errors import BatchrouteError, cause_of
 from batchroute.job.pilot import JUDGE_NAME
@@ -35,6 +34,8 @@ from batchroute.run.spending import DirectoryBill
 from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
 from batchroute.run.unconfirmed import Unconfirmed
+from batchroute.run.workers.driven import Where, cpus, run_driven
+from batchroute.run.workers.processes import ProcessWorkers
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
 from batchroute.send.budget import open_budget
@@ -47,12 +48,14 @@ from batchroute.store.layout import RunLayout
 from batchroute.store.lock import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
+    from batchroute.run.options import RunOptions
+    from batchroute.run.workers.driver import Driver
     from batchroute.score.rater import Rater
     from batchroute.score.router import Scorer
     from batchroute.send.budget import Budget
@@ -60,24 +63,6 @@ if TYPE_CHECKING:
     from batchroute.send.request import Request
     from batchroute.send.reuse import AnsweredParts
     from batchroute.store.directory import RunDirectory
-    from batchroute.store.sharded import Share
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What a run is told beside the job: the environment with its keys, the flags, who is told what.
-
-    `watch` shows the progress until it is cancelled; `notify` takes a message that the user must see at once.
-    `pilot_only`: nothing is asked but the job's pilot. `share`: only a share of the shards; None: the whole input.
-    """
-
-    environ: Mapping[str, str]
-    limit: int | None = None
-    retry_refused: bool = False
-    pilot_only: bool = False
-    share: Share | None = None
-    watch: Callable[[Progress], Awaitable[None]] | None = None
-    notify: Callable[[str], None] = lambda message: None
 
 
 def run_job(job: Job, options: RunOptions) -> RunEnd:
@@ -128,11 +113,11 @@ class JobRun:
         refuse_unbounded_media(job, source)
         refuse_unfit_pilot(job)
         raise_file_limit(connections(asked_by(job)))
+        if self._options.share is None and job.engine.use == "processes":
+            where = _on_this_machine(self._options)
+            return await _ungrouped(run_driven(job, self._options, source, self._stopper, where))
         if self._options.share is not None or RunLayout(path).shards.exists():
-            try:
-                return await run_share(job, self._options, source, self._stopper)
-            except BaseExceptionGroup as group:
-                raise cause_of(group) from group
+            return await _ungrouped(run_share(job, self._options, source, self._stopper))
         with locked(path, int(job.output.mode, 8)):
             directory = open_run_directory(job, source, retry_refused=self._options.retry_refused)
             try:
@@ -141,6 +126,21 @@ class JobRun:
                 raise cause_of(group) from group
             finally:
                 directory.close()
+
+
+async def _ungrouped(run: Coroutine[Any, Any, RunEnd]) -> RunEnd:
+    """Raises what ended it instead of the group that it came in."""
+    try:
+        return await run
+    except BaseExceptionGroup as group:
+        raise cause_of(group) from group
+
+
+def _on_this_machine(options: RunOptions) -> Where:
+    def begin(driver: Driver, order: bytes) -> ProcessWorkers:
+        return ProcessWorkers(driver, order, options.environ)
+
+    return Where(begin, most=cpus(), local=True)
 
 
 class _OpenRun:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import Stopped
 from batchroute.job.spec import Limits
-from batchroute.run.engine import RunOptions
 from batchroute.run.open import open_input, refuse_unbounded_media
+from batchroute.run.options import RunOptions
 from batchroute.run.pilot.fit import refuse_unfit_pilot
 from batchroute.run.pilot.routers import router_named
 from batchroute.run.scoring import Scoring, scorer_loader

@@ -70,13 +70,23 @@ class Money:
         return self.all_strong_usd - self.spent_usd
 
 
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Of a run by several: how many workers there are, how many were lost, and shards that are left of all."""
+
+    workers: int
+    lost: int
+    shards_left: int
+    shards: int
+
+
 @dataclass(slots=True)
 class Progress:
     """`rows` is None until the whole input is known; `done_before` rows were done by earlier runs.
 
     Those of input.reuse are among them. `simulated`: no money is really spent on one side at least. `stops_in_s`
     says, once the run is ended early, how long answers in flight are still awaited. `pilot` is None but while the
-    pilot is at work.
+    pilot is at work; `crew` where the work is done by workers.
     """
 
     rows: int | None = None
@@ -87,6 +97,7 @@ class Progress:
     money: Callable[[], Money] = Money
     stops_in_s: Callable[[], float | None] = lambda: None
     pilot: Callable[[], PilotProgress | None] = lambda: None
+    crew: Callable[[], Crew | None] = lambda: None
     started_s: float = field(default_factory=time.monotonic)
     lanes: Mapping[str, LaneProgress] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)

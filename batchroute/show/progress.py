@@ -18,6 +18,7 @@ from batchroute.report.lanes import lane_words
 from batchroute.show.frame import Screen, frame_with_hint, up_over_wrapped
 from batchroute.show.log import log, logged_above
 from batchroute.show.run_words import (
+    crew_words,
     ended_words,
     lane_rows_words,
     left_words,
@@ -97,8 +98,8 @@ def progress_line(progress: Progress, now: Speed, local: datetime) -> str:
     left = "" if pilot is not None and progress.stops_in_s() is None else left_words(progress, now.eta_s)
     lanes = ", ".join(_lane(name, lane, local) for name, lane in progress.lanes.items())
     speed, money = speed_words(progress, now), ", ".join(money_words(progress))
-    ended = ", ".join(ended_words(progress))
-    parts = [far, lanes, speed, money, left, ended]
+    ended, crew = ", ".join(ended_words(progress)), crew_words(progress)
+    parts = [far, lanes, crew, speed, money, left, ended]
     return "; ".join(filter(None, parts))
 
 

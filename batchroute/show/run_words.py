@@ -112,6 +112,16 @@ def ended_words(progress: Progress) -> Iterator[str]:
         yield f"{plain(name)} {count(rows)}"
 
 
+def crew_words(progress: Progress) -> str:
+    """As "4 workers (1 lost), 17 of 24 shards done"; nothing of a run in one process."""
+    crew = progress.crew()
+    if crew is None:
+        return ""
+    lost = f" ({count(crew.lost)} lost)" if crew.lost else ""
+    workers = f"{count(crew.workers)} worker{'' if crew.workers == 1 else 's'}{lost}"
+    return f"{workers}, {count(crew.shards - crew.shards_left)} of {count(crew.shards)} shards done"
+
+
 def use_words(lane: LaneProgress, now: LaneSpeed) -> Iterator[str]:
     """Tokens and requests a minute, where the job limits them those of the last one."""
     if lane.tokens_per_minute is not None:

@@ -23,9 +23,10 @@ from batchroute.report.invoice.sides import read_runs
 from batchroute.report.read import scan_rows
 from batchroute.report.standing import standing_of
 from batchroute.run.calibrate import calibrate_job
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
 from batchroute.run.kept import kept_scores
 from batchroute.run.open import open_input
+from batchroute.run.options import RunOptions
 from batchroute.run.plan import plan_job
 from batchroute.run.whatif import share_of_run, what_if
 from batchroute.send.reuse import answered_parts

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from batchroute.report.build import build_report
 from batchroute.route.downgrade import CostLine, Downgrade, Outstanding
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.send.budget import Account, Budget
 from batchroute.send.request import Request
 from batchroute.simulate.behaviour import Behaviour

@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 
 from batchroute.report.lanes import read_status
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
 from batchroute.run.online import check_online
+from batchroute.run.options import RunOptions
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from inputs import lines

@@ -17,7 +17,8 @@ from batchroute.job.secrets import endpoint_secrets
 from batchroute.report.build import build_report
 from batchroute.report.figures import read_report
 from batchroute.run.end import RunEnd
-from batchroute.run.engine import RunOptions, arun_job, run_job
+from batchroute.run.engine import arun_job, run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.plan import plan_job
 from batchroute.send.http import request_headers
 from batchroute.simulate.traffic import prompt_digest

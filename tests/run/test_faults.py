@@ -15,7 +15,8 @@ import aiohttp
 import polars as pl
 import pytest
 
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from inputs import lines

@@ -16,7 +16,8 @@ import tomli_w
 
 from batchroute.errors import RunFault
 from batchroute.run.check import check_job
-from batchroute.run.engine import JobRun, RunOptions, run_job
+from batchroute.run.engine import JobRun, run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.plan import plan_job
 from inputs import line_of, lines
 from jobs import job_of

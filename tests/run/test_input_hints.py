@@ -13,8 +13,9 @@ import pytest
 
 from batchroute.errors import InputFault
 from batchroute.run.check import check_job
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
 from batchroute.run.hints import NO_ROWS, columns_without_values
+from batchroute.run.options import RunOptions
 from inputs import lines
 from jobs import job_of, simulated
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from inputs import lines
 from jobs import job_of, judged, simulated
 from upstream import completion, upstream

@@ -13,7 +13,8 @@ import pytest
 from batchroute.report.build import build_report
 from batchroute.report.figures import read_report
 from batchroute.report.together import read_status
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.files import unfinished_name
 from batchroute.store.layout import RunLayout

@@ -12,7 +12,8 @@ import pytest
 
 from batchroute.errors import BatchrouteError
 from batchroute.run import notify
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.store.lock import locked
 from inputs import lines

@@ -16,8 +16,9 @@ import pytest
 import tomli_w
 
 from batchroute.report.build import build_report
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
 from batchroute.run.handover import Spool
+from batchroute.run.options import RunOptions
 from batchroute.send.request import Request
 from batchroute.types import Prompt
 from test_engine import OPTIONS, asked, assert_each_row_once, failed, job_for, prompt, results, write_input

@@ -14,7 +14,8 @@ import jobs
 from batchroute.job.load import load_job
 from batchroute.report.export.files import export_run
 from batchroute.run.check import check_job
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from dialect_answers import MODELS, whole
 from upstream import upstream
 

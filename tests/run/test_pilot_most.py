@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from batchroute.job.prices import open_targets
 from batchroute.report.figures import read_report
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
 from batchroute.run.feed import RequestWriter
 from batchroute.run.open import open_input
+from batchroute.run.options import RunOptions
 from batchroute.run.pilot.cost import forecast_pilot
 from batchroute.store.layout import RunLayout
 from batchroute.store.pilot import read_pilot_bill

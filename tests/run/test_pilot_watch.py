@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from batchroute.report.graded import with_grades
 from batchroute.report.quality import read_quality
 from batchroute.route.forecast.pilot import NOTHING
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.pilot.files import write_quality
 from batchroute.run.pilot.found import paid_beside
 from batchroute.run.pilot.watch import WatchedGrades, WatchedRows, watch_figures

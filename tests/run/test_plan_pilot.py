@@ -11,7 +11,8 @@ import pytest
 from batchroute.job.load import load_job
 from batchroute.report.figures import read_report
 from batchroute.report.quality import read_quality
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.plan import plan_job
 from batchroute.show.words import money, predicted_rows
 from jobs import judged, simulated, write_job

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.simulate.behaviour import Behaviour
 from inputs import lines
 from jobs import job_of, on_both

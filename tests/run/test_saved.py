@@ -8,7 +8,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from batchroute.report.build import build_report
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from inputs import lines
 from jobs import job_of
 

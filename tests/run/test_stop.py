@@ -19,7 +19,8 @@ import pytest
 from batchroute.errors import ModelFault, UsageFault
 from batchroute.job.spec import Limits
 from batchroute.report.build import build_report
-from batchroute.run.engine import JobRun, RunOptions, run_job
+from batchroute.run.engine import JobRun, run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.stop import Stopper, seconds_until
 from inputs import lines
 from jobs import job_of

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchroute.job.prices import find_pricing
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.send.classify import Answer
 from batchroute.send.request import Request

@@ -9,7 +9,8 @@ import pytest
 
 from batchroute.report.figures import read_report
 from batchroute.report.quality import read_quality
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.whatif import share_of_run, what_if
 from jobs import job_of, simulated
 from sums import write_sums

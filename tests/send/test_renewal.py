@@ -15,7 +15,8 @@ from aiohttp import web
 from batchroute.errors import JobFault
 from batchroute.job.endpoint import EndpointSpec
 from batchroute.job.secrets import Scrubber, endpoint_secrets, printed_key
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.send.http import Address, Transport, api_url
 from batchroute.send.renewal import KeyRenewal, RenewedKey
 from inputs import lines

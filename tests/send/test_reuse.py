@@ -16,7 +16,8 @@ import pytest
 
 from batchroute.errors import RunFault
 from batchroute.report.build import build_report
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.send.dialects.chat import ChatBody
 from batchroute.send.reuse import Reuse, answered_parts
 from batchroute.store.layout import fingerprints_of

@@ -12,8 +12,9 @@ import jobs
 from batchroute.errors import UsageFault
 from batchroute.job.load import load_job
 from batchroute.report.quality import read_quality
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
 from batchroute.run.kept import served_job
+from batchroute.run.options import RunOptions
 from batchroute.run.pilot.files import write_quality
 from batchroute.run.plan import plan_job
 from batchroute.store.identity import known_identity

@@ -20,7 +20,8 @@ import tomli_w
 
 from answers import files_of_at_most, unprivileged
 from batchroute.errors import Stopped
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.simulate.behaviour import Behaviour
 from batchroute.simulate.traffic import prompt_digest
 from command import assert_one_message

@@ -21,7 +21,8 @@ from answers import result
 from batchroute.job.load import load_job
 from batchroute.report.build import build_report
 from batchroute.report.export.files import export_run
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.run.whatif import what_if
 from batchroute.store.columns import ResultColumns
 from batchroute.store.journal import read_ends, read_journal

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 
 from batchroute.job.load import load_job
-from batchroute.run.engine import RunOptions, run_job
+from batchroute.run.engine import run_job
+from batchroute.run.options import RunOptions
 from batchroute.simulate.behaviour import Behaviour
 from jobs import judged, write_job
 from servers import threaded_simulator

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
     from batchroute.run.end import Counts, RunEnd
-    from batchroute.run.engine import RunOptions
+    from batchroute.run.options import RunOptions
     from batchroute.run.told import OnRows
     from batchroute.send.allowance import Allowance
     from batchroute.store.identity import Identity

@@ -45,6 +45,7 @@ class Books:
         progress: Progress,
     ) -> None:
         self.closed = Closed()
+        self.found: dict[int, int] = {}  # of open shards, the rows that were done when they were opened
         self._directory = directory
         self._budget = budget
         self._unconfirmed = unconfirmed
@@ -56,6 +57,11 @@ class Books:
     @property
     def has_budget(self) -> bool:
         return self._budget is not None
+
+    def records(self, shard: int) -> int:
+        """Rows of a shard on file, in whatever state; 0 where it is not open."""
+        directory = self._open.get(shard)
+        return 0 if directory is None else directory.store.tally.done + len(directory.store.unsettled)
 
     @property
     def tally(self) -> Tally:
@@ -81,6 +87,7 @@ class Books:
         else:
             self._budget.open(open_account(ledger, spent_usd), shard.number, of_limit=False)
         self._open[shard.number] = directory
+        self.found[shard.number] = directory.store.tally.done
         self._progress.done_before += directory.store.tally.done
         return directory
 
@@ -97,7 +104,7 @@ class Books:
         closed.rows_usd += directory.spent_usd
         closed.tally = Tally.sum_of([closed.tally, store.tally])
         closed.embeddings_usd += read_bill(directory.layout).usd
-        del self._open[number], self._bills[number]
+        del self._open[number], self._bills[number], self.found[number]
         async with self._turn:
             await asyncio.to_thread(self._directory.close, directory, rows=rows)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchroute.job.spec import Job
+    from batchroute.report.figures import EngineFigures
     from batchroute.run.end import RunEnd
     from batchroute.run.shards.queue import ShardTask
     from batchroute.store.sharded import ShardedDirectory
@@ -64,7 +65,12 @@ def begin_report(directory: ShardedDirectory) -> None:
 
 
 def report_end(
-    job: Job, directory: ShardedDirectory, tasks: Sequence[ShardTask], end: RunEnd, limit: int | None
+    job: Job,
+    directory: ShardedDirectory,
+    tasks: Sequence[ShardTask],
+    end: RunEnd,
+    limit: int | None,
+    engine: EngineFigures | None = None,
 ) -> bool:
     """The report of the whole run, where no other process is at work on it; returns whether that is so.
 
@@ -80,5 +86,5 @@ def report_end(
     write_root_failed(run.path)
     ok, refused, failed = counts_of(directory, tasks)
     whole = dataclasses.replace(end, rows=rows, ok=ok, refused=refused, failed=failed)
-    write_end(run.path, whole, ok_if_refused=job.limits.ok_if_refused)
+    write_end(run.path, whole, ok_if_refused=job.limits.ok_if_refused, engine=engine)
     return True

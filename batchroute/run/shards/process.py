@@ -26,12 +26,12 @@ from batchroute.send.open import asked_by, scrubber_for
 from batchroute.send.reuse import Reuse, answered_parts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from batchroute.job.spec import Job, RouterSpec
     from batchroute.run.end import RunEnd
-    from batchroute.run.engine import RunOptions
+    from batchroute.run.options import RunOptions
     from batchroute.run.progress import Money
     from batchroute.run.shards.queue import ShardQueue
     from batchroute.run.stop import Stopper
@@ -84,7 +84,7 @@ class ShardProcess:
         self._targets = open_targets(job.asked)
         self._scrub = scrubber_for(asked_by(job), options.environ)
         self._unconfirmed = Unconfirmed()
-        self._lanes: dict[str, Lane[Request]] = {}
+        self.lanes: dict[str, Lane[Request]] = {}
         self._at_work: ShardsScoring | ShardsRun | None = None
         self._display_fault: Exception | None = None
         self.progress = Progress.of(job, scored=self._scored_rows, done_before=0)
@@ -103,8 +103,17 @@ class ShardProcess:
         )
 
     @property
+    def found(self) -> Mapping[int, int]:
+        """How many rows of each open shard were done when it was opened."""
+        return self._books.found
+
+    def records(self, shard: int) -> int:
+        """How many rows of a shard stand on file, in whatever state; 0 where it is not open."""
+        return self._books.records(shard)
+
+    @property
     def in_flight(self) -> int:
-        return sum(lane.in_flight for lane in self._lanes.values())
+        return sum(lane.in_flight for lane in self.lanes.values())
 
     @contextlib.asynccontextmanager
     async def at_work(self, status: Path) -> AsyncIterator[None]:
@@ -133,10 +142,10 @@ class ShardProcess:
         async with contextlib.AsyncExitStack() as stack:
             opener = self._lane_opener()
             for name in self._job.endpoints.names:
-                self._lanes[name] = await opener.open(name, stack)
-                self._stopper.add(self._lanes[name])
+                self.lanes[name] = await opener.open(name, stack)
+                self._stopper.add(self.lanes[name])
             reuse = await self._open_reuse(stack)
-            self._at_work = run = ShardsRun(self._work, queue, self._lanes, threshold, reuse)
+            self._at_work = run = ShardsRun(self._work, queue, self.lanes, threshold, reuse)
             self._stopper.add(run)
             await run.run()
 
@@ -149,7 +158,7 @@ class ShardProcess:
             skipped.failed + closed.failed,
         )
         wall_s = self.progress.elapsed_s
-        return end_of(self._stopper, self._lanes, counts, rows=rows, wall_s=wall_s, asked=asked)
+        return end_of(self._stopper, self.lanes, counts, rows=rows, wall_s=wall_s, asked=asked)
 
     def _scored_rows(self) -> int:
         return 0 if self._at_work is None else self._at_work.rows

@@ -1,5 +1,11 @@
 """A run by several processes: who they are and how they are reached; what they may use is lease's.
 
+driven     a run by workers, from its start to its report
+driver     what is known of the workers, by what they say       messages  what they and the driver say
+worker     one of them: its lease, its shards, its renewals     granted   the shards that it was given
+processes  workers as processes of this machine                 child     what runs in each of them
+frames     messages over a socket
+
 cluster  a Ray cluster that runs already: found, asked whether it answers, joined
 nodes    what each machine is asked before anything is sent, and which cannot work
 ray      workers as actors of a cluster

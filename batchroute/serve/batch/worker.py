@@ -21,7 +21,8 @@ from msgspec.structs import replace
 
 from batchroute.errors import Stopped, UsageFault
 from batchroute.job.spec import Job
-from batchroute.run.engine import JobRun, RunOptions
+from batchroute.run.engine import JobRun
+from batchroute.run.options import RunOptions
 from batchroute.run.process import run_loop
 from batchroute.run.streams import open_standard_streams
 from batchroute.serve.batch.batches import Batch, BatchError, BatchStore, Counts, ended, failed, held_up, woken

@@ -1,0 +1,368 @@
+"""A run over shards that a driver hands out to workers: its stages, and its end.
+
+    scored       by scorers, where the threshold waits for all scores; an embedder is asked by the driver itself
+    threshold    by the driver, into job.toml
+    sent         by senders, that score what has no scores where the job names the threshold
+    the end      report.json, failed.jsonl, _SUCCESS
+
+Whether workers are processes of this machine or actors of a cluster is decided by the caller. Every durable fact
+is in the run directory: a driver that is killed has a successor, which reads it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import resource
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+import msgspec
+
+from batchroute.errors import BatchrouteError, Stopped
+from batchroute.input.cut import limited
+from batchroute.lease.limiter import Limiter
+from batchroute.lease.limits import LaneLimits, period_s, quiet_s, said_of_senders, senders_for, ttl_s
+from batchroute.lease.money import SharedMoney
+from batchroute.lease.queue import ShardQueue
+from batchroute.report.figures import EngineFigures
+from batchroute.run.end import end_of
+from batchroute.run.progress import Crew, Money, Progress
+from batchroute.run.shards.engine import MOST_OPEN
+from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
+from batchroute.run.shards.money import taken_usd
+from batchroute.run.shards.process import ShardProcess
+from batchroute.run.shards.queue import OwnShards, ShardTask
+from batchroute.run.shards.threshold import settled_threshold, unscored
+from batchroute.run.shards.whole import refuse_undivided
+from batchroute.run.status import StatusFile
+from batchroute.run.workers.driver import Driver
+from batchroute.run.workers.messages import Order
+from batchroute.send.budget import Budget
+from batchroute.send.leased import boot_s
+from batchroute.send.open import asks_for_vectors, endpoint_limits
+from batchroute.store.ended import place_of
+from batchroute.store.layout import RunLayout
+from batchroute.store.lock import file_state
+from batchroute.store.sharded import Driver as Driving
+from batchroute.store.sharded import open_sharded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from batchroute.input.open import Source
+    from batchroute.job.spec import Job
+    from batchroute.run.end import RunEnd
+    from batchroute.run.options import RunOptions
+    from batchroute.run.stop import Stopper
+    from batchroute.run.workers.messages import Stage, Workers
+    from batchroute.store.sharded import ShardedDirectory
+
+LOOK_EVERY_S = 1.0
+MUTE_STARTS = 3  # workers in a row that ended before their first word
+GRACE_S = 2.0  # beyond a period, in which workers that were told to let go may still do so
+
+
+class OpenWorkers(Protocol):
+    """How workers are begun for a driver, each with the same order."""
+
+    def __call__(self, driver: Driver, order: bytes) -> Workers: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where workers are: `open` begins them, `most` can be. `local`: all on this machine, under one kernel."""
+
+    open: OpenWorkers
+    most: int
+    local: bool
+
+
+def lane_limits(job: Job) -> dict[str, LaneLimits]:
+    """What all workers share of each endpoint."""
+    limits = {name: (endpoint_limits(spec), spec.timeout_s) for name, spec in job.endpoints.items()}
+    return {
+        name: LaneLimits(each.requests_per_minute, each.tokens_per_minute, each.max_concurrency, timeout_s)
+        for name, (each, timeout_s) in limits.items()
+    }
+
+
+def senders(job: Job, where: Where) -> int:
+    """How many workers send: as many as are asked for, or can be, and no more than the limits keep busy."""
+    wanted = job.engine.workers or where.most
+    busy = senders_for(lane_limits(job))
+    return wanted if busy is None else min(wanted, busy)
+
+
+async def run_driven(job: Job, options: RunOptions, source: Source, stopper: Stopper, where: Where) -> RunEnd:
+    """The whole run, by workers; see `run_job`. Stopped where another process is at work in the directory."""
+    refuse_undivided(job)
+    count = senders(job, where)
+    if count < (job.engine.workers or where.most) and (words := said_of_senders(lane_limits(job))):
+        options.notify(words)
+    with open_sharded(job, source, Driving(), senders=count, retry_refused=options.retry_refused) as directory:
+        run = _DrivenRun(job, options, directory, stopper, where, count)
+        with stopper.on_signals(lambda: run.driver.in_flight):
+            return await run.go()
+
+
+class _DrivenRun:
+    """A run whose directory is open and locked. See `Stoppable`."""
+
+    def __init__(
+        self,
+        job: Job,
+        options: RunOptions,
+        directory: ShardedDirectory,
+        stopper: Stopper,
+        where: Where,
+        count: int,
+    ) -> None:
+        self._job = job
+        self._options = options
+        self._directory = directory
+        self._stopper = stopper
+        self._where = where
+        self._count = count
+        self._tasks = [ShardTask(*each) for each in limited(directory.shards, directory.source, options.limit)]
+        self._left = [task for task in self._tasks if not is_done(directory, task)]
+        self._workers: Workers | None = None
+        self._names = 0
+        spec = job.engine.lease_s
+        self._period_s = period_s(count, None if spec == "auto" else float(spec))
+        self.progress = Progress.of(job, scored=int, done_before=0)
+        self.driver = Driver(self._limiter(), self.progress, options.notify)
+        self._spent_before = taken_usd(directory.layout.path)
+        self.progress.money = self._money
+        self.progress.crew = self._crew
+        self.progress.stops_in_s = lambda: stopper.left_s
+
+    @property
+    def sent(self) -> int:
+        return self.driver.sent
+
+    def stop(self) -> None:
+        """All workers are told at their next renewal."""
+        self.driver.limiter.drain = self._stopper.cause or "the run was stopped"
+
+    def abandon(self) -> None:
+        """Workers let go by themselves as well; one that does not is killed a little later."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._period_s + GRACE_S, self._kill_all)
+
+    async def go(self) -> RunEnd:
+        """Has all shards scored and sent; writes the report."""
+        directory = self._directory
+        skipped = counts_of(directory, [task for task in self._tasks if task not in self._left])
+        self.progress.rows = wanted_in_all(directory, self._tasks)
+        self.progress.done_before = skipped.ok + skipped.refused
+        if self._left:
+            await asyncio.to_thread(begin_report, directory)
+            await self._at_work()
+        directory.end_epoch()
+        end = self._ended()
+        engine = self._figures()
+        await asyncio.to_thread(
+            report_end, self._job, directory, self._tasks, end, self._options.limit, engine=engine
+        )
+        fault = self._stopper.fault
+        if fault is not None and not self.sent:
+            raise fault
+        return end
+
+    async def _at_work(self) -> None:
+        """What goes on beside the work: the clock, status.json, the display, a look at the workers."""
+        self._stopper.add(self)
+        status = StatusFile(self._directory.status, self.progress)
+        beside: list[Awaitable[None]] = [
+            self._stopper.in_time(self._job.limits),
+            status.keep(),
+            self._look(),
+        ]
+        if self._options.watch is not None:
+            beside.append(self._options.watch(self.progress))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_awaited(work)) for work in beside]
+            try:
+                await self._work()
+            except BatchrouteError as fault:
+                self._stopper.fail(fault)
+            for task in tasks:
+                task.cancel()
+        status.end(asked=True)
+
+    async def _work(self) -> None:
+        named = self._job.routing.threshold
+        to_score = await asyncio.to_thread(unscored, self._directory, self._left)
+        if to_score and asks_for_vectors(self._job.router):
+            await self._ask_embedder(to_score)
+        elif to_score and named is None:
+            await self._stage("score", to_score, self._scorers())
+        if self._is_over():
+            return
+        job, directory, options = self._job, self._directory, self._options
+        if named is None:
+            named = await asyncio.to_thread(
+                settled_threshold, job, directory.source, directory, self._tasks, options.limit, options.notify
+            )
+        self.driver.limiter.threshold = named
+        await self._stage("send", self._left, self._count)
+
+    async def _ask_embedder(self, tasks: Sequence[ShardTask]) -> None:
+        """One process is enough to wait for an API, whose limits and money need not be shared so."""
+        job, limit = self._job, self._job.limits.max_cost_usd
+        budget = None if limit is None else Budget(max(Decimal(0), limit - taken_usd(self._directory.layout.path)))
+        process = ShardProcess(job, self._options, self._directory, _no_lane, budget, self._stopper)
+        await process.score(OwnShards(tasks))
+
+    async def _stage(self, stage: Stage, tasks: Sequence[ShardTask], count: int) -> None:
+        """Has all these shards worked on by so many workers."""
+        limiter = self.driver.limiter
+        sizes = ((task.shard.number, self._size(task)) for task in tasks)
+        limiter.queue = ShardQueue(sizes, retry_s=self._period_s, turn=limiter.queue.turn)
+        order = Order(
+            job=self._job.model_dump_json(by_alias=True, exclude_none=True),
+            epoch=self._directory.epoch,
+            stage=stage,
+            limits={task.shard.number: task.limit for task in tasks if task.limit is not None},
+            most_open=max(2, min(MOST_OPEN, len(tasks) // (4 * count))),
+            retry_refused=self._options.retry_refused,
+        )
+        self._workers = workers = self._where.open(self.driver, msgspec.msgpack.encode(order))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(count, len(tasks))):
+                group.create_task(self._seat(stage, workers))
+
+    async def _seat(self, stage: Stage, workers: Workers) -> None:
+        """One worker after the other, as long as there is work."""
+        while not self._is_over() and not self.driver.limiter.queue.finished:
+            self._names += 1
+            name = f"{stage}-{self._names}"
+            self.driver.begun(name)
+            await workers.serve(name)
+            if self.driver.losses.mute >= MUTE_STARTS:
+                self._stopper.fail(Stopped("workers end before they begin; see above what they say"))
+
+    def _is_over(self) -> bool:
+        """Whether no worker could do anything more."""
+        limiter = self.driver.limiter
+        has_stopped = all(lane.found.stop is not None for lane in limiter.lanes.values())
+        return self._stopper.stopping or limiter.drain is not None or has_stopped
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for name in self.driver.look(LOOK_EVERY_S):
+                if self._workers is not None:
+                    self._workers.kill(name)
+
+    def _kill_all(self) -> None:
+        for name in self.driver.names:
+            if self._workers is not None:
+                self._workers.kill(name)
+
+    def _limiter(self) -> Limiter:
+        directory, limit = self._directory, self._job.limits.max_cost_usd
+        waits_s = quiet_s(ttl_s(self._period_s)) if self._may_be_leased() else 0.0
+        money = None
+        if limit is not None:
+            money = SharedMoney(limit, None if waits_s else self._left_usd())
+            if waits_s:
+                asyncio.get_running_loop().call_later(waits_s, lambda: money.recount(self._left_usd()))
+        return Limiter(
+            lane_limits(self._job),
+            ShardQueue([]),
+            money,
+            epoch=directory.epoch,
+            period_s=self._period_s,
+            now=boot_s(),
+            quiet_s=waits_s,
+        )
+
+    def _may_be_leased(self) -> bool:
+        """Whether workers of an earlier driver may be sending: on one machine, only while they hold shards."""
+        if not self._directory.may_be_leased or not self._where.local:
+            return self._directory.may_be_leased
+        run = self._directory.layout.path
+        return any(file_state(RunLayout(run, task.shard.number).lock).held for task in self._left)
+
+    def _left_usd(self) -> Decimal:
+        limit = self._job.limits.max_cost_usd or Decimal(0)
+        return max(Decimal(0), limit - taken_usd(self._directory.layout.path))
+
+    def _scorers(self) -> int:
+        asked = self._job.engine.scorers
+        return min(self._job.engine.workers or self._where.most, self._where.most) if asked == "auto" else asked
+
+    def _size(self, task: ShardTask) -> float:
+        shard = task.shard
+        rows = self._directory.source.files[shard.start.file].size / 1_000 if shard.rows is None else shard.rows
+        return min(rows, task.limit or rows)
+
+    def _money(self) -> Money:
+        cost_usd = sum(lane.cost_usd for lane in self.progress.lanes.values())
+        return Money(float(self._spent_before) + cost_usd)
+
+    def _crew(self) -> Crew:
+        queue = self.driver.limiter.queue
+        return Crew(len(self.driver.names), self.driver.losses.workers, queue.unfinished, len(self._tasks))
+
+    def _ended(self) -> RunEnd:
+        """Of the whole run, as its files say; why it ended early, as its workers do."""
+        driver, directory = self.driver, self._directory
+        rows, counts = wanted_in_all(directory, self._tasks), counts_of(directory, self._tasks)
+        wall_s = self.progress.elapsed_s
+        end = end_of(self._stopper, {}, counts, rows=rows, wall_s=wall_s, asked=bool(self._left))
+        said = [*_of_lanes(driver.limiter), *self._left_shards()]
+        if driver.limiter.drain is not None and not self._stopper.stopping:
+            said.append(driver.limiter.drain)
+        return dataclasses.replace(
+            end,
+            stopped=(*end.stopped, *said),
+            causes=(*end.causes, *said),
+            stopped_code=driver.code or end.stopped_code,
+        )
+
+    def _left_shards(self) -> list[str]:
+        """Shards that nobody goes on with, with their places, but those whose lanes ended."""
+        places = {task.shard.number: place_of(task.shard) for task in self._tasks}
+        left = self.driver.limiter.queue.left.items()
+        return [why if places[n] in why else f"shard {n} ({places[n]}): {why}" for n, why in left if why]
+
+    def _figures(self) -> EngineFigures:
+        driver, spent = self.driver, resource.getrusage(resource.RUSAGE_SELF)
+        done = sum(is_done(self._directory, task) for task in self._tasks)
+        return EngineFigures(
+            use=self._job.engine.use,
+            workers=self._count,
+            workers_lost=driver.losses.workers,
+            shards=len(self._tasks),
+            shards_done=done,
+            leases_per_s=driver.leases / max(self.progress.elapsed_s, 1e-9),
+            driver_cpu_s=spent.ru_utime + spent.ru_stime,
+            paid_twice_bound=driver.losses.paid_twice,
+        )
+
+
+def _no_lane(name: str) -> NoReturn:
+    raise LookupError(f"{name}: nothing is sent while scoring")
+
+
+def _of_lanes(limiter: Limiter) -> list[str]:
+    """Why lanes stopped; those with the same reason are named together."""
+    names: dict[str, list[str]] = {}
+    for name, lane in limiter.lanes.items():
+        if lane.found.stop is not None:
+            names.setdefault(lane.found.stop, []).append(name)
+    return [f"{', '.join(together)}: {reason}" for reason, together in names.items()]
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+def cpus() -> int:
+    """How many processes this machine runs at once."""
+    return len(os.sched_getaffinity(0))
