@@ -83,10 +83,11 @@ class Book:
         """What the worker may use, of `wanted`, so that the total stays within the limit.
 
         A smaller share than it holds counts only when it is `said`. Who holds nothing gets at least `least` or
-        nothing, and not what those wait for who asked before.
+        nothing. What those wait for who hold nothing, and asked before, is left to them.
         """
         held = self.of(worker)
-        room = held + limit - self.total - (0.0 if held else self._owed_before(worker))
+        free = limit - self.total
+        room = held + (max(0.0, free - self._owed_before(worker)) if free > 0 else free)
         granted = max(0.0, min(wanted, room))
         if held == 0 and granted < least:
             granted = 0.0

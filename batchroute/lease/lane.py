@@ -70,9 +70,11 @@ class SharedLane:
         self._slots.said(worker, max(use.slots or 0, use.in_flight), now)
         self._slots.found(worker, use.in_flight)
 
-    def grant(self, worker: str, use: LaneUse, turn: ProbeTurn, now: float) -> LaneGrant:
-        """What the worker may use, after it has been heard."""
-        idle = not (use.waiting or use.in_flight or use.sent_per_minute)
+    def grant(
+        self, worker: str, use: LaneUse, turn: ProbeTurn, now: float, *, lacks_money: bool = False
+    ) -> LaneGrant:
+        """What the worker may use, after it has been heard; who lacks money gives way to whoever does not."""
+        idle = not (use.in_flight or use.sent_per_minute or (use.waiting and not lacks_money))
         slots: float = 0
         rate, tokens = RateShare(0.0), 0.0
         if self.found.stop is None and self._seats.has(worker, idle=idle):

@@ -156,22 +156,27 @@ class Limiter:
 
     def _granted(self, renewal: Renewal, worker: _Worker, now: float) -> Grant:
         name = renewal.worker
-        ceiling = None
+        lacking: set[str] = set()
         if self.money is not None:
             self.money.hear(renewal, self.epoch)
-            ceiling = self.money.grant(name, renewal.taken_usd)
             self._stop_spent_up(self.money, now)
+            lacking = self.money.lacking(name)
         turn = ProbeTurn(worker.place or 0, len(self._here) + len(self._places))
         wishes = renewal if self.drain is None else msgspec.structs.replace(renewal, wants_shard=False)
+        lanes = {
+            each: lane.grant(name, renewal.lanes.get(each, UNUSED), turn, now, lacks_money=each in lacking)
+            for each, lane in self.lanes.items()
+        }
+        ceiling = None
+        if self.money is not None:
+            can_send = any(lane.slots != 0 for lane in lanes.values())
+            ceiling = self.money.grant(name, renewal.taken_usd, can_send=can_send)
         return Grant(
             self.epoch,
             renewal.number,
             self.ttl_s,
             self.period_s,
-            lanes={
-                lane_name: lane.grant(name, renewal.lanes.get(lane_name, UNUSED), turn, now)
-                for lane_name, lane in self.lanes.items()
-            },
+            lanes=lanes,
             ceiling_usd=ceiling,
             shards=self.queue.renew(wishes, now),
             threshold=self.threshold,

@@ -6,12 +6,13 @@ Knows amounts in USD and workers by name; what rows cost, and what stands in whi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batchroute.lease.messages import Renewal
 
+PRECISION = Decimal("0.000001")
 SLACK = Decimal("0.02")  # of the limit: what all ceilings together leave open, for rows that are not yet sent
 
 
@@ -87,14 +88,22 @@ class SharedMoney:
         account.still = not in_flight and account.slack == 0
         account.here = True
 
-    def grant(self, worker: str, taken_usd: Decimal) -> Decimal:
-        """How far the worker may go, after it has been heard."""
+    def lacking(self, worker: str) -> set[str]:
+        """The lanes of the worker, after it has been heard, whose next row does not fit into what is left."""
+        account = self._accounts.get(worker)
+        if account is None:
+            return set()
+        room = account.slack + max(Decimal(0), self.free)
+        return {lane for lane, usd in account.wants.items() if usd > room}
+
+    def grant(self, worker: str, taken_usd: Decimal, *, can_send: bool) -> Decimal:
+        """How far the worker may go, after it has been heard; one that can send nothing has no use for money."""
         account = self._accounts.get(worker)
         if account is None or self._left is None:
             return taken_usd
         room = account.slack + max(Decimal(0), self.free)
         fitting = [usd for usd in account.wants.values() if usd <= room]
-        if account.idle or (account.wants and not fitting):
+        if account.idle or not can_send or (account.wants and not fitting):
             return account.taken
         slack = max(min(self._fair_slack(account), room), *fitting, Decimal(0))
         granted = account.taken + slack
@@ -128,4 +137,5 @@ class SharedMoney:
         here = [each for each in self._accounts.values() if each.here]
         spending = sum(not each.idle for each in here)
         unused = SLACK * self._limit - sum((each.slack for each in here), Decimal(0))
-        return min(SLACK * self._limit / max(1, spending), account.slack + max(Decimal(0), unused))
+        fair = (SLACK * self._limit / max(1, spending)).quantize(PRECISION, ROUND_DOWN)
+        return min(fair, account.slack + max(Decimal(0), unused))

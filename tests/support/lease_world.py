@@ -339,7 +339,7 @@ def _one_does(world: World, rng: random.Random, worker: ModelWorker, happens: st
     elif happens == "answer":
         world.answer(worker, good=rng.random() < 0.8)
     elif happens == "spend":
-        worker.wants = rng.choice([Decimal(0), Decimal("0.05"), Decimal(4)])
+        worker.wants = Decimal(rng.choice(["0", "0.05", "0.9"]))
         world.spend(worker, Decimal(rng.randint(1, 100)) / 100)
     else:
         worker.waiting = not worker.waiting
