@@ -96,12 +96,14 @@ class Journal:
         self.bytes += len(record)
         self._unsynced = True
 
-    def sync(self) -> None:
-        """Forces what was appended onto the disk."""
+    def sync(self) -> bool:
+        """Forces what was appended onto the disk; False where there was nothing."""
         with self._handle:
-            if self._unsynced and self._fd >= 0:
-                self._unsynced = False  # before the call: a record appended meanwhile may not be part of it
-                os.fdatasync(self._fd)
+            if not self._unsynced or self._fd < 0:
+                return False
+            self._unsynced = False  # before the call: a record appended meanwhile may not be part of it
+            os.fdatasync(self._fd)
+            return True
 
     def close(self) -> None:
         """Idempotent, without a last sync."""

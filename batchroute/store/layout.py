@@ -20,13 +20,14 @@ The only place that has these names. Knows nothing of what the files hold.
 
 from __future__ import annotations
 
+from itertools import count, takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.store.files import unfinished_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 
 _SHARDS = "shards"
@@ -89,7 +90,7 @@ class RunLayout:
 
     def score_parts(self) -> list[Path]:
         """The parts of the scores, in input order."""
-        return parts_in(self.scores, self.shard)
+        return score_parts_in(self.scores, self.shard)
 
     def has_scores(self) -> bool:
         """Whether any row of the run has one."""
@@ -156,7 +157,8 @@ def layouts_of(path: Path) -> list[RunLayout]:
     run = RunLayout(path)
     if not run.shards.exists():
         return [run]
-    return [RunLayout(path, int(folder.name)) for folder in sorted(path.glob(f"{_SHARDS}/[0-9]*"))]
+    names = sorted(folder.name for folder in path.glob(f"{_SHARDS}/*") if folder.name.isdecimal())
+    return [RunLayout(path, int(name)) for name in names]
 
 
 def part_in(folder: Path, number: int, shard: int | None = None) -> Path:
@@ -167,6 +169,16 @@ def part_in(folder: Path, number: int, shard: int | None = None) -> Path:
 def parts_in(folder: Path, shard: int | None = None) -> list[Path]:
     """All parts in such a folder, or those of one shard, in the order of their numbers."""
     return sorted(folder.glob(f"{_stem(shard)}-*.parquet"))
+
+
+def score_parts_in(folder: Path, shard: int | None = None) -> list[Path]:
+    """The same of scores, whose parts are numbered without a gap.
+
+    Those of one shard are asked for by their names: a folder may hold the parts of ten thousand.
+    """
+    if shard is None:
+        return parts_in(folder)
+    return list(takewhile(Path.exists, (part_in(folder, number, shard) for number in count())))
 
 
 def shard_of(part: Path) -> int:

@@ -165,9 +165,11 @@ class RunStore:
         while True:
             await asyncio.sleep(SYNC_EVERY_S)
             with saving(self._journal.path):
-                await asyncio.to_thread(self._journal.sync)
-            if self._fence is not None:
-                await asyncio.to_thread(self._fence.check)
+                await asyncio.to_thread(self._sync)
+
+    def _sync(self) -> None:
+        if self._journal.sync() and self._fence is not None:
+            self._fence.check()
 
     async def keep_sealed(self) -> None:
         """Seals each journal that is full, until cancelled."""

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from batchroute.errors import RunFault
 from batchroute.input.chunk import Position
 from batchroute.store.files import AS_UMASK_SAYS, whole_file
-from batchroute.store.layout import part_in, parts_in
+from batchroute.store.layout import part_in, score_parts_in
 from batchroute.types import SIDES, Media
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ class Scores:
 
     def read_again(self) -> None:
         """Which parts are there now; nobody else may be writing them."""
-        self.parts = [read_footer(number, path) for number, path in enumerate(parts_in(self.folder, self._shard))]
+        self.parts = [
+            read_footer(number, path) for number, path in enumerate(score_parts_in(self.folder, self._shard))
+        ]
 
     @property
     def rows(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from batchroute.store.embeddings import read_bill
+from batchroute.store.ended import read_done
 from batchroute.store.layout import layouts_of
 from batchroute.store.ledger import Ledger, read_ledger, reconciled
 from batchroute.store.rows import DoneRows
@@ -52,6 +53,9 @@ def _settled(layout: RunLayout, ledger: Ledger, spent_usd: Decimal) -> Ledger:
 
 def spent_in(shard: RunLayout) -> Decimal:
     """What the rows of one shard, and its embeddings, cost so far."""
+    embeddings_usd = read_bill(shard).usd
+    if (ended := read_done(shard)) is not None:
+        return ended.cost_usd + embeddings_usd
     beside = read_unsealed(shard)
     tally, done = Tally(), DoneRows()
     for part in beside.parts:
@@ -62,4 +66,4 @@ def spent_in(shard: RunLayout) -> Decimal:
             done.add(name, table["row"].to_numpy())
     loose = [*beside.settled, *beside.failed, *beside.open]
     left = [each for each in loose if not done.mask(each.file, np.array([each.row]))[0]]
-    return sum(map(known_usd, left), tally.cost_usd) + read_bill(shard).usd
+    return sum(map(known_usd, left), tally.cost_usd) + embeddings_usd

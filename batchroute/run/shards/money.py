@@ -5,15 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from batchroute.store.embeddings import read_bill
-from batchroute.store.ended import read_done
 from batchroute.store.layout import layouts_of
 from batchroute.store.ledger import read_ledger, reconciled
-from batchroute.store.tally import known_usd
-from batchroute.store.unsealed import read_unsealed
+from batchroute.store.unconfirmed import spent_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,15 +22,5 @@ def taken_usd(run: Path) -> Decimal:
 
 def taken_by(shard: RunLayout) -> Decimal:
     """By one shard."""
-    ledger, spent = read_ledger(shard.ledger), _rows_usd(shard) + read_bill(shard).usd
-    return spent + reconciled(ledger, spent).unconfirmed
-
-
-def _rows_usd(shard: RunLayout) -> Decimal:
-    """What its rows cost; of one that is not done a row that failed and was answered since may count twice."""
-    if (done := read_done(shard)) is not None:
-        return done.cost_usd
-    costs = [pc.sum(pq.read_table(part, columns=["cost_usd"])["cost_usd"]).as_py() for part in shard.parts()]
-    sealed = sum((Decimal(repr(usd)) for usd in costs if usd is not None), Decimal(0))
-    beside = read_unsealed(shard)
-    return sum(map(known_usd, (*beside.settled, *beside.failed, *beside.open)), sealed)
+    ledger, spent_usd = read_ledger(shard.ledger), spent_in(shard)
+    return spent_usd + reconciled(ledger, spent_usd).unconfirmed
