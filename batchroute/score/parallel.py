@@ -103,10 +103,11 @@ def _started(
         return
     for _ in range(others):
         try:
-            yield stack.enter_context(scoring_process(loaded_from))
+            process = stack.enter_context(scoring_process(loaded_from))
         except OSError as fault:
             log.warning("no process can be started to score: %s; those that are there do it all", fault)
             return
+        yield process
 
 
 @contextlib.contextmanager
@@ -115,7 +116,7 @@ def scoring_process(loaded_from: LoadedFrom) -> Iterator[ScoringProcess]:
     ours, theirs = Pipe()
     with ours, ThreadPoolExecutor(1, "to-scorer") as sending, ThreadPoolExecutor(1, "from-scorer") as receiving:
         with theirs:
-            paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109 - a string
+            paths = os.pathsep.join(str(path) or os.getcwd() for path in sys.path)  # noqa: PTH109 - a string
             process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],

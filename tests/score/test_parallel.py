@@ -278,6 +278,17 @@ def test_none_beside_a_gpu(much: Source, scorer: Scorer) -> None:
     assert asyncio.run(started(much, ROUTER, None, lambda: replace(scorer, parallel=False))) == 0
 
 
+@several_cores
+def test_none_where_the_system_starts_none(
+    much: Source, scorer: Scorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said, and this process does it all."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    assert asyncio.run(started(much, ROUTER, None, lambda: scorer)) == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no process can be started" in caplog.text
+
+
 class Sleeper:
     """A router that is at work for a while."""
 
