@@ -9,9 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchroute.lease.learnt import LearntSpeed
-
 if TYPE_CHECKING:
+    from batchroute.lease.learnt import LearntSpeed
     from batchroute.lease.messages import LaneUse
 
 PROBE_EVERY_S = 1.25  # all workers together; a second, and a quarter by which messages may be late
@@ -47,9 +46,9 @@ class _Account:
 class Findings:
     """`answered`: the lane had a good answer; `stop`: why it ended, on any worker."""
 
+    speed: LearntSpeed
     answered: bool = False
     stop: str | None = None
-    speed: LearntSpeed = field(default_factory=LearntSpeed)
     _accounts: dict[str, _Account] = field(default_factory=dict)
     _good_since: float = -math.inf  # when the last time began in which a worker had a good answer
 
@@ -66,8 +65,7 @@ class Findings:
         self._accounts[worker] = _Account(now, use.good, away_since)
 
     def left(self, worker: str) -> None:
-        """Nothing more will be heard of the worker."""
-        self._accounts.pop(worker, None)
+        """The worker is dead, or its lease is over."""
         self.speed.left(worker)
 
     def probes(self, worker: str, turn: ProbeTurn, now: float) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.lease.book import Book
 from batchroute.lease.findings import Findings, ProbeTurn
+from batchroute.lease.learnt import LearntSpeed
 from batchroute.lease.limits import LEAST_RPM, ttl_s
 from batchroute.lease.messages import LaneGrant
 from batchroute.lease.rate import RateShare, SharedRate
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from batchroute.lease.messages import LaneUse
 
 TOKENS_REST_S = 61.0  # a worker counts tokens for 60.5 s (send/allowance), and clocks may drift apart
-NEARLY_ALL = 0.8  # of its share: a worker whose rows wait, and that uses less, waits for something else
-FEW = 20  # requests in a period say little about how much of its share a worker uses
-HEADROOM = 1.05
+NEARLY_ALL = 0.95  # of its share: a worker whose rows wait, and that uses less, waits for something else
+HEADROOM = 1.1  # what it is left with then, so that it still uses less than nearly all
+FEW = 10  # requests in a period say little about how much of its share a worker uses
+MOST_TOKENS = 0.8  # of a share: what is left of it may be too little for the next request
 FLOOR = 0.02  # of an equal share: for a worker that has no rows for the lane at the moment
 
 
@@ -40,7 +42,7 @@ class SharedLane:
 
     def __init__(self, limits: LaneLimits, period_s: float) -> None:
         self.limits = limits
-        self.found = Findings()
+        self.found = Findings(LearntSpeed(period_s))
         self._period_s = period_s
         seats = limits.seats
         self._seats = Seats(seats)
@@ -49,6 +51,7 @@ class SharedLane:
         self._rates = Shares()
         self._tokens = Book(rests_s=TOKENS_REST_S)
         self._token_shares = Shares()
+        self._alone: str | None = None  # who was to have the first answer
         self._large: str | None = None  # who is to have more tokens than an equal share, for one request
         self._slots = Book()
         self._slot_shares = Shares(whole=True)
@@ -141,11 +144,16 @@ class SharedLane:
         learnt, said = self.found.speed.requests_per_minute, use.requests_per_minute
         usable = math.inf if self._rate is None else self._rate.usable(now)
         limit = usable if learnt is None else min(usable, learnt)
+        was_alone = self._alone == worker
+        if was_alone and self.found.answered:
+            self._alone = None
+        elif not (self.found.answered or waits):
+            self._alone = worker
         is_short = use.waiting and (
             not said
             or use.sent_per_minute >= NEARLY_ALL * said
             or said * self._period_s < FEW * 60
-            or not self.found.answered
+            or was_alone  # one request at a time says nothing about its need
         )
         floor = 0.0 if math.isinf(limit) else FLOOR * limit / (len(self._rates) or 1)
         need = math.inf if is_short else HEADROOM * use.sent_per_minute + floor
@@ -160,7 +168,7 @@ class SharedLane:
         if self.limits.tokens_per_minute is None:
             return math.inf
         limit, share = float(self.limits.tokens_per_minute), _amount(use.tokens_per_minute)
-        is_short = use.waiting and (share == 0 or use.tokens >= NEARLY_ALL * share)
+        is_short = use.waiting and (share == 0 or use.tokens >= MOST_TOKENS * share)
         if self._is_large(worker, use.wants_tokens, limit):
             target = self._token_shares.reserved(worker, min(float(use.wants_tokens), limit))
         else:

@@ -22,8 +22,10 @@ class LearntSpeed:
     # renewals B, C and D say the same of theirs: 250, 245, 255. The lane's speed is 990, 247 for each, whoever
     # holds a share of it then. It is held for `HOLD_S` after the pause, then grows as one worker's would: by
     # 0.5 %, 10 s later by 1 %, and so on; past twice what was found, there is no limit any more.
+    period_s: float  # so late may a worker say that it was told
     requests_per_minute: float | None = None
     paused_until: float = 0.0
+    _episode_until: float = 0.0
     _found: dict[str, float] = field(default_factory=dict)  # what the server takes of each worker, in this episode
     _sent: dict[str, float] = field(default_factory=dict)  # what each sent before it
     _counts: dict[str, int] = field(default_factory=dict)
@@ -41,20 +43,21 @@ class LearntSpeed:
         is_new = use.rate_limited > self._counts.get(worker, 0)
         self._counts[worker] = use.rate_limited
         if is_new:
-            if now >= self.paused_until:
+            if now >= self._episode_until:
                 self._found.clear()
             self.paused_until = max(self.paused_until, now + use.rests_s)
+            self._episode_until = self.paused_until + self.period_s
             if use.learnt is not None:
                 self._found[worker] = use.learnt
                 self._fall()
-        elif now >= self.paused_until:
+        elif now >= self._episode_until:
             self._sent[worker] = use.sent_per_minute
         self._grow(now)
 
     def left(self, worker: str) -> None:
-        """Nothing more will be heard of the worker."""
-        for known in (self._found, self._sent, self._counts):
-            known.pop(worker, None)
+        """The worker sends nothing any more. Its 429s are known, should it be heard again."""
+        self._found.pop(worker, None)
+        self._sent.pop(worker, None)
 
     def _fall(self) -> None:
         others = sum(self.FALL * sent for worker, sent in self._sent.items() if worker not in self._found)
