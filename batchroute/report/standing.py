@@ -106,7 +106,8 @@ def _state(report: Report | None, killed: Holder | None) -> tuple[State, list[st
         return "incomplete", [f"killed without an end ({killed.words()}); {GO_ON}"]
     if report.state == "complete":
         return "complete", broken_words(report)
-    why = [*report.stopped, *filter(None, [held_words(report)]), *broken_words(report)]
+    gone = [] if killed is None else [f"a process was killed ({killed.words()}); {GO_ON}"]
+    why = [*gone, *report.stopped, *filter(None, [held_words(report)]), *broken_words(report)]
     if report.failed:
         why.append(f"{report.failed:,} rows {FAILED}")
     if report.state == "refusals":

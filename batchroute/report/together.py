@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from batchroute.store.lock import LockState
     from batchroute.types import Doing
 
 Number = TypeVar("Number", int, float)
@@ -47,13 +48,15 @@ def read_status(run: Path) -> RunStatus | None:
     latest, status = max(known, key=lambda each: each[1].updated_at)
     if alone is not None and alone.updated_at > status.updated_at:
         return alone
-    live = {share.folder for share, _ in known if file_state(share.lock).held}
-    ours = [
-        status if not live or share.folder in live else _over(status)
-        for share, status in known
-        if share.of == latest.of
-    ]
-    return together(ours, latest.of)
+    ours = [(status, file_state(share.lock)) for share, status in known if share.of == latest.of]
+    # One that was killed is over where another one worked on; of a run that was killed the last word stands.
+    goes_on = any(state.held or state.holder is None for _, state in ours)
+    told = [_over(status) if goes_on and _is_killed(state) else status for status, state in ours]
+    return together(told, latest.of)
+
+
+def _is_killed(state: LockState) -> bool:
+    return state.held is False and state.holder is not None
 
 
 def together(statuses: Sequence[RunStatus], of: int) -> RunStatus:
@@ -72,7 +75,7 @@ def together(statuses: Sequence[RunStatus], of: int) -> RunStatus:
 
 
 def _over(status: RunStatus) -> RunStatus:
-    """Of a process that has ended, or was killed, while others work: nothing of it is in flight any more."""
+    """Of a process that was killed while others worked: nothing of it is in flight any more."""
     lanes = {
         name: msgspec.structs.replace(lane, in_flight=0)
         if lane.doing == "stopped"

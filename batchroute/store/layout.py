@@ -147,6 +147,11 @@ class ShareLayout:
         self.ended = folder / "ended"  # it is at work no longer, though it may still have its lock
 
     @property
+    def words(self) -> str:
+        """As the user writes it: 0/3."""
+        return self.folder.name.replace("-of-", "/")
+
+    @property
     def of(self) -> int:
         """How many such processes divide the shards."""
         return int(self.folder.name.rpartition("-")[2])

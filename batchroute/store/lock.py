@@ -105,6 +105,13 @@ def file_state(lock: Path) -> LockState:
         os.close(handle)
 
 
+def forget_killed(lock: Path) -> None:
+    """What a killed process left in a lock that is free goes: another one has taken its work."""
+    with _opened_file(lock, PRIVATE) as handle:
+        if _is_taken(handle, fcntl.LOCK_EX):
+            _write(handle, b"")
+
+
 @contextlib.contextmanager
 def locked(path: Path, mode: int, who: str = "a run") -> Iterator[None]:
     """Makes the directory, and makes it this process's own; Stopped where another process has it.

@@ -30,7 +30,7 @@ from batchroute.store.files import make_directory, saving, sync_file
 from batchroute.store.identity import read_identity
 from batchroute.store.journal import read_epoch_of
 from batchroute.store.layout import RunLayout, layouts_of
-from batchroute.store.lock import file_state, held, joined, locked, turn
+from batchroute.store.lock import file_state, forget_killed, held, joined, locked, turn
 from batchroute.store.rows import RunStore
 from batchroute.store.scores import Scores
 from batchroute.store.shards import open_shards
@@ -38,12 +38,13 @@ from batchroute.store.shared import change_shared, check_shared, settle_shared
 from batchroute.store.unsealed import reopen_refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from batchroute.input.cut import Shard
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
     from batchroute.store.identity import Identity
+    from batchroute.store.layout import ShareLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
     match role:
         case Driver():
             with locked(run.path, mode):
+                _take_over_from(run.shares(), run)
                 yield
         case Share(index, of):
             share = run.share(index, of)
@@ -102,7 +104,7 @@ def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
                 with saving(share.folder):
                     make_directory(share.folder, mode)
                 with held(share.lock, mode, lambda whose: Stopped(f"{taken}: {whose}; wait for it, or stop it")):
-                    _refuse_other_shares(run, of)
+                    _take_over_from([each for each in run.shares() if each.of != of], run)
                     with saving(share.folder):
                         share.ended.unlink(missing_ok=True)
                     yield
@@ -112,14 +114,18 @@ def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
             yield
 
 
-def _refuse_other_shares(run: RunLayout, of: int) -> None:
-    """Limits are divided by the number of processes, so all must have the same."""
-    for share in run.shares():
-        if share.of != of and file_state(share.lock).held:
+def _take_over_from(others: Iterable[ShareLayout], run: RunLayout) -> None:
+    """Limits are divided by the number of processes, so all that are at work must have the same."""
+    for share in others:
+        state = file_state(share.lock)
+        if state.held:
+            whose = "" if state.holder is None else f" ({state.holder.words()})"
             raise Stopped(
-                f"{run.path}: {share.folder.name} is at work here, one of {share.of} processes; "
-                f"wait for them, or stop them, before {of} divide the shards"
+                f"{run.path}: share {share.words}{whose} is at work here; wait for it, or stop it: "
+                "all processes at work on a run have the same N in --shard I/N"
             )
+        if state.holder is not None:
+            forget_killed(share.lock)
 
 
 @dataclass(frozen=True, slots=True)

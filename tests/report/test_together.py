@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchroute.report.build import build_report
+from batchroute.report.figures import json_text
 from batchroute.report.lanes import LaneReport, LaneTimeline, RunStatus, prolonged, write_status
 from batchroute.report.standing import standing_of
 from batchroute.report.together import read_status, together
 from batchroute.show.standing import standing_lines
 from batchroute.store.layout import RunLayout
-from batchroute.store.sharded import Share
+from batchroute.store.sharded import Driver, Share
 from batchroute.types import Doing
-from shardings import Entered, sharded, write_input
+from shardings import Entered, killed, sharded, write_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,3 +126,19 @@ def test_a_process_that_was_killed_has_nothing_in_flight_while_others_work(run: 
         assert (one.lanes["weak"].in_flight, one.lanes["weak"].state) == (4, "sending on 1 of 2 processes")
     ended = standing_of(run)
     assert (ended.state, ended.processes, ended.pid) == ("incomplete", None, pid)
+    assert ended.lanes["weak"].in_flight == 4, "the other one has said so, and ended"
+    with sharded(folder, Share(0, 3)):
+        pass
+    assert standing_of(run).pid is None, "another division of the work has taken over"
+
+
+def test_of_processes_that_were_all_killed_the_last_word_stands(run: Path) -> None:
+    for index in (0, 1):
+        killed(run.parent, Share(index, 2))
+        write(run, index, 2, status(done=5))
+    assert standing_of(run).lanes["weak"].in_flight == 8
+    RunLayout(run).report.write_bytes(json_text(build_report(run, state="incomplete")))
+    assert re.match(r"a process was killed \(pid \d+ on .*\); run the same command again", standing_of(run).why[0])
+    with sharded(run.parent, Driver()):
+        pass
+    assert standing_of(run).why == ["rows are left; run the same command again to go on"]

@@ -49,7 +49,7 @@ def rows_of(folder: Path) -> list[int]:
     [
         (Share(0, 2), Share(1, 2), None),
         (Share(0, 2), Share(0, 2), r"share 0/2 is at work here: pid \d+ on .*; wait for it, or stop it"),
-        (Share(0, 2), Share(1, 3), r"0-of-2 is at work here, one of 2 processes; wait for them, or stop them"),
+        (Share(0, 2), Share(1, 3), r"share 0/2 \(pid \d+ on .*\) is at work here; wait for it"),
         (Share(0, 2), Driver(), r"a run is at work here: pid \d+ on "),
         (Driver(), Share(0, 2), r"a run is at work here: pid \d+ on "),
         (Driver(), Driver(), r"a run is at work here: pid \d+ on "),
