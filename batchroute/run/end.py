@@ -151,10 +151,14 @@ def _of_lanes(lanes: Mapping[str, Lane[Any]], words: Callable[[StopReason], str]
 
 def write_running(run: Path) -> None:
     """report.json tells a scheduler's sensor that figures are on their way; those in it are from before."""
+    write_report(run, running_report(run))
+
+
+def running_report(run: Path) -> Report:
+    """That report; takes its time where a run of many rows has none."""
     from batchroute.report.build import build_report  # noqa: PLC0415 - imports polars, which a run does not need
 
-    before = read_report(run) or _uninterrupted(partial(build_report, run))
-    write_report(run, replace(before, state="running"))
+    return replace(read_report(run) or _uninterrupted(partial(build_report, run)), state="running")
 
 
 def close_books(directory: RunDirectory, budget: Budget | None, unconfirmed: Unconfirmed) -> None:

@@ -9,7 +9,8 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
-from batchroute.run.end import Counts, write_end, write_running
+from batchroute.report.figures import write_report
+from batchroute.run.end import Counts, running_report, write_end
 from batchroute.store.ended import write_root_failed
 from batchroute.store.files import saving
 from batchroute.store.lock import turn
@@ -59,9 +60,10 @@ def counts_of(directory: ShardedDirectory, tasks: Iterable[ShardTask]) -> Counts
 def begin_report(directory: ShardedDirectory) -> None:
     """report.json says that figures are on their way; what an earlier run was complete by is no longer so."""
     run = directory.layout
+    report = running_report(run.path)
     with saving(run.path), turn(run):
         run.success.unlink(missing_ok=True)
-    write_running(run.path)
+        write_report(run.path, report)
 
 
 def report_end(
