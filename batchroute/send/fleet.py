@@ -47,23 +47,23 @@ class Fleet(Generic[Row]):
     # again every half minute, and the rows that it turned away go to A and C. Where all say so the lane stops.
 
     def __init__(self, addresses: Sequence[str], outage_s: float, *, per_address: bool = False) -> None:
-        """`per_address`: each has an equal part of the lane's limits for itself."""
+        """`per_address`: each has an equal part of the lane's limits for itself; a single one has them all."""
         count = len(addresses)
+        self.is_one = count == 1
+        self.has_shares = per_address or self.is_one
         self._blamed: set[Row] = set()
         self.backends: list[Backend[Row]] = []
         for number, where in enumerate(addresses):
             breaker = Breaker(outage_s, count > 1, blamed=self._blamed)
-            share = Share(count) if per_address and count > 1 else None
+            share = Share(count) if self.has_shares else None
             self.backends.append(Backend(number, where, breaker, outage_s, share))
         self._by_turn = list(self.backends)  # the one that waits longest for a request is first
 
     @property
-    def is_one(self) -> bool:
-        return len(self.backends) == 1
-
-    @property
     def is_away(self) -> bool:
-        """Whether every address is."""
+        """Whether every address is; asked several times for each request, and mostly the first one is there."""
+        if not self.backends[0].breaker.open:
+            return False
         return all(backend.breaker.open for backend in self.backends)
 
     @property

@@ -86,8 +86,7 @@ class Gate(Generic[Row]):
         self.rate_limited = 0
         self._allowance = allowance
         self._clock = clock
-        self._per_address = per_address
-        self._rate = Rate()
+        self._rate = None if self.fleet.has_shares else Rate()  # else each address has its own
         self._queue: deque[_Waiting[Row]] = deque()
         allowance.watch(self._changed)
 
@@ -147,20 +146,25 @@ class Gate(Generic[Row]):
 
     async def _is_due(self, me: _Waiting[Row]) -> bool:
         """Whether it still may leave when its turn has come at the speed of the lane and of the address."""
-        rate = me.backend.rate
-        self._rate.set(None if self._per_address else self._allowance.limits.requests_per_minute)
-        me.backend.set_speed(self._allowance.limits)
-        while (wait_s := max(self._rate.wait_s(self._clock()), rate.wait_s(self._clock()))) > 0:
+        backend, limits = me.backend, self._allowance.limits
+        if self._rate is not None:
+            self._rate.set(limits.requests_per_minute)
+            await self._turn(me, self._rate)
+        backend.set_speed(limits)
+        await self._turn(me, backend.rate)
+        return self._wait_s(me) <= 0  # else a pause began, or the money went, in the meantime
+
+    async def _turn(self, me: _Waiting[Row], rate: Rate) -> None:
+        while (wait_s := rate.wait_s(self._clock())) > 0:
             me.paced = True
             await asyncio.sleep(wait_s)
-        await self._rate.throttle()
         await rate.throttle()
-        return self._wait_s(me) <= 0  # else a pause began, or the money went, in the meantime
 
     def _taken(self, me: _Waiting[Row]) -> Admission[Row]:
         now, backend = self._clock(), me.backend
         permit = self._allowance.take(me.need, now)
-        self._rate.sent(now)
+        if self._rate is not None:
+            self._rate.sent(now)
         self.fleet.taken(backend)
         entry = backend.taken(self._allowance.limits, me.need.tokens, now)
         if backend.breaker.open:

@@ -1,4 +1,4 @@
-"""What one of several addresses of a lane may use, where its limits are for each address and not for the side."""
+"""What an address of a lane may use, where the limits are for each address and not for the side."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Share:
     """One of `count` equal parts of what the lane may use at the moment, which is the sum of what they may.
 
     So an address that is away takes its part with it, and a lane that may use less for a while uses less of each.
+    Of one address the lane's own allowance counts the slots and the tokens.
     """
 
     def __init__(self, count: int) -> None:
@@ -35,7 +36,9 @@ class Share:
         return self._tokens.wait_s(tokens, now)
 
     def take(self, limits: EndpointLimits, tokens: int, now: float) -> TokenEntry | None:
-        return None if limits.tokens_per_minute is None else self._tokens.take(tokens, now)
+        if self._count == 1 or limits.tokens_per_minute is None:
+            return None
+        return self._tokens.take(tokens, now)
 
     def correct(self, entry: TokenEntry, taken: int, used: int, now: float) -> None:
         """Puts the true usage of a request in the place of what it had taken."""

@@ -26,6 +26,19 @@ NOW = datetime(2026, 11, 28, 7, 40, tzinfo=UTC)
         (LaneState("no_money"), "no money for the next row"),
         (LaneState("done"), "done"),
         (LaneState("stopped", "key rejected"), "stopped: key rejected"),
+        (
+            LaneState("sending", away=("gpu1:8000", "gpu2:8000"), addresses=3),
+            "sending, 2 of 3 addresses away (gpu1:8000, gpu2:8000)",
+        ),
+        (
+            LaneState("rate_limited", next_try_s=4.0, away=("gpu1:8000",), addresses=2),
+            "paused by 429, 4 s, 1 of 2 addresses away (gpu1:8000)",
+        ),
+        (
+            LaneState("away", "HTTP 500", 8.0, away=tuple(f"gpu{number}:1" for number in range(5)), addresses=5),
+            "away: 5 of 5 addresses away (gpu0:1, gpu1:1, gpu2:1 and 2 more), HTTP 500, next try in 8 s",
+        ),
+        (LaneState("sending", addresses=3), "sending"),
     ],
 )
 def test_each_state_has_its_words(state: LaneState, words: str) -> None:

@@ -349,6 +349,15 @@ def test_limits_of_each_address_are_parts_of_the_lanes() -> None:
     assert 0.9 < in_outage / (100 * (1 + 5 / 8)) < 1.05
 
 
+@pytest.mark.parametrize("per_address", [True, False])
+def test_limits_of_a_single_address_are_the_lanes(per_address: bool) -> None:
+    limits = replace(WIDE, max_concurrency=5, requests_per_minute=120.0)
+    bench = fleet_of(Server(), limits=limits, per_address=per_address).run(100)
+    assert bench.took_s >= 99 / 2
+    tokens = replace(WIDE, max_concurrency=40, tokens_per_minute=600)
+    assert fleet_of(Server(latency_s=0.1), limits=tokens, per_address=per_address).run(90).took_s > 60
+
+
 def test_tokens_of_each_address_are_parts_of_the_lanes() -> None:
     limits = replace(WIDE, max_concurrency=40, tokens_per_minute=600)  # 20 requests a minute at each of two
     servers = [Server(latency_s=0.1), Server(away=ALWAYS, latency_s=0.1)]

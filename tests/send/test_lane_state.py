@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from batchroute.send.breaker import Breaker, Failure
 from batchroute.send.classify import Answer
-from batchroute.send.state import lane_state
+from batchroute.send.state import address_state, lane_state
 from batchroute.types import LaneState, StopReason
 from test_lane import FATAL, LIMITED, LIMITS, OK, TRANSIENT, Bench, away, script, spending_of
 
@@ -57,6 +57,29 @@ def test_what_is_known_makes_the_state(
         stop, held, stopping=stopping, done=done, in_flight=in_flight, is_open=is_open, where="host:1"
     )
     assert known == state
+
+
+def test_addresses_that_are_away_are_named_in_the_state_of_a_lane_at_work() -> None:
+    away: dict[str, Any] = {"where": "", "away": ("gpu2:1",), "addresses": 3}
+    work: dict[str, Any] = {"stopping": False, "done": False, "in_flight": 2, "is_open": True}
+    assert lane_state(None, None, **work, **away) == LaneState("sending", away=("gpu2:1",), addresses=3)
+    assert lane_state(None, PAUSED, **work, **away) == replace(PAUSED, away=("gpu2:1",), addresses=3)
+    assert lane_state(KEY, PAUSED, **work, **away) == LaneState("stopped", "key rejected")
+    assert lane_state(None, None, **{**work, "done": True}, **away) == LaneState("done")
+
+
+@pytest.mark.parametrize(
+    ("given_up", "is_open", "state"),
+    [
+        (None, True, LaneState("away", "refused")),
+        (KEY, True, LaneState("stopped", str(KEY))),
+        (KEY, False, LaneState("sending", "HTTP 500")),
+    ],
+)
+def test_the_state_of_one_of_several_addresses(
+    given_up: StopReason | None, is_open: bool, state: LaneState
+) -> None:
+    assert address_state(given_up, "refused", "HTTP 500", is_open=is_open) == state
 
 
 def test_a_long_error_is_cut_in_one_line() -> None:
