@@ -56,18 +56,20 @@ class SharedMoney:
         self._limit = limit_usd
         self._left = left_usd
         self._accounts: dict[str, _Purchase] = {}
+        self._forget()
 
     @property
     def free(self) -> Decimal:
         """What nobody may take."""
         if self._left is None:
             return Decimal(0)
-        return self._left - sum((each.ceiling - each.base for each in self._accounts.values()), Decimal(0))
+        return self._left - self._granted
 
     def recount(self, left_usd: Decimal) -> None:
         """What is left by the ledgers once no worker of an earlier driver can raise a ceiling any more."""
         self._left = left_usd
         self._accounts.clear()
+        self._forget()
 
     def hear(self, renewal: Renewal, epoch: int) -> None:
         """Takes note of what a worker has taken, how far it may go, and what it lacks."""
@@ -80,6 +82,8 @@ class SharedMoney:
                 return
             account = _Purchase(renewal.ceiling_usd, renewal.taken_usd, renewal.ceiling_usd)
             self._accounts[renewal.worker] = account
+        else:
+            self._count(account, -1)
         account.taken = renewal.taken_usd
         account.ceiling = max(min(account.ceiling, renewal.ceiling_usd), renewal.taken_usd)
         in_flight = any(use.in_flight for use in renewal.lanes.values())
@@ -87,6 +91,7 @@ class SharedMoney:
         account.idle = not (in_flight or account.wants or any(use.waiting for use in renewal.lanes.values()))
         account.still = not in_flight and account.slack == 0
         account.here = True
+        self._count(account, 1)
 
     def lacking(self, worker: str) -> set[str]:
         """The lanes of the worker, after it has been heard, whose next row does not fit into what is left."""
@@ -107,24 +112,31 @@ class SharedMoney:
             return account.taken
         slack = max(min(self._fair_slack(account), room), *fitting, Decimal(0))
         granted = account.taken + slack
+        self._count(account, -1)
         account.ceiling = max(account.ceiling, granted)
         account.still = account.still and slack == 0
+        self._count(account, 1)
         return granted
 
     def left(self, worker: str) -> None:
         """Nothing more is heard of the worker. What it may have taken, it may have."""
-        if worker in self._accounts:
-            self._accounts[worker].here = False
+        account = self._accounts.get(worker)
+        if account is not None:
+            self._count(account, -1)
+            account.here = False
+            self._count(account, 1)
 
     def spent_up(self) -> dict[str, str]:
         """The lanes that end, and why: nothing is in flight or can be, and no worker's next row fits.
 
         The caller knows whether requests of workers that were lost may be in flight.
         """
+        if self._left is None or self._moving:
+            return {}
         here = [each for each in self._accounts.values() if each.here]
         wants = [usd for each in here for usd in each.wants.values()]
         free = self.free
-        if self._left is None or not wants or min(wants) <= free or not all(each.still for each in here):
+        if not wants or min(wants) <= free:
             return {}
         said = "limits.max_cost_usd: the next row may cost ${:.4f}, ${:.4f} are left"
         return {
@@ -134,8 +146,18 @@ class SharedMoney:
 
     def _fair_slack(self, account: _Purchase) -> Decimal:
         """An equal part of what may lie open, of which others may still hold more than theirs."""
-        here = [each for each in self._accounts.values() if each.here]
-        spending = sum(not each.idle for each in here)
-        unused = SLACK * self._limit - sum((each.slack for each in here), Decimal(0))
-        fair = (SLACK * self._limit / max(1, spending)).quantize(PRECISION, ROUND_DOWN)
+        unused = SLACK * self._limit - self._slack
+        fair = (SLACK * self._limit / max(1, self._spending)).quantize(PRECISION, ROUND_DOWN)
         return min(fair, account.slack + max(Decimal(0), unused))
+
+    def _forget(self) -> None:
+        self._granted = self._slack = Decimal(0)
+        self._spending = self._moving = 0
+
+    def _count(self, account: _Purchase, sign: int) -> None:
+        """Adds an account to the sums over all, or takes it from them before it changes."""
+        self._granted += sign * (account.ceiling - account.base)
+        if account.here:
+            self._slack += sign * account.slack
+            self._spending += sign * (not account.idle)
+            self._moving += sign * (not account.still)
