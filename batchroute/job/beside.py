@@ -49,5 +49,10 @@ def find_beside(use: str, folder: Path) -> None:
     sys.meta_path.append(_Beside(module, folder))
 
 
+def looked_for() -> dict[str, str]:
+    """By top-level module, the folder in which it is looked for, too: for a process that is to find it as well."""
+    return {finder.module: str(finder.folder) for finder in sys.meta_path if isinstance(finder, _Beside)}
+
+
 def _lies_in(module: ModuleType, folder: Path) -> bool:
     return (getattr(module, "__file__", None) or "").startswith(f"{folder}/")

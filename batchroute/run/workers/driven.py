@@ -23,10 +23,11 @@ import msgspec
 
 from batchroute.errors import BatchrouteError, Stopped
 from batchroute.input.cut import limited
+from batchroute.job.beside import looked_for
 from batchroute.lease.limiter import Limiter
 from batchroute.lease.limits import LaneLimits, period_s, quiet_s, said_of_senders, senders_for, ttl_s
 from batchroute.lease.money import SharedMoney
-from batchroute.lease.queue import ShardQueue
+from batchroute.lease.queue import DEATHS, ShardQueue
 from batchroute.report.figures import EngineFigures
 from batchroute.run.end import end_of
 from batchroute.run.progress import Crew, Money, Progress
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from batchroute.store.sharded import ShardedDirectory
 
 LOOK_EVERY_S = 1.0
-MUTE_STARTS = 3  # workers in a row that ended before their first word
 GRACE_S = 2.0  # beyond a period, in which workers that were told to let go may still do so
 
 
@@ -228,6 +228,7 @@ class _DrivenRun:
             stage=stage,
             limits={task.shard.number: task.limit for task in tasks if task.limit is not None},
             most_open=max(2, min(MOST_OPEN, len(tasks) // (4 * count))),
+            beside=looked_for(),
             retry_refused=self._options.retry_refused,
         )
         self._workers = workers = self._where.open(self.driver, msgspec.msgpack.encode(order))
@@ -242,8 +243,8 @@ class _DrivenRun:
             name = f"{stage}-{self._names}"
             self.driver.begun(name)
             await workers.serve(name)
-            if self.driver.losses.mute >= MUTE_STARTS:
-                self._stopper.fail(Stopped("workers end before they begin; see above what they say"))
+            if self.driver.losses.in_vain > DEATHS * self._count:
+                self._stopper.fail(Stopped("workers die and the run gets no further; see above what they say"))
 
     def _is_over(self) -> bool:
         """Whether no worker could do anything more."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchroute.lease.limiter import Limiter
-    from batchroute.lease.messages import LaneUse
+    from batchroute.lease.messages import Grant
     from batchroute.run.progress import LaneProgress, Progress
 
 SILENT_TTLS = 3  # so many leases long a worker is not heard before it is killed
@@ -30,19 +30,36 @@ _NONE = LaneTally()
 
 @dataclass(slots=True)
 class _Known:
-    """One worker: what it said last, and for how many looks it has said nothing since."""
+    """One worker: what it said last, what that was answered, for how many looks it has said nothing since."""
 
     said: Said | None = None
+    grant: Grant | None = None
     silent: int = 0
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests that may be out, by what it said and was granted last."""
+        if self.said is None or self.grant is None:
+            return 0
+        granted = self.grant.lanes
+        uses = self.said.renewal.lanes.items()
+        return sum(max(use.in_flight, use.slots or 0, granted[name].slots or 0) for name, use in uses)
 
 
 @dataclass(slots=True)
 class Losses:
-    """Workers that died, in all; those in a row that never said a word; rows that may so be paid twice."""
+    """Workers that died, in all, and in a row while the run got no further; rows that may be paid twice."""
 
     workers: int = 0
-    mute: int = 0
+    in_vain: int = 0
     paid_twice: int = 0
+    _got_to: tuple[int, ...] = ()
+
+    def died(self, paid_twice: int, got_to: tuple[int, ...]) -> None:
+        self.workers += 1
+        self.paid_twice += paid_twice
+        self.in_vain = self.in_vain + 1 if got_to == self._got_to else 1
+        self._got_to = got_to
 
 
 @dataclass(slots=True)
@@ -97,26 +114,25 @@ class Driver:
         now = msgspec.msgpack.decode(said, type=Said)
         known = self._known.setdefault(worker, _Known())
         self._count(known.said, now)
-        known.said, known.silent, self.losses.mute = now, 0, 0
+        known.said, known.silent = now, 0
         for notice in now.notices:
             self._tell(notice)
         self.code = self.code or now.code
         self.leases += 1
         renewal = msgspec.structs.replace(now.renewal, worker=worker)
-        return msgspec.msgpack.encode(self.limiter.renew(renewal, self.clock()))
+        known.grant = self.limiter.renew(renewal, self.clock())
+        return msgspec.msgpack.encode(known.grant)
 
     def died(self, worker: str) -> None:
         known = self._known.pop(worker, _Known())
         last = known.said
-        self.losses.mute += last is None
-        if last is None or not last.leaving:
-            self.losses.workers += 1
         if last is not None:
-            for name, tally in last.lanes.items():
+            for name, tally in last.tallies.items():
                 self._in_flight[name] -= tally.in_flight
-            if not last.leaving:
-                self.losses.paid_twice += sum(map(_most_in_flight, last.renewal.lanes.values()))
         self.limiter.died(worker, self.clock())
+        if last is None or not last.leaving:
+            got_to = (self.progress.settled, self._scored, self.limiter.queue.unfinished)
+            self.losses.died(known.most_in_flight, got_to)
 
     def look(self, every_s: float) -> list[str]:
         """To be called so often; ends leases that are over. Returns workers that hang, and are to be killed.
@@ -139,8 +155,8 @@ class Driver:
 
     def _count(self, before: Said | None, now: Said) -> None:
         """Adds what a worker did since it said the last word."""
-        for name, tally in now.lanes.items():
-            self._add(name, _NONE if before is None else before.lanes.get(name, _NONE), tally)
+        for name, tally in now.tallies.items():
+            self._add(name, _NONE if before is None else before.tallies.get(name, _NONE), tally)
         errors = Counter(now.errors)
         if before is not None:
             errors.subtract(before.errors)
@@ -166,7 +182,7 @@ class Driver:
         """What most workers' lanes do, but those that wait for others; a lane that was stopped is."""
         if (stop := self.limiter.lanes[name].found.stop) is not None:
             return LaneState("stopped", stop)
-        tallies = [known.said.lanes.get(name, _NONE) for known in self._known.values() if known.said is not None]
+        tallies = [known.said.tallies.get(name, _NONE) for known in self._known.values() if known.said is not None]
         states = Counter((tally.doing, tally.reason) for tally in tallies)
         if not states:
             return LaneState("waiting")
@@ -174,7 +190,3 @@ class Driver:
             states, key=lambda state: (state[0] == "sending", state[0] != "waiting", states[state])
         )
         return LaneState(doing, reason)
-
-
-def _most_in_flight(use: LaneUse) -> int:
-    return max(use.in_flight, use.slots or 0)

@@ -24,8 +24,8 @@ Stage: TypeAlias = Literal["score", "send"]
 class Order(msgspec.Struct, frozen=True):
     """What a worker is begun with: the job as JSON, whose driver it works for, and at what.
 
-    `limits` are the shards of which only so many rows are wanted; `most_open` it may have at a time. Keys are not
-    in it: each machine has its own.
+    `limits` are the shards of which only so many rows are wanted; `most_open` it may have at a time. `beside`: in
+    which folder a module is found that lies beside the job file. Keys are not in it: each machine has its own.
     """
 
     job: str
@@ -33,6 +33,7 @@ class Order(msgspec.Struct, frozen=True):
     stage: Stage
     limits: dict[int, int] = {}
     most_open: int = 2
+    beside: dict[str, str] = {}
     retry_refused: bool = False
 
 
@@ -60,7 +61,7 @@ class Said(msgspec.Struct, frozen=True):
     """
 
     renewal: Renewal
-    lanes: dict[str, LaneTally] = {}
+    tallies: dict[str, LaneTally] = {}
     errors: dict[str, int] = {}
     scored: int = 0
     found: dict[int, int] = {}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batchroute.errors import BatchrouteError, cause_of
+from batchroute.job.beside import find_beside
 from batchroute.job.prices import attempt_usd, open_targets
 from batchroute.job.spec import Job
 from batchroute.lease.held import Lease
@@ -58,6 +59,8 @@ async def work(
     `exchange` raises ConnectionError where the driver is gone, TimeoutError where a renewal was lost.
     """
     told = msgspec.msgpack.decode(order, type=Order)
+    for module, folder in told.beside.items():
+        find_beside(module, Path(folder))
     try:
         job = Job.model_validate_json(told.job)
         raise_file_limit(connections(asked_by(job)))
@@ -214,7 +217,7 @@ class _Working:
                 wants_shard=self._shards.wants,
                 stopping=self._stopping(),
             ),
-            lanes={name: self._tally(name) for name in self._job.endpoints.names},
+            tallies={name: self._tally(name) for name in self._job.endpoints.names},
             errors=dict(progress.errors),
             scored=progress.scored(),
             found=dict(process.found),
