@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from batchroute.lease.book import Book
 from batchroute.lease.findings import Findings, ProbeTurn
 from batchroute.lease.learnt import LearntSpeed
@@ -77,7 +79,9 @@ class SharedLane:
         self, worker: str, use: LaneUse, turn: ProbeTurn, now: float, *, lacks_money: bool = False
     ) -> LaneGrant:
         """What the worker may use, after it has been heard; who lacks money gives way to whoever does not."""
-        idle = not (use.in_flight or use.sent_per_minute or (use.waiting and not lacks_money))
+        if lacks_money:
+            use = msgspec.structs.replace(use, waiting=False)
+        idle = not (use.in_flight or use.sent_per_minute or use.waiting)
         slots: float = 0
         rate, tokens = RateShare(0.0), 0.0
         if self.found.stop is None and self._seats.has(worker, idle=idle):
@@ -114,15 +118,16 @@ class SharedLane:
         self._seats.left(worker)
         self.found.left(worker)
         if self._rate is not None:
-            self._rate.left(worker, now)
+            self._rate.said(worker, 0.0, now)
         self._tokens.said(worker, 0.0, now)
 
     def _leave_shares(self, worker: str) -> None:
         """The worker is to have nothing; its seat is another's once it says that it uses nothing."""
         for shares in (self._rates, self._token_shares, self._slot_shares):
             shares.leave(worker)
-        for book in (self._tokens, self._slots):
-            book.withdraw(worker)
+        for book in (self._rate, self._tokens, self._slots):
+            if book is not None:
+                book.withdraw(worker)
         if self._large == worker:
             self._large = None
         if self._slots.of(worker) == 0 and (self._rate is None or self._rate.of(worker) == 0):

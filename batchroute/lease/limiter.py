@@ -185,8 +185,12 @@ class Limiter:
         )
 
     def _stop_spent_up(self, money: SharedMoney, now: float) -> None:
-        """Ends lanes for want of money, but not while an answer to a lost worker may leave some."""
-        if any(until > now for until in self._in_doubt.values()):
+        """Ends lanes for want of money.
+
+        Not before all workers had time to ask, nor while an answer to a lost one may leave some.
+        """
+        all_asked_at = self._quiet_until + 2 * self.period_s
+        if now < all_asked_at or any(until > now for until in self._in_doubt.values()):
             return
         for lane_name, reason in money.spent_up().items():
             found = self.lanes[lane_name].found

@@ -66,9 +66,8 @@ class SharedRate:
         if held > 0 and self._book.of(worker) == 0:
             self._ended.append(now)
 
-    def left(self, worker: str, now: float) -> None:
-        """The worker is dead, or its lease is over."""
-        self.said(worker, 0.0, now)
+    def withdraw(self, worker: str) -> None:
+        """The worker asks for nothing."""
         self._book.withdraw(worker)
 
     def grant(self, worker: str, wanted: float, now: float) -> RateShare:
@@ -79,6 +78,7 @@ class SharedRate:
         if self._seats == 1:
             return self._handed_over(worker, wanted, now)
         if len(self._begun) > self.limit / 400:
+            self._book.withdraw(worker)  # nothing is kept free for it meanwhile
             return RateShare(0.0)
         granted = self._book.grant(worker, wanted, limit - 4, least=wanted / 2)
         if granted > 0:

@@ -57,7 +57,7 @@ class Speaker:
 
 
 def limiter_of(limits: LaneLimits, money: SharedMoney | None = None, **settings: float) -> Limiter:
-    return Limiter({"weak": limits}, ShardQueue([]), money, epoch=1, period_s=PERIOD_S, now=-9.0, **settings)  # type: ignore[arg-type]
+    return Limiter({"weak": limits}, ShardQueue([]), money, epoch=1, period_s=PERIOD_S, now=-2.0, **settings)  # type: ignore[arg-type]
 
 
 def test_a_claimant_gets_its_half_two_periods_after_it_asked() -> None:
@@ -302,3 +302,26 @@ def test_tenthousand_renewals_of_a_thousand_workers_leave_nothing_behind_but_nam
     assert limiter.here == 0
     assert len(lane._rates) == len(lane._slot_shares) == len(lane._token_shares) == 0
     assert lane._slots.total == lane._tokens.total == 0
+
+
+def test_nothing_is_kept_free_for_a_worker_that_asked_and_gave_way() -> None:
+    limiter = limiter_of(LaneLimits(6_000, None, 100), SharedMoney(Decimal(100), Decimal(1)))
+    a, b = Speaker("a", limiter), Speaker("b", limiter)
+    a.renew(0.0, wants_usd=Decimal(1))
+    b.renew(0.5, wants_usd=Decimal(2))  # it does not fit
+    for turn in range(1, 6):
+        a.renew(turn * PERIOD_S, "0.5", in_flight=1)
+        b.renew(turn * PERIOD_S + 0.5, wants_usd=Decimal(2))
+    assert a.granted.requests_per_minute is not None
+    assert a.granted.requests_per_minute >= 5_800
+
+
+def test_the_first_answer_is_anothers_to_ask_for_where_the_first_worker_lacks_money() -> None:
+    limiter = limiter_of(LaneLimits(6_000, None, 100), SharedMoney(Decimal(100), Decimal(1)))
+    a, b = Speaker("a", limiter), Speaker("b", limiter)
+    a.renew(0.0, good=0, wants_usd=Decimal(2))
+    for now in (1.0, 3.0):
+        a.renew(now, good=0, wants_usd=Decimal(2))
+        b.renew(now, good=0, wants_usd=Decimal("0.5"))
+    assert (a.granted.slots, b.granted.slots) == (0, 1)
+    assert b.ceiling == 1
