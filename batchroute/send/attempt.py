@@ -109,7 +109,15 @@ class Sending(Generic[AnyRequest]):
         elif answer.verdict == "malformed":
             row.fails_at(backend)
         self._gate.learn(backend, answer, sent_at, row.attempts)
-        return answer
+        return self._doubted(row, backend, answer) if answer.error_type == "http_404" else answer
+
+    def _doubted(
+        self, row: OpenRequest[AnyRequest], backend: Backend[OpenRequest[AnyRequest]], answer: Answer
+    ) -> Answer:
+        """A server may come back with another model: only where others say 404, too, is that the row's refusal."""
+        row.fails_at(backend)
+        is_enough = len(row.failed_at) >= ADDRESSES_TO_BLAME or not self._gate.fleet.others(row.failed_at)
+        return answer if is_enough else msgspec.structs.replace(answer, verdict="elsewhere")
 
     def decide(self, row: OpenRequest[AnyRequest], answer: Answer) -> RetryDecision:
         """What follows the answer, as far as is known by now."""

@@ -83,14 +83,11 @@ class Fleet(Generic[Row]):
     def pick(
         self, limits: EndpointLimits, tokens: int, now: float, avoid: Collection[Backend[Row]] = ()
     ) -> tuple[Backend[Row], float]:
-        """Who takes a request of so many tokens soonest, the least loaded of several, and in how many seconds.
+        """Who of several takes a request of so many tokens soonest, least loaded first, and in how many seconds.
 
         One that has addresses to `avoid`, as it failed there, is kept from them as long as another may answer it,
         and is no probe while there is one that needs none.
         """
-        if self.is_one:
-            only = self.backends[0]
-            return only, max(0.0, only.held_s(now))
         soonest, least_s = self.backends[0], math.inf
         for backend in sorted(self._choice(avoid) if avoid else self._by_turn, key=_load):
             wait_s = _wait_s(backend, limits, tokens, now)

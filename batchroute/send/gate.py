@@ -261,7 +261,10 @@ class Gate(Generic[Row]):
                 head.look_again()
             return math.inf
         now = self._clock()
-        me.backend, held_s = self._pick(me, now)
+        if self.fleet.is_one:
+            held_s = me.backend.held_s(now)
+        else:
+            me.backend, held_s = self._pick(me, now)
         # Asked last: what is over budget now may fit when the endpoint takes requests again.
         return held_s if held_s > 0 else self._allowance.wait_s(me.need, now)
 

@@ -292,6 +292,15 @@ def test_an_address_that_can_answer_nothing_is_left_out_and_tried_now_and_then(w
     assert str(wrong.error) in state.reason
 
 
+def test_a_404_after_good_answers_refuses_a_row_only_where_others_say_so_too() -> None:
+    gone = replace_answer(REFUSED, error_type="http_404", error="HTTP 404: no such model")
+    servers = [Server(says=lambda now, row: gone if row == 7 else None) for _ in range(3)]
+    servers[0].says = lambda now, row: gone if row == 7 or now > 10.0 else None
+    bench = fleet_of(*servers).run(300)
+    assert {row for row, status in bench.statuses().items() if status != "ok"} == {7}
+    assert (bench.settled[7].status, bench.asked_times()[7]) == ("refused", 3)
+
+
 def test_an_address_that_is_mended_takes_its_share_again() -> None:
     odd = Server(says=lambda now, row: FATAL if now < 50.0 else None)
     bench = fleet_of(odd, Server()).run(3000)
