@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from aiohttp import web
 
-from batchroute.report.lanes import read_status
+from batchroute.report.together import read_status
 from batchroute.run.engine import run_job
 from batchroute.run.online import check_online
 from batchroute.run.options import RunOptions
