@@ -35,6 +35,7 @@ from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.run.workers.driven import Where, cpus, run_driven
+from batchroute.run.workers.on_ray import run_on_ray
 from batchroute.run.workers.processes import ProcessWorkers
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
@@ -116,6 +117,8 @@ class JobRun:
         if self._options.share is None and job.engine.use == "processes":
             where = _on_this_machine(self._options)
             return await _ungrouped(run_driven(job, self._options, source, self._stopper, where))
+        if self._options.share is None and job.engine.use == "ray":
+            return await _ungrouped(run_on_ray(job, self._options, source, self._stopper))
         if self._options.share is not None or RunLayout(path).shards.exists():
             return await _ungrouped(run_share(job, self._options, source, self._stopper))
         with locked(path, int(job.output.mode, 8)):

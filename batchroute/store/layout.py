@@ -126,7 +126,7 @@ class RunLayout:
 
     @property
     def _of_processes(self) -> set[str]:
-        return {path.name for path in (self.lock, self.turn, self.cutting, self.workers)}
+        return {path.name for path in (self.lock, self.turn, self.cutting, self.workers, self.probe)}
 
     def share(self, index: int, of: int) -> ShareLayout:
         """What a process has to itself that works on every `of`-th shard."""

@@ -17,13 +17,13 @@ from batchroute.errors import UsageFault, cause_of
 from batchroute.job.engine import EngineSpec
 from batchroute.run.workers.cluster import joined
 from batchroute.run.workers.nodes import asking
-from batchroute.run.workers.ray import RayWorkers, ask_machines
+from batchroute.run.workers.ray import RayWorkers, room_on
 from jobs import job_of, on_both
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchroute.run.workers.actor import Exchange
+    from batchroute.run.workers.messages import Exchange
     from batchroute.run.workers.nodes import Question
     from ray_cluster import RayCluster
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.ray
 SPEC = EngineSpec(cpus=0.5, memory_mb=100)
 
 
-async def renewing(order: bytes, exchange: Exchange) -> None:
+async def renewing(order: bytes, exchange: Exchange, gone: asyncio.Event) -> None:
     """Says its process as often as it is ordered, or for ever."""
     for _ in range(int(order) or 1_000_000):
         await exchange(str(os.getpid()).encode())
@@ -45,7 +45,9 @@ class Counting:
     def __init__(self, heard: Callable[[str, int], None] = lambda worker, pid: None) -> None:
         self.renewals: dict[str, int] = {}
         self.pids: dict[str, int] = {}
-        self.lost: list[str] = []
+        self.begins: list[str] = []
+        self.ends: list[str] = []
+        self.has_work = True
         self._heard = heard
 
     def exchange(self, worker: str, renewal: bytes) -> bytes:
@@ -54,8 +56,11 @@ class Counting:
         self._heard(worker, int(renewal))
         return b"granted"
 
+    def begun(self, worker: str) -> None:
+        self.begins.append(worker)
+
     def died(self, worker: str) -> None:
-        self.lost.append(worker)
+        self.ends.append(worker)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def test_each_renewal_of_each_worker_is_granted(ray: Any, question: Question) ->
     serve(RayWorkers(ray, SPEC, driver, renewing, b"20", question, print), ["a", "b", "c"])
     assert driver.renewals == {"a": 20, "b": 20, "c": 20}
     assert len(set(driver.pids.values())) == 3
-    assert not driver.lost
+    assert sorted(driver.begins) == sorted(driver.ends) == ["a", "b", "c"]
 
 
 def test_workers_begin_when_the_cluster_has_room_for_them(ray: Any, question: Question) -> None:
@@ -103,7 +108,7 @@ def test_a_worker_that_is_killed_is_known_to_be_dead(ray: Any, question: Questio
 
     driver = Counting(kill)
     serve(RayWorkers(ray, SPEC, driver, renewing, b"10", question, print), ["a", "b"])
-    assert driver.lost == ["a"]
+    assert sorted(driver.ends) == ["a", "b"]
     assert driver.renewals == {"a": 3, "b": 10}
 
 
@@ -116,7 +121,7 @@ def test_a_worker_that_is_stopped_can_be_killed(ray: Any, question: Question) ->
     driver = Counting(stop)
     workers = RayWorkers(ray, SPEC, driver, renewing, b"0", question, print)
     serve(workers, ["a"])
-    assert driver.lost == ["a"]
+    assert driver.ends == ["a"]
     until = time.monotonic() + 30
     while Path(f"/proc/{driver.pids['a']}/exe").exists() and time.monotonic() < until:
         time.sleep(0.1)
@@ -130,21 +135,36 @@ def test_what_goes_wrong_in_a_worker_is_raised(ray: Any, question: Question) -> 
 
 
 def test_a_worker_on_a_machine_that_cannot_work_is_not_used(ray: Any, question: Question, tmp_path: Path) -> None:
+    def refused(words: str) -> None:
+        said.append(words)
+        driver.has_work = False
+
     (tmp_path / "probe").unlink()
     driver, said = Counting(), list[str]()
-    serve(RayWorkers(ray, SPEC, driver, renewing, b"5", question, said.append), ["a"])
-    assert not driver.renewals
+    serve(RayWorkers(ray, SPEC, driver, renewing, b"5", question, refused), ["a"])
+    assert not driver.begins
     assert len(said) == 1
     assert "does not see the run directory" in said[0]
 
 
+def test_a_worker_that_the_cluster_has_no_room_for_is_given_up_when_there_is_no_work(
+    ray: Any, question: Question
+) -> None:
+    def last(worker: str, pid: int) -> None:
+        driver.has_work = driver.renewals[worker] < 5
+
+    driver = Counting(last)
+    all_of_it = EngineSpec(cpus=8.0, memory_mb=100)
+    serve(RayWorkers(ray, all_of_it, driver, renewing, b"20", question, print), ["a", "b"])
+    assert len(driver.begins) == 1
+
+
 def test_the_cluster_says_how_many_workers_it_has_room_for(ray: Any, question: Question) -> None:
-    assert [ask_machines(ray, question, cpus) for cpus in (0.5, 3.0, 8.0)] == [16, 2, 1]
-    with pytest.raises(UsageFault, match="no machine of the Ray cluster has 9 CPUs"):
-        ask_machines(ray, question, 9.0)
+    assert [room_on(ray, question, cpus) for cpus in (0.5, 3.0, 8.0)] == [16, 2, 1]
+    assert room_on(ray, question, 9.0) == 0
 
 
 def test_a_machine_without_the_variable_of_a_key_is_named(ray: Any, tmp_path: Path) -> None:
     job = job_of(tmp_path / "in.jsonl", tmp_path, on_both("api_key_env", "NOT_ON_THE_CLUSTER"))
     with asking(job, tmp_path / "probe") as question, pytest.raises(UsageFault, match="NOT_ON_THE_CLUSTER is not"):
-        ask_machines(ray, question, 1.0)
+        room_on(ray, question, 1.0)

@@ -6,9 +6,7 @@ worker     one of them: its lease, its shards, its renewals     granted   the sh
 processes  workers as processes of this machine                 child     what runs in each of them
 frames     messages over a socket
 
-cluster  a Ray cluster that runs already: found, asked whether it answers, joined
-nodes    what each machine is asked before anything is sent, and which cannot work
-ray      workers as actors of a cluster
-actor    what runs in each of them
-mailbox  where a driver fetches the renewals of a worker that calls nobody
+on_ray     a run on a Ray cluster                               cluster   one that runs already: found, joined
+nodes      what each machine is asked before anything is sent   ray       workers as actors of a cluster
+actor      what runs in each of them                            mailbox   where the driver fetches its renewals
 """

@@ -6,6 +6,7 @@ which makes an actor of `WorkerActor`, and not what a worker does.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchroute.run.process import rare_collections
@@ -15,8 +16,9 @@ from batchroute.run.workers.nodes import answer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    Exchange: TypeAlias = Callable[[bytes], Awaitable[bytes]]
-    Work: TypeAlias = Callable[[bytes, Exchange], Awaitable[None]]
+    from batchroute.run.workers.messages import Exchange
+
+    Work: TypeAlias = Callable[[bytes, Exchange, asyncio.Event], Awaitable[None]]
 
 
 class WorkerActor:
@@ -30,10 +32,10 @@ class WorkerActor:
         return answer(question)
 
     async def work(self, work: Work, order: bytes) -> None:
-        """The worker, until it ends."""
+        """The worker, until it ends. An actor dies with its driver, so nobody has to say that it is gone."""
         try:
             with rare_collections:
-                await work(order, self._mailbox.exchange)
+                await work(order, self._mailbox.exchange, asyncio.Event())
         finally:
             self._mailbox.end()
 

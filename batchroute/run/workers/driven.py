@@ -200,7 +200,7 @@ class _DrivenRun:
             await self._ask_embedder(to_score)
         elif to_score and named is None:
             await self._stage("score", to_score, self._scorers())
-        if self._is_over():
+        if self._stopper.stopping or self.driver.is_over:
             return
         job, directory, options = self._job, self._directory, self._options
         if named is None:
@@ -238,19 +238,11 @@ class _DrivenRun:
 
     async def _seat(self, stage: Stage, workers: Workers) -> None:
         """One worker after the other, as long as there is work."""
-        while not self._is_over() and not self.driver.limiter.queue.finished:
+        while not self._stopper.stopping and self.driver.has_work:
             self._names += 1
-            name = f"{stage}-{self._names}"
-            self.driver.begun(name)
-            await workers.serve(name)
+            await workers.serve(f"{stage}-{self._names}")
             if self.driver.losses.in_vain > DEATHS * self._count:
                 self._stopper.fail(Stopped("workers die and the run gets no further; see above what they say"))
-
-    def _is_over(self) -> bool:
-        """Whether no worker could do anything more."""
-        limiter = self.driver.limiter
-        has_stopped = all(lane.found.stop is not None for lane in limiter.lanes.values())
-        return self._stopper.stopping or limiter.drain is not None or has_stopped
 
     async def _look(self) -> None:
         while True:

@@ -106,8 +106,17 @@ class Driver:
         """Attempts of all."""
         return self._sent.total()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no worker could do anything more, though there were shards."""
+        limiter = self.limiter
+        return limiter.drain is not None or all(lane.found.stop is not None for lane in limiter.lanes.values())
+
+    @property
+    def has_work(self) -> bool:
+        return not (self.is_over or self.limiter.queue.finished)
+
     def begun(self, worker: str) -> None:
-        """A worker is being started."""
         self._known[worker] = _Known()
 
     def exchange(self, worker: str, said: bytes) -> bytes:

@@ -85,6 +85,15 @@ class Workers(Protocol):
 class Exchanges(Protocol):
     """The driver, as those see it who carry messages."""
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a worker that began now could find some."""
+        ...
+
+    def begun(self, worker: str) -> None:
+        """The worker's process is there."""
+        ...
+
     def exchange(self, worker: str, said: bytes) -> bytes:
         """What a worker said -> what it is answered."""
         ...

@@ -51,7 +51,7 @@ def asking(job: Job, probe: Path) -> Iterator[Question]:
         with saving(probe):
             file = stack.enter_context(probe.open("w"))
             stack.callback(probe.unlink, missing_ok=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(nonce)
             file.flush()
             os.fsync(file.fileno())

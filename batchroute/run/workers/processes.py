@@ -50,6 +50,7 @@ class ProcessWorkers:
                 start_new_session=True,
             )
         self._running[name] = process
+        self._driver.begun(name)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             with contextlib.suppress(ConnectionError):

@@ -8,7 +8,7 @@ the call that it ends. Knows what the bytes are for, not what they say.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,23 +22,18 @@ if TYPE_CHECKING:
 
     from batchroute.job.engine import EngineSpec
     from batchroute.run.workers.actor import Work
+    from batchroute.run.workers.messages import Exchanges
     from batchroute.run.workers.nodes import Question
 
 AGAIN_S = 0.5  # after a call that may have been lost, of an actor that is not known to be dead
+LOOK_EVERY_S = 0.5  # whether there is still work for an actor that waits for room
+UNFIT_S = 60.0  # before another actor is tried in the place of one whose machine cannot work
 
 
-class Driver(Protocol):
-    """What decides: a worker's renewal -> its grant; and what follows when it ended, or was lost."""
-
-    def exchange(self, worker: str, renewal: bytes) -> bytes: ...
-
-    def died(self, worker: str) -> None: ...
-
-
-def ask_machines(ray: Any, question: Question, cpus: float) -> int:
+def room_on(ray: Any, question: Question, cpus: float) -> int:
     """How many workers of so many CPUs the cluster has room for by now.
 
-    UsageFault where it has none, or where a machine that has room for one cannot work on the run.
+    UsageFault where a machine that has room for one cannot work on the run.
     """
 
     def version() -> str | None:  # inside a function, so that Ray sends it whole: batchroute may not be there
@@ -69,7 +64,7 @@ class RayWorkers:
         self,
         ray: Any,
         spec: EngineSpec,
-        driver: Driver,
+        driver: Exchanges,
         work: Work,
         order: bytes,
         question: Question,
@@ -93,22 +88,37 @@ class RayWorkers:
         self._actors[name] = actor = self._start.remote()
         try:
             if await self._is_fit(actor):
+                self._driver.begun(name)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._ended(actor.work.remote(self._work, self._order)))
                     group.create_task(self._exchange(name, actor))
+                self._driver.died(name)
         except* self._ray.exceptions.ActorDiedError:
             self._driver.died(name)
         finally:
             self.kill(name)
 
     async def _is_fit(self, actor: Any) -> bool:
-        """Asked of each, as its machine may have joined the cluster when all others had been asked."""
+        """Whether it can begin, once the cluster has room for it; waits as long as there is work.
+
+        Its machine may have joined the cluster when all others had been asked what they have.
+        """
+        looking = asyncio.ensure_future(actor.look.remote(msgspec.json.encode(self._question)))
+        await self._as_long_as_there_is_work(looking)
+        if not looking.done():
+            looking.cancel()
+            return False
         try:
-            refuse_unfit(self._question, await actor.look.remote(msgspec.json.encode(self._question)))
+            refuse_unfit(self._question, looking.result())
         except UsageFault as fault:
             self._notify(f"a worker is not used: {fault}")
+            await self._as_long_as_there_is_work(asyncio.ensure_future(asyncio.sleep(UNFIT_S)))
             return False
         return True
+
+    async def _as_long_as_there_is_work(self, awaited: asyncio.Future[Any]) -> None:
+        while self._driver.has_work and not awaited.done():
+            await asyncio.wait([awaited], timeout=LOOK_EVERY_S)
 
     async def _ended(self, working: Any) -> None:
         """Raises what went wrong in a worker, as it was raised there."""
