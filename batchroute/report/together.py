@@ -101,6 +101,8 @@ def _lane(lanes: Sequence[LaneReport]) -> LaneReport:
         in_flight=sum(lane.in_flight for lane in lanes),
         cost_usd=sum(lane.cost_usd for lane in lanes),
         is_beside=telling.is_beside,
+        addresses=max(lane.addresses for lane in lanes),
+        addresses_away=list(dict.fromkeys(where for lane in lanes for where in lane.addresses_away)),
         timeline=_timeline([lane.timeline for lane in lanes if lane.timeline is not None]),
     )
 

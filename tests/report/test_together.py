@@ -68,6 +68,16 @@ def test_a_lane_says_what_tells_most(lanes: list[tuple[str, str]], doing: str, s
     assert (found.doing, found.state) == (doing, state)
 
 
+def test_an_address_that_is_away_for_one_process_is_away() -> None:
+    told = [
+        status(addresses=3, addresses_away=["gpu1:1"]),
+        status(addresses=3, addresses_away=["gpu2:1", "gpu1:1"]),
+        status(doing="done", state="done"),
+    ]
+    found = together(told, 3).lanes["weak"]
+    assert (found.addresses, found.addresses_away) == (3, ["gpu1:1", "gpu2:1"])
+
+
 @pytest.mark.parametrize("doing", get_args(Doing))
 def test_whatever_a_lane_does_is_said(doing: Doing) -> None:
     assert together([status(doing=doing), status(doing="done")], 2).lanes["weak"].doing == doing
