@@ -313,7 +313,7 @@ def begun_anew(folder: Path) -> Iterator[None]:
 
 
 # Each step is half a second's work where the disk is busy.
-EVERY_STEP = pytest.param(1, marks=pytest.mark.proof)
+EVERY_STEP = pytest.param(1, marks=[pytest.mark.proof, pytest.mark.timeout(900)])
 
 
 @pytest.mark.parametrize("mishap", ["kill", "full"])
