@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from batchroute.job.kinds import Count, CountOrAuto, NotNegative, Positive, SecondsOrAuto, Text
-from batchroute.job.section import Section, fixed, free
+from batchroute.job.section import Section, free
 
 # A shard costs about half a second of CPU to open, as much as 2,000 rows take: fewer rows are not worth one.
 LEAST_SHARD_ROWS = 10_000
@@ -29,7 +29,7 @@ class EngineSpec(Section):
     memory_mb: Count = free(512, "memory that Ray reserves for each worker")
     gpus: NotNegative = free(1.0, "GPUs for each process that scores; 0: score on CPUs")
     scorers: CountOrAuto = free("auto", "processes that score; auto: one per GPU, else as many as send")
-    shard_mb: Positive = fixed(64.0, "bytes of input a shard is to have, in MB")
+    shard_mb: Positive = free(64.0, "bytes of input a shard is to have, in MB; kept once the input is cut")
     lease_s: SecondsOrAuto = free(
         "auto",
         "how often workers renew what they may use, a third of what that lasts; auto: max(2, workers / 50)",

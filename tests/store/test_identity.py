@@ -155,7 +155,6 @@ FROZEN: Changes = {
     "check.regex": (CHECKED, {"check.regex": "^no"}),
     "check.function": (CHECKED, {"check.function": "checks:is_good"}),
     "check.strip": (CHECKED, {"check.strip": False}),
-    "engine.shard_mb": ({}, {"engine.shard_mb": 8.0}),
     **on_both_sides(LANE_FROZEN, {}),
     **of_judge(LANE_FROZEN),
 }
@@ -187,6 +186,7 @@ FREE: Changes = {
     "engine.gpus": ({}, {"engine.gpus": 0}),
     "engine.scorers": ({}, {"engine.scorers": 2}),
     "engine.lease_s": ({}, {"engine.lease_s": 5}),
+    "engine.shard_mb": ({}, {"engine.shard_mb": 8.0}),
     "router.embedder.price.input": (OPENAI, {"router.embedder.price": {"input": 0.5}}),
     **{
         f"router.embedder.{key}": (OPENAI, {f"router.embedder.{key}": value})
