@@ -18,6 +18,7 @@ from batchroute.run.pilot.fit import refuse_unfit_pilot
 from batchroute.run.pilot.routers import router_named
 from batchroute.run.scoring import Scoring, scorer_loader
 from batchroute.run.shards.alone import scored_share
+from batchroute.run.shards.likely import likely_senders
 from batchroute.run.told import told
 from batchroute.score.api.rate import EmbedContext, rater_opener
 from batchroute.score.process import LoadedFrom
@@ -67,7 +68,7 @@ def scored_job(job: Job, limit: int | None, on_rows: OnRows) -> Iterator[ScoredI
     source = open_input(job.input, job.router, path, raw=job.output.raw)
     refuse_unbounded_media(job, source)
     refuse_unfit_pilot(job)
-    if RunLayout(path).shards.exists():
+    if job.engine.use != "local" or RunLayout(path).shards.exists():
         yield from _scored_shards(job, source, limit, on_rows)
         return
     with locked(path, int(job.output.mode, 8)):
@@ -100,9 +101,9 @@ def scored_job(job: Job, limit: int | None, on_rows: OnRows) -> Iterator[ScoredI
 
 
 def _scored_shards(job: Job, source: Source, limit: int | None, on_rows: OnRows) -> Iterator[ScoredInput]:
-    """The same of a directory that has shards."""
+    """The same of a directory that has shards, or is to be cut: a run by workers goes on from there."""
     options = RunOptions(os.environ, limit=limit, notify=log.warning)
-    with scored_share(job, options, source, on_rows) as scored:
+    with scored_share(job, options, source, on_rows, likely_senders(job)) as scored:
         done = scored.counts.ok + scored.counts.refused
         yield ScoredInput(
             scored.source,

@@ -206,3 +206,15 @@ def test_a_plan_of_a_run_with_shards_scores_what_is_left_of_them(
     found = batchroute("calibrate", job, "--strong-fraction", "0.1", "--json")
     assert json.loads(found.out)["threshold"] == json.loads(planned.out)["threshold"]
     assert server.stats().requests == 0
+
+
+def test_a_plan_comes_before_a_run_by_workers(
+    server: ThreadedSimulator, tmp_path: Path, batchroute: Callable[..., Said]
+) -> None:
+    write_shares_job(tmp_path, server.url, {"engine.use": "processes", "engine.workers": 1})
+    job, run = str(tmp_path / "job.toml"), tmp_path / "run"
+    assert batchroute("plan", job, "--quiet").code == 0
+    cut = (run / "shards.json").read_bytes()
+    assert [code for code, _ in shares(tmp_path, 2)] == [0, 0]
+    assert (run / "shards.json").read_bytes() == cut
+    assert [row["row"] for row in answers(run)] == list(range(ROWS))

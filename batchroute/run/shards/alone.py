@@ -71,14 +71,17 @@ class ScoredShare(NamedTuple):
 
 
 @contextlib.contextmanager
-def scored_share(job: Job, options: RunOptions, source: Source, on_rows: OnRows) -> Iterator[ScoredShare]:
+def scored_share(
+    job: Job, options: RunOptions, source: Source, on_rows: OnRows, senders: int | None = None
+) -> Iterator[ScoredShare]:
     """Scores the shards of a share and asks nobody; the share is locked meanwhile and after.
 
-    `on_rows` is told the rows scored so far, a few times a second. Stopped where it ended before all have scores.
+    A new directory is cut for so many senders, by default for the processes that share it. `on_rows` is told the
+    rows scored so far, a few times a second. Stopped where it ended before all have scores.
     """
     share, stopper = options.share or Share(0, 1), Stopper(job.limits.drain_s, options.notify)
     refuse_undivided(job)
-    with open_sharded(job, source, share, senders=share.of) as directory:
+    with open_sharded(job, source, share, senders=senders or share.of) as directory:
         run = _ShareRun(job, options, directory, share, stopper)
         run_loop(_scored(run, stopper, on_rows))
         rows = sum(directory.scores_of(task.shard).rows for task in run.own)

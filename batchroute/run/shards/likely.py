@@ -35,13 +35,13 @@ def shard_notes(job: Job, source: Source) -> Iterator[str]:
     if known is not None:
         yield f"shards: the run directory has {len(known.all):,}"
         return
-    senders = _senders(job)
+    senders = likely_senders(job)
     number = len(cut(source, job.engine, senders))
     yield f"shards: likely {number:,}, for {senders:,} worker{'s' if senders > 1 else ''}"
 
 
-def _senders(job: Job) -> int:
-    """As many as the job says; else as the CPUs here and its limits can keep busy."""
+def likely_senders(job: Job) -> int:
+    """As many workers as the job says; else as the CPUs here and its limits can keep busy."""
     if job.engine.workers is not None:
         return job.engine.workers
     lanes = {
