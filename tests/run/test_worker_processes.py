@@ -13,25 +13,27 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchroute.run.shards.money import taken_usd
 from batchroute.simulate.behaviour import Behaviour
 from jobs import on_both, write_job
 from servers import simulator_process
 from workers import answered, report_of, worker_pids, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from servers import SimulatorProcess
 
 LEASE_S = 0.5
 TTL_S = 3 * LEASE_S
 SLOTS = 10  # of each lane, over all workers
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 BEHAVIOUR = Behaviour(latency_s=0.1, count_prompts=True)
 
 
@@ -335,3 +337,59 @@ def test_where_workers_die_and_get_no_further_the_run_ends(tmp_path: Path, provi
     assert "LookupError: oh" in said
     assert "workers die and the run gets no further" in said
     assert run.asked() == 0
+
+
+@pytest.mark.proof
+def test_money_is_never_passed_whoever_is_killed_and_what_is_unconfirmed_is_said(tmp_path: Path) -> None:
+    """What all ledgers on disk admit, with what results cost, at every look and after each death."""
+    write_rows(tmp_path, 3_000)
+    limit = Decimal("0.30")
+    changes = {"limits.max_cost_usd": float(limit), **on_both("params", {"max_tokens": 20})}
+    changes |= on_both("price", {"input": 2.0, "output": 10.0})
+    with simulator_process(Behaviour(latency_s=0.1, response_tokens=20, count_prompts=True)) as provider:
+        run = Driven(tmp_path, provider, **changes)
+        lost = 0
+        with run.at_work(asked=100) as (driver, _):
+            while driver.poll() is None:
+                assert taken_usd(run.run) <= limit
+                workers = worker_pids(driver.pid)
+                if workers and lost < 4 and run.asked() > 200 * (lost + 1):
+                    kill(workers[lost % len(workers)])
+                    lost += 1
+                time.sleep(0.05)
+            said = run.end(driver, code=4)
+    report = report_of(run.run)
+    assert "limits.max_cost_usd" in report["stopped"][0], said
+    assert report["total_usd"] + report["unconfirmed_usd"] <= float(limit)
+    assert report["total_usd"] > 0.5 * float(limit)
+    assert lost > 0
+    assert 0 < report["unconfirmed_usd"] <= lost * 0.02 * float(limit) + lost * 2 * SLOTS * 0.0005
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(300)
+def test_requests_a_minute_are_kept_over_all_workers_though_one_is_killed(tmp_path: Path) -> None:
+    """Counted at the provider: in no 60 s more than the limit and one; most is used, as long as rows wait."""
+    limit = 1_800
+    write_rows(tmp_path, 2_400)
+    behaviour = Behaviour(latency_s=0.2, keep_arrivals=10_000)
+    with simulator_process(behaviour) as provider:
+        changes = {"routing.threshold": 1.0, "engine.workers": 3, **on_both("requests_per_minute", limit)}
+        run = Driven(tmp_path, provider, **changes, **on_both("max_concurrency", 60))
+        with run.at_work(asked=600) as (driver, workers):
+            kill(workers[0])
+            run.end(driver)
+        arrivals = provider.stats().arrivals_s
+    assert len(answered(run.run)) == 2_400
+    assert most_within(60.0, arrivals) <= limit + 1
+    assert most_within(30.0, arrivals) >= 0.9 * limit / 2
+
+
+def most_within(seconds: float, arrivals: Sequence[float]) -> int:
+    """The fullest time of so many seconds."""
+    first = most = 0
+    for last, at in enumerate(arrivals):
+        while at - arrivals[first] >= seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

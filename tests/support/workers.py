@@ -30,9 +30,7 @@ class TaskWorkers:
             return self._driver.exchange(name, renewal)
 
         self._tasks[name] = task = asyncio.create_task(work(self._order, exchange, asyncio.Event()))
-        await asyncio.wait([task])
-        self._driver.died(name)
-        task.result()
+        await task
 
     def kill(self, name: str) -> None:
         self._tasks[name].cancel()

@@ -240,7 +240,9 @@ class _DrivenRun:
         """One worker after the other, as long as there is work."""
         while not self._stopper.stopping and self.driver.has_work:
             self._names += 1
-            await workers.serve(f"{stage}-{self._names}")
+            name = f"{stage}-{self._names}"
+            await workers.serve(name)
+            self.driver.died(name)
             if self.driver.losses.in_vain > DEATHS * self._count:
                 self._stopper.fail(Stopped("workers die and the run gets no further; see above what they say"))
 

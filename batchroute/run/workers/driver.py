@@ -133,7 +133,9 @@ class Driver:
         return msgspec.msgpack.encode(known.grant)
 
     def died(self, worker: str) -> None:
-        known = self._known.pop(worker, _Known())
+        known = self._known.pop(worker, None)
+        if known is None:
+            return
         last = known.said
         if last is not None:
             for name, tally in last.tallies.items():

@@ -74,7 +74,7 @@ class Workers(Protocol):
     """How workers are begun and ended: as processes of this machine, as actors of a cluster."""
 
     async def serve(self, name: str) -> None:
-        """One worker, which is given what the driver answers to it; returns when it has ended, or died."""
+        """One worker, which is given what the driver answers to it; returns when its process is gone."""
         ...
 
     def kill(self, name: str) -> None:

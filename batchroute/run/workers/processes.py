@@ -61,7 +61,6 @@ class ProcessWorkers:
         finally:
             writer.close()
             del self._running[name]
-            self._driver.died(name)
 
     def kill(self, name: str) -> None:
         if (process := self._running.get(name)) is not None:
