@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """What stands on disk; `closed`: whoever had this number ended in order, and all that worked for it."""
+    """What stands on disk; `closed`: whoever had this number ended in order, and all that worked for it.
+
+    What it granted, a driver, lasts `ttl_s`.
+    """
 
     number: int = 0
     closed: bool = True
+    ttl_s: float = 0.0
+
+    @property
+    def leased_s(self) -> float:
+        """How long what was granted may still be used: none of it where it was closed."""
+        return 0.0 if self.closed else self.ttl_s
 
 
 def read_epoch(path: Path) -> Epoch:
@@ -42,10 +51,14 @@ def write_epoch(path: Path, epoch: Epoch) -> None:
         write_whole(path, msgspec.json.encode(epoch))
 
 
-def raise_epoch(path: Path, seen: Iterable[int] = ()) -> int:
-    """The next number, on disk when this returns; it is above all that were `seen` elsewhere, too."""
-    number = max(read_epoch(path).number, *seen, 0) + 1
-    write_epoch(path, Epoch(number, closed=False))
+def raise_epoch(path: Path, seen: Iterable[int] = (), ttl_s: float = 0.0) -> int:
+    """The next number, on disk when this returns; it is above all that were `seen` elsewhere, too.
+
+    What the one before granted may last longer than what this one will, so the longer time stands there.
+    """
+    last = read_epoch(path)
+    number = max(last.number, *seen, 0) + 1
+    write_epoch(path, Epoch(number, closed=False, ttl_s=max(ttl_s, last.leased_s)))
     return number
 
 

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Hands out shards to workers; alone in the directory."""
+    """Hands out shards to workers; alone in the directory. What it grants lasts `ttl_s`."""
+
+    ttl_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +143,15 @@ class ShardedDirectory:
     """The directory as one process has it open. All methods are synchronous, and none is for two threads at once.
 
     `shards` are all of the run, cut from `source`. `raw`: its results keep whole answers. `share` has the names of
-    a process without a driver. `epoch` is the driver's, 0 where there is none. `may_be_leased`: an earlier driver
-    did not end in order, so that its workers may live a while on what it granted them.
+    a process without a driver. `epoch` is the driver's, 0 where there is none. `leased_s`: an earlier
+    driver did not end in order, and its workers may live so long on what it granted them.
     """
 
     def __init__(self, job: Job, source: Source, role: Role, *, senders: int, retry_refused: bool) -> None:
         self.layout = RunLayout(Path(job.output.path))
         self.raw = keeps_raw(job, source)
         self.share = self.layout.share(role.index, role.of) if isinstance(role, Share) else None
-        self.epoch, self.may_be_leased = role.epoch if isinstance(role, Worker) else 0, False
+        self.epoch, self.leased_s = role.epoch if isinstance(role, Worker) else 0, 0.0
         self._mode = int(job.output.mode, 8)
         self._retry_refused = retry_refused
         self._reopened: set[int] = set()  # shards whose refused rows were
@@ -161,8 +163,8 @@ class ShardedDirectory:
         self.shards, self.source = open_shards(self.layout, source, job.engine, senders)
         self.columns = ResultColumns(source.keep_schema, self.raw, self._known.format)
         if isinstance(role, Driver):
-            self.may_be_leased = not read_epoch(self.layout.epoch).closed
-            self.epoch = raise_epoch(self.layout.epoch)
+            self.leased_s = read_epoch(self.layout.epoch).leased_s
+            self.epoch = raise_epoch(self.layout.epoch, ttl_s=role.ttl_s)
 
     @property
     def status(self) -> Path:

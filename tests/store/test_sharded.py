@@ -221,17 +221,21 @@ def test_a_writer_that_finds_a_higher_epoch_stops_at_its_next_sync_and_seals_not
 
 
 def test_a_worker_begins_no_shard_once_another_driver_is_there(folder: Path) -> None:
-    with sharded(folder, Driver()) as first:
-        assert (first.epoch, first.may_be_leased) == (1, False)
+    with sharded(folder, Driver(ttl_s=60)) as first:
+        assert (first.epoch, first.leased_s) == (1, 0)
         worker = Worker(first.epoch)
     with sharded(folder, worker) as late:
-        with sharded(folder, Driver()) as second:
-            assert (second.epoch, second.may_be_leased) == (2, True)
+        with sharded(folder, Driver(ttl_s=6)) as second:
+            assert (second.epoch, second.leased_s) == (2, 60)
             with pytest.raises(Stopped, match="another process has taken over, with epoch 2; this one's was 1"):
                 late.open(shards_of(folder)[0])
-            second.end_epoch()
-        with sharded(folder, Driver()) as third:
-            assert (third.epoch, third.may_be_leased) == (3, False)
+        with sharded(folder, Driver(ttl_s=6)) as third:
+            assert (third.epoch, third.leased_s) == (3, 60), (
+                "the second one may have died while it waited for that"
+            )
+            third.end_epoch()
+        with sharded(folder, Driver()) as fourth:
+            assert (fourth.epoch, fourth.leased_s) == (4, 0)
 
 
 # --- processes that die

@@ -102,8 +102,11 @@ async def run_driven(job: Job, options: RunOptions, source: Source, stopper: Sto
     count = senders(job, where)
     if count < (job.engine.workers or where.most) and (words := said_of_senders(lane_limits(job))):
         options.notify(words)
-    with open_sharded(job, source, Driving(), senders=count, retry_refused=options.retry_refused) as directory:
-        run = _DrivenRun(job, options, directory, stopper, where, count)
+    asked = job.engine.lease_s
+    renews_s = period_s(count, None if asked == "auto" else float(asked))
+    role, again = Driving(ttl_s(renews_s)), options.retry_refused
+    with open_sharded(job, source, role, senders=count, retry_refused=again) as directory:
+        run = _DrivenRun(job, options, directory, stopper, where, count, renews_s)
         with stopper.on_signals(lambda: run.driver.in_flight):
             return await run.go()
 
@@ -119,6 +122,7 @@ class _DrivenRun:
         stopper: Stopper,
         where: Where,
         count: int,
+        renews_s: float,
     ) -> None:
         self._job = job
         self._options = options
@@ -130,8 +134,7 @@ class _DrivenRun:
         self._left = [task for task in self._tasks if not is_done(directory, task)]
         self._workers: Workers | None = None
         self._names = 0
-        spec = job.engine.lease_s
-        self._period_s = period_s(count, None if spec == "auto" else float(spec))
+        self._period_s = renews_s
         self.progress = Progress.of(job, scored=int, done_before=0)
         self.driver = Driver(self._limiter(), self.progress, options.notify)
         self._spent_before = taken_usd(directory.layout.path)
@@ -260,7 +263,7 @@ class _DrivenRun:
 
     def _limiter(self) -> Limiter:
         directory, limit = self._directory, self._job.limits.max_cost_usd
-        waits_s = quiet_s(ttl_s(self._period_s)) if self._may_be_leased() else 0.0
+        waits_s = quiet_s(self._directory.leased_s) if self._may_be_leased() else 0.0
         money = None
         if limit is not None:
             money = SharedMoney(limit, None if waits_s else self._left_usd())
@@ -278,8 +281,8 @@ class _DrivenRun:
 
     def _may_be_leased(self) -> bool:
         """Whether workers of an earlier driver may be sending: on one machine, only while they hold shards."""
-        if not self._directory.may_be_leased or not self._where.local:
-            return self._directory.may_be_leased
+        if not self._directory.leased_s or not self._where.local:
+            return self._directory.leased_s > 0
         run = self._directory.layout.path
         return any(file_state(RunLayout(run, task.shard.number).lock).held for task in self._left)
 
