@@ -188,6 +188,15 @@ def test_a_module_loads_no_library_it_has_no_business_with(module: str, unknown:
     assert libraries_behind(module) & unknown == set()
 
 
+def test_a_run_in_one_process_loads_nothing_that_runs_many() -> None:
+    many = ("batchroute.run.shards", "batchroute.run.workers", "batchroute.lease")
+    loaded = (
+        f"import sys, batchroute.run.engine; print(*[name for name in sys.modules if name.startswith({many!r})])"
+    )
+    run = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 def test_the_command_line_starts_without_anything_heavy() -> None:
     loaded = f"import sys, batchroute.cli; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)

@@ -1,7 +1,9 @@
 """What the commands do with a job: check, score, plan, run, and look at it from another threshold.
 
-    engine     a job from input to results        shard      its rows, read and delivered by endpoint
+    engine     a job from input to results        local      the whole input in this process
+    shard      its rows, read and delivered by endpoint
     row_ends   what becomes of a row that came back
+    background  the clock, the status, the display, beside the work
     lanes      the lane of each endpoint          routing    the threshold, and what waits for it
     scoring    input -> scores on disk            feed       the requests one endpoint has to be sent
     settle     how a row ended -> its result      stop       ending early, by a caller, a signal, the clock

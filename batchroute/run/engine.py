@@ -1,69 +1,36 @@
-"""A job from input to results: the only place where the parts of a run are put together.
+"""A job from input to results: looked at before anything is sent, and given to the engine that it names.
 
-    input -> scoring -> scores/ -> a feed per endpoint -> lane -> journal -> results/
-
-Scoring and the lanes run side by side and meet only on disk. Decides nothing about scores, speed or answers.
+local        this process, the whole input            run/local
+--shard      this process, a share of the shards      run/shards/alone
+processes    several on this machine                  run/workers/on_machine
+ray          a running cluster                        run/workers/on_ray
 """
+# ruff: noqa: PLC0415  # a run in this process does not load what the others do
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from batchroute.errors import BatchrouteError, cause_of
-from batchroute.job.pilot import JUDGE_NAME
+from batchroute.errors import cause_of
 from batchroute.job.prices import open_targets
-from batchroute.run.end import RunEnd, close_books, run_end, write_end, write_running
-from batchroute.run.hints import input_hints
-from batchroute.run.lanes import LaneOpener
+from batchroute.run.local import run_local
 from batchroute.run.notify import notified
 from batchroute.run.open import open_input, refuse_unbounded_media, refuse_unpriced
-from batchroute.run.pilot.beside import Beside
 from batchroute.run.pilot.fit import refuse_unfit_pilot
-from batchroute.run.pilot.pilot import Pilot
-from batchroute.run.pilot.routers import router_named
 from batchroute.run.process import raise_file_limit, run_loop
-from batchroute.run.progress import Progress
-from batchroute.run.routing import Routing
-from batchroute.run.scoring import Scoring, scorer_loader
-from batchroute.run.shard import ShardRun
-from batchroute.run.shards.alone import run_share
-from batchroute.run.spending import DirectoryBill
-from batchroute.run.status import StatusFile
 from batchroute.run.stop import Stopper
-from batchroute.run.unconfirmed import Unconfirmed
-from batchroute.run.workers.driven import Where, cpus, run_driven
-from batchroute.run.workers.on_ray import run_on_ray
-from batchroute.run.workers.processes import ProcessWorkers
-from batchroute.score.api.rate import EmbedContext, rater_opener
-from batchroute.score.process import LoadedFrom
-from batchroute.send.budget import open_budget
-from batchroute.send.open import asked_by, connections, endpoint_limits, own_limits, scrubber_for
-from batchroute.send.reuse import answered_parts
-from batchroute.store.directory import open_run_directory
-from batchroute.store.embeddings import read_bill
-from batchroute.store.files import saving
+from batchroute.send.open import asked_by, connections
 from batchroute.store.layout import RunLayout
-from batchroute.store.lock import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Mapping
 
     from batchroute.input.open import Source
     from batchroute.job.prices import Target
     from batchroute.job.spec import Job
+    from batchroute.run.end import RunEnd
     from batchroute.run.options import RunOptions
-    from batchroute.run.workers.driver import Driver
-    from batchroute.score.rater import Rater
-    from batchroute.score.router import Scorer
-    from batchroute.send.budget import Budget
-    from batchroute.send.lane import Lane
-    from batchroute.send.request import Request
-    from batchroute.send.reuse import AnsweredParts
-    from batchroute.store.directory import RunDirectory
 
 
 def run_job(job: Job, options: RunOptions) -> RunEnd:
@@ -109,258 +76,29 @@ class JobRun:
         job = self._job
         targets = open_targets(job.asked)
         refuse_unpriced(job, targets)
-        path = Path(job.output.path)
-        source = open_input(job.input, job.router, path, raw=job.output.raw)
+        source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
         refuse_unbounded_media(job, source)
         refuse_unfit_pilot(job)
         raise_file_limit(connections(asked_by(job)))
-        if self._options.share is None and job.engine.use == "processes":
-            where = _on_this_machine(self._options)
-            return await _ungrouped(run_driven(job, self._options, source, self._stopper, where))
-        if self._options.share is None and job.engine.use == "ray":
-            return await _ungrouped(run_on_ray(job, self._options, source, self._stopper))
-        if self._options.share is not None or RunLayout(path).shards.exists():
-            return await _ungrouped(run_share(job, self._options, source, self._stopper))
-        with locked(path, int(job.output.mode, 8)):
-            directory = open_run_directory(job, source, retry_refused=self._options.retry_refused)
-            try:
-                return await _OpenRun(job, self._options, source, targets, directory, self._stopper).go()
-            except BaseExceptionGroup as group:
-                raise cause_of(group) from group
-            finally:
-                directory.close()
-
-
-async def _ungrouped(run: Coroutine[Any, Any, RunEnd]) -> RunEnd:
-    """Raises what ended it instead of the group that it came in."""
-    try:
-        return await run
-    except BaseExceptionGroup as group:
-        raise cause_of(group) from group
-
-
-def _on_this_machine(options: RunOptions) -> Where:
-    def begin(driver: Driver, order: bytes) -> ProcessWorkers:
-        return ProcessWorkers(driver, order, options.environ)
-
-    return Where(begin, most=cpus(), local=True)
-
-
-class _OpenRun:
-    """A run whose directory is open and locked."""
-
-    def __init__(
-        self,
-        job: Job,
-        options: RunOptions,
-        source: Source,
-        targets: Mapping[str, Target],
-        directory: RunDirectory,
-        stopper: Stopper,
-    ) -> None:
-        self._job = job
-        self._options = options
-        self._source = source
-        self._targets = targets
-        self._directory = directory
-        self._store = directory.store
-        self._stopper = stopper
-        self._scrub = scrubber_for(asked_by(job), options.environ)
-        self._router = router_named(directory.identity.router, job, directory.layout)
-        self._scoring = Scoring(
-            source,
-            directory.scores,
-            options.limit,
-            scorer_loader(self._router, directory),
-            self._open_rater,
-            LoadedFrom(self._router, directory.identity.scorer),
-        )
-        self._display_fault: Exception | None = None
-        self._lanes: dict[str, Lane[Request]] = {}
-        self._embedded_usd = read_bill(directory.layout).usd  # by earlier runs
-        self._budget = self._open_budget()
-        self._pilot = self._open_pilot()
-        self._progress = self._open_progress()
-        self._status = StatusFile(directory.layout.status, self._progress)
-        self._unconfirmed = Unconfirmed()
-        self._rows = ShardRun(
-            job.endpoints,
-            targets,
-            source,
-            directory,
-            self._progress,
-            stopper,
-            limit=options.limit,
-            reserves=self._budget is not None,
-            beside=Beside() if self._pilot is None else Beside(self._pilot.asking, self._pilot.watch),
-        )
-        self._routing = Routing(
-            job,
-            targets,
-            source,
-            directory,
-            self._scoring,
-            self._rows,
-            self._progress,
-            self._budget,
-            stopper,
-            limit=options.limit,
-            notify=self._options.notify,
-            pilot=self._pilot,
-            pilot_only=options.pilot_only,
-        )
-
-    async def go(self) -> RunEnd:
-        """Scores, asks and keeps, all at once, until nothing is left or something stops it."""
-        complete = self._routing.is_complete()
-        with self._stopper.on_signals(lambda: sum(lane.in_flight for lane in self._lanes.values())):
-            if not complete:
-                folder, raw = self._directory.layout.path, self._directory.raw
-                answered = await asyncio.to_thread(answered_parts, self._job.input.reuse, folder, raw=raw)
-                with saving(folder):
-                    self._directory.layout.success.unlink(missing_ok=True)
-                # Before anything is sent: polars takes a Ctrl-C that comes while it works for its own.
-                await asyncio.to_thread(write_running, folder)
-                await self._ask(answered)
-            end = await asyncio.to_thread(self._conclude, asked=not complete)
-            hints = input_hints(self._source, self._job.input, self._directory.layout, end.rows)
-            for words in await asyncio.to_thread(list, hints):
-                self._options.notify(words)
-            if self._display_fault is not None:
-                raise self._display_fault
-            return end
-
-    async def _ask(self, answered: AnsweredParts) -> None:
-        opener = self._lane_opener()
-        async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._rows.close)
-            for name in self._job.asked:
-                self._lanes[name] = await opener.open(name, stack)
-            self._stopper.add(self._scoring)
-            for lane in self._lanes.values():
-                self._stopper.add(lane)
-            await self._work(answered)
-
-    async def _work(self, answered: AnsweredParts) -> None:
-        beside: list[Awaitable[None]] = [
-            self._store.keep_synced(),
-            self._store.keep_sealed(),
-            self._stopper.in_time(self._job.limits),
-            self._status.keep(),
-        ]
-        if self._directory.pilot is not None:
-            beside.append(self._directory.pilot.keep_synced())
-        if self._options.watch is not None:
-            beside.append(self._shown(self._options.watch))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_awaited(work)) for work in beside]
-            scoring = group.create_task(self._route(answered))
-            async with asyncio.TaskGroup() as judging:
-                if self._pilot is not None and JUDGE_NAME in self._lanes:
-                    judging.create_task(self._pilot.deliver_to_judge(self._lanes[JUDGE_NAME]))
-                async with asyncio.TaskGroup() as lanes:
-                    for name in self._job.endpoints.names:
-                        lanes.create_task(self._rows.deliver(name, self._lanes[name], self._routing.threshold))
-                await self._end_pilot()
-            self._scoring.stop()
-            asyncio.get_running_loop().call_later(self._job.limits.drain_s, self._scoring.abandon)
-            await scoring
-            await self._store.sealed()
-            for task in tasks:
-                task.cancel()
-
-    async def _end_pilot(self) -> None:
-        """Grades the watched rows, where all rows have their ends, and lets the judge go."""
-        if self._pilot is None:
-            return
-        threshold = self._routing.threshold
-        if threshold.done() and not any(lane.is_stopping for lane in self._lanes.values()):
-            try:
-                await self._pilot.report_watch()
-            except BatchrouteError as fault:
-                self._stopper.fail(fault)
-        self._pilot.close()
-
-    async def _shown(self, watch: Callable[[Progress], Awaitable[None]]) -> None:
-        """A display that fails ends no run that is paid for; its fault is raised when all is on file."""
         try:
-            await watch(self._progress)
-        except Exception as fault:
-            self._display_fault = fault
+            return await self._by_engine(source, targets)
+        except BaseExceptionGroup as group:
+            raise cause_of(group) from group
 
-    async def _route(self, answered: AnsweredParts) -> None:
-        """Without a threshold no row has an endpoint, and the lanes would wait for one."""
-        await self._routing.run(answered)
-        if not self._routing.threshold.done():
-            for lane in self._lanes.values():
-                lane.stop()
+    async def _by_engine(self, source: Source, targets: Mapping[str, Target]) -> RunEnd:
+        """By the engine that the job names, which is imported for that; a share of the shards has no other one."""
+        job, options, stopper = self._job, self._options, self._stopper
+        use = job.engine.use if options.share is None else "local"
+        if use == "processes":
+            from batchroute.run.workers.on_machine import run_on_processes
 
-    def _lane_opener(self) -> LaneOpener:
-        return LaneOpener(
-            self._job,
-            self._targets,
-            self._directory.raw,
-            lambda name: self._store.tally.ok[name] > 0,
-            self._options.environ,
-            self._scrub,
-            lambda name: own_limits(endpoint_limits(self._job.asked[name]), self._budget, self._targets[name]),
-            self._budget is not None,
-            self._unconfirmed,
-            self._progress,
-            self._stopper,
-            self._options.notify,
-        )
+            return await run_on_processes(job, options, source, stopper)
+        if use == "ray":
+            from batchroute.run.workers.on_ray import run_on_ray
 
-    def _open_budget(self) -> Budget | None:
-        spent_usd = self._directory.spent_usd + self._embedded_usd
-        return open_budget(self._directory.layout.ledger, self._job.limits.max_cost_usd, spent_usd)
+            return await run_on_ray(job, options, source, stopper)
+        if options.share is not None or RunLayout(Path(job.output.path)).shards.exists():
+            from batchroute.run.shards.alone import run_share
 
-    def _open_progress(self) -> Progress:
-        done_before = self._store.tally.done
-        progress = Progress.of(self._job, scored=lambda: self._scoring.rows, done_before=done_before)
-        if self._pilot is not None:
-            progress.pilot = self._pilot.progress
-        progress.stops_in_s = lambda: self._stopper.left_s
-        progress.money = DirectoryBill(
-            self._targets,
-            self._store.tally,
-            rows_usd=lambda: self._directory.spent_usd,
-            embeddings_usd=lambda: self._scoring.spent_usd or self._embedded_usd,
-            budget=self._budget,
-        ).now
-        return progress
-
-    def _open_pilot(self) -> Pilot | None:
-        store, spec = self._directory.pilot, self._job.pilot
-        if spec is None or store is None:
-            return None
-        limit, reserves = self._options.limit, self._budget is not None
-        return Pilot(
-            self._job, spec, self._targets, self._source, self._directory, store, limit=limit, reserves=reserves
-        )
-
-    def _open_rater(self, scorer: Scorer) -> AbstractAsyncContextManager[Rater]:
-        options, limits = self._options, self._job.limits
-
-        def stopped(reason: str) -> None:
-            options.notify(f"the embedder stopped: {reason}")
-
-        layout = self._directory.layout
-        context = EmbedContext(options.environ, limits, options.notify, self._budget, layout, self._scrub, stopped)
-        return rater_opener(self._router, context)(scorer)
-
-    def _conclude(self, *, asked: bool) -> RunEnd:
-        """Everything on file, the report last; a fault goes on to the caller where nothing was sent before it."""
-        close_books(self._directory, self._budget, self._unconfirmed)
-        self._status.end(asked=asked)
-        rows, wall_s = self._scoring.wanted_rows, self._progress.elapsed_s
-        end = run_end(self._directory, self._stopper, self._lanes, rows=rows, wall_s=wall_s, asked=asked)
-        write_end(self._directory.layout.path, end, ok_if_refused=self._job.limits.ok_if_refused)
-        fault = self._stopper.fault
-        if fault is not None and not self._stopper.sent:
-            raise fault
-        return end
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
+            return await run_share(job, options, source, stopper)
+        return await run_local(job, options, source, targets, stopper)

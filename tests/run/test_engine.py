@@ -22,6 +22,7 @@ from batchroute.run.options import RunOptions
 from batchroute.run.plan import plan_job
 from batchroute.send.http import request_headers
 from batchroute.simulate.traffic import prompt_digest
+from batchroute.store.sharded import Share
 from inputs import lines
 from jobs import job_of
 from steps import hit_at_every_step
@@ -171,8 +172,9 @@ def test_rows_beyond_the_limit_do_not_count_though_they_have_scores(
             assert counts == ("complete", wanted, answered, 0)
 
 
+@pytest.mark.parametrize("share", [None, Share(0, 1)])
 def test_a_display_that_fails_ends_no_run_and_is_a_fault_of_ours_afterwards(
-    tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator]
+    tmp_path: Path, servers: tuple[ThreadedSimulator, ThreadedSimulator], share: Share | None
 ) -> None:
     write_input(tmp_path, 60)
 
@@ -181,9 +183,11 @@ def test_a_display_that_fails_ends_no_run_and_is_a_fault_of_ours_afterwards(
         raise KeyError("no colour for that")
 
     with pytest.raises(KeyError, match="no colour"):
-        run_job(job_for(tmp_path, *servers), RunOptions(environ={}, watch=fails))
+        run_job(job_for(tmp_path, *servers), RunOptions(environ={}, watch=fails, share=share))
     assert len(results(tmp_path)) == 60
-    assert build_report(tmp_path / "run").state == "complete"
+    report = read_report(tmp_path / "run")
+    assert report is not None
+    assert report.state == "complete"
 
 
 def test_an_empty_input_is_a_complete_run(

@@ -22,9 +22,10 @@ from servers import threaded_simulator
 from workers import answered, in_one_process, report_of, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from batchroute.run.end import RunEnd
+    from batchroute.run.progress import Progress
 
 LEASE_S = 0.2
 
@@ -35,6 +36,7 @@ def driven(
     workers: int = 2,
     meanwhile: Callable[[Stopper], object] = lambda stopper: None,
     limit: int | None = None,
+    watch: Callable[[Progress], Awaitable[None]] | None = None,
 ) -> tuple[RunEnd, list[str]]:
     """A run in `folder`; what it said at once."""
     said: list[str] = []
@@ -50,7 +52,7 @@ def driven(
         stopper = Stopper(job.limits.drain_s, said.append)
         source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
         meanwhile(stopper)
-        options = RunOptions(os.environ, limit=limit, notify=said.append)
+        options = RunOptions(os.environ, limit=limit, watch=watch, notify=said.append)
         return await run_driven(job, options, source, stopper, in_one_process(workers))
 
     return run_loop(work()), said
@@ -148,6 +150,19 @@ def test_a_run_that_is_stopped_drains_at_every_worker_and_goes_on_in_the_next(tm
         end, _ = driven(tmp_path, served(provider.url), workers=2)
         assert provider.stats().requests == 300
     assert end.exit_code(0.0) == 0
+
+
+def test_a_display_that_fails_ends_no_run_and_is_a_fault_of_ours_afterwards(tmp_path: Path) -> None:
+    rows = 60
+    write_rows(tmp_path, rows)
+
+    async def fails(progress: Progress) -> None:
+        raise KeyError("no colour for that")
+
+    with threaded_simulator(Behaviour()) as provider, pytest.raises(KeyError, match="no colour"):
+        driven(tmp_path, served(provider.url), watch=fails)
+    assert len(answered(tmp_path / "run")) == rows
+    assert report_of(tmp_path / "run")["state"] == "complete"
 
 
 def test_a_small_limit_starts_few_workers_and_says_so(tmp_path: Path) -> None:

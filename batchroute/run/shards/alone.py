@@ -143,6 +143,7 @@ class _ShareRun:
         fault = self._stopper.fault
         if fault is not None and not self._stopper.sent:
             raise fault
+        process.display.raise_fault()
         return dataclasses.replace(end, is_last=is_last)
 
     async def _work(self, left: Sequence[ShardTask]) -> None:

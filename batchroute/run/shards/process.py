@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from batchroute.job.prices import open_targets
+from batchroute.run.background import Display, in_background
 from batchroute.run.end import Counts, end_of
 from batchroute.run.lanes import LaneOpener
 from batchroute.run.progress import Progress
@@ -26,7 +27,7 @@ from batchroute.send.open import asked_by, scrubber_for
 from batchroute.send.reuse import Reuse, answered_parts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from batchroute.job.spec import Job, RouterSpec
@@ -86,8 +87,8 @@ class ShardProcess:
         self._unconfirmed = Unconfirmed()
         self.lanes: dict[str, Lane[Request]] = {}
         self._at_work: ShardsScoring | ShardsRun | None = None
-        self._display_fault: Exception | None = None
         self.progress = Progress.of(job, scored=self._scored_rows, done_before=0)
+        self.display = Display(options.watch, self.progress)
         self.progress.stops_in_s = lambda: stopper.left_s
         self.progress.money = self._money
         self._books = Books(directory, budget, self._unconfirmed, self.progress)
@@ -119,17 +120,9 @@ class ShardProcess:
     async def at_work(self, status: Path) -> AsyncIterator[None]:
         """What goes on meanwhile: the clock, its status in the file `status`, the display."""
         kept = StatusFile(status, self.progress)
-        beside: list[Awaitable[None]] = [self._stopper.in_time(self._job.limits), kept.keep()]
-        if self._options.watch is not None:
-            beside.append(self._shown(self._options.watch))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_awaited(work)) for work in beside]
+        async with in_background((self._stopper.in_time(self._job.limits), kept.keep(), self.display.show())):
             yield
-            for task in tasks:
-                task.cancel()
         kept.end(asked=True)
-        if self._display_fault is not None:
-            raise self._display_fault
 
     async def score(self, queue: ShardQueue, *, parallel: bool = False) -> None:
         """Scores the shards of a queue, and asks nobody; `parallel`: all cores of the machine are its own."""
@@ -168,13 +161,6 @@ class ShardProcess:
         rows_usd, embeddings_usd = books.rows_usd, books.embeddings_usd
         bill = DirectoryBill(self._targets, books.tally, lambda: rows_usd, lambda: embeddings_usd, self._budget)
         return bill.now()
-
-    async def _shown(self, watch: Callable[[Progress], Awaitable[None]]) -> None:
-        """A display that fails ends no run that is paid for; its fault is raised when all is on file."""
-        try:
-            await watch(self.progress)
-        except Exception as fault:
-            self._display_fault = fault
 
     async def _open_reuse(self, stack: contextlib.AsyncExitStack) -> Reuse | None:
         folder, raw = self._directory.layout.path, self._directory.raw
@@ -217,7 +203,3 @@ class ShardProcess:
             stopped,
         )
         return rater_opener(self._job.router, context)
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work

@@ -3,7 +3,8 @@
 driven     a run by workers, from its start to its report
 driver     what is known of the workers, by what they say       messages  what they and the driver say
 worker     one of them: its lease, its shards, its renewals     granted   the shards that it was given
-processes  workers as processes of this machine                 child     what runs in each of them
+on_machine a run by processes of this machine                   processes workers as such processes
+child      what runs in each of them
 frames     messages over a socket
 
 on_ray     a run on a Ray cluster                               cluster   one that runs already: found, joined

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import resource
 from dataclasses import dataclass
 from decimal import Decimal
@@ -29,6 +28,7 @@ from batchroute.lease.limits import LaneLimits, period_s, quiet_s, said_of_sende
 from batchroute.lease.money import SharedMoney
 from batchroute.lease.queue import DEATHS, ShardQueue
 from batchroute.report.figures import EngineFigures
+from batchroute.run.background import Display, in_background
 from batchroute.run.end import end_of
 from batchroute.run.progress import Crew, Money, Progress
 from batchroute.run.shards.engine import MOST_OPEN
@@ -51,7 +51,7 @@ from batchroute.store.sharded import Driver as Driving
 from batchroute.store.sharded import open_sharded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Sequence
 
     from batchroute.input.open import Source
     from batchroute.job.spec import Job
@@ -136,6 +136,7 @@ class _DrivenRun:
         self._names = 0
         self._period_s = renews_s
         self.progress = Progress.of(job, scored=int, done_before=0)
+        self._display = Display(options.watch, self.progress)
         self.driver = Driver(self._limiter(), self.progress, options.notify)
         self._spent_before = taken_usd(directory.layout.path)
         self.progress.money = self._money
@@ -173,27 +174,19 @@ class _DrivenRun:
         fault = self._stopper.fault
         if fault is not None and not self.sent:
             raise fault
+        self._display.raise_fault()
         return end
 
     async def _at_work(self) -> None:
         """What goes on beside the work: the clock, status.json, the display, a look at the workers."""
         self._stopper.add(self)
         status = StatusFile(self._directory.status, self.progress)
-        beside: list[Awaitable[None]] = [
-            self._stopper.in_time(self._job.limits),
-            status.keep(),
-            self._look(),
-        ]
-        if self._options.watch is not None:
-            beside.append(self._options.watch(self.progress))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_awaited(work)) for work in beside]
+        beside = (self._stopper.in_time(self._job.limits), status.keep(), self._look(), self._display.show())
+        async with in_background(beside):
             try:
                 await self._work()
             except BatchrouteError as fault:
                 self._stopper.fail(fault)
-            for task in tasks:
-                task.cancel()
         status.end(asked=True)
 
     async def _work(self) -> None:
@@ -355,12 +348,3 @@ def _of_lanes(limiter: Limiter) -> list[str]:
         if lane.found.stop is not None:
             names.setdefault(lane.found.stop, []).append(name)
     return [f"{', '.join(together)}: {reason}" for reason, together in names.items()]
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
-
-
-def cpus() -> int:
-    """How many processes this machine runs at once."""
-    return len(os.sched_getaffinity(0))
