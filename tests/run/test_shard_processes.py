@@ -106,7 +106,7 @@ def test_nobody_works_where_another_process_does(
                 time.sleep(0.01)
             job = str(tmp_path / "job.toml")
             assert_one_message(batchroute("run", job, "--quiet", "--shard", "0/2"), 4, "share 0/2 is at work")
-            assert_one_message(batchroute("run", job, "--quiet", "--shard", "0/3"), 4, "one of 2 processes")
+            assert_one_message(batchroute("run", job, "--quiet", "--shard", "0/3"), 4, "share 0/2", "the same N")
             assert_one_message(batchroute("run", job, "--quiet"), 4, "is at work")
         finally:
             os.killpg(at_work.pid, signal.SIGKILL)
