@@ -68,14 +68,14 @@ class Backend(Generic[Row]):
         """For how long it takes no request, by what it said; 0 or less where it does."""
         return max(self._pace.resume_at - now, self._tier.resume_at - now, self.breaker.wait_s(now))
 
-    def set_speed(self, limits: EndpointLimits) -> None:
+    def set_speed(self, limits: EndpointLimits, now: float) -> None:
         """What it was found to take; no more than its share, where the limits of the lane are its own in part."""
         learnt = self._pace.requests_per_minute
         allowed = None if self.share is None else self.share.requests_per_minute(limits)
         if allowed is None or learnt is None:
-            self.rate.set(learnt if allowed is None else allowed)
+            self.rate.set(learnt if allowed is None else allowed, now)
         else:
-            self.rate.set(min(allowed, learnt))
+            self.rate.set(min(allowed, learnt), now)
 
     def taken(self, limits: EndpointLimits, tokens: int, now: float) -> TokenEntry | None:
         """It got a request; returns what that took of the tokens that are its own."""

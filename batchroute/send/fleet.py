@@ -157,7 +157,7 @@ def _wait_s(backend: Backend[Row], limits: EndpointLimits, tokens: int, now: flo
         held_s = backend.share.wait_s(limits, backend.in_flight, tokens, now)
     if held_s > 0:
         return held_s
-    backend.set_speed(limits)
+    backend.set_speed(limits, now)
     return backend.rate.due_s(now)
 
 

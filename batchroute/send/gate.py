@@ -51,6 +51,7 @@ class _Waiting(Generic[Row]):
     """A request in the queue; `failed` already, so it is no good as a probe. `wake` is set while it sleeps.
 
     `backend` is the one it would be sent to. `paced`: it had to wait for its turn at the speed of the lane.
+    `turn`: it sleeps until that comes, and nothing but another speed is worth waking it.
     """
 
     need: Need
@@ -58,9 +59,14 @@ class _Waiting(Generic[Row]):
     avoid: Collection[Backend[Row]]
     backend: Backend[Row]
     paced: bool = False
+    turn: bool = False
     wake: asyncio.Future[None] | None = None
 
     def look_again(self) -> None:
+        if not self.turn:
+            self.get_up()
+
+    def get_up(self) -> None:
         if self.wake is not None and not self.wake.done():
             self.wake.set_result(None)
 
@@ -88,7 +94,8 @@ class Gate(Generic[Row]):
         self._clock = clock
         self._rate = None if self.fleet.has_shares else Rate()  # else each address has its own
         self._queue: deque[_Waiting[Row]] = deque()
-        allowance.watch(self._changed)
+        self._speed = allowance.limits.requests_per_minute
+        allowance.watch(self._allowance_changed)
 
     @property
     def passed(self) -> int:
@@ -148,17 +155,27 @@ class Gate(Generic[Row]):
         """Whether it still may leave when its turn has come at the speed of the lane and of the address."""
         backend, limits = me.backend, self._allowance.limits
         if self._rate is not None:
-            self._rate.set(limits.requests_per_minute)
-            await self._turn(me, self._rate)
-        backend.set_speed(limits)
-        await self._turn(me, backend.rate)
+            self._rate.set(limits.requests_per_minute, self._clock())
+            if not await self._turn(me, self._rate):
+                return False
+        backend.set_speed(limits, self._clock())
+        if not await self._turn(me, backend.rate):
+            return False
         return self._wait_s(me) <= 0  # else a pause began, or the money went, in the meantime
 
-    async def _turn(self, me: _Waiting[Row], rate: Rate) -> None:
+    async def _turn(self, me: _Waiting[Row], rate: Rate) -> bool:
+        """Waits for its turn; False where the lane has got another speed in the meantime."""
+        speed = self._speed
         while (wait_s := rate.wait_s(self._clock())) > 0:
-            me.paced = True
-            await asyncio.sleep(wait_s)
+            me.paced = me.turn = True
+            try:
+                await self._sleep(me, wait_s)
+            finally:
+                me.turn = False
+            if self._speed != speed:
+                return False
         await rate.throttle()
+        return True
 
     def _taken(self, me: _Waiting[Row]) -> Admission[Row]:
         now, backend = self._clock(), me.backend
@@ -289,7 +306,7 @@ class Gate(Generic[Row]):
         """Until that moment, or until something has changed."""
         loop = asyncio.get_running_loop()
         me.wake = loop.create_future()
-        timer = None if math.isinf(wait_s) else loop.call_later(wait_s, me.look_again)
+        timer = None if math.isinf(wait_s) else loop.call_later(wait_s, me.get_up)
         try:
             await me.wake
         finally:
@@ -302,6 +319,15 @@ class Gate(Generic[Row]):
             self._queue.popleft()
         else:
             self._queue.remove(me)
+        self._changed()
+
+    def _allowance_changed(self) -> None:
+        """Its speed, too: whoever waits for its turn is to have it at the new one."""
+        speed = self._allowance.limits.requests_per_minute
+        if speed != self._speed:
+            self._speed = speed
+            for waiting in self._queue:
+                waiting.get_up()
         self._changed()
 
     def _changed(self) -> None:

@@ -28,7 +28,7 @@ class Share:
 
     def wait_s(self, limits: EndpointLimits, in_flight: int, tokens: int, now: float) -> float:
         """0: a request of so many tokens fits, beside those in flight; infinity: not before one is answered."""
-        if in_flight >= math.ceil(limits.max_concurrency / self._count):
+        if limits.requests_per_minute == 0 or in_flight >= math.ceil(limits.max_concurrency / self._count):
             return math.inf
         if limits.tokens_per_minute is None:
             return 0.0

@@ -304,3 +304,33 @@ def test_a_row_without_room_under_the_ceiling_gives_its_slack_back_and_waits_for
 
 def test_the_clock_of_leases_goes_on() -> None:
     assert boot_s() <= boot_s()
+
+
+def test_who_waits_for_a_turn_at_a_small_share_has_it_at_once_where_the_share_is_made_larger() -> None:
+    """Else it would send next to nothing in a period, and be taken for one that has no use for more."""
+    worker = Worker()
+
+    async def renewals() -> None:
+        worker.grant(requests_per_minute=8, slots=64)
+        await asyncio.sleep(2.0)
+        worker.grant(requests_per_minute=600, slots=64)
+        await asyncio.sleep(2.0)
+
+    run(worker, 40, renewals)
+    assert [at < 2.0 for at, _ in worker.sent].count(True) == 1
+    assert sum(at < 4.0 for at, _ in worker.sent) >= 20
+
+
+def test_a_share_without_speed_stops_who_waits_for_a_turn() -> None:
+    worker = Worker()
+
+    async def renewals() -> None:
+        worker.grant(requests_per_minute=60, slots=64)
+        await asyncio.sleep(1.5)
+        worker.grant(requests_per_minute=0, slots=64)
+        await asyncio.sleep(4.0)
+        assert len(worker.sent) == 2
+        worker.grant(requests_per_minute=600, slots=64)
+
+    run(worker, 10, renewals)
+    assert len(worker.settled) == 10

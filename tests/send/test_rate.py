@@ -70,7 +70,7 @@ def test_a_schedule_keeps_the_limit_and_uses_it_though_the_process_is_busy(
     """Each wait ends late, by up to the time for which a request does not put off the others."""
     rng = random.Random(requests_per_minute)  # noqa: S311 - jitter, not a secret
     schedule, now, departures = Schedule(), 0.0, []
-    schedule.at(requests_per_minute)
+    schedule.at(requests_per_minute, now)
     for_s = max(180.0, 12_000 / requests_per_minute)
     while now < for_s:
         if (wait_s := schedule.wait_s(now)) > 0:
@@ -89,9 +89,32 @@ def test_a_schedule_keeps_the_limit_and_uses_it_though_the_process_is_busy(
 )
 def test_however_late_it_is_no_minute_holds_too_many(requests_per_minute: float, stalls: list[float]) -> None:
     schedule, now, departures = Schedule(), 0.0, []
-    schedule.at(requests_per_minute)
+    schedule.at(requests_per_minute, now)
     for stall_s in stalls:
         now += schedule.wait_s(now) + stall_s
         schedule.sent(now)
         departures.append(now)
     assert most_within(departures, WINDOW_S) <= math.ceil(requests_per_minute)
+
+
+@given(changes=st.lists(st.tuples(st.floats(1, 6_000), st.floats(0.1, 30)), min_size=2, max_size=20))
+def test_whatever_speeds_a_lane_is_given_it_sends_what_they_come_to(changes: list[tuple[float, float]]) -> None:
+    """At most one more, and what is late and made up for, wherever one begins to count; at most two fewer."""
+    schedule, now, may = Schedule(), 0.0, 0.0
+    sent: list[float] = []  # how many requests all speeds had come to when each left
+    for requests_per_minute, for_s in changes:
+        schedule.at(requests_per_minute, now)
+        until = now + for_s
+        while (leaves_at := now + schedule.wait_s(now)) < until:
+            may += (leaves_at - now) / schedule.interval_s
+            now = leaves_at
+            schedule.sent(now)
+            sent.append(may)
+        may += (until - now) / schedule.interval_s
+        now = until
+    made_up_for = Schedule.LATE_S * max(requests_per_minute for requests_per_minute, _ in changes) / 60
+    earliest = math.inf  # of any request so far: how many had left, less what speeds came to
+    for number, at in enumerate(sent):
+        earliest = min(earliest, number - at)
+        assert number - at <= earliest + made_up_for + 1e-6
+    assert len(sent) >= may - 2
