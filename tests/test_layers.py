@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections import deque
+from collections import Counter, deque
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -201,3 +201,9 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
     loaded = f"import sys, batchroute.cli; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_no_two_test_files_have_the_same_name() -> None:
+    """pytest would import the first for both, and refuse to go on."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

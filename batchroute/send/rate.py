@@ -55,9 +55,9 @@ class Schedule:
     BUNCH_S = 0.01
     SPRINT = 1.05  # how much faster than its speed a lane may be for a moment, to make up for what it is late
 
-    # Worked example, 8 requests a minute, one in 7.5 s: one left at 0 s, so the next is due at 7.5 s. At 3 s the lane
-    # is given 600, one in 0.1 s. Two fifths of the way to the next one are behind it; the other three take 0.06 s
-    # now, and not 4.5 s, in which a driver would see a worker that has no use for what it was given.
+    # Worked example, 8 requests a minute, one in 7.5 s: one left at 0 s, so the next is due at 7.5 s. At 3 s the
+    # lane is given 600, one in 0.1 s. Two fifths of the way to the next one are behind it; the other three take
+    # 0.06 s now, and not 4.5 s, in which a driver would see a worker that has no use for what it was given.
 
     def at(self, requests_per_minute: float | None, now: float) -> None:
         """Takes this speed from now on; None: as fast as may be."""
