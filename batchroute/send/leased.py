@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from batchroute.types import StopReason, Usage
 
 
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the latter on macOS, where it does the same
+
+
 def boot_s() -> float:
-    """Seconds on the clock that leases are held by."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Seconds on the clock that leases are held by, which goes on while the machine is suspended."""
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 MB = 1 << 20
 PROCESSES = {"engine.use": "processes"}
+SEVERAL = {
+    **on_both("base_url", ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]),
+    **on_both("per_address", True),
+}
 
 
 def checked(folder: Path, changes: dict[str, Any], limit: int | None = None) -> Findings:
@@ -43,6 +47,14 @@ def rows(tmp_path: Path) -> Path:
         ({**PROCESSES, "engine.workers": 8}, ["shards: likely 8, for 8 workers"]),
         ({"engine.use": "ray", "engine.workers": 1}, ["shards: likely 1, for 1 worker"]),
         ({**PROCESSES, **on_both("requests_per_minute", 700)}, ["shards: likely 1, for 1 worker"]),
+        (
+            {**PROCESSES, **on_both("requests_per_minute", 1300), "engine.workers": 8},
+            ["shards: likely 2, for 2 workers"],
+        ),
+        (
+            {**PROCESSES, **SEVERAL, **on_both("requests_per_minute", 1300), "engine.workers": 8},
+            ["shards: likely 4, for 4 workers"],
+        ),
         ({"engine.shard_mb": 2000 / MB, "engine.workers": 2}, ["shards: likely 10, for 2 workers"]),
         ({"engine.use": "local"}, []),
         ({}, []),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchroute.input.cut import FAR_TOO_LARGE, MIB, cut, is_whole
-from batchroute.lease.limits import LaneLimits, senders_for
+from batchroute.run.workers.senders import senders
 from batchroute.score.cores import usable_cores
 from batchroute.store.layout import RunLayout
 from batchroute.store.shards import read_shards
@@ -35,21 +35,14 @@ def shard_notes(job: Job, source: Source) -> Iterator[str]:
     if known is not None:
         yield f"shards: the run directory has {len(known.all):,}"
         return
-    senders = likely_senders(job)
-    number = len(cut(source, job.engine, senders))
-    yield f"shards: likely {number:,}, for {senders:,} worker{'s' if senders > 1 else ''}"
+    workers = likely_senders(job)
+    number = len(cut(source, job.engine, workers))
+    yield f"shards: likely {number:,}, for {workers:,} worker{'s' if workers > 1 else ''}"
 
 
 def likely_senders(job: Job) -> int:
-    """As many workers as the job says; else as the CPUs here and its limits can keep busy."""
-    if job.engine.workers is not None:
-        return job.engine.workers
-    lanes = {
-        name: LaneLimits(spec.requests_per_minute, spec.tokens_per_minute, spec.max_concurrency)
-        for name, spec in job.endpoints.items()
-    }
-    cores = usable_cores()
-    return min(cores, senders_for(lanes) or cores)
+    """Workers, as far as the CPUs of this machine tell."""
+    return senders(job, usable_cores())
 
 
 def shard_warnings(job: Job, source: Source) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 driven     a run by workers, from its start to its report
 driver     what is known of the workers, by what they say       messages  what they and the driver say
+senders    how many there are                                   end       how the run ended
 worker     one of them: its lease, its shards, its renewals     granted   the shards that it was given
-on_machine a run by processes of this machine                   processes workers as such processes
+on_machine a run by processes of this machine                   processes  workers as such processes
 child      what runs in each of them
 frames     messages over a socket
 

@@ -12,8 +12,6 @@ is in the run directory: a driver that is killed has a successor, which reads it
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import resource
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -24,12 +22,10 @@ from batchroute.errors import BatchrouteError, Stopped
 from batchroute.input.cut import limited
 from batchroute.job.beside import looked_for
 from batchroute.lease.limiter import Limiter
-from batchroute.lease.limits import LaneLimits, period_s, quiet_s, said_of_senders, senders_for, ttl_s
+from batchroute.lease.limits import period_s, quiet_s, ttl_s
 from batchroute.lease.money import SharedMoney
 from batchroute.lease.queue import DEATHS, ShardQueue
-from batchroute.report.figures import EngineFigures
 from batchroute.run.background import Display, in_background
-from batchroute.run.end import end_of
 from batchroute.run.progress import Crew, Money, Progress
 from batchroute.run.shards.engine import MOST_OPEN
 from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
@@ -40,11 +36,12 @@ from batchroute.run.shards.threshold import settled_threshold, unscored
 from batchroute.run.shards.whole import refuse_undivided
 from batchroute.run.status import StatusFile
 from batchroute.run.workers.driver import Driver
+from batchroute.run.workers.end import driven_end, engine_figures
 from batchroute.run.workers.messages import Order
+from batchroute.run.workers.senders import lane_limits, scorers, senders, why_fewer_senders
 from batchroute.send.budget import Budget
 from batchroute.send.leased import boot_s
-from batchroute.send.open import asks_for_vectors, endpoint_limits
-from batchroute.store.ended import place_of
+from batchroute.send.open import asks_for_vectors
 from batchroute.store.layout import RunLayout
 from batchroute.store.lock import file_state
 from batchroute.store.sharded import Driver as Driving
@@ -80,27 +77,11 @@ class Where:
     local: bool
 
 
-def lane_limits(job: Job) -> dict[str, LaneLimits]:
-    """What all workers share of each endpoint."""
-    limits = {name: (endpoint_limits(spec), spec.timeout_s) for name, spec in job.endpoints.items()}
-    return {
-        name: LaneLimits(each.requests_per_minute, each.tokens_per_minute, each.max_concurrency, timeout_s)
-        for name, (each, timeout_s) in limits.items()
-    }
-
-
-def senders(job: Job, where: Where) -> int:
-    """How many workers send: as many as are asked for, or can be, and no more than the limits keep busy."""
-    wanted = job.engine.workers or where.most
-    busy = senders_for(lane_limits(job))
-    return wanted if busy is None else min(wanted, busy)
-
-
 async def run_driven(job: Job, options: RunOptions, source: Source, stopper: Stopper, where: Where) -> RunEnd:
     """The whole run, by workers; see `run_job`. Stopped where another process is at work in the directory."""
     refuse_undivided(job)
-    count = senders(job, where)
-    if count < (job.engine.workers or where.most) and (words := said_of_senders(lane_limits(job))):
+    count = senders(job, where.most)
+    if words := why_fewer_senders(job, where.most):
         options.notify(words)
     asked = job.engine.lease_s
     renews_s = period_s(count, None if asked == "auto" else float(asked))
@@ -166,11 +147,10 @@ class _DrivenRun:
             await asyncio.to_thread(begin_report, directory)
             await self._at_work()
         directory.end_epoch()
-        end = self._ended()
-        engine = self._figures()
-        await asyncio.to_thread(
-            report_end, self._job, directory, self._tasks, end, self._options.limit, engine=engine
-        )
+        driver, tasks = self.driver, self._tasks
+        end = driven_end(driver, directory, tasks, self._stopper, asked=bool(self._left))
+        engine = engine_figures(driver, directory, tasks, use=self._job.engine.use, workers=self._count)
+        await asyncio.to_thread(report_end, self._job, directory, tasks, end, self._options.limit, engine=engine)
         fault = self._stopper.fault
         if fault is not None and not self.sent:
             raise fault
@@ -195,7 +175,7 @@ class _DrivenRun:
         if to_score and asks_for_vectors(self._job.router):
             await self._ask_embedder(to_score)
         elif to_score and named is None:
-            await self._stage("score", to_score, self._scorers())
+            await self._stage("score", to_score, scorers(self._job, self._where.most))
         if self._stopper.stopping or self.driver.is_over:
             return
         job, directory, options = self._job, self._directory, self._options
@@ -283,10 +263,6 @@ class _DrivenRun:
         limit = self._job.limits.max_cost_usd or Decimal(0)
         return max(Decimal(0), limit - taken_usd(self._directory.layout.path))
 
-    def _scorers(self) -> int:
-        asked = self._job.engine.scorers
-        return min(self._job.engine.workers or self._where.most, self._where.most) if asked == "auto" else asked
-
     def _size(self, task: ShardTask) -> float:
         shard = task.shard
         rows = self._directory.source.files[shard.start.file].size / 1_000 if shard.rows is None else shard.rows
@@ -300,51 +276,6 @@ class _DrivenRun:
         queue = self.driver.limiter.queue
         return Crew(len(self.driver.names), self.driver.losses.workers, queue.unfinished, len(self._tasks))
 
-    def _ended(self) -> RunEnd:
-        """Of the whole run, as its files say; why it ended early, as its workers do."""
-        driver, directory = self.driver, self._directory
-        rows, counts = wanted_in_all(directory, self._tasks), counts_of(directory, self._tasks)
-        wall_s = self.progress.elapsed_s
-        end = end_of(self._stopper, {}, counts, rows=rows, wall_s=wall_s, asked=bool(self._left))
-        said = [*_of_lanes(driver.limiter), *self._left_shards()]
-        if driver.limiter.drain is not None and not self._stopper.stopping:
-            said.append(driver.limiter.drain)
-        return dataclasses.replace(
-            end,
-            stopped=(*end.stopped, *said),
-            causes=(*end.causes, *said),
-            stopped_code=driver.code or end.stopped_code,
-        )
-
-    def _left_shards(self) -> list[str]:
-        """Shards that nobody goes on with, with their places, but those whose lanes ended."""
-        places = {task.shard.number: place_of(task.shard) for task in self._tasks}
-        left = self.driver.limiter.queue.left.items()
-        return [why if places[n] in why else f"shard {n} ({places[n]}): {why}" for n, why in left if why]
-
-    def _figures(self) -> EngineFigures:
-        driver, spent = self.driver, resource.getrusage(resource.RUSAGE_SELF)
-        done = sum(is_done(self._directory, task) for task in self._tasks)
-        return EngineFigures(
-            use=self._job.engine.use,
-            workers=self._count,
-            workers_lost=driver.losses.workers,
-            shards=len(self._tasks),
-            shards_done=done,
-            leases_per_s=driver.leases / max(self.progress.elapsed_s, 1e-9),
-            driver_cpu_s=spent.ru_utime + spent.ru_stime,
-            paid_twice_bound=driver.losses.paid_twice,
-        )
-
 
 def _no_lane(name: str) -> NoReturn:
     raise LookupError(f"{name}: nothing is sent while scoring")
-
-
-def _of_lanes(limiter: Limiter) -> list[str]:
-    """Why lanes stopped; those with the same reason are named together."""
-    names: dict[str, list[str]] = {}
-    for name, lane in limiter.lanes.items():
-        if lane.found.stop is not None:
-            names.setdefault(lane.found.stop, []).append(name)
-    return [f"{', '.join(together)}: {reason}" for reason, together in names.items()]
