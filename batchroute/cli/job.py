@@ -107,11 +107,12 @@ def _load(path: Path, flags: Flags, *, require_keys: bool) -> Job:
 def _say_where(job: Job, end: RunEnd) -> None:
     where = Path(job.output.path)
     state = end.state(job.limits.ok_if_refused)
+    what = "the job" if end.share is None else f"share {end.share}"
     if not end.asked:
-        already = "the job was complete" if state == "complete" else "every row had ended"
+        already = f"{what} was complete" if state == "complete" else "every row had ended"
         log.info(f"{already} already, nothing was sent; results are in {where / 'results'}")
     elif end.complete:
-        log.info(f"{state}; results are in {where / 'results'}")
+        log.info(f"{'' if end.share is None else f'{what} is '}{state}; results are in {where / 'results'}")
     else:
         log.info(f"what is answered is in {where / 'results'}")
     if not end.is_last:

@@ -43,7 +43,8 @@ class RunEnd:
     `stopped` holds why a lane, or the run, ended early, `causes` the same in fewer words; `signal` the number of
     the signal that ended it; `asked` is False for a job that had no row left to ask; `stopped_code` is the exit
     code where it was stopped: to run it again helps with what is outside, not with code of the user's. Figures
-    stand in report.json. `is_last`: no other process is at work on the run, so that its report is written.
+    stand in report.json. `share`: of one of several processes, as "0/3", whose shards' rows these are; `is_last`:
+    no other one is at work on the run, so that its report is written.
     """
 
     rows: int | None
@@ -57,6 +58,7 @@ class RunEnd:
     causes: tuple[str, ...] = ()
     is_quality_broken: bool = False
     stopped_code: int = Stopped.exit_code
+    share: str | None = None
     is_last: bool = True
 
     @property
@@ -173,6 +175,11 @@ def close_books(directory: RunDirectory, budget: Budget | None, unconfirmed: Unc
 
 def write_end(run: Path, end: RunEnd, *, ok_if_refused: float, engine: EngineFigures | None = None) -> None:
     """report.json, and `_SUCCESS` where the state is `complete`; `engine` of a run by workers."""
+    write_report(run, end_report(run, end, ok_if_refused=ok_if_refused, engine=engine))
+
+
+def end_report(run: Path, end: RunEnd, *, ok_if_refused: float, engine: EngineFigures | None = None) -> Report:
+    """What report.json is to say then."""
     from batchroute.report.build import build_report  # noqa: PLC0415 - the same
 
     embeddings = read_bill(*layouts_of(run))
@@ -185,7 +192,7 @@ def write_end(run: Path, end: RunEnd, *, ok_if_refused: float, engine: EngineFig
         stopped=[*end.stopped, *end.by_signal],
         engine=engine,
     )
-    write_report(run, _uninterrupted(build))
+    return _uninterrupted(build)
 
 
 def _uninterrupted(build: Callable[[], Report]) -> Report:

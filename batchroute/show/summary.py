@@ -25,7 +25,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended. `done` of its `rows` have an answer or a refusal; `why` it is not complete, and what to do.
 
     `state` is report.json's, or `stopped` where the run could not begin or go on; of a pilot by itself it is
-    `pilot complete` or `pilot incomplete`. `is_part`: of one of several processes; another writes the report.
+    `pilot complete` or `pilot incomplete`. `share`: of one of several processes, as "0/3", whose rows and state
+    these are; the last of them says of the `whole` run how it stands, and what it cost.
     None is unknown.
     """
 
@@ -40,13 +41,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None = None
     max_cost_usd: float | None = None
     wall_s: float | None = None
-    is_part: bool = False
+    share: str | None = None
+    whole: str | None = None
     why: list[str] = []
 
     def line(self, now: datetime) -> str:
         """As "2026-11-28T05:12 nightly complete 20,000 rows, 3 refused, $9.31 of 100.00, 47 s, runs/nightly"."""
         facts = [rows_words(self.done, self.rows, self.refused, self.failed)]
-        if self.done is not None and not self.is_part:
+        if self.whole is not None:
+            facts.append(self.whole)
+        if self.done is not None and (self.share is None or self.whole is not None):
             facts.append(spent_words(self.cost_usd, self.max_cost_usd))
         if self.wall_s is not None:
             facts.append(f"{self.wall_s:.0f} s" if self.wall_s < 60 else duration(self.wall_s))
@@ -54,7 +58,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             facts.append(short_path(self.run))
         known = ", ".join(filter(None, facts))
         why = f": {'; '.join(one_line(each) for each in self.why)}" if self.why else ""
-        return f"{now:%Y-%m-%dT%H:%M} {one_line(self.job)} {self.state} {known}".rstrip() + why
+        state = self.state if self.share is None else f"share {self.share} {self.state}"
+        return f"{now:%Y-%m-%dT%H:%M} {one_line(self.job)} {state} {known}".rstrip() + why
 
 
 def summary_of(job: Job, end: RunEnd, report: Report | None) -> Summary:
@@ -72,7 +77,8 @@ def summary_of(job: Job, end: RunEnd, report: Report | None) -> Summary:
         cost_usd=None if report is None else report.total_usd,
         max_cost_usd=None if job.limits.max_cost_usd is None else float(job.limits.max_cost_usd),
         wall_s=end.wall_s,
-        is_part=not end.is_last,
+        share=end.share,
+        whole=None if end.share is None or report is None else whole_words(report),
         why=_why(end, allowed, report),
     )
 
@@ -116,6 +122,12 @@ def _why(end: RunEnd, allowed: float, report: Report | None) -> list[str]:
     if not why and not end.complete:
         why.append(f"rows are left; {GO_ON}")
     return why
+
+
+def whole_words(report: Report) -> str:
+    """How the run of several processes stands: as "run incomplete with 54 of 100 rows"."""
+    rows = rows_words(report.ok + report.refused, report.rows, report.refused, report.failed)
+    return f"run {report.state} with {rows}"
 
 
 def rows_words(done: int | None, rows: int | None, refused: int | None, failed: int | None) -> str:

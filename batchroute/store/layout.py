@@ -51,6 +51,7 @@ class RunLayout:
         self.cutting = path / "shards.lock"  # who cuts it
         self.turn = path / "job.lock"  # whose turn it is to write what all processes share
         self.workers = path / "workers"
+        self.last_share = self.workers / "last"  # which of them was the last to end
         self.probe = path / "probe"  # what machines of a cluster are asked for, as long as a driver works
         self.job = path / "job.toml"  # the resolved job, and what the directory is held to
         self.frame = path / "input.parquet"  # the input, where that was a frame and no file
@@ -144,7 +145,7 @@ class ShareLayout:
         self.folder = folder
         self.lock = folder / "lock"
         self.status = folder / "status.json"
-        self.ended = folder / "ended"  # it is at work no longer, though it may still have its lock
+        self.ended = folder / "ended"  # it is at work no longer, though it may still have its lock; and why
 
     @property
     def words(self) -> str:

@@ -21,12 +21,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
+
 from batchroute.errors import PoisonShard, ShardTaken, Stopped
 from batchroute.store.columns import ResultColumns
 from batchroute.store.directory import RunDirectory, keeps_raw
 from batchroute.store.ended import ShardDone, begin_attempt, end_attempt, place_of, read_done, write_done
 from batchroute.store.epoch import Epoch, Fence, raise_epoch, read_epoch, write_epoch
-from batchroute.store.files import make_directory, saving, sync_file
+from batchroute.store.files import decoding, make_directory, saving, sync_file, write_whole
 from batchroute.store.identity import read_identity
 from batchroute.store.journal import read_epoch_of
 from batchroute.store.layout import RunLayout, layouts_of
@@ -38,7 +40,7 @@ from batchroute.store.shared import change_shared, check_shared, settle_shared
 from batchroute.store.unsealed import reopen_refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from batchroute.input.cut import Shard
     from batchroute.input.open import Source
@@ -67,6 +69,11 @@ class Share:
 
     index: int
     of: int
+
+    @property
+    def words(self) -> str:
+        """As the user writes it: 0/3."""
+        return f"{self.index}/{self.of}"
 
 
 Role: TypeAlias = Driver | Worker | Share
@@ -101,7 +108,7 @@ def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
                 yield
         case Share(index, of):
             share = run.share(index, of)
-            taken = f"{run.path}: share {index}/{of} is at work here"
+            taken = f"{run.path}: share {role.words} is at work here"
             with joined(run.path, mode):
                 with saving(share.folder):
                     make_directory(share.folder, mode)
@@ -238,8 +245,8 @@ class ShardedDirectory:
         ended = (read_done(layout) for layout in layouts_of(self.layout.path))
         return any(done is not None and done.ok.get(endpoint, 0) > 0 for done in ended)
 
-    def leave(self) -> bool:
-        """Of a share that has ended: whether no other one is at work.
+    def leave(self, why: Sequence[str]) -> bool:
+        """Of a share that has ended, and `why` early: whether no other one is at work.
 
         Each says in its turn that it has ended, and then looks: so of two that look, the second finds both ended.
         """
@@ -247,9 +254,38 @@ class ShardedDirectory:
         if own is None:
             return True
         with saving(own.folder), turn(self.layout):
-            own.ended.touch()
-            others = [share for share in self.layout.shares() if share.folder != own.folder]
-            return not any(file_state(share.lock).held and not share.ended.exists() for share in others)
+            write_whole(own.ended, msgspec.json.encode(why))
+            write_whole(self.layout.last_share, own.words.encode())
+            return not self._others_at_work(own)
+
+    @contextlib.contextmanager
+    def last_word(self) -> Iterator[bool]:
+        """Its turn to say how the run ended; False where that is another's, which began or ended after it.
+
+        A leaves as the last one and reads all rows for its report. Meanwhile B begins, asks the rest, leaves as
+        the last one as well, and reports. What A has read is of before: it must not take that report's place.
+        """
+        own = self.share
+        with saving(self.layout.path), turn(self.layout):
+            if own is None:
+                yield True
+            else:
+                is_last = self.layout.last_share.read_text() == own.words
+                yield is_last and not self._others_at_work(own)
+
+    def why_others_ended(self) -> dict[str, list[str]]:
+        """Why the other shares of the same division ended early, by share, as "0/3"."""
+        own = self.share
+        if own is None:
+            return {}
+        others = [share for share in self._other_shares(own) if share.of == own.of and share.ended.exists()]
+        return {share.words: _read_why(share) for share in others}
+
+    def _others_at_work(self, own: ShareLayout) -> bool:
+        return any(file_state(share.lock).held and not share.ended.exists() for share in self._other_shares(own))
+
+    def _other_shares(self, own: ShareLayout) -> list[ShareLayout]:
+        return [share for share in self.layout.shares() if share.folder != own.folder]
 
     def end_epoch(self) -> None:
         """Of a driver, all of whose workers have ended: the next one may grant leases at once."""
@@ -276,6 +312,11 @@ class ShardedDirectory:
     def _refuse_later_driver(self) -> None:
         if self.epoch:
             Fence(self.layout.epoch, self.epoch).check()
+
+
+def _read_why(share: ShareLayout) -> list[str]:
+    with decoding(share.ended, "remove it"):
+        return msgspec.json.decode(share.ended.read_bytes(), type=list[str])
 
 
 def _taken(shard: Shard, whose: str) -> ShardTaken:

@@ -218,3 +218,26 @@ def test_a_plan_comes_before_a_run_by_workers(
     assert [code for code, _ in shares(tmp_path, 2)] == [0, 0]
     assert (run / "shards.json").read_bytes() == cut
     assert [row["row"] for row in answers(run)] == list(range(ROWS))
+
+
+def test_a_share_that_ends_says_so_of_itself_and_the_last_one_of_the_run(
+    server: ThreadedSimulator, tmp_path: Path
+) -> None:
+    write_shares_job(tmp_path, server.url)
+    ended = {}
+    for share, key in (("0/2", "secret"), ("1/2", None), ("0/2", None)):
+        server.control({"api_key": key})
+        process = begun(tmp_path, "run", "job.toml", "--shard", share)
+        ended[share, key] = (process.communicate(timeout=120)[1], process.returncode, report(tmp_path / "run"))
+    rejected, left, whole = ended.values()
+    assert rejected[1] == 4
+    assert "share 0/2 incomplete" in rejected[0]
+    assert "key rejected" in rejected[0]
+    assert (left[1], left[2]["state"]) == (0, "incomplete")
+    assert "nightly share 1/2 complete " in left[0]
+    assert f"run incomplete with {left[2]['ok']} of {ROWS} rows, $" in left[0]
+    [why] = left[2]["stopped"]
+    assert why.startswith("share 0/2: ")
+    assert "key rejected" in why
+    assert (whole[1], whole[2]["state"], whole[2]["stopped"]) == (0, "complete", [])
+    assert f"run complete with {ROWS} rows, $" in whole[0]

@@ -413,3 +413,30 @@ def test_processes_that_begin_at_once_agree_on_one_directory(folder: Path) -> No
             stack.enter_context(other)
         assert lock_state(folder / "run").shares == 3
     assert [read_epoch(layout.epoch).number for layout in layouts_of(folder / "run")] == [1, 1, 1]
+
+
+def test_the_last_word_is_of_whoever_ended_last(tmp_path: Path) -> None:
+    """A ends as the last one; before it reports, B begins and ends."""
+    write_input(tmp_path)
+    with sharded(tmp_path, Share(0, 2)) as first:
+        assert first.leave(["a lane stopped"])
+        with sharded(tmp_path, Share(1, 2)) as second:
+            with first.last_word() as is_first:
+                assert not is_first, "another one is at work"
+            assert second.why_others_ended() == {"0/2": ["a lane stopped"]}
+            assert second.leave([]), "the first one has ended, though it has its lock"
+            with first.last_word() as is_first:
+                assert not is_first, "it read its rows before the other one ended"
+            with second.last_word() as is_second:
+                assert is_second
+
+
+def test_the_last_word_is_of_one_that_nobody_follows(tmp_path: Path) -> None:
+    write_input(tmp_path)
+    with sharded(tmp_path, Share(0, 2)) as first, sharded(tmp_path, Share(1, 2)) as second:
+        assert not first.leave(["not heard of again"])
+        assert second.leave([])
+        with second.last_word() as is_second:
+            assert is_second
+    with sharded(tmp_path, Share(0, 2)), sharded(tmp_path, Share(1, 2)) as second:
+        assert second.why_others_ended() == {}, "it is at work again"

@@ -144,7 +144,8 @@ class _ShareRun:
         if fault is not None and not self._stopper.sent:
             raise fault
         process.display.raise_fault()
-        return dataclasses.replace(end, is_last=is_last)
+        words = None if self._share.of == 1 else self._share.words
+        return dataclasses.replace(end, share=words, is_last=is_last)
 
     async def _work(self, left: Sequence[ShardTask]) -> None:
         """A fault of the input, the router or the threshold stops it in order."""

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from batchroute.report.figures import write_report
-from batchroute.run.end import Counts, running_report, write_end
+from batchroute.run.end import Counts, end_report, running_report
 from batchroute.store.ended import write_root_failed
 from batchroute.store.files import saving
 from batchroute.store.lock import turn
@@ -76,17 +76,35 @@ def report_end(
 ) -> bool:
     """The report of the whole run, where no other process is at work on it; returns whether that is so.
 
-    `end` is how this process ended; of others that ended early only what they left undone is known.
+    `end` is how this process ended; of others that ended early it is known why.
     """
-    if not directory.leave():
+    if not directory.leave([*end.stopped, *end.by_signal]):
         return False
     run, rows = directory.layout, wanted_in_all(directory, tasks)
     known = directory.identity
     threshold = known.threshold if job.routing.threshold is None else job.routing.threshold
     if rows is not None and threshold is not None:
         directory.fix_threshold(threshold, rows, limit)
-    write_root_failed(run.path)
     ok, refused, failed = counts_of(directory, tasks)
     whole = dataclasses.replace(end, rows=rows, ok=ok, refused=refused, failed=failed)
-    write_end(run.path, whole, ok_if_refused=job.limits.ok_if_refused, engine=engine)
-    return True
+    if not whole.complete:
+        whole = dataclasses.replace(whole, stopped=(*end.stopped, *_why_others(directory, end)))
+    report = end_report(run.path, whole, ok_if_refused=job.limits.ok_if_refused, engine=engine)
+    with directory.last_word() as is_ours:
+        if is_ours:
+            write_root_failed(run.path)
+            write_report(run.path, report)
+    return is_ours
+
+
+def _why_others(directory: ShardedDirectory, end: RunEnd) -> list[str]:
+    """Why others than this process ended early, but for what it says itself.
+
+    As "shares 0/3, 2/3: the weak lane ...; run the same command again to go on".
+    """
+    own, shares = {*end.stopped, *end.by_signal}, dict[str, list[str]]()
+    for share, why in directory.why_others_ended().items():
+        for reason in why:
+            if reason not in own:
+                shares.setdefault(reason, []).append(share)
+    return [f"share{'s' if len(of) > 1 else ''} {', '.join(of)}: {reason}" for reason, of in shares.items()]
