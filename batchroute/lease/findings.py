@@ -43,7 +43,7 @@ class _Account:
 
 
 @dataclass(slots=True)
-class Findings:
+class LaneFindings:
     """`answered`: the lane had a good answer; `stop`: why it ended, on any worker."""
 
     speed: LearntSpeed

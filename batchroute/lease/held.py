@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOTHING = LaneGrant()
 
 
-class Lease:
+class HeldLease:
     """What one worker was granted last, and until when.
 
     Only the answer to the last renewal is taken: the driver then knows that a worker uses either what its last

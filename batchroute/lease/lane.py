@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchroute.lease.book import Book
-from batchroute.lease.findings import Findings, ProbeTurn
+from batchroute.lease.findings import LaneFindings, ProbeTurn
 from batchroute.lease.learnt import LearntSpeed
 from batchroute.lease.limits import LEAST_RPM, ttl_s
 from batchroute.lease.messages import LaneGrant
 from batchroute.lease.rate import RateShare, SharedRate
 from batchroute.lease.seats import Seats
-from batchroute.lease.shares import Shares
+from batchroute.lease.shares import FairShares
 
 if TYPE_CHECKING:
     from batchroute.lease.limits import LaneLimits
@@ -44,19 +44,19 @@ class SharedLane:
 
     def __init__(self, limits: LaneLimits, period_s: float) -> None:
         self.limits = limits
-        self.found = Findings(LearntSpeed(period_s))
+        self.found = LaneFindings(LearntSpeed(period_s))
         self._period_s = period_s
         seats = limits.seats
         self._seats = Seats(seats)
         rpm = limits.requests_per_minute
         self._rate = None if rpm is None else SharedRate(rpm, seats or 1, ttl_s(period_s))
-        self._rates = Shares()
+        self._rates = FairShares()
         self._tokens = Book(rests_s=TOKENS_REST_S)
-        self._token_shares = Shares()
+        self._token_shares = FairShares()
         self._alone: str | None = None  # who was to have the first answer
         self._large: str | None = None  # who is to have more tokens than an equal share, for one request
         self._slots = Book()
-        self._slot_shares = Shares(whole=True)
+        self._slot_shares = FairShares(whole=True)
 
     def rest_tokens(self, now: float, quiet_s: float) -> None:
         """Workers of an earlier driver may be using all tokens for so long."""

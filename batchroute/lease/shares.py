@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 
-class Shares:
+class FairShares:
     """Who needs less than an equal share gets what it needs; the others share the rest equally.
 
     `whole`: shares are whole numbers, at least 1 where there are enough.

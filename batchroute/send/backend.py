@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batchroute.send.breaker import Breaker
     from batchroute.send.classify import Answer
     from batchroute.send.retry import Attempts
-    from batchroute.send.share import Share
+    from batchroute.send.share import AddressShare
 
 Row = TypeVar("Row")  # whatever tells requests apart
 
@@ -32,7 +32,7 @@ class Backend(Generic[Row]):
     """
 
     def __init__(
-        self, number: int, where: str, breaker: Breaker[Row], outage_s: float, share: Share | None = None
+        self, number: int, where: str, breaker: Breaker[Row], outage_s: float, share: AddressShare | None = None
     ) -> None:
         self.number = number
         self.where = where

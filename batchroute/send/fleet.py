@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from batchroute.send.backend import Backend
 from batchroute.send.breaker import Breaker
-from batchroute.send.share import Share
+from batchroute.send.share import AddressShare
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -55,7 +55,7 @@ class Fleet(Generic[Row]):
         self.backends: list[Backend[Row]] = []
         for number, where in enumerate(addresses):
             breaker = Breaker(outage_s, count > 1, blamed=self._blamed)
-            share = Share(count) if self.has_shares else None
+            share = AddressShare(count) if self.has_shares else None
             self.backends.append(Backend(number, where, breaker, outage_s, share))
         self._by_turn = list(self.backends)  # the one that waits longest for a request is first
 

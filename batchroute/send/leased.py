@@ -20,7 +20,7 @@ from batchroute.send.allowance import EndpointLimits, OverBudget, OwnLimits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchroute.lease.held import Lease
+    from batchroute.lease.held import HeldLease
     from batchroute.lease.messages import LaneGrant
     from batchroute.send.allowance import Lack, Need, Permit, Spending
     from batchroute.send.lane import Lane
@@ -57,7 +57,7 @@ class LeasedLimits:
     def __init__(
         self,
         name: str,
-        lease: Lease,
+        lease: HeldLease,
         whole: EndpointLimits,
         spending: Spending | None,
         renew: Callable[[], None],

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from batchroute.send.allowance import EndpointLimits, TokenEntry
 
 
-class Share:
+class AddressShare:
     """One of `count` equal parts of what the lane may use at the moment, which is the sum of what they may.
 
     So an address that is away takes its part with it, and a lane that may use less for a while uses less of each.

@@ -55,7 +55,7 @@ def write_done(store: RunStore, rows: int, epoch: int) -> None:
         write_whole(store.layout.done, msgspec.json.encode(done))
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True):
+class ShardProgress(msgspec.Struct, frozen=True, array_like=True):
     """How far a shard is: any new record, or part of its scores, changes it."""
 
     done: int
@@ -64,7 +64,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     scored: int
 
 
-class Attempts(msgspec.Struct, frozen=True):
+class ShardAttempts(msgspec.Struct, frozen=True):
     """How many processes began a shard, one after the other, and found it at this `progress`.
 
     `driver` is the epoch of the driver they worked for, 0 for none: where it is another one, nobody knows that it
@@ -72,7 +72,7 @@ class Attempts(msgspec.Struct, frozen=True):
     """
 
     processes: int
-    progress: Progress
+    progress: ShardProgress
     driver: int = 0
 
 
@@ -90,7 +90,7 @@ class Attempts(msgspec.Struct, frozen=True):
 def begin_attempt(shard: Shard, store: RunStore, scored: int, driver: int) -> None:
     """Notes that a process begins; PoisonShard where too many have begun, and died, at this very place."""
     unsettled = store.unsettled.values()
-    here = Progress(store.tally.done, len(unsettled), sum(row.attempts for row in unsettled), scored)
+    here = ShardProgress(store.tally.done, len(unsettled), sum(row.attempts for row in unsettled), scored)
     path = store.layout.attempts
     before = _read_attempts(path)
     counts = before is not None and (before.progress, before.driver) == (here, driver)
@@ -101,7 +101,7 @@ def begin_attempt(shard: Shard, store: RunStore, scored: int, driver: int) -> No
             f"see what ends them, memory or a row, then remove {path} and run again to try it once more"
         )
     with saving(path):
-        write_whole(path, msgspec.json.encode(Attempts(died + 1, here, driver)))
+        write_whole(path, msgspec.json.encode(ShardAttempts(died + 1, here, driver)))
 
 
 def end_attempt(shard: RunLayout) -> None:
@@ -111,13 +111,13 @@ def end_attempt(shard: RunLayout) -> None:
         sync_file(shard.own)
 
 
-def _read_attempts(path: Path) -> Attempts | None:
+def _read_attempts(path: Path) -> ShardAttempts | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     with decoding(path, "remove it"):
-        return msgspec.json.decode(content, type=Attempts)
+        return msgspec.json.decode(content, type=ShardAttempts)
 
 
 def place_of(shard: Shard) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Epoch(msgspec.Struct, frozen=True):
+class StoredEpoch(msgspec.Struct, frozen=True):
     """What stands on disk; `closed`: whoever had this number ended in order, and all that worked for it.
 
     What it granted, a driver, lasts `ttl_s`.
@@ -35,17 +35,17 @@ class Epoch(msgspec.Struct, frozen=True):
         return 0.0 if self.closed else self.ttl_s
 
 
-def read_epoch(path: Path) -> Epoch:
+def read_epoch(path: Path) -> StoredEpoch:
     """What `write_epoch` wrote; number 0, closed, where nobody has yet."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return Epoch()
+        return StoredEpoch()
     with decoding(path, "remove it where nothing is at work in the directory"):
-        return msgspec.json.decode(content, type=Epoch)
+        return msgspec.json.decode(content, type=StoredEpoch)
 
 
-def write_epoch(path: Path, epoch: Epoch) -> None:
+def write_epoch(path: Path, epoch: StoredEpoch) -> None:
     """Whole and durable, or not at all."""
     with saving(path):
         write_whole(path, msgspec.json.encode(epoch))
@@ -58,7 +58,7 @@ def raise_epoch(path: Path, seen: Iterable[int] = (), ttl_s: float = 0.0) -> int
     """
     last = read_epoch(path)
     number = max(last.number, *seen, 0) + 1
-    write_epoch(path, Epoch(number, closed=False, ttl_s=max(ttl_s, last.leased_s)))
+    write_epoch(path, StoredEpoch(number, closed=False, ttl_s=max(ttl_s, last.leased_s)))
     return number
 
 

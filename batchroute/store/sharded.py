@@ -1,7 +1,7 @@
 """A run directory that is cut into shards, for the processes that work in it: who may do what, and when.
 
-    Driver         has the run's lock to itself, raises the run's epoch; alone, it may go on with another job file
-    Worker         works for a driver, and has the epoch that it was given; it writes in its shards only
+    DriverRole     has the run's lock to itself, raises the run's epoch; alone, it may go on with another job file
+    WorkerRole     works for a driver, and has the epoch that it was given; it writes in its shards only
     Share(0, 3)    one of three processes without a driver: has the lock together with others of its kind
 
 What is a shard's own is written by whoever has the shard's lock. What is everybody's, job.toml, is written in a
@@ -27,7 +27,7 @@ from batchroute.errors import PoisonShard, ShardTaken, Stopped
 from batchroute.store.columns import ResultColumns
 from batchroute.store.directory import RunDirectory, keeps_raw
 from batchroute.store.ended import ShardDone, begin_attempt, end_attempt, place_of, read_done, write_done
-from batchroute.store.epoch import Epoch, Fence, raise_epoch, read_epoch, write_epoch
+from batchroute.store.epoch import Fence, StoredEpoch, raise_epoch, read_epoch, write_epoch
 from batchroute.store.files import decoding, make_directory, saving, sync_file, write_whole
 from batchroute.store.identity import read_identity
 from batchroute.store.journal import read_epoch_of
@@ -50,14 +50,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class DriverRole:
     """Hands out shards to workers; alone in the directory. What it grants lasts `ttl_s`."""
 
     ttl_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerRole:
     """Works for the driver whose epoch this is."""
 
     epoch: int
@@ -76,7 +76,7 @@ class Share:
         return f"{self.index}/{self.of}"
 
 
-Role: TypeAlias = Driver | Worker | Share
+Role: TypeAlias = DriverRole | WorkerRole | Share
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def open_sharded(
 def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
     """The locks of a process that is not at work on a shard."""
     match role:
-        case Driver():
+        case DriverRole():
             with locked(run.path, mode):
                 _take_over_from(run.shares(), run)
                 yield
@@ -117,7 +117,7 @@ def _entered(run: RunLayout, mode: int, role: Role) -> Iterator[None]:
                     with saving(share.folder):
                         share.ended.unlink(missing_ok=True)
                     yield
-        case Worker(epoch):
+        case WorkerRole(epoch):
             if (now := read_epoch(run.epoch).number) != epoch:
                 raise Stopped(f"{run.path}: driver {now} is at work here, this worker's was {epoch}")
             yield
@@ -158,18 +158,18 @@ class ShardedDirectory:
         self.layout = RunLayout(Path(job.output.path))
         self.raw = keeps_raw(job, source)
         self.share = self.layout.share(role.index, role.of) if isinstance(role, Share) else None
-        self.epoch, self.leased_s = role.epoch if isinstance(role, Worker) else 0, 0.0
+        self.epoch, self.leased_s = role.epoch if isinstance(role, WorkerRole) else 0, 0.0
         self._mode = int(job.output.mode, 8)
         self._retry_refused = retry_refused
         self._reopened: set[int] = set()  # shards whose refused rows were
         self._open: dict[Path, _OpenShard] = {}
-        if isinstance(role, Worker):
+        if isinstance(role, WorkerRole):
             self._known = self.identity
         else:
             self._known = settle_shared(self.layout, job, source, self._mode, raw=self.raw)
         self.shards, self.source = open_shards(self.layout, source, job.engine, senders)
         self.columns = ResultColumns(source.keep_schema, self.raw, self._known.format)
-        if isinstance(role, Driver):
+        if isinstance(role, DriverRole):
             self.leased_s = read_epoch(self.layout.epoch).leased_s
             self.epoch = raise_epoch(self.layout.epoch, ttl_s=role.ttl_s)
 
@@ -289,7 +289,7 @@ class ShardedDirectory:
 
     def end_epoch(self) -> None:
         """Of a driver, all of whose workers have ended: the next one may grant leases at once."""
-        write_epoch(self.layout.epoch, Epoch(self.epoch, closed=True))
+        write_epoch(self.layout.epoch, StoredEpoch(self.epoch, closed=True))
 
     def let_go(self) -> None:
         """Leaves open shards as they are, for a process that ends because it can no longer save."""

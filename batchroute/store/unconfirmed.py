@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Unconfirmed:
+class UnconfirmedSum:
     """USD that may have been spent; `unpriced` requests may have been billed, too, and have no known price."""
 
     usd: Decimal = Decimal(0)
     unpriced: int = 0
 
 
-def read_unconfirmed(run: Path, spent_usd: Decimal) -> Unconfirmed | None:
+def read_unconfirmed(run: Path, spent_usd: Decimal) -> UnconfirmedSum | None:
     """Of a directory whose rows and embeddings cost `spent_usd`; None where there is no ledger at all."""
     ledgers = [(layout, read_ledger(layout.ledger)) for layout in layouts_of(run) if layout.ledger.exists()]
     if not ledgers:
         return None
     settled = [_settled(layout, ledger, spent_usd) for layout, ledger in ledgers]
     usd = sum((ledger.unconfirmed for ledger in settled), Decimal(0))
-    return Unconfirmed(usd, sum(ledger.unpriced for ledger in settled))
+    return UnconfirmedSum(usd, sum(ledger.unpriced for ledger in settled))
 
 
 def _settled(layout: RunLayout, ledger: Ledger, spent_usd: Decimal) -> Ledger:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from batchroute.lease.held import NOTHING, Lease
+from batchroute.lease.held import NOTHING, HeldLease
 from batchroute.lease.limits import LaneLimits, period_s, quiet_s, said_of_senders, senders_for, ttl_s
 from batchroute.lease.messages import Grant, LaneGrant
 
@@ -16,7 +16,7 @@ def granted(number: int, slots: int, epoch: int = 1) -> Grant:
 
 
 def test_a_lease_counts_from_the_renewal_that_brought_it_and_then_nothing_may_be_sent() -> None:
-    lease = Lease()
+    lease = HeldLease()
     assert lease.lane("weak", 0.0) == NOTHING
     assert lease.take(granted(lease.renews(100.0), 4))
     assert lease.lane("weak", 105.9).slots == 4
@@ -27,7 +27,7 @@ def test_a_lease_counts_from_the_renewal_that_brought_it_and_then_nothing_may_be
 
 
 def test_only_the_answer_to_the_last_renewal_is_taken_and_none_of_a_lower_epoch() -> None:
-    lease = Lease()
+    lease = HeldLease()
     first, second = lease.renews(0.0), lease.renews(2.0)
     assert not lease.take(granted(first, 9))
     assert lease.take(granted(second, 4, epoch=3))

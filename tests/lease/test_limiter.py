@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from batchroute.lease.held import Lease
+from batchroute.lease.held import HeldLease
 from batchroute.lease.limiter import Limiter
 from batchroute.lease.limits import LaneLimits
 from batchroute.lease.messages import Grant, LaneGrant, LaneUse, Renewal
@@ -23,7 +23,7 @@ class Speaker:
     def __init__(self, name: str, limiter: Limiter) -> None:
         self.name = name
         self.limiter = limiter
-        self.lease = Lease()
+        self.lease = HeldLease()
         self.granted = LaneGrant()
         self.grant: Grant | None = None
         self.ceiling = Decimal(0)

@@ -20,7 +20,7 @@ from batchroute.lease.lane import SharedLane
 from batchroute.lease.limiter import Limiter
 from batchroute.lease.limits import LaneLimits, quiet_s, ttl_s
 from batchroute.lease.money import SharedMoney
-from batchroute.lease.shares import Shares
+from batchroute.lease.shares import FairShares
 from lease_world import PROMPT, Fate, ModelWorker, World, storm
 
 if TYPE_CHECKING:
@@ -267,13 +267,13 @@ def test_who_asks_has_a_share_within_two_periods(joins: list[float], rpm: int) -
     assert sum(speeds) >= 0.97 * rpm
 
 
-def _counts_holders_only(shares: Shares, worker: str, need: float, limit: float) -> float:
+def _counts_holders_only(shares: FairShares, worker: str, need: float, limit: float) -> float:
     """An allocator that lets whoever has something keep it: first come, first served."""
     return limit
 
 
 def test_an_allocator_that_counts_only_holders_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Shares, "target", _counts_holders_only)
+    monkeypatch.setattr(FairShares, "target", _counts_holders_only)
     world = World(LaneLimits(6_000, None, 40), PERIOD_S)
     workers = [world.join(), world.join()]
     world.calm(60.0)

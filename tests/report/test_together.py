@@ -17,7 +17,7 @@ from batchroute.report.standing import standing_of
 from batchroute.report.together import read_status, together
 from batchroute.show.standing import standing_lines
 from batchroute.store.layout import RunLayout
-from batchroute.store.sharded import Driver, Share
+from batchroute.store.sharded import DriverRole, Share
 from batchroute.types import Doing
 from shardings import Entered, killed, sharded, write_input
 
@@ -149,6 +149,6 @@ def test_of_processes_that_were_all_killed_the_last_word_stands(run: Path) -> No
     assert standing_of(run).lanes["weak"].in_flight == 8
     RunLayout(run).report.write_bytes(json_text(build_report(run, state="incomplete")))
     assert re.match(r"a process was killed \(pid \d+ on .*\); run the same command again", standing_of(run).why[0])
-    with sharded(run.parent, Driver()):
+    with sharded(run.parent, DriverRole()):
         pass
     assert standing_of(run).why == ["rows are left; run the same command again to go on"]

@@ -19,7 +19,7 @@ from batchroute.run.process import run_loop
 from batchroute.run.progress import Progress
 from batchroute.run.workers.driver import Driver
 from batchroute.run.workers.granted import GrantedShards
-from batchroute.run.workers.messages import LaneTally, Said
+from batchroute.run.workers.messages import LaneTally, WorkerSaid
 from jobs import job_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class World:
     def says(self, worker: str, **said: object) -> Grant:
         renewal = {key: said.pop(key) for key in list(said) if key in Renewal.__struct_fields__}
         self.numbers[worker] += 1
-        words = Said(Renewal("", 1, self.numbers[worker], **renewal), **said)  # type: ignore[arg-type]
+        words = WorkerSaid(Renewal("", 1, self.numbers[worker], **renewal), **said)  # type: ignore[arg-type]
         answer = self.driver.exchange(worker, msgspec.msgpack.encode(words))
         return msgspec.msgpack.decode(answer, type=Grant)
 
@@ -86,7 +86,7 @@ def test_rows_that_a_death_may_cost_twice_are_those_that_may_be_in_flight(tmp_pa
     grant = world.says("a", wants_shard=True)
     assert len(grant.shards) == 1
     renewal = {"strong": use, "weak": LaneUse(None, None, 0)}
-    said = Said(Renewal("", 1, 9, lanes=renewal, open=[ShardOpen(grant.shards[0].number, 1)]))
+    said = WorkerSaid(Renewal("", 1, 9, lanes=renewal, open=[ShardOpen(grant.shards[0].number, 1)]))
     answer = msgspec.msgpack.decode(world.driver.exchange("a", msgspec.msgpack.encode(said)), type=Grant)
     world.driver.died("a")
     bound = sum(max(each.slots or 0, renewal[name].in_flight) for name, each in answer.lanes.items())
@@ -179,5 +179,5 @@ def test_a_shard_whose_lane_is_over_is_for_nobody(is_over: bool, outcome: str) -
 
 
 def test_money_is_told_exactly() -> None:
-    said = Said(Renewal("", 1, 1, taken_usd=Decimal("0.123456789012345678901234")))
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(said), type=Said) == said
+    said = WorkerSaid(Renewal("", 1, 1, taken_usd=Decimal("0.123456789012345678901234")))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(said), type=WorkerSaid) == said

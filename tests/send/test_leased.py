@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchroute.lease.held import Lease
+from batchroute.lease.held import HeldLease
 from batchroute.lease.messages import Grant, LaneGrant
 from batchroute.send.allowance import EndpointLimits, Spending
 from batchroute.send.budget import Account, Budget
@@ -58,7 +58,7 @@ class Worker:
         return asyncio.get_running_loop().time() + self.suspended_s
 
     def begin(self) -> None:
-        self.lease = Lease()
+        self.lease = HeldLease()
         self.limits = LeasedLimits("strong", self.lease, self.whole, self.spending, self._renew, self.clock)
         policy = RetryPolicy(max_attempts=2, outage_s=600.0, stop_after_same_refusal=0)
         time = asyncio.get_running_loop().time

@@ -17,7 +17,7 @@ from batchroute.store.epoch import read_epoch
 from batchroute.store.journal import read_epoch_of, read_journal
 from batchroute.store.layout import RunLayout, layouts_of
 from batchroute.store.lock import LockState, lock_state, locked
-from batchroute.store.sharded import Driver, Share, Worker
+from batchroute.store.sharded import DriverRole, Share, WorkerRole
 from batchroute.store.unsealed import has_answers, read_unsealed
 from shardings import ALONE, ROWS_A_SHARD, SHARDS, Entered, killed, score, sharded, shards_of, write_input
 from steps import hit_at_every_step
@@ -50,11 +50,11 @@ def rows_of(folder: Path) -> list[int]:
         (Share(0, 2), Share(1, 2), None),
         (Share(0, 2), Share(0, 2), r"share 0/2 is at work here: pid \d+ on .*; wait for it, or stop it"),
         (Share(0, 2), Share(1, 3), r"share 0/2 \(pid \d+ on .*\) is at work here; wait for it"),
-        (Share(0, 2), Driver(), r"a run is at work here: pid \d+ on "),
-        (Driver(), Share(0, 2), r"a run is at work here: pid \d+ on "),
-        (Driver(), Driver(), r"a run is at work here: pid \d+ on "),
-        (Driver(), Worker(1), None),
-        (Driver(), Worker(2), "driver 1 is at work here, this worker's was 2"),
+        (Share(0, 2), DriverRole(), r"a run is at work here: pid \d+ on "),
+        (DriverRole(), Share(0, 2), r"a run is at work here: pid \d+ on "),
+        (DriverRole(), DriverRole(), r"a run is at work here: pid \d+ on "),
+        (DriverRole(), WorkerRole(1), None),
+        (DriverRole(), WorkerRole(2), "driver 1 is at work here, this worker's was 2"),
     ],
     ids=repr,
 )
@@ -210,7 +210,7 @@ def test_a_writer_that_finds_a_higher_epoch_stops_at_its_next_sync_and_seals_not
         first.store.record(result(0))
         layout.lock.unlink()
         layout.lock.touch()
-        with Entered(folder, Worker(0), 0):
+        with Entered(folder, WorkerRole(0), 0):
             told = "another process has taken over, with epoch 2; this one's was 1"
             with pytest.raises(Stopped, match=told):
                 asyncio.run(asyncio.wait_for(first.store.keep_synced(), 20))
@@ -221,20 +221,20 @@ def test_a_writer_that_finds_a_higher_epoch_stops_at_its_next_sync_and_seals_not
 
 
 def test_a_worker_begins_no_shard_once_another_driver_is_there(folder: Path) -> None:
-    with sharded(folder, Driver(ttl_s=60)) as first:
+    with sharded(folder, DriverRole(ttl_s=60)) as first:
         assert (first.epoch, first.leased_s) == (1, 0)
-        worker = Worker(first.epoch)
+        worker = WorkerRole(first.epoch)
     with sharded(folder, worker) as late:
-        with sharded(folder, Driver(ttl_s=6)) as second:
+        with sharded(folder, DriverRole(ttl_s=6)) as second:
             assert (second.epoch, second.leased_s) == (2, 60)
             with pytest.raises(Stopped, match="another process has taken over, with epoch 2; this one's was 1"):
                 late.open(shards_of(folder)[0])
-        with sharded(folder, Driver(ttl_s=6)) as third:
+        with sharded(folder, DriverRole(ttl_s=6)) as third:
             assert (third.epoch, third.leased_s) == (3, 60), (
                 "the second one may have died while it waited for that"
             )
             third.end_epoch()
-        with sharded(folder, Driver()) as fourth:
+        with sharded(folder, DriverRole()) as fourth:
             assert (fourth.epoch, fourth.leased_s) == (4, 0)
 
 
@@ -278,12 +278,12 @@ def test_processes_that_end_in_order_or_that_recorded_something_count_for_nothin
 
 def test_what_died_with_another_driver_did_not_die_of_the_shard(folder: Path) -> None:
     for _ in range(4):
-        with sharded(folder, Driver()) as directory:
-            killed(folder, Worker(directory.epoch), 0)
-    with sharded(folder, Driver()) as directory:
+        with sharded(folder, DriverRole()) as directory:
+            killed(folder, WorkerRole(directory.epoch), 0)
+    with sharded(folder, DriverRole()) as directory:
         for _ in range(3):
-            killed(folder, Worker(directory.epoch), 0)
-        with sharded(folder, Worker(directory.epoch)) as worker, pytest.raises(PoisonShard):
+            killed(folder, WorkerRole(directory.epoch), 0)
+        with sharded(folder, WorkerRole(directory.epoch)) as worker, pytest.raises(PoisonShard):
             worker.open(shards_of(folder)[0])
 
 

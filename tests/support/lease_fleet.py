@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchroute.lease.held import Lease
+from batchroute.lease.held import HeldLease
 from batchroute.lease.limiter import Limiter
 from batchroute.lease.limits import LaneLimits, period_s, quiet_s, ttl_s
 from batchroute.lease.messages import LaneUse, Renewal
@@ -62,7 +62,7 @@ class Sender:
     drift: float
     offset: float
     born_at: float
-    lease: Lease = field(default_factory=Lease)
+    lease: HeldLease = field(default_factory=HeldLease)
     sent: list[float] = field(default_factory=list)
     done: int = 0  # of `sent`, answered by now
     due: float = 0.0

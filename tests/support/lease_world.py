@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchroute.lease.held import Lease
+from batchroute.lease.held import HeldLease
 from batchroute.lease.limiter import Limiter
 from batchroute.lease.limits import LaneLimits, quiet_s, ttl_s
 from batchroute.lease.messages import Grant, LaneGrant, LaneUse, Renewal
@@ -46,7 +46,7 @@ class ModelWorker:
     offset: float = 0.0
     alive: bool = True
     waiting: bool = True
-    lease: Lease = field(default_factory=Lease)
+    lease: HeldLease = field(default_factory=HeldLease)
     in_flight: list[tuple[float, int]] = field(default_factory=list)  # when each was sent, and in which epoch
     good: int = 0
     taken: Decimal = Decimal(0)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from batchroute.run.scoring import Scoring
-    from batchroute.run.shards.queue import ShardQueue, ShardTask
+    from batchroute.run.shards.queue import ShardTask, TaskQueue
     from batchroute.run.shards.work import ShardWork
     from batchroute.send.lane import Lane
     from batchroute.send.request import Delivery, Outcome, Request, Spent
@@ -38,7 +38,7 @@ class ShardsRun:
     def __init__(
         self,
         work: ShardWork,
-        queue: ShardQueue,
+        queue: TaskQueue,
         lanes: Mapping[str, Lane[Request]],
         threshold: float,
         reuse: Delivery[Request] | None,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from batchroute.run.end import RunEnd
     from batchroute.run.options import RunOptions
     from batchroute.run.progress import Money
-    from batchroute.run.shards.queue import ShardQueue
+    from batchroute.run.shards.queue import TaskQueue
     from batchroute.run.stop import Stopper
     from batchroute.score.rater import OpenRater
     from batchroute.score.router import Scorer
@@ -124,13 +124,13 @@ class ShardProcess:
             yield
         kept.end(asked=True)
 
-    async def score(self, queue: ShardQueue, *, parallel: bool = False) -> None:
+    async def score(self, queue: TaskQueue, *, parallel: bool = False) -> None:
         """Scores the shards of a queue, and asks nobody; `parallel`: all cores of the machine are its own."""
         self._at_work = scoring = ShardsScoring(self._work, queue, parallel=parallel)
         self._stopper.add(scoring)
         await scoring.run()
 
-    async def send(self, queue: ShardQueue, threshold: float) -> None:
+    async def send(self, queue: TaskQueue, threshold: float) -> None:
         """Asks the rows of the shards of a queue, and scores those that have no scores yet."""
         async with contextlib.AsyncExitStack() as stack:
             opener = self._lane_opener()

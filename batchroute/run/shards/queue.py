@@ -25,7 +25,7 @@ class ShardTask:
     limit: int | None = None
 
 
-class ShardQueue(Protocol):
+class TaskQueue(Protocol):
     """Where a process gets its shards from, and says what became of each."""
 
     async def take(self) -> ShardTask | None:
@@ -38,7 +38,7 @@ class ShardQueue(Protocol):
 
 
 class OwnShards:
-    """See `ShardQueue`: those of a `--shard` process, in order; `unfinished` says why some could not be ended."""
+    """See `TaskQueue`: those of a `--shard` process, in order; `unfinished` says why some could not be ended."""
 
     def __init__(self, tasks: Iterable[ShardTask]) -> None:
         self.unfinished: list[str] = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchroute.job.spec import Job
     from batchroute.run.progress import Progress
     from batchroute.run.shards.books import Books
-    from batchroute.run.shards.queue import ShardQueue, ShardTask
+    from batchroute.run.shards.queue import ShardTask, TaskQueue
     from batchroute.run.stop import Stopper
     from batchroute.score.rater import OpenRater
     from batchroute.score.router import Scorer
@@ -40,7 +40,7 @@ class ShardWork:
     scorer: Callable[[RunDirectory], Scorer]
     open_rater: Callable[[RunDirectory], OpenRater]
 
-    async def opened(self, queue: ShardQueue, task: ShardTask) -> RunDirectory | None:
+    async def opened(self, queue: TaskQueue, task: ShardTask) -> RunDirectory | None:
         """None where it cannot be worked on now: the queue has it back."""
         try:
             return await self.books.open(task.shard)
@@ -69,7 +69,7 @@ class ShardWork:
 class ShardsScoring:
     """Scores the shards of a queue, and asks nobody; `rows` are those scored so far. See `Stoppable`."""
 
-    def __init__(self, work: ShardWork, queue: ShardQueue, *, parallel: bool) -> None:
+    def __init__(self, work: ShardWork, queue: TaskQueue, *, parallel: bool) -> None:
         """`parallel`: nobody else needs this machine's cores meanwhile."""
         self._work = work
         self._queue = queue

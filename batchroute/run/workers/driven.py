@@ -44,8 +44,7 @@ from batchroute.send.leased import boot_s
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.layout import RunLayout
 from batchroute.store.lock import file_state
-from batchroute.store.sharded import Driver as Driving
-from batchroute.store.sharded import open_sharded
+from batchroute.store.sharded import DriverRole, open_sharded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +84,7 @@ async def run_driven(job: Job, options: RunOptions, source: Source, stopper: Sto
         options.notify(words)
     asked = job.engine.lease_s
     renews_s = period_s(count, None if asked == "auto" else float(asked))
-    role, again = Driving(ttl_s(renews_s)), options.retry_refused
+    role, again = DriverRole(ttl_s(renews_s)), options.retry_refused
     with open_sharded(job, source, role, senders=count, retry_refused=again) as directory:
         run = _DrivenRun(job, options, directory, stopper, where, count, renews_s)
         with stopper.on_signals(lambda: run.driver.in_flight):

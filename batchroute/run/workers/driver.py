@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchroute.run.workers.messages import LaneTally, Said
+from batchroute.run.workers.messages import LaneTally, WorkerSaid
 from batchroute.send.leased import boot_s
 from batchroute.types import LaneState
 
@@ -32,7 +32,7 @@ _NONE = LaneTally()
 class _Known:
     """One worker: what it said last, what that was answered, for how many looks it has said nothing since."""
 
-    said: Said | None = None
+    said: WorkerSaid | None = None
     grant: Grant | None = None
     silent: int = 0
 
@@ -120,7 +120,7 @@ class Driver:
         self._known[worker] = _Known()
 
     def exchange(self, worker: str, said: bytes) -> bytes:
-        now = msgspec.msgpack.decode(said, type=Said)
+        now = msgspec.msgpack.decode(said, type=WorkerSaid)
         known = self._known.setdefault(worker, _Known())
         self._count(known.said, now)
         known.said, known.silent = now, 0
@@ -164,7 +164,7 @@ class Driver:
             self._told.add(notice)
             self.notify(notice)
 
-    def _count(self, before: Said | None, now: Said) -> None:
+    def _count(self, before: WorkerSaid | None, now: WorkerSaid) -> None:
         """Adds what a worker did since it said the last word."""
         for name, tally in now.tallies.items():
             self._add(name, _NONE if before is None else before.tallies.get(name, _NONE), tally)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class GrantedShards:
-    """See `ShardQueue`; and `Stoppable`: once it is stopped, no shard is begun any more."""
+    """See `TaskQueue`; and `Stoppable`: once it is stopped, no shard is begun any more."""
 
     # Worked example: the lanes have been given the last row of shard 4 and ask for another: `wants`. The renewal
     # that says so is answered with shard 9, turn 12, which is opened while rows of shard 4 are in flight; then 4

@@ -52,7 +52,7 @@ class LaneTally(msgspec.Struct, frozen=True):
     last_error: str | None = None
 
 
-class Said(msgspec.Struct, frozen=True):
+class WorkerSaid(msgspec.Struct, frozen=True):
     """A renewal, and what people are told of the worker.
 
     `errors` counts its rows by type; `scored` are rows with scores, of the shards that it had; `found` of open

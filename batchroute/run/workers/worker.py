@@ -23,7 +23,7 @@ from batchroute.errors import BatchrouteError, cause_of
 from batchroute.job.beside import find_beside
 from batchroute.job.prices import attempt_usd, open_targets
 from batchroute.job.spec import Job
-from batchroute.lease.held import Lease
+from batchroute.lease.held import HeldLease
 from batchroute.lease.messages import Grant, LaneGrant, Renewal
 from batchroute.run.open import open_input
 from batchroute.run.options import RunOptions
@@ -31,12 +31,12 @@ from batchroute.run.process import raise_file_limit
 from batchroute.run.shards.process import ShardProcess
 from batchroute.run.stop import Stopper
 from batchroute.run.workers.granted import GrantedShards
-from batchroute.run.workers.messages import LaneTally, Order, Said
+from batchroute.run.workers.messages import LaneTally, Order, WorkerSaid
 from batchroute.send.allowance import Spending
 from batchroute.send.budget import STEP, Budget
 from batchroute.send.leased import LeasedLimits, boot_s
 from batchroute.send.open import asked_by, connections, endpoint_limits
-from batchroute.store.sharded import Worker, open_sharded
+from batchroute.store.sharded import WorkerRole, open_sharded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ async def work(
         job = Job.model_validate_json(told.job)
         raise_file_limit(connections(asked_by(job)))
         source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
-        with open_sharded(job, source, Worker(told.epoch)) as directory:
+        with open_sharded(job, source, WorkerRole(told.epoch)) as directory:
             await _Working(job, told, source, directory, exchange, gone, environ).go()
     except BaseExceptionGroup as group:
         if not isinstance(cause := cause_of(group), BatchrouteError):
@@ -77,7 +77,7 @@ async def work(
 
 async def _give_up(fault: BatchrouteError, exchange: Exchange) -> None:
     """The last word of a worker that cannot go on: why the run has to end."""
-    said = Said(Renewal("", 0, _LAST, stopping=str(fault)), code=fault.exit_code, leaving=True)
+    said = WorkerSaid(Renewal("", 0, _LAST, stopping=str(fault)), code=fault.exit_code, leaving=True)
     with contextlib.suppress(ConnectionError, TimeoutError):
         await exchange(msgspec.msgpack.encode(said))
 
@@ -99,7 +99,7 @@ class _Working:
         self._order = order
         self._exchange = exchange
         self._gone = gone
-        self._lease = Lease()
+        self._lease = HeldLease()
         self._soon = asyncio.Event()
         self._heard = asyncio.Event()  # all that has ended, by the driver
         self._threshold: asyncio.Future[float] = asyncio.get_running_loop().create_future()
@@ -200,11 +200,11 @@ class _Working:
         self._heard.set()
         return grant.period_s
 
-    def _said(self, ended: list[ShardEnd]) -> Said:
+    def _said(self, ended: list[ShardEnd]) -> WorkerSaid:
         process, progress, now = self._process, self._process.progress, time.monotonic()
         uses = {name: leased.use(now) for name, leased in self._leased.items()}
         taken_usd, ceiling_usd = self._money()
-        return Said(
+        return WorkerSaid(
             Renewal(
                 worker="",  # who carries it knows whose it is
                 epoch=self._lease.epoch,
