@@ -93,7 +93,7 @@ def test_a_thousand_workers_keep_the_driver_below_a_tenth_of_a_core(cluster: Ray
             for at in range(ACTORS):
                 order = " ".join(f"worker-{number}" for number in range(at, WORKERS, ACTORS))
                 spec = EngineSpec(cpus=0.5, memory_mb=100)
-                workers = RayWorkers(ray, spec, driver, many, order.encode(), question, print)
+                workers = RayWorkers(ray, spec, 0.0, driver, many, order.encode(), question, print)
                 group.create_task(workers.serve(f"actor-{at}"))
             return await measured()
 

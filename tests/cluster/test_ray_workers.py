@@ -88,7 +88,7 @@ def serve(workers: RayWorkers, names: list[str]) -> None:
 
 def test_each_renewal_of_each_worker_is_granted(ray: Any, question: Question) -> None:
     driver = Counting()
-    serve(RayWorkers(ray, SPEC, driver, renewing, b"20", question, print), ["a", "b", "c"])
+    serve(RayWorkers(ray, SPEC, 0.0, driver, renewing, b"20", question, print), ["a", "b", "c"])
     assert driver.renewals == {"a": 20, "b": 20, "c": 20}
     assert len(set(driver.pids.values())) == 3
     assert sorted(driver.begins) == sorted(driver.ends) == ["a", "b", "c"]
@@ -97,7 +97,7 @@ def test_each_renewal_of_each_worker_is_granted(ray: Any, question: Question) ->
 def test_workers_begin_when_the_cluster_has_room_for_them(ray: Any, question: Question) -> None:
     driver = Counting()
     half = EngineSpec(cpus=4.0, memory_mb=100)  # of eight
-    serve(RayWorkers(ray, half, driver, renewing, b"5", question, print), ["a", "b", "c", "d"])
+    serve(RayWorkers(ray, half, 0.0, driver, renewing, b"5", question, print), ["a", "b", "c", "d"])
     assert driver.renewals == dict.fromkeys("abcd", 5)
 
 
@@ -107,7 +107,7 @@ def test_a_worker_that_is_killed_is_known_to_be_dead(ray: Any, question: Questio
             os.kill(pid, signal.SIGKILL)
 
     driver = Counting(kill)
-    serve(RayWorkers(ray, SPEC, driver, renewing, b"10", question, print), ["a", "b"])
+    serve(RayWorkers(ray, SPEC, 0.0, driver, renewing, b"10", question, print), ["a", "b"])
     assert sorted(driver.ends) == ["a", "b"]
     assert driver.renewals == {"a": 3, "b": 10}
 
@@ -119,7 +119,7 @@ def test_a_worker_that_is_stopped_can_be_killed(ray: Any, question: Question) ->
             asyncio.get_running_loop().call_later(0.2, workers.kill, worker)
 
     driver = Counting(stop)
-    workers = RayWorkers(ray, SPEC, driver, renewing, b"0", question, print)
+    workers = RayWorkers(ray, SPEC, 0.0, driver, renewing, b"0", question, print)
     serve(workers, ["a"])
     assert driver.ends == ["a"]
     until = time.monotonic() + 30
@@ -130,7 +130,7 @@ def test_a_worker_that_is_stopped_can_be_killed(ray: Any, question: Question) ->
 
 def test_what_goes_wrong_in_a_worker_is_raised(ray: Any, question: Question) -> None:
     with pytest.raises(ExceptionGroup) as raised:
-        serve(RayWorkers(ray, SPEC, Counting(), renewing, b"no number", question, print), ["a"])
+        serve(RayWorkers(ray, SPEC, 0.0, Counting(), renewing, b"no number", question, print), ["a"])
     assert isinstance(cause_of(raised.value), ValueError)
 
 
@@ -141,7 +141,7 @@ def test_a_worker_on_a_machine_that_cannot_work_is_not_used(ray: Any, question: 
 
     (tmp_path / "probe").unlink()
     driver, said = Counting(), list[str]()
-    serve(RayWorkers(ray, SPEC, driver, renewing, b"5", question, refused), ["a"])
+    serve(RayWorkers(ray, SPEC, 0.0, driver, renewing, b"5", question, refused), ["a"])
     assert not driver.begins
     assert len(said) == 1
     assert "does not see the run directory" in said[0]
@@ -155,7 +155,7 @@ def test_a_worker_that_the_cluster_has_no_room_for_is_given_up_when_there_is_no_
 
     driver = Counting(last)
     all_of_it = EngineSpec(cpus=8.0, memory_mb=100)
-    serve(RayWorkers(ray, all_of_it, driver, renewing, b"20", question, print), ["a", "b"])
+    serve(RayWorkers(ray, all_of_it, 0.0, driver, renewing, b"20", question, print), ["a", "b"])
     assert len(driver.begins) == 1
 
 

@@ -53,8 +53,8 @@ def own_network() -> Iterator[None]:
 
 def _end_all() -> None:
     """Ends every process of this network but our own."""
-    network, until = NETWORK.readlink(), time.monotonic() + END_S
-    while found := [pid for pid in processes() if pid != os.getpid() and _network_of(pid) == network]:
+    until = time.monotonic() + END_S
+    while found := [pid for pid in processes() if pid != os.getpid()]:
         assert time.monotonic() < until, f"processes that do not end: {found}"
         for pid in found:
             os.kill(pid, signal.SIGKILL)
@@ -62,8 +62,9 @@ def _end_all() -> None:
 
 
 def processes() -> list[int]:
-    """All that there are, threads and what has ended left out."""
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    """All of this network."""
+    network, numbers = NETWORK.readlink(), (entry.name for entry in Path("/proc").iterdir())
+    return [int(number) for number in numbers if number.isdigit() and _network_of(int(number)) == network]
 
 
 def _network_of(pid: int) -> Path | None:
@@ -92,11 +93,11 @@ def _settings(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def ray_cluster(cpus: int = 8) -> Iterator[RayCluster]:
-    """One machine with so many CPUs, whatever it has; inside `own_network`."""
+    """One machine with so many CPUs and a GPU, as Ray counts, whatever it has; inside `own_network`."""
     ray = Path(sys.executable).with_name("ray")
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # its sockets' paths may not be long
     command = [ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={PORT}"]
-    command += [f"--num-cpus={cpus}", "--num-gpus=0", "--object-store-memory=80000000", f"--temp-dir={folder}"]
+    command += [f"--num-cpus={cpus}", "--num-gpus=1", "--object-store-memory=80000000", f"--temp-dir={folder}"]
     command += ["--include-dashboard=false", "--disable-usage-stats"]
     # Should this process be killed, Ray's goes as well, and takes the cluster with it.
     tied = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]

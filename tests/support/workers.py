@@ -14,12 +14,13 @@ from batchroute.run.workers.worker import work
 
 if TYPE_CHECKING:
     from batchroute.run.workers.driver import Driver
+    from batchroute.run.workers.messages import Stage
 
 
 class TaskWorkers:
     """See `Workers`: all in the driver's event loop, by the same bytes."""
 
-    def __init__(self, driver: Driver, order: bytes) -> None:
+    def __init__(self, driver: Driver, stage: Stage, order: bytes) -> None:
         self._driver = driver
         self._order = order
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -29,6 +30,7 @@ class TaskWorkers:
             await asyncio.sleep(0)
             return self._driver.exchange(name, renewal)
 
+        self._driver.begun(name)
         self._tasks[name] = task = asyncio.create_task(work(self._order, exchange, asyncio.Event()))
         await task
 

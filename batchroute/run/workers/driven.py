@@ -62,18 +62,22 @@ GRACE_S = 2.0  # beyond a period, in which workers that were told to let go may 
 
 
 class OpenWorkers(Protocol):
-    """How workers are begun for a driver, each with the same order."""
+    """How workers are begun for a stage of a driver's, each with the same order."""
 
-    def __call__(self, driver: Driver, order: bytes) -> Workers: ...
+    def __call__(self, driver: Driver, stage: Stage, order: bytes) -> Workers: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where workers are: `open` begins them, `most` can be. `local`: all on this machine, under one kernel."""
+    """Where workers are: `open` begins them, `most` can be. `local`: all on this machine, under one kernel.
+
+    `scorers` is for how many there are GPUs, which senders do not have; 0: there is none, or no use for one.
+    """
 
     open: OpenWorkers
     most: int
     local: bool
+    scorers: int = 0
 
 
 async def run_driven(job: Job, options: RunOptions, source: Source, stopper: Stopper, where: Where) -> RunEnd:
@@ -173,8 +177,9 @@ class _DrivenRun:
         to_score = await asyncio.to_thread(unscored, self._directory, self._left)
         if to_score and asks_for_vectors(self._job.router):
             await self._ask_embedder(to_score)
-        elif to_score and named is None:
-            await self._stage("score", to_score, scorers(self._job, self._where.most))
+        elif to_score and (named is None or self._where.scorers):
+            count = scorers(self._job, self._where.most, self._where.scorers)
+            await self._stage("score", to_score, count)
         if self._stopper.stopping or self.driver.is_over:
             return
         job, directory, options = self._job, self._directory, self._options
@@ -206,7 +211,7 @@ class _DrivenRun:
             beside=looked_for(),
             retry_refused=self._options.retry_refused,
         )
-        self._workers = workers = self._where.open(self.driver, msgspec.msgpack.encode(order))
+        self._workers = workers = self._where.open(self.driver, stage, msgspec.msgpack.encode(order))
         async with asyncio.TaskGroup() as group:
             for _ in range(min(count, len(tasks))):
                 group.create_task(self._seat(stage, workers))

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from batchroute.run.options import RunOptions
     from batchroute.run.stop import Stopper
     from batchroute.run.workers.driver import Driver
+    from batchroute.run.workers.messages import Stage
 
 
 async def run_on_processes(job: Job, options: RunOptions, source: Source, stopper: Stopper) -> RunEnd:
     """See `run_driven`; one worker for each CPU that this process may use, where the job names no number."""
 
-    def begin(driver: Driver, order: bytes) -> ProcessWorkers:
+    def begin(driver: Driver, stage: Stage, order: bytes) -> ProcessWorkers:
         return ProcessWorkers(driver, order, options.environ)
 
     return await run_driven(job, options, source, stopper, Where(begin, most=usable_cores(), local=True))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from batchroute.run.options import RunOptions
     from batchroute.run.stop import Stopper
     from batchroute.run.workers.driver import Driver
+    from batchroute.run.workers.messages import Stage
+
+WITHOUT_TORCH = {"random", "length"}
 
 
 async def run_on_ray(job: Job, options: RunOptions, source: Source, stopper: Stopper) -> RunEnd:
@@ -43,9 +46,17 @@ async def run_on_ray(job: Job, options: RunOptions, source: Source, stopper: Sto
                 "set engine.workers where it grows by itself"
             )
 
-        def begin(driver: Driver, order: bytes) -> RayWorkers:
-            return RayWorkers(ray, engine, driver, work, order, question, options.notify)
+        def begin(driver: Driver, stage: Stage, order: bytes) -> RayWorkers:
+            gpus = engine.gpus if stage == "score" and scorers else 0.0
+            return RayWorkers(ray, engine, gpus, driver, work, order, question, options.notify)
 
-        return await run_driven(
-            job, options, source, stopper, Where(begin, most=engine.workers or room, local=False)
-        )
+        scorers = gpu_scorers(job, ray.cluster_resources().get("GPU", 0.0))
+        where = Where(begin, most=engine.workers or room, local=False, scorers=scorers)
+        return await run_driven(job, options, source, stopper, where)
+
+
+def gpu_scorers(job: Job, gpus: float) -> int:
+    """How many scorers a cluster with so many GPUs has them for; 0 where the router needs none."""
+    if job.engine.gpus == 0 or job.router.use in WITHOUT_TORCH:
+        return 0
+    return int(gpus // job.engine.gpus)

@@ -64,6 +64,7 @@ class RayWorkers:
         self,
         ray: Any,
         spec: EngineSpec,
+        gpus: float,
         driver: Exchanges,
         work: Work,
         order: bytes,

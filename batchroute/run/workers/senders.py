@@ -35,7 +35,9 @@ def why_fewer_senders(job: Job, most: int) -> str | None:
     return said_of_senders(lane_limits(job)) if senders(job, most) < (job.engine.workers or most) else None
 
 
-def scorers(job: Job, most: int) -> int:
-    """How many workers score, where nothing can be sent until all scores are there."""
+def scorers(job: Job, most: int, on_gpus: int) -> int:
+    """How many workers score before anything is sent, where there are GPUs for `on_gpus` of them, or none."""
     asked = job.engine.scorers
-    return min(job.engine.workers or most, most) if asked == "auto" else asked
+    if asked != "auto":
+        return asked
+    return on_gpus or min(job.engine.workers or most, most)
