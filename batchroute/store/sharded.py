@@ -162,6 +162,7 @@ class ShardedDirectory:
         self._mode = int(job.output.mode, 8)
         self._retry_refused = retry_refused
         self._reopened: set[int] = set()  # shards whose refused rows were
+        self._at_first: dict[int, int | None] = {}  # the epoch in which a shard was done, at the first look
         self._open: dict[Path, _OpenShard] = {}
         if isinstance(role, WorkerRole):
             self._known = self.identity
@@ -224,11 +225,15 @@ class ShardedDirectory:
         self._open.pop(shard.layout.own).held.close()
 
     def done(self, number: int) -> ShardDone | None:
-        """What came of a shard; None where it is to be worked on, as is one whose refused rows are asked again."""
+        """What came of a shard; None where it is to be worked on.
+
+        So is one whose refused rows are asked again: until somebody has been at work on it since the first look.
+        """
         done = read_done(RunLayout(self.layout.path, number))
-        if done is not None and done.refused and self._retry_refused and number not in self._reopened:
-            return None
-        return done
+        if not self._retry_refused:
+            return done
+        at_first = self._at_first.setdefault(number, None if done is None else done.epoch)
+        return None if done is not None and done.refused and done.epoch == at_first else done
 
     def fix_threshold(self, threshold: float, rows: int, limit: int | None) -> None:
         """As of a shard's `RunDirectory`: the threshold of the whole run, once all scores are known."""

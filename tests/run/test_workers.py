@@ -37,6 +37,7 @@ def driven(
     meanwhile: Callable[[Stopper], object] = lambda stopper: None,
     limit: int | None = None,
     watch: Callable[[Progress], Awaitable[None]] | None = None,
+    retry_refused: bool = False,
 ) -> tuple[RunEnd, list[str]]:
     """A run in `folder`; what it said at once."""
     said: list[str] = []
@@ -52,7 +53,7 @@ def driven(
         stopper = Stopper(job.limits.drain_s, said.append)
         source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
         meanwhile(stopper)
-        options = RunOptions(os.environ, limit=limit, watch=watch, notify=said.append)
+        options = RunOptions(os.environ, limit=limit, retry_refused=retry_refused, watch=watch, notify=said.append)
         return await run_driven(job, options, source, stopper, in_one_process(workers))
 
     return run_loop(work()), said
@@ -147,9 +148,37 @@ def test_a_run_that_is_stopped_drains_at_every_worker_and_goes_on_in_the_next(tm
         assert end.exit_code(0.0) == 4
         assert 0 < asked < 300
         assert len(answered(tmp_path / "run")) == asked, "what was in flight is on file"
+        assert end.ok == asked, "of shards that are not done as well"
         end, _ = driven(tmp_path, served(provider.url), workers=2)
         assert provider.stats().requests == 300
     assert end.exit_code(0.0) == 0
+
+
+def test_refused_rows_are_asked_again_where_that_is_wanted_and_no_others(tmp_path: Path) -> None:
+    write_rows(tmp_path, 200)
+    refusing = Behaviour(latency_s=0.0, faults={"invalid_request_error": 0.1}, seed=1)
+    with threaded_simulator(refusing) as provider:
+        end, _ = driven(tmp_path, served(provider.url))
+    refused = end.refused
+    assert (end.ok + refused, end.exit_code(0.0)) == (200, 3)
+    assert refused > 3, "of several shards"
+    with threaded_simulator(Behaviour(latency_s=0.0)) as provider:
+        end, said = driven(tmp_path, served(provider.url), retry_refused=True)
+        assert provider.stats().requests == refused
+        assert (end.ok, end.refused, end.exit_code(0.0)) == (200, 0, 0), said
+        end, _ = driven(tmp_path, served(provider.url), retry_refused=True)
+        assert (end.asked, provider.stats().requests) == (False, refused)
+
+
+def test_a_row_that_is_refused_once_more_is_as_done_as_before(tmp_path: Path) -> None:
+    write_rows(tmp_path, 100)
+    with (tmp_path / "prompts.jsonl").open("a") as file:
+        file.write('{"prompt": null}\n')
+    with threaded_simulator(Behaviour(latency_s=0.0)) as provider:
+        driven(tmp_path, served(provider.url))
+        end, _ = driven(tmp_path, served(provider.url), retry_refused=True)
+        assert provider.stats().requests == 100
+    assert (end.rows, end.ok, end.refused, end.stopped, end.exit_code(0.0)) == (101, 100, 1, (), 3)
 
 
 def test_a_display_that_fails_ends_no_run_and_is_a_fault_of_ours_afterwards(tmp_path: Path) -> None:

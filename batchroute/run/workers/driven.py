@@ -25,6 +25,7 @@ from batchroute.lease.limiter import Limiter
 from batchroute.lease.limits import period_s, quiet_s, ttl_s
 from batchroute.lease.money import SharedMoney
 from batchroute.lease.queue import DEATHS, ShardQueue
+from batchroute.report.figures import read_report
 from batchroute.run.background import Display, in_background
 from batchroute.run.progress import Crew, Money, Progress
 from batchroute.run.shards.engine import MOST_OPEN
@@ -36,7 +37,7 @@ from batchroute.run.shards.threshold import settled_threshold, unscored
 from batchroute.run.shards.whole import refuse_undivided
 from batchroute.run.status import StatusFile
 from batchroute.run.workers.driver import Driver
-from batchroute.run.workers.end import driven_end, engine_figures
+from batchroute.run.workers.end import as_reported, driven_end, engine_figures
 from batchroute.run.workers.messages import Order
 from batchroute.run.workers.senders import lane_limits, scorers, senders, why_fewer_senders
 from batchroute.send.budget import Budget
@@ -154,6 +155,7 @@ class _DrivenRun:
         end = driven_end(driver, directory, tasks, self._stopper, asked=bool(self._left))
         engine = engine_figures(driver, directory, tasks, use=self._job.engine.use, workers=self._count)
         await asyncio.to_thread(report_end, self._job, directory, tasks, end, self._options.limit, engine=engine)
+        end = as_reported(end, read_report(directory.layout.path))
         fault = self._stopper.fault
         if fault is not None and not self.sent:
             raise fault

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchroute.lease.limiter import Limiter
+    from batchroute.report.figures import Report
     from batchroute.run.end import RunEnd
     from batchroute.run.shards.queue import ShardTask
     from batchroute.run.stop import Stopper
@@ -38,6 +39,13 @@ def driven_end(
         causes=(*end.causes, *said),
         stopped_code=driver.code or end.stopped_code,
     )
+
+
+def as_reported(end: RunEnd, report: Report | None) -> RunEnd:
+    """With the rows of shards that are not done, which the report has counted."""
+    if report is None:
+        return end
+    return dataclasses.replace(end, ok=report.ok, refused=report.refused, failed=report.failed)
 
 
 def _of_lanes(limiter: Limiter) -> list[str]:

@@ -65,7 +65,8 @@ async def work(
         job = Job.model_validate_json(told.job)
         raise_file_limit(connections(asked_by(job)))
         source = open_input(job.input, job.router, Path(job.output.path), raw=job.output.raw)
-        with open_sharded(job, source, WorkerRole(told.epoch)) as directory:
+        role = WorkerRole(told.epoch)
+        with open_sharded(job, source, role, retry_refused=told.retry_refused) as directory:
             await _Working(job, told, source, directory, exchange, gone, environ).go()
     except BaseExceptionGroup as group:
         if not isinstance(cause := cause_of(group), BatchrouteError):
