@@ -124,9 +124,11 @@ def _with_flags(command: Callable[..., int], options: Sequence[Callable[..., Any
 
 def share_named(text: str | None) -> Share | None:
     """The value of --shard."""
+    if text is None:
+        return None
     from batchroute.run.shards.share import parse_share
 
-    return None if text is None else parse_share(text, os.environ)
+    return parse_share(text, os.environ)
 
 
 def share_of(text: str) -> float:

@@ -29,7 +29,7 @@ from batchroute.run.spending import DirectoryBill
 from batchroute.run.status import StatusFile
 from batchroute.run.unconfirmed import Unconfirmed
 from batchroute.score.api.rate import EmbedContext, rater_opener
-from batchroute.score.process import LoadedFrom
+from batchroute.score.router import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asked_by, endpoint_limits, own_limits, scrubber_for
 from batchroute.send.reuse import answered_parts

@@ -21,7 +21,7 @@ from batchroute.run.shards.alone import scored_share
 from batchroute.run.shards.likely import likely_senders
 from batchroute.run.told import told
 from batchroute.score.api.rate import EmbedContext, rater_opener
-from batchroute.score.process import LoadedFrom
+from batchroute.score.router import LoadedFrom
 from batchroute.send.budget import open_budget
 from batchroute.send.open import asks_for_vectors
 from batchroute.store.directory import open_run_directory

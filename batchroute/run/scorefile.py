@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 from batchroute.errors import Stopped, UsageFault
 from batchroute.input.ahead import ChunksAhead
 from batchroute.score.parallel import open_rater_for
-from batchroute.score.process import LoadedFrom
 from batchroute.score.rater import bare_questions, rated_chunks
-from batchroute.score.router import load_scorer
+from batchroute.score.router import LoadedFrom, load_scorer
 from batchroute.store.files import AS_UMASK_SAYS, refuse_homeless, saving, whole_file
 
 if TYPE_CHECKING:

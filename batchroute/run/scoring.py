@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from batchroute.input.chunk import Chunk
     from batchroute.input.open import Source
     from batchroute.job.spec import RouterSpec
-    from batchroute.score.process import LoadedFrom
     from batchroute.score.rater import OpenRater, Rated, Rater
-    from batchroute.score.router import Scorer
+    from batchroute.score.router import LoadedFrom, Scorer
     from batchroute.store.directory import RunDirectory
     from batchroute.store.scores import Scores
     from batchroute.types import Questions

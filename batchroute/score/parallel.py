@@ -25,7 +25,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import Pipe
 from typing import TYPE_CHECKING, Any
 
 from batchroute.errors import BatchrouteError
@@ -40,9 +39,8 @@ if TYPE_CHECKING:
 
     from batchroute.input.ahead import ChunksAhead
     from batchroute.job.spec import RouterSpec
-    from batchroute.score.process import LoadedFrom
     from batchroute.score.rater import OpenRater, Rater
-    from batchroute.score.router import Scorer
+    from batchroute.score.router import LoadedFrom, Scorer
     from batchroute.types import Questions
 
 MODULE = "batchroute.score.process"
@@ -113,6 +111,8 @@ def _started(
 @contextlib.contextmanager
 def scoring_process(loaded_from: LoadedFrom) -> Iterator[ScoringProcess]:
     """Started, and at the end of the block killed: it holds nothing that is not here as well."""
+    from multiprocessing import Pipe  # noqa: PLC0415 - most runs start none
+
     ours, theirs = Pipe()
     with ours, ThreadPoolExecutor(1, "to-scorer") as sending, ThreadPoolExecutor(1, "from-scorer") as receiving:
         with theirs:

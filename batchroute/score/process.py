@@ -11,23 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError
-from batchroute.score.router import load_scorer
-
-if TYPE_CHECKING:
-    from batchroute.job.spec import RouterSpec
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedFrom:
-    """What `load_scorer` is given, in this process as in the other one."""
-
-    router: RouterSpec
-    begun_with: str | None = None
+from batchroute.score.router import LoadedFrom, load_scorer
 
 
 def main() -> None:

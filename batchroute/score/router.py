@@ -77,6 +77,14 @@ def check_router(router: RouterSpec) -> None:
         resolve_device(router.device)
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedFrom:
+    """What `load_scorer` is given, by whatever process."""
+
+    router: RouterSpec
+    begun_with: str | None = None
+
+
 def load_scorer(router: RouterSpec, begun_with: str | None = None) -> Scorer:
     """The scorer of a job's [router]; ModelFault when the model, the embedder or the device will not do.
 

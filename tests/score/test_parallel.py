@@ -31,9 +31,9 @@ from batchroute.score.parallel import (
     open_rater_for,
     scoring_process,
 )
-from batchroute.score.process import LoadedFrom, serve
+from batchroute.score.process import serve
 from batchroute.score.rater import bare_questions, open_thread_rater, rated_chunks
-from batchroute.score.router import Scorer, load_scorer
+from batchroute.score.router import LoadedFrom, Scorer, load_scorer
 from inputs import lines, source
 
 if TYPE_CHECKING:

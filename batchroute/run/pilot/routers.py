@@ -20,9 +20,8 @@ from batchroute.learn.own.build import (
     write_router,
 )
 from batchroute.run.scoring import Scoring, scorer_loader
-from batchroute.score.process import LoadedFrom
 from batchroute.score.rater import bare_questions
-from batchroute.score.router import load_scorer
+from batchroute.score.router import LoadedFrom, load_scorer
 from batchroute.store.files import saving
 from batchroute.store.scores import Scores, read_scores
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchroute.errors import BatchrouteError, PoisonShard, ShardTaken
 from batchroute.run.scoring import Scoring
-from batchroute.score.process import LoadedFrom
+from batchroute.score.router import LoadedFrom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
