@@ -241,3 +241,19 @@ def test_a_share_that_ends_says_so_of_itself_and_the_last_one_of_the_run(
     assert "key rejected" in why
     assert (whole[1], whole[2]["state"], whole[2]["stopped"]) == (0, "complete", [])
     assert f"run complete with {ROWS} rows, $" in whole[0]
+
+
+def test_what_a_share_that_is_stopped_has_done_is_counted(server: ThreadedSimulator, tmp_path: Path) -> None:
+    server.control({"latency_s": 0.2})
+    write_shares_job(tmp_path, server.url)
+    share = begun(tmp_path, "run", "job.toml", "--shard", "0/1")
+    while server.stats().requests < 50:
+        time.sleep(0.01)
+    share.send_signal(signal.SIGINT)
+    said = share.communicate(timeout=60)[1]
+    assert share.returncode == 130
+    done = len(answers(tmp_path / "run"))
+    assert done == server.stats().requests, "what was in flight was awaited"
+    assert f"incomplete {done} of {ROWS} rows" in said
+    ended = report(tmp_path / "run")
+    assert (ended["state"], ended["ok"], ended["remaining"]) == ("incomplete", done, ROWS - done)
