@@ -9,16 +9,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
-import pyarrow.parquet as pq
 
 from batchroute.errors import PoisonShard
 from batchroute.store.files import decoding, saving, sync_file, whole_file, write_whole
 from batchroute.store.layout import RunLayout, layouts_of
-from batchroute.store.tally import TALLIED, Tally
-from batchroute.store.unsealed import read_failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from batchroute.input.cut import Shard
@@ -49,17 +45,6 @@ def read_done(shard: RunLayout) -> ShardDone | None:
         return None
     with decoding(shard.done, "remove it to go through the shard again"):
         return msgspec.json.decode(content, type=ShardDone)
-
-
-def ended_so_far(shard: RunLayout, parts: Iterable[Path]) -> ShardDone:
-    """What has come of a shard by now, done or not: by what stands in its `parts` and in failed.jsonl."""
-    if (done := read_done(shard)) is not None:
-        return done
-    tally = Tally()
-    for part in parts:
-        tally.add_part(pq.read_table(part, columns=list(TALLIED)))
-    failed = len(read_failed(shard.failed))
-    return ShardDone(tally.done + failed, dict(tally.ok), tally.refused, failed, tally.cost_usd)
 
 
 def write_done(store: RunStore, rows: int, epoch: int) -> None:

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 
 from batchroute.report.figures import write_report
 from batchroute.run.end import Counts, end_report, running_report
-from batchroute.store.ended import ended_so_far, write_root_failed
+from batchroute.store.ended import write_root_failed
 from batchroute.store.files import saving
-from batchroute.store.layout import RunLayout, shard_of
 from batchroute.store.lock import turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from batchroute.job.spec import Job
     from batchroute.report.figures import EngineFigures
@@ -50,13 +48,8 @@ def is_done(directory: ShardedDirectory, task: ShardTask) -> bool:
 
 
 def counts_of(directory: ShardedDirectory, tasks: Iterable[ShardTask]) -> Counts:
-    """How their rows have ended, as far as they have."""
-    run = directory.layout
-    parts: dict[int, list[Path]] = {}
-    for part in run.parts():  # looked through once: all shards have theirs in one folder
-        parts.setdefault(shard_of(part), []).append(part)
-    numbers = [task.shard.number for task in tasks]
-    ended = [ended_so_far(RunLayout(run.path, number), parts.get(number, ())) for number in numbers]
+    """How the rows of those of them ended whose rows have all ended."""
+    ended = [done for task in tasks if (done := directory.done(task.shard.number)) is not None]
     return Counts(
         sum(sum(done.ok.values()) for done in ended),
         sum(done.refused for done in ended),
