@@ -19,6 +19,7 @@
     state      what a lane does, in one value    attempt    one of them, and what it says of the endpoint
     backend    one address of a lane             fleet      all of them, and who gets the next request
     share      what one address may use          leased     what a lane may use, for a while
+    outage     when it goes away, and is back
 
 Knows no scores and no files of the input; where a request goes was decided before.
 """

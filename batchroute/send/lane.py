@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Generic
 
 import msgspec
@@ -19,20 +18,20 @@ import msgspec
 from batchroute.send.allowance import OverBudget
 from batchroute.send.attempt import Sending, make_retrying, over_budget
 from batchroute.send.classify import MOST_DETAIL_CHARS, Answer, shortened
-from batchroute.send.doubt import Doubt, OpenRequest, may_be_away
+from batchroute.send.doubt import Doubt, OpenRequest
 from batchroute.send.gate import Gate
+from batchroute.send.outage import OutageWatch
 from batchroute.send.refusals import SameRefusal
 from batchroute.send.request import AnyRequest, Outcome, Spent
 from batchroute.send.retry import NO_MORE, RETRIABLE, Attempts
 from batchroute.send.room import Room
-from batchroute.send.state import address_state, lane_state
+from batchroute.send.state import lane_state
 from batchroute.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 
     from batchroute.send.allowance import Allowance
-    from batchroute.send.backend import Backend
     from batchroute.send.request import Sink
     from batchroute.send.retry import RetryPolicy
     from batchroute.types import LaneState, Status
@@ -67,11 +66,9 @@ class Lane(Generic[AnyRequest]):
             allowance, policy.outage_s, clock, list(sends), per_address=per_address
         )
         self._notify = notify
-        self._watch = watch
         self._stopping = False
         self._done = False
         self._starved = False
-        self._is_away = False
         self._feeding: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], OpenRequest[AnyRequest]] = {}
         self._ended = 0  # of the open ones; their tasks close later
@@ -87,7 +84,7 @@ class Lane(Generic[AnyRequest]):
             policy,
             at_standard=at_standard,
             others_may_pass=self._others_may_pass,
-            changed=self._tell,
+            changed=OutageWatch(self.gate.fleet, watch, self.state).changed,
             clock=clock,
         )
         self._retrying = make_retrying()
@@ -273,18 +270,6 @@ class Lane(Generic[AnyRequest]):
         if self._stopping:
             self._release(row, answer)
             raise asyncio.CancelledError
-
-    def _tell(self, backend: Backend[OpenRequest[AnyRequest]], answer: Answer) -> None:
-        """That an address went away, or is back with this answer; a bad one is the reason of the state."""
-        fleet = self.gate.fleet
-        badly = (answer.error or "") if may_be_away(answer) else ""
-        if not fleet.is_one:
-            breaker = backend.breaker
-            self._watch(backend.where, address_state(backend.given_up, breaker.error, badly, is_open=breaker.open))
-        if fleet.is_away != self._is_away:
-            self._is_away = fleet.is_away
-            state = self.state()
-            self._watch("", replace(state, reason=badly) if badly and not self._is_away else state)
 
     def _others_may_pass(self) -> bool:
         """Whether there is another request than those that get 429 alone."""
