@@ -9,6 +9,7 @@ import hashlib
 import tomllib
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,7 @@ def read_identity(run: RunLayout) -> Identity:
     """What the directory's job.toml says; RunFault where there is none, or none that this version can read."""
     try:
         text = run.job.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        tables = _tables(text)
         if tables.keys() & {"input", "endpoints"} and RUN_TABLE not in tables:
             raise RunFault(f"{run.job}: is a job file, and its folder holds no run; name another directory")
         return _read(text, tables[RUN_TABLE])
@@ -168,6 +169,12 @@ def read_identity(run: RunLayout) -> Identity:
         raise unreadable(run.job, denied) from denied
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise RunFault(f"{run.job}: not as a run wrote it ({error}); name another directory") from error
+
+
+@lru_cache(maxsize=2)
+def _tables(text: str) -> Mapping[str, Any]:
+    """A process looks twice for each of its shards, and finds the same, which may name thousands of files."""
+    return tomllib.loads(text)
 
 
 def known_identity(run: RunLayout) -> Identity | None:
