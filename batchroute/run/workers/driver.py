@@ -196,7 +196,7 @@ class Driver:
         tallies = [known.said.tallies.get(name, _NONE) for known in self._known.values() if known.said is not None]
         states = Counter((tally.doing, tally.reason) for tally in tallies)
         if not states:
-            return LaneState("waiting")
+            return LaneState("done" if self.limiter.queue.finished else "waiting")
         doing, reason = max(
             states, key=lambda state: (state[0] == "sending", state[0] != "waiting", states[state])
         )
