@@ -257,3 +257,11 @@ def test_what_a_share_that_is_stopped_has_done_is_counted(server: ThreadedSimula
     assert f"incomplete {done} of {ROWS} rows" in said
     ended = report(tmp_path / "run")
     assert (ended["state"], ended["ok"], ended["remaining"]) == ("incomplete", done, ROWS - done)
+
+
+def test_the_last_share_says_what_is_odd_about_the_input(server: ThreadedSimulator, tmp_path: Path) -> None:
+    write_shares_job(tmp_path, server.url, rows=1)
+    (tmp_path / "prompts.jsonl").write_text("")
+    [(code, words)] = shares(tmp_path, 1)
+    assert code == 0
+    assert "the input has no row" in words

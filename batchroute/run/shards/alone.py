@@ -18,6 +18,7 @@ from batchroute.errors import BatchrouteError, Stopped
 from batchroute.input.cut import limited
 from batchroute.job.prices import open_targets
 from batchroute.report.standing import GO_ON
+from batchroute.run.hints import input_hints
 from batchroute.run.process import run_loop
 from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
 from batchroute.run.shards.money import taken_usd
@@ -140,12 +141,19 @@ class _ShareRun:
         rows = wanted_in_all(directory, self.own)
         end = process.end(skipped, rows=rows, asked=bool(left))
         is_last = await asyncio.to_thread(report_end, self._job, directory, self._tasks, end, self._options.limit)
+        if is_last:
+            await asyncio.to_thread(self._say_hints)
         fault = self._stopper.fault
         if fault is not None and not self._stopper.sent:
             raise fault
         process.display.raise_fault()
         words = None if self._share.of == 1 else self._share.words
         return dataclasses.replace(end, share=words, is_last=is_last)
+
+    def _say_hints(self) -> None:
+        directory, rows = self._directory, wanted_in_all(self._directory, self._tasks)
+        for hint in input_hints(directory.source, self._job.input, directory.layout, rows):
+            self._options.notify(hint)
 
     async def _work(self, left: Sequence[ShardTask]) -> None:
         """A fault of the input, the router or the threshold stops it in order."""
