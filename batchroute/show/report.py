@@ -125,7 +125,9 @@ def _speed(report: Report) -> Group:
         if latency is not None:
             add_row(latencies, side, *map(seconds, (latency.p50, latency.p95, latency.p99)))
     rate = "" if report.rows_per_s is None else f", {words.speed(report.rows_per_s)}"
-    return Group(Text(f"{words.requests_words(report)}; time {duration(report.wall_s)}{rate}"), latencies)
+    requests = Text(f"{words.requests_words(report)}; time {duration(report.wall_s)}{rate}")
+    engine = words.engine_words(report)
+    return Group(requests, *([] if engine is None else [Text(engine)]), latencies)
 
 
 def _errors(errors: dict[str, int]) -> Table:

@@ -285,6 +285,19 @@ def requests_words(report: Report) -> str:
     return f"{count(report.attempts)} requests, {count(report.retries)} of them retries"
 
 
+def engine_words(report: Report) -> str | None:
+    """How the last run by workers went; None where there was none."""
+    engine = report.engine
+    if engine is None:
+        return None
+    workers = f"{count(engine.workers)} worker{'s' if engine.workers > 1 else ''} ({engine.use})"
+    shards = f"{count(engine.shards_done)} of {count(engine.shards)} shards done"
+    if not engine.workers_lost:
+        return f"{workers}, {shards}"
+    paid = f"with at most {rows_of(engine.paid_twice_bound)} in flight that may be billed twice"
+    return f"{workers}, {shards}; {count(engine.workers_lost)} lost on the way, {paid}"
+
+
 def calibration_words(calibration: Calibration) -> str:
     """A line for the job file, with all the digits it takes to get the same rows again."""
     share = "no row has a score" if calibration.strong_fraction is None else f"{calibration.strong_fraction:.4%}"
