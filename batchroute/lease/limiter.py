@@ -91,10 +91,6 @@ class Limiter:
         """How many workers hold a lease."""
         return len(self._here)
 
-    def silent_s(self, worker: str, now: float) -> float:
-        """How long the worker has not been heard; one that hangs is to be killed at some time."""
-        return now - self._known[worker].heard_at
-
     def renew(self, renewal: Renewal, now: float) -> Grant:
         """What the worker may use. A renewal that is late or doubled is answered as the last one was."""
         self.advance(now)

@@ -106,7 +106,6 @@ def test_a_doubled_renewal_is_answered_as_before_and_a_late_one_as_the_last() ->
     assert limiter.renew(renewals[1], 0.5) is first
     assert limiter.renew(renewals[0], 0.6) is first
     assert limiter.renew(renewals[2], 0.7).number == 2
-    assert limiter.silent_s("a", 1.7) == 1.0
 
 
 def test_three_thousand_a_minute_are_held_by_five_and_the_next_in_line_follows_who_has_no_rows() -> None:
