@@ -265,3 +265,22 @@ def test_the_last_share_says_what_is_odd_about_the_input(server: ThreadedSimulat
     [(code, words)] = shares(tmp_path, 1)
     assert code == 0
     assert "the input has no row" in words
+
+
+def test_a_threshold_found_by_few_rows_is_found_anew_by_more(
+    server: ThreadedSimulator, tmp_path: Path, batchroute: Callable[..., Said]
+) -> None:
+    write_shares_job(tmp_path, server.url, {"routing.threshold": None, "routing.strong_fraction": 0.1})
+    local, run, job = run_locally(tmp_path), tmp_path / "run", str(tmp_path / "job.toml")
+    asked = server.stats().requests
+    assert batchroute("score", job, "--shard", "0/1", "--limit", "20").code == 0
+    assert batchroute("run", job, "--shard", "0/1", "--limit", "20", "--quiet").code == 0
+    few = report(run)["threshold"]
+    assert batchroute("run", job, "--shard", "0/2", "--quiet").code == 4, "half of the scores are missing"
+    said = batchroute("run", job, "--shard", "0/1", "--quiet")
+    if said.code == 2:  # one of the few rows would change its side
+        assert "would change side" in said.err
+        assert server.stats().requests == asked + 20
+    else:
+        assert (said.code, report(run)["threshold"]) == (0, report(local)["threshold"])
+    assert few != report(local)["threshold"], "the job is one that can tell"

@@ -135,7 +135,7 @@ class _ShareRun:
         process.progress.rows = wanted_in_all(directory, self.own)
         process.progress.done_before = skipped.ok + skipped.refused
         if left:
-            await asyncio.to_thread(begin_report, directory)
+            await asyncio.to_thread(begin_report, self._job, directory, self._tasks, self._options.limit)
             async with process.at_work(directory.status):
                 await self._work(left)
         rows = wanted_in_all(directory, self.own)

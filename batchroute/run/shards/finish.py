@@ -57,9 +57,10 @@ def counts_of(directory: ShardedDirectory, tasks: Iterable[ShardTask]) -> Counts
     )
 
 
-def begin_report(directory: ShardedDirectory) -> None:
+def begin_report(job: Job, directory: ShardedDirectory, tasks: Sequence[ShardTask], limit: int | None) -> None:
     """report.json says that figures are on their way; what an earlier run was complete by is no longer so."""
     run = directory.layout
+    _fix_rows(job, directory, wanted_in_all(directory, tasks), limit)
     report = running_report(run.path)
     with saving(run.path), turn(run):
         run.success.unlink(missing_ok=True)
@@ -81,10 +82,7 @@ def report_end(
     if not directory.leave([*end.stopped, *end.by_signal]):
         return False
     run, rows = directory.layout, wanted_in_all(directory, tasks)
-    known = directory.identity
-    threshold = known.threshold if job.routing.threshold is None else job.routing.threshold
-    if rows is not None and threshold is not None:
-        directory.fix_threshold(threshold, rows, limit)
+    _fix_rows(job, directory, rows, limit)
     ok, refused, failed = counts_of(directory, tasks)
     whole = dataclasses.replace(end, rows=rows, ok=ok, refused=refused, failed=failed)
     if not whole.complete:
@@ -95,6 +93,16 @@ def report_end(
             write_root_failed(run.path)
             write_report(run.path, report)
     return is_ours
+
+
+def _fix_rows(job: Job, directory: ShardedDirectory, rows: int | None, limit: int | None) -> None:
+    """Puts into job.toml how many rows are wanted, where that is known and the job names its threshold.
+
+    One that is found stands there with the rows that it was found by, and holds for no others.
+    """
+    threshold = job.routing.threshold
+    if rows is not None and threshold is not None:
+        directory.fix_threshold(threshold, rows, limit)
 
 
 def _why_others(directory: ShardedDirectory, end: RunEnd) -> list[str]:

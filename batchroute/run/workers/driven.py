@@ -148,7 +148,7 @@ class _DrivenRun:
         self.progress.rows = wanted_in_all(directory, self._tasks)
         self.progress.done_before = skipped.ok + skipped.refused
         if self._left:
-            await asyncio.to_thread(begin_report, directory)
+            await asyncio.to_thread(begin_report, self._job, directory, self._tasks, self._options.limit)
             await self._at_work()
         directory.end_epoch()
         driver, tasks = self.driver, self._tasks
