@@ -20,7 +20,7 @@ from batchroute.job.prices import open_targets
 from batchroute.report.standing import GO_ON
 from batchroute.run.hints import input_hints
 from batchroute.run.process import run_loop
-from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
+from batchroute.run.shards.finish import begin_report, counts_of, report_end, split_done, wanted_in_all
 from batchroute.run.shards.money import taken_usd
 from batchroute.run.shards.process import ShardProcess
 from batchroute.run.shards.queue import OwnShards, ShardTask
@@ -130,8 +130,8 @@ class _ShareRun:
     async def go(self) -> RunEnd:
         """Scores, asks and keeps its own shards; the last process at work writes the report."""
         directory, process = self._directory, self.process
-        left = [task for task in self.own if not is_done(directory, task)]
-        skipped = counts_of(directory, [task for task in self.own if task not in left])
+        done, left = split_done(directory, self.own)
+        skipped = counts_of(directory, done)
         process.progress.rows = wanted_in_all(directory, self.own)
         process.progress.done_before = skipped.ok + skipped.refused
         if left:

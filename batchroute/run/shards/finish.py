@@ -47,6 +47,15 @@ def is_done(directory: ShardedDirectory, task: ShardTask) -> bool:
     return done is not None and wanted is not None and not done.failed and done.rows >= wanted
 
 
+def split_done(directory: ShardedDirectory, tasks: Iterable[ShardTask]) -> tuple[list[ShardTask], list[ShardTask]]:
+    """Those of them that are done, and those that are left."""
+    done: list[ShardTask] = []
+    left: list[ShardTask] = []
+    for task in tasks:
+        (done if is_done(directory, task) else left).append(task)
+    return done, left
+
+
 def counts_of(directory: ShardedDirectory, tasks: Iterable[ShardTask]) -> Counts:
     """How the rows of those of them ended whose rows have all ended."""
     ended = [done for task in tasks if (done := directory.done(task.shard.number)) is not None]

@@ -29,7 +29,7 @@ from batchroute.report.figures import read_report
 from batchroute.run.background import Display, in_background
 from batchroute.run.progress import Crew, Money, Progress
 from batchroute.run.shards.engine import MOST_OPEN
-from batchroute.run.shards.finish import begin_report, counts_of, is_done, report_end, wanted_in_all
+from batchroute.run.shards.finish import begin_report, counts_of, report_end, split_done, wanted_in_all
 from batchroute.run.shards.money import taken_usd
 from batchroute.run.shards.process import ShardProcess
 from batchroute.run.shards.queue import OwnShards, ShardTask
@@ -116,7 +116,7 @@ class _DrivenRun:
         self._where = where
         self._count = count
         self._tasks = [ShardTask(*each) for each in limited(directory.shards, directory.source, options.limit)]
-        self._left = [task for task in self._tasks if not is_done(directory, task)]
+        self._done, self._left = split_done(directory, self._tasks)
         self._workers: Workers | None = None
         self._names = 0
         self._period_s = renews_s
@@ -144,7 +144,7 @@ class _DrivenRun:
     async def go(self) -> RunEnd:
         """Has all shards scored and sent; writes the report."""
         directory = self._directory
-        skipped = counts_of(directory, [task for task in self._tasks if task not in self._left])
+        skipped = counts_of(directory, self._done)
         self.progress.rows = wanted_in_all(directory, self._tasks)
         self.progress.done_before = skipped.ok + skipped.refused
         if self._left:
