@@ -26,8 +26,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "jobs").glob("*.md")), *sorted((ROO
 # How the blocks begin.
 DEMO, RESULTS, OWN_JOB = "python3 -m venv", ".venv/bin/python", "batchroute init"
 TARGET = ".venv/bin/batchroute check jobs/pilot-demo.toml"
-BILL, COMPLETION = "batchroute report runs/first --by", "eval"
-TYPED = (DEMO, RESULTS, TARGET, OWN_JOB, BILL, COMPLETION)
+BILL, SHARES, COMPLETION = "batchroute report runs/first --by", "for I in 0 1", "eval"
+TYPED = (DEMO, RESULTS, TARGET, OWN_JOB, BILL, SHARES, COMPLETION)
 KEY = "sk-readme-0123456789"
 ROWS, PILOT_ROWS = 80, 50
 PRICE = "price = { input = 2, output = 10 }  # loopback has none of its own\n"
@@ -101,6 +101,10 @@ def test_what_it_shows_runs_as_written(tmp_path: Path) -> None:
     assert "Routing keeps" in stranger.types(run)
     a_job_of_ones_own(stranger)
     the_bill(stranger)
+    score, run, status = block(SHARES)
+    stranger.types(score)
+    stranger.types(run)
+    assert "complete  320 rows" in stranger.types(status)
     the_python_example(stranger)
     (completion,) = block(COMPLETION)
     assert "_batchroute_completion ()" in stranger.types(f"{completion} && declare -f")

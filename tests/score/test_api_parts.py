@@ -25,7 +25,7 @@ from batchroute.score.api.cache import VectorCache
 from batchroute.score.api.fetch import Fetcher, NoVector
 from batchroute.score.api.paid import PaidScores
 from batchroute.score.api.requests import MAX_TEXTS, MAX_TOKENS, RequestBuilder, read_vectors, texts_per_request
-from batchroute.score.rater import Rated, bare_questions, rated_chunks
+from batchroute.score.rater import CHARS_IN_FLIGHT, Rated, bare_questions, rated_chunks
 from batchroute.send.allowance import EndpointLimits, OwnLimits
 from batchroute.send.classify import Answer
 from batchroute.send.retry import RetryPolicy
@@ -406,6 +406,7 @@ class Slow:
     """A rater that is done with the later questions first, and stops before some."""
 
     ahead: int = 25
+    ahead_chars: int = CHARS_IN_FLIGHT
     stopped: str | None = None
     stop_at: int | None = None
     most: int = 0
