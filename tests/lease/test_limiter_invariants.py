@@ -21,7 +21,7 @@ from batchroute.lease.limiter import Limiter
 from batchroute.lease.limits import LaneLimits, quiet_s, ttl_s
 from batchroute.lease.money import SharedMoney
 from batchroute.lease.shares import FairShares
-from lease_world import PROMPT, Fate, ModelWorker, World, storm
+from lease_world import LANE, PROMPT, Fate, ModelWorker, World, storm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,8 @@ class Leases(RuleBasedStateMachine):
         world.calm(SETTLED_S)
         alive = [worker for worker in world.workers if worker.alive]
         short = [worker for worker in alive if worker.waiting]
-        if not short or world.limits.requests_per_minute is None:
+        is_spent_up = world.limiter.lanes[LANE].found.stop is not None  # lost workers may have taken it
+        if not short or is_spent_up or world.limits.requests_per_minute is None:
             return
         speeds = {worker.name: worker.may(world.now).requests_per_minute or 0 for worker in alive}
         if len(alive) <= (world.limits.seats or len(alive)):
