@@ -27,7 +27,7 @@ def listener(says: bytes | None) -> Iterator[str]:
 
         def speak() -> None:
             connection, _ = listening.accept()
-            with connection, suppress(ConnectionResetError):
+            with connection, suppress(ConnectionError):
                 for byte in says or b"":
                     connection.sendall(bytes([byte]))
                 if says is not None:
