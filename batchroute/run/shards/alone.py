@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from batchroute.errors import BatchrouteError, Stopped
@@ -21,7 +20,7 @@ from batchroute.report.standing import GO_ON
 from batchroute.run.hints import input_hints
 from batchroute.run.process import run_loop
 from batchroute.run.shards.finish import begin_report, counts_of, report_end, split_done, wanted_in_all
-from batchroute.run.shards.money import taken_usd
+from batchroute.run.shards.money import left_usd
 from batchroute.run.shards.process import ShardProcess
 from batchroute.run.shards.queue import OwnShards, ShardTask
 from batchroute.run.shards.share import is_own, refuse_too_many, share_of
@@ -196,5 +195,5 @@ class _ShareRun:
         limit = self._job.limits.max_cost_usd
         if limit is None:
             return None
-        left = max(Decimal(0), limit - taken_usd(self._directory.layout.path))
+        left = left_usd(self._directory.layout.path, limit)
         return Budget(left / self._share.of, step=STEP * limit / self._share.of)

@@ -20,6 +20,11 @@ def taken_usd(run: Path) -> Decimal:
     return sum(map(taken_by, layouts_of(run)), Decimal(0))
 
 
+def left_usd(run: Path, limit_usd: Decimal) -> Decimal:
+    """What of the limit they have not taken; sums of what rows cost may be a hair above what was once reserved."""
+    return max(Decimal(0), limit_usd - taken_usd(run))
+
+
 def taken_by(shard: RunLayout) -> Decimal:
     """By one shard."""
     ledger, spent_usd = read_ledger(shard.ledger), spent_in(shard)

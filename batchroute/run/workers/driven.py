@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
@@ -30,7 +29,7 @@ from batchroute.run.background import Display, in_background
 from batchroute.run.progress import Crew, Money, Progress
 from batchroute.run.shards.engine import MOST_OPEN
 from batchroute.run.shards.finish import begin_report, counts_of, report_end, split_done, wanted_in_all
-from batchroute.run.shards.money import taken_usd
+from batchroute.run.shards.money import left_usd, taken_usd
 from batchroute.run.shards.process import ShardProcess
 from batchroute.run.shards.queue import OwnShards, ShardTask
 from batchroute.run.shards.threshold import settled_threshold, unscored
@@ -195,7 +194,7 @@ class _DrivenRun:
     async def _ask_embedder(self, tasks: Sequence[ShardTask]) -> None:
         """One process is enough to wait for an API, whose limits and money need not be shared so."""
         job, limit = self._job, self._job.limits.max_cost_usd
-        budget = None if limit is None else Budget(max(Decimal(0), limit - taken_usd(self._directory.layout.path)))
+        budget = None if limit is None else Budget(left_usd(self._directory.layout.path, limit))
         process = ShardProcess(job, self._options, self._directory, _no_lane, budget, self._stopper)
         await process.score(OwnShards(tasks))
 
@@ -242,12 +241,13 @@ class _DrivenRun:
 
     def _limiter(self) -> Limiter:
         directory, limit = self._directory, self._job.limits.max_cost_usd
+        run = directory.layout.path
         waits_s = quiet_s(self._directory.leased_s) if self._may_be_leased() else 0.0
         money = None
         if limit is not None:
-            money = SharedMoney(limit, None if waits_s else self._left_usd())
+            money = SharedMoney(limit, None if waits_s else left_usd(run, limit))
             if waits_s:
-                asyncio.get_running_loop().call_later(waits_s, lambda: money.recount(self._left_usd()))
+                asyncio.get_running_loop().call_later(waits_s, lambda: money.recount(left_usd(run, limit)))
         return Limiter(
             lane_limits(self._job),
             ShardQueue([]),
@@ -264,10 +264,6 @@ class _DrivenRun:
             return self._directory.leased_s > 0
         run = self._directory.layout.path
         return any(file_state(RunLayout(run, task.shard.number).lock).held for task in self._left)
-
-    def _left_usd(self) -> Decimal:
-        limit = self._job.limits.max_cost_usd or Decimal(0)
-        return max(Decimal(0), limit - taken_usd(self._directory.layout.path))
 
     def _size(self, task: ShardTask) -> float:
         shard = task.shard
